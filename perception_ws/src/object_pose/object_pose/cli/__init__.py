@@ -1,0 +1,1 @@
+"""The command line: every module is one verb, which parses, calls and prints."""

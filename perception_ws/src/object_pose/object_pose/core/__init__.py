@@ -1,0 +1,1 @@
+"""Pure array code: geometry, decoding, pose solving, tracking and metrics (numpy, OpenCV, SciPy only)."""

@@ -1,0 +1,112 @@
+"""Oriented boxes: the result type, its decoding from a network's cell map, and its published score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class OrientedBox:
+    """A box of ``width`` across and ``height`` along its heading, centred at (x, y): pixels, radians, score in [0, 1].
+
+    The heading is (-sin yaw, cos yaw) with x right and y down; yaw keeps all 360 degrees.
+    """
+
+    x: float
+    y: float
+    yaw: float
+    width: float
+    height: float
+    score: float = 1.0
+
+    def iou(self, other: OrientedBox) -> float:
+        """Return the polygon IoU with another box."""
+        first, second = self._rotated_rect(), other._rotated_rect()
+        kind, corners = cv2.rotatedRectangleIntersection(first, second)
+        if kind == cv2.INTERSECT_NONE or corners is None:
+            return 0.0
+        overlap = float(cv2.contourArea(cv2.convexHull(corners)))
+        return overlap / max(self.width * self.height + other.width * other.height - overlap, 1e-9)
+
+    def heading_error(self, other: OrientedBox) -> float:
+        """Return the angle in [0, pi] between the two headings."""
+        return float(abs((self.yaw - other.yaw + np.pi) % (2.0 * np.pi) - np.pi))
+
+    def _rotated_rect(self) -> tuple[tuple[float, float], tuple[float, float], float]:
+        return (self.x, self.y), (self.width, self.height), float(np.degrees(self.yaw))
+
+
+def decode_oriented(
+    presence: NDArray[np.float32], geometry: NDArray[np.float32], stride: int, score_threshold: float
+) -> OrientedBox | None:
+    """Read the likeliest box off a cell map.
+
+    ``presence`` (H * W + 1,) are probabilities of each cell and, last, of nothing; ``geometry`` (6, H, W) holds
+    offset x, y in cells, log width, log height in pixels, sine and cosine of yaw.
+    """
+    score = 1.0 - float(presence[-1])
+    if score < score_threshold:
+        return None
+    _, rows, columns = geometry.shape
+    cells = presence[:-1].reshape(rows, columns)
+    row, column = np.unravel_index(int(cells.argmax()), cells.shape)
+    # The neighbours see the same object: their weighted mean is steadier than the best cell alone.
+    window = np.s_[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2]
+    weights = cells[window] / max(float(cells[window].sum()), 1e-12)
+    cell_y, cell_x = np.mgrid[window]
+    x = float((weights * (geometry[0][window] + cell_x)).sum() * stride + (stride - 1) / 2)
+    y = float((weights * (geometry[1][window] + cell_y)).sum() * stride + (stride - 1) / 2)
+    width, height, sine, cosine = ((weights * geometry[i][window]).sum() for i in range(2, 6))
+    yaw = float(np.arctan2(sine, cosine) % (2.0 * np.pi))
+    return OrientedBox(x, y, yaw, float(np.exp(width)), float(np.exp(height)), min(score, 1.0))
+
+
+@dataclass(frozen=True)
+class OrientedScore:
+    """The published score (share of counted images with IoU above 0.7), heading accuracy among them, and AP."""
+
+    score_iou07: float
+    heading_within_15deg: float
+    average_precision: float
+    mean_iou: float
+
+
+def score_oriented(
+    predictions: Sequence[OrientedBox | None], truths: Sequence[OrientedBox | None], threshold: float = 0.7
+) -> OrientedScore:
+    """Score predictions image by image: true negatives are dropped, false positives and misses count as IoU 0."""
+    ious, headings, ranked = [], [], []
+    for predicted, truth in zip(predictions, truths):
+        if predicted is None and truth is None:
+            continue
+        iou = predicted.iou(truth) if predicted is not None and truth is not None else 0.0
+        ious.append(iou)
+        if predicted is not None:
+            ranked.append((predicted.score, iou > threshold))
+            if truth is not None and iou > threshold:
+                headings.append(predicted.heading_error(truth) <= np.radians(15.0))
+    positives = sum(truth is not None for truth in truths)
+    return OrientedScore(
+        float(np.mean(np.array(ious) > threshold)) if ious else 0.0,
+        float(np.mean(headings)) if headings else 0.0,
+        average_precision(ranked, positives),
+        float(np.mean(ious)) if ious else 0.0,
+    )
+
+
+def average_precision(ranked: Sequence[tuple[float, bool]], positives: int) -> float:
+    """Return the area under the interpolated precision-recall curve of (score, correct) pairs."""
+    if not ranked or positives == 0:
+        return 0.0
+    correct = np.array([hit for _, hit in sorted(ranked, key=lambda pair: -pair[0])], dtype=np.float64)
+    recall = np.cumsum(correct) / positives
+    precision = np.cumsum(correct) / np.arange(1, len(correct) + 1)
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    return float(np.sum(np.diff(np.concatenate([[0.0], recall])) * envelope))

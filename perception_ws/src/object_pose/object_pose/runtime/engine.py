@@ -1,0 +1,229 @@
+"""Inference engines behind one port: a model file in, arrays through."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from object_pose.core.errors import ConfigError, ModelError
+from object_pose.core.params import parameter
+
+logger = logging.getLogger(__name__)
+
+Batch = NDArray[np.float32]
+
+_MAX_THREADS = 4
+_CUDA = "CUDAExecutionProvider"
+_CPU = "CPUExecutionProvider"
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """On what a model runs."""
+
+    engine: str = parameter(
+        "onnxruntime", "inference engine", choices=("onnxruntime", "openvino"), read_only=True
+    )
+    device: str = parameter(
+        "auto", "where the network runs; auto takes a GPU that works", choices=("auto", "cpu", "cuda"), read_only=True
+    )
+    threads: int = parameter(
+        0, "threads of the network; 0 takes the cores there are, at most 4", minimum=0, maximum=256, read_only=True
+    )
+
+    @property
+    def thread_count(self) -> int:
+        """Threads to use."""
+        return self.threads or min(len(os.sched_getaffinity(0)), _MAX_THREADS)
+
+
+class Engine(Protocol):
+    """A loaded network: one float32 image batch in, arrays out. ``run`` may be called from several threads."""
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """The file's metadata properties."""
+        ...
+
+    @property
+    def input_shape(self) -> tuple[int, int, int, int]:
+        """(1, C, H, W) of the input."""
+        ...
+
+    @property
+    def output_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the outputs for one image."""
+        ...
+
+    def run(self, batch: Batch) -> list[Batch]:
+        """Run the network on a batch of ``input_shape``; raises ``ModelError`` when the engine fails."""
+        ...
+
+
+def load_engine(path: str | Path, config: EngineConfig | None = None) -> Engine:
+    """Open a model file once and run it once on zeros, so that the first image is as fast as the next.
+
+    Raises ``ModelError`` for a file that is missing, damaged or not a one-image network, ``ConfigError`` for an engine
+    or device that is not there.
+    """
+    config = config or EngineConfig()
+    file = Path(path)
+    check_model_file(file)
+    return OpenVinoEngine(file, config) if config.engine == "openvino" else OnnxRuntimeEngine(file, config)
+
+
+def check_model_file(path: Path) -> None:
+    """Raise ``ModelError`` where there is no file, an empty one, or a Git LFS pointer in its place."""
+    if not path.is_file():
+        problem = "is a folder" if path.is_dir() else "does not exist"
+        raise ModelError(f"model file {path} {problem}", "object-pose models lists the models that are installed")
+    with path.open("rb") as file:
+        head = file.read(64)
+    if not head:
+        raise ModelError(f"model file {path} is empty", "copy or download it again")
+    if head.startswith(b"version https://git-lfs"):
+        raise ModelError(f"model file {path} is a Git LFS pointer, not the model", "run git lfs pull")
+
+
+class OnnxRuntimeEngine:
+    """ONNX Runtime, with its threads capped and not spinning, so that it leaves cores to its neighbours."""
+
+    def __init__(self, path: Path, config: EngineConfig) -> None:
+        runtime = _import("onnxruntime", "pip install onnxruntime, or onnxruntime-gpu, but not both")
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = config.thread_count
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        providers = _providers(config.device, runtime.get_available_providers())
+        try:
+            self._session = runtime.InferenceSession(str(path), options, providers=providers)
+        except Exception as error:  # ONNX Runtime's errors share no base class but this one
+            raise _unreadable(path, error) from error
+        _check_providers(config.device, self._session.get_providers())
+        inputs = self._session.get_inputs()
+        types = [item.type for item in inputs]
+        self.input_shape = _input_shape(path, [tuple(item.shape) for item in inputs], types, "tensor(float)")
+        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        self._input_name = inputs[0].name
+        self.output_shapes = _warm_up(self, path)
+
+    def run(self, batch: Batch) -> list[Batch]:
+        """Run the network; see ``Engine``."""
+        try:
+            return list(self._session.run(None, {self._input_name: batch}))
+        except Exception as error:  # as above
+            raise ModelError(f"the network failed: {_first_line(error)}") from error
+
+
+class OpenVinoEngine:
+    """OpenVINO on the CPU; on chips with bf16 it computes in bf16, which is its default."""
+
+    def __init__(self, path: Path, config: EngineConfig) -> None:
+        openvino = _import("openvino", "pip install openvino")
+        if config.device == "cuda":
+            raise ConfigError("engine 'openvino' has no device 'cuda'", "use engine 'onnxruntime'")
+        try:
+            model = openvino.Core().read_model(str(path))
+        except RuntimeError as error:
+            raise _unreadable(path, error) from error
+        types = [item.get_element_type().get_type_name() for item in model.inputs]
+        shapes = [_openvino_shape(item.get_partial_shape()) for item in model.inputs]
+        self.input_shape = _input_shape(path, shapes, types, "f32")
+        model.reshape(self.input_shape)
+        self.metadata = _openvino_metadata(model)
+        hints = {"INFERENCE_NUM_THREADS": config.thread_count, "PERFORMANCE_HINT": "LATENCY"}
+        self._model = openvino.Core().compile_model(model, "CPU", hints)
+        self.output_shapes = _warm_up(self, path)
+
+    def run(self, batch: Batch) -> list[Batch]:
+        """Run the network; see ``Engine``."""
+        try:
+            results = self._model.create_infer_request().infer([batch], share_inputs=True)
+        except RuntimeError as error:
+            raise ModelError(f"the network failed: {_first_line(error)}") from error
+        return [np.asarray(results[index]) for index in range(len(results))]
+
+
+def _import(module: str, hint: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigError(f"the inference engine '{module}' is not installed", hint) from error
+
+
+def _unreadable(path: Path, error: Exception) -> ModelError:
+    return ModelError(
+        f"model file {path} cannot be read: it is truncated, or not an ONNX model of a known version",
+        _first_line(error),
+    )
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def _providers(device: str, available: list[str]) -> list[str]:
+    if device == "cpu" or (device == "auto" and _CUDA not in available):
+        return [_CPU]
+    if _CUDA not in available:
+        raise ConfigError(
+            f"device 'cuda' is not available: this onnxruntime has {', '.join(available)}",
+            "pip uninstall onnxruntime, then pip install onnxruntime-gpu",
+        )
+    return [_CUDA, _CPU]
+
+
+def _check_providers(device: str, actual: list[str]) -> None:
+    """ONNX Runtime falls back to the CPU without an error, so look at what it took."""
+    if device == "cuda" and _CUDA not in actual:
+        raise ConfigError("device 'cuda' could not be used", "are the CUDA driver and libraries installed?")
+    logger.info("the network runs on %s", actual[0])
+
+
+def _input_shape(
+    path: Path, shapes: list[tuple[Any, ...]], types: list[str], float_type: str
+) -> tuple[int, int, int, int]:
+    """Return (1, C, H, W); only the batch may be left open in the file."""
+    if len(shapes) != 1:
+        raise ModelError(f"model file {path} has {len(shapes)} inputs, expected one image")
+    shape = shapes[0]
+    if types[0] != float_type:
+        raise ModelError(f"model file {path} reads {types[0]}, expected {float_type}", "export it in full precision")
+    fixed = [isinstance(size, int) and size > 0 for size in shape]
+    if len(shape) != 4 or not all(fixed[1:]):
+        raise ModelError(
+            f"model file {path} has an input of shape {list(shape)}, expected (1, C, H, W)",
+            "export it with a fixed image size",
+        )
+    if fixed[0] and shape[0] != 1:
+        raise ModelError(f"model file {path} reads {shape[0]} images at a time, expected 1", "export it with batch 1")
+    return 1, int(shape[1]), int(shape[2]), int(shape[3])
+
+
+def _warm_up(engine: OnnxRuntimeEngine | OpenVinoEngine, path: Path) -> tuple[tuple[int, ...], ...]:
+    """Run once on zeros and return the outputs' shapes."""
+    outputs = engine.run(np.zeros(engine.input_shape, dtype=np.float32))
+    for output in outputs:
+        if output.dtype != np.float32:
+            raise ModelError(f"model file {path} gives {output.dtype}, expected float32", "export it in full precision")
+    return tuple(output.shape for output in outputs)
+
+
+def _openvino_shape(shape: Any) -> tuple[int | None, ...]:
+    return tuple(size.get_length() if size.is_static else None for size in shape)
+
+
+def _openvino_metadata(model: Any) -> dict[str, str]:
+    """OpenVINO keeps an ONNX file's metadata under ``framework``, and drops the section when it is empty."""
+    framework = model.get_rt_info()["framework"] if model.has_rt_info(["framework"]) else {}
+    return {key: value.astype(str) for key, value in framework.items()}

@@ -1,0 +1,59 @@
+"""The whole way of a frame: detector, pose solver, tracker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from object_pose.core.errors import ModelError
+from object_pose.core.pose_solver import PoseSolver, PoseSolverConfig
+from object_pose.core.tracking import Tracker, TrackerConfig
+from object_pose.core.types import Array, Detections, Frame, PoseResults
+from object_pose.runtime.predictor import Detector, DetectorConfig
+from object_pose.runtime.timing import StageClock
+
+
+@dataclass(frozen=True)
+class PipelineResult:
+    """What one frame gave; ``timings`` in milliseconds per stage, and ``total``."""
+
+    detections: Detections
+    results: PoseResults
+    timings: Mapping[str, float]
+
+
+class PosePipeline:
+    """Frames in, poses out; with a tracker the frames must come in the order of their stamps.
+
+    Raises ``ModelError`` when the model cannot be used or does not carry the geometry of its objects.
+    """
+
+    def __init__(
+        self,
+        model_path: str | Path,
+        detector_config: DetectorConfig | None = None,
+        solver_config: PoseSolverConfig | None = None,
+        tracker_config: TrackerConfig | None = None,
+    ) -> None:
+        self.detector = Detector(model_path, detector_config)
+        objects = self.detector.card.objects
+        if not objects:
+            raise ModelError(
+                f"model file {model_path} carries no object geometry, so it detects but cannot estimate poses",
+                "train and export it for the task 'pose'",
+            )
+        self._solver = PoseSolver(objects, solver_config or PoseSolverConfig())
+        self._tracker = Tracker(objects, tracker_config) if tracker_config else None
+
+    def process(self, frame: Frame, T_world_camera: Array | None = None) -> PipelineResult:
+        """Estimate the poses of one frame; ``T_world_camera`` (4, 4) lets the tracker follow a moving camera."""
+        clock = StageClock()
+        with clock.stage("total"):
+            detections = self.detector.detect(frame.rgb, clock)
+            with clock.stage("pose"):
+                results = self._solver.solve(detections, frame.camera, frame.depth_m)
+            if self._tracker:
+                with clock.stage("tracking"):
+                    results = self._tracker.update(results, frame.stamp_ns, T_world_camera)
+        return PipelineResult(detections, results, clock.timings_ms)

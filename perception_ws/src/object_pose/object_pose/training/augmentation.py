@@ -1,0 +1,120 @@
+"""Augmentations on arrays: what a real camera does to a picture, and where the crop falls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class DetectionSample:
+    """An image with its objects: ``boxes_xyxy`` (M, 4), ``class_ids`` (M,), ``keypoints`` (M, K, 2), all in pixels."""
+
+    image: Image
+    boxes_xyxy: Array
+    class_ids: NDArray[np.int64]
+    keypoints: Array
+
+
+def random_crop(
+    sample: DetectionSample, output_wh: tuple[int, int], scale_range: tuple[float, float], rng: np.random.Generator
+) -> DetectionSample:
+    """Resample a random window: ``scale`` output pixels an input pixel, placed so that it shows an object if it can."""
+    width, height = output_wh
+    scale = float(np.exp(rng.uniform(*np.log(scale_range))))
+    source_wh = np.array(sample.image.shape[1::-1], dtype=np.float64)
+    window = np.array([width, height]) / scale
+    slack = source_wh - window
+    corner = rng.uniform(np.minimum(slack, 0), np.maximum(slack, 0))
+    if len(sample.boxes_xyxy):
+        box = sample.boxes_xyxy[rng.integers(len(sample.boxes_xyxy))]
+        middle = (box[:2] + box[2:]) / 2
+        low, high = np.minimum(slack, 0), np.maximum(slack, 0)
+        corner = np.clip(middle - window * rng.uniform(0.1, 0.9, 2), low, high)
+    matrix = np.array([[scale, 0.0, -scale * corner[0]], [0.0, scale, -scale * corner[1]]])
+    matrix[:, 2] += 0.5 * scale - 0.5  # pixel centres are integers
+    source = sample.image
+    if scale < 0.7:
+        source = cv2.blur(source, (2, 2))  # averages as area resampling would
+    image = cv2.warpAffine(source, matrix, output_wh, flags=cv2.INTER_LINEAR, borderValue=(114, 114, 114))
+    moved = replace(
+        sample,
+        image=image,
+        boxes_xyxy=sample.boxes_xyxy * scale + np.tile(matrix[:, 2], 2),
+        keypoints=sample.keypoints * scale + matrix[:, 2],
+    )
+    return _clip_boxes(moved, width, height)
+
+
+def _clip_boxes(sample: DetectionSample, width: int, height: int, minimum_share: float = 0.25) -> DetectionSample:
+    boxes = sample.boxes_xyxy
+    clipped = np.clip(boxes, 0, [width - 1, height - 1, width - 1, height - 1])
+    sides, full_sides = clipped[:, 2:] - clipped[:, :2], np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-6)
+    keep = (sides.min(axis=1, initial=np.inf) >= 3) & (sides.prod(axis=1) >= minimum_share * full_sides.prod(axis=1))
+    return DetectionSample(sample.image, clipped[keep], sample.class_ids[keep], sample.keypoints[keep])
+
+
+def photometric(image: Image, rng: np.random.Generator, strength: float = 1.0) -> Image:
+    """Change light, colour, sharpness and noise as cameras do; ``strength`` 0 changes nothing, 1 is strong."""
+    pixels = image.astype(np.float32)
+    gain = rng.uniform(1 - 0.45 * strength, 1 + 0.45 * strength)
+    tint = rng.uniform(1 - 0.15 * strength, 1 + 0.15 * strength, 3)
+    offset = rng.uniform(-25, 25) * strength
+    pixels = pixels * (gain * tint).astype(np.float32) + np.float32(offset)
+    if rng.random() < 0.5 * strength:
+        grey = pixels.mean(axis=2, keepdims=True)
+        pixels = grey + (pixels - grey) * np.float32(rng.uniform(0.2, 1.6))
+    if rng.random() < 0.3 * strength:
+        pixels = _blur(pixels, rng)
+    if rng.random() < 0.6 * strength:
+        # One small noise tile, rolled, costs a tenth of fresh noise.
+        sigma = rng.uniform(1, 12)
+        pixels = pixels + np.float32(sigma) * _noise_tile(pixels.shape, rng)
+    result = np.clip(pixels, 0, 255).astype(np.uint8)
+    if rng.random() < 0.3 * strength:
+        gamma = np.exp(rng.uniform(-0.5, 0.5))
+        table = (np.linspace(0, 1, 256) ** gamma * 255).astype(np.uint8)
+        result = cv2.LUT(result, table)
+    if rng.random() < 0.2 * strength:
+        quality = int(rng.integers(25, 90))
+        result = cv2.imdecode(cv2.imencode(".jpg", result, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
+    return np.asarray(result, dtype=np.uint8)
+
+
+def random_patches(image: Image, rng: np.random.Generator, probability: float = 0.3) -> Image:
+    """Cover small areas with flat or noisy patches: occluders that no renderer thought of."""
+    if rng.random() >= probability:
+        return image
+    result = image.copy()
+    height, width = image.shape[:2]
+    for _ in range(int(rng.integers(1, 4))):
+        w, h = rng.integers(6, max(7, width // 6), 2)
+        x, y = rng.integers(0, width - w // 2), rng.integers(0, height - h // 2)
+        patch = result[y : y + h, x : x + w]
+        patch[:] = rng.integers(0, 256, 3) if rng.random() < 0.5 else rng.integers(0, 256, patch.shape)
+    return result
+
+
+def _blur(pixels: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    if rng.random() < 0.5:
+        return np.asarray(cv2.GaussianBlur(pixels, (0, 0), rng.uniform(0.4, 1.6)), dtype=np.float32)
+    length = int(rng.integers(3, 8))
+    kernel = np.zeros((length, length), dtype=np.float32)
+    angle = rng.uniform(0, np.pi)
+    middle = (length - 1) / 2
+    for offset in np.linspace(-middle, middle, 2 * length):
+        x, y = middle + offset * np.cos(angle), middle + offset * np.sin(angle)
+        kernel[round(y), round(x)] = 1.0
+    return np.asarray(cv2.filter2D(pixels, -1, kernel / kernel.sum()), dtype=np.float32)
+
+
+def _noise_tile(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
+    rows, columns, channels = shape
+    tile = rng.standard_normal((128, 128, channels), dtype=np.float32)
+    return np.tile(tile, (rows // 128 + 1, columns // 128 + 1, 1))[:rows, :columns]

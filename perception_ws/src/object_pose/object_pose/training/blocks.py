@@ -1,0 +1,77 @@
+"""Convolutional building blocks shared by the networks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class ConvUnit(nn.Sequential):
+    """Convolution without bias, batch norm, SiLU."""
+
+    def __init__(self, channels_in: int, channels_out: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> None:
+        super().__init__(
+            nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2, groups=groups, bias=False),
+            nn.BatchNorm2d(channels_out, eps=1e-3, momentum=0.03),
+            nn.SiLU(inplace=True),
+        )
+
+
+class Bottleneck(nn.Module):
+    """Two 3x3 convolutions, with a residual where asked."""
+
+    def __init__(self, channels: int, residual: bool) -> None:
+        super().__init__()
+        self.body = nn.Sequential(ConvUnit(channels, channels // 2, 3), ConvUnit(channels // 2, channels, 3))
+        self.residual = residual
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to the same shape."""
+        y: Tensor = self.body(x)
+        return x + y if self.residual else y
+
+
+class CrossStage(nn.Module):
+    """Cross-stage partial block: every bottleneck's output is kept and mixed at the end."""
+
+    def __init__(self, channels_in: int, channels_out: int, depth: int = 1, residual: bool = False) -> None:
+        super().__init__()
+        self.half = channels_out // 2
+        self.enter = ConvUnit(channels_in, 2 * self.half)
+        self.blocks = nn.ModuleList(Bottleneck(self.half, residual) for _ in range(depth))
+        self.leave = ConvUnit((2 + depth) * self.half, channels_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, channels_in, H, W) to (B, channels_out, H, W)."""
+        parts = list(self.enter(x).split(self.half, dim=1))
+        for block in self.blocks:
+            parts.append(block(parts[-1]))
+        mixed: Tensor = self.leave(torch.cat(parts, dim=1))
+        return mixed
+
+
+class PyramidPooling(nn.Module):
+    """Three chained 5x5 max pools give the last stage a wide view at little cost."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.enter = ConvUnit(channels, channels // 2)
+        self.pool = nn.MaxPool2d(5, 1, 2)
+        self.leave = ConvUnit(2 * channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to the same shape."""
+        parts = [self.enter(x)]
+        for _ in range(3):
+            parts.append(self.pool(parts[-1]))
+        mixed: Tensor = self.leave(torch.cat(parts, dim=1))
+        return mixed
+
+
+def initialise(module: nn.Module) -> None:
+    """He-normal weights for every convolution that follows with a rectifier-like unit."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

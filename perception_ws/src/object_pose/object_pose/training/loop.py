@@ -1,0 +1,285 @@
+"""The one training loop of all tasks: mixed precision, averaged weights, cosine schedule, checkpoint and resume."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import logging
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from tqdm import tqdm
+
+from object_pose.core.errors import ConfigError, DataError, ObjectPoseError
+from object_pose.training.config import TrainConfig
+
+logger = logging.getLogger(__name__)
+_CHECKPOINT = "last.pt"
+
+
+class Recipe(Protocol):
+    """What a task adds to the loop: a network, endless samples, a loss and a validation."""
+
+    def network(self) -> nn.Module:
+        """Return the untrained network."""
+        ...
+
+    def samples(self, rng: np.random.Generator) -> Iterator[Any]:
+        """Yield training samples for ever; runs inside a data process."""
+        ...
+
+    def collate(self, samples: list[Any]) -> Any:
+        """Stack samples into one batch, a dataclass of tensors or a tuple."""
+        ...
+
+    def loss(self, network: nn.Module, batch: Any) -> dict[str, Tensor]:
+        """Return the parts of the loss; ``total`` is minimised."""
+        ...
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Return figures of the averaged network on held-out data."""
+        ...
+
+
+class TrainingInterrupted(ObjectPoseError):
+    """The user stopped the run; the checkpoint is written and ``resume`` goes on from it."""
+
+
+class _Samples(IterableDataset[Any]):
+    """Endless samples, each data process with its own seed; a resumed run continues with fresh ones."""
+
+    def __init__(self, recipe: Recipe, seed: int, start_step: int) -> None:
+        self.recipe, self.seed, self.start_step = recipe, seed, start_step
+
+    def __iter__(self) -> Iterator[Any]:
+        info = get_worker_info()
+        worker = info.id if info else 0
+        torch.set_num_threads(1)
+        return self.recipe.samples(np.random.default_rng([self.seed, self.start_step, worker]))
+
+
+class Trainer:
+    """Trains one recipe into one run folder (checkpoint, metrics.jsonl, run.json, TensorBoard events)."""
+
+    def __init__(self, recipe: Recipe, config: TrainConfig, run_dir: Path) -> None:
+        self.recipe, self.config, self.run_dir = recipe, config, run_dir
+        self.device = _device(config.device)
+        self.autocast_dtype = _autocast_dtype(config.precision, self.device)
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        torch.manual_seed(config.seed)
+        self.network = recipe.network().to(self.device, memory_format=torch.channels_last)
+        self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
+        self.optimizer = torch.optim.AdamW(
+            _parameter_groups(self.network, config.weight_decay), lr=config.learning_rate, fused=True
+        )
+        self.step = 0
+        self._writer: Any = None
+        self._stop_requested = False
+
+    def run(self, resume: bool = False, progress: bool = True) -> nn.Module:
+        """Train to the configured number of steps and return the averaged network.
+
+        Raises ``TrainingInterrupted`` on Ctrl-C, ``ConfigError`` when a run is there already and ``resume`` is not set,
+        ``DataError`` when the loss becomes NaN; the last good checkpoint is kept in each case.
+        """
+        self._open_run(resume)
+        with _deferred_interrupt(self._request_stop), self._open_writer() as self._writer:
+            self._train(progress)
+        return self.average
+
+    def _request_stop(self) -> None:
+        self._stop_requested = True
+
+    def _train(self, progress: bool) -> None:
+        batches = iter(self._loader())
+        bar = tqdm(total=self.config.steps, initial=self.step, disable=not progress, unit="step", file=sys.stderr)
+        with bar:
+            while self.step < self.config.steps:
+                parts = self._train_step(next(batches))
+                self.step += 1
+                bar.update()
+                self._after_step(parts, bar)
+        self.save()
+
+    def _train_step(self, batch: Any) -> dict[str, float]:
+        self.network.train()
+        rate = self._learning_rate()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        batch = _to_device(batch, self.device)
+        with torch.autocast(self.device.type, self.autocast_dtype, enabled=self.autocast_dtype != torch.float32):
+            parts = self.recipe.loss(self.network, batch)
+        total = parts["total"]
+        if not bool(torch.isfinite(total)):
+            raise DataError(
+                f"the loss became {float(total.detach())} at step {self.step}",
+                f"the last good checkpoint is {self.run_dir / _CHECKPOINT}; lower the learning rate or check the labels",
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
+        self.optimizer.step()
+        self._update_average()
+        return {name: float(value.detach()) for name, value in parts.items()} | {"learning_rate": rate}
+
+    def _after_step(self, parts: dict[str, float], bar: Any) -> None:
+        if self.step % 20 == 0:
+            bar.set_postfix({name: f"{value:.3g}" for name, value in parts.items() if name != "learning_rate"})
+            self._record("train", parts)
+        if self.step % self.config.validate_every == 0 or self.step == self.config.steps:
+            self._record("validation", self.recipe.validate(self.average))
+        if self.step % self.config.checkpoint_every == 0:
+            self.save()
+        if self._stop_requested:
+            self.save()
+            raise TrainingInterrupted(f"stopped at step {self.step}", f"go on with --resume; kept in {self.run_dir}")
+
+    def _learning_rate(self) -> float:
+        if self.step < self.config.warmup_steps:
+            return self.config.learning_rate * (self.step + 1) / self.config.warmup_steps
+        done = (self.step - self.config.warmup_steps) / max(1, self.config.steps - self.config.warmup_steps)
+        return self.config.learning_rate * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * min(1.0, done))))
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        # A young average must not remember the random start.
+        decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
+        own, current = list(self.average.parameters()), [p.detach() for p in self.network.parameters()]
+        torch._foreach_lerp_(own, current, 1.0 - decay)
+        for mine, theirs in zip(self.average.buffers(), self.network.buffers()):
+            mine.copy_(theirs)
+
+    def _loader(self) -> DataLoader[Any]:
+        workers = self.config.workers
+        return DataLoader(
+            _Samples(self.recipe, self.config.seed, self.step),
+            batch_size=self.config.batch_size,
+            collate_fn=self.recipe.collate,
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+        )
+
+    def save(self) -> None:
+        """Write the checkpoint: to a temporary file first, so that a kill never leaves half of one."""
+        state = {
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "config": dataclasses.asdict(self.config),
+        }
+        temporary = self.run_dir / f"{_CHECKPOINT}.tmp"
+        torch.save(state, temporary)
+        os.replace(temporary, self.run_dir / _CHECKPOINT)
+
+    def _open_run(self, resume: bool) -> None:
+        checkpoint = self.run_dir / _CHECKPOINT
+        if checkpoint.exists() and not resume:
+            raise ConfigError(f"{self.run_dir} holds a run already", "go on with --resume or name another folder")
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        if checkpoint.exists():
+            state = torch.load(checkpoint, map_location=self.device, weights_only=True)
+            self.network.load_state_dict(state["network"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.step = int(state["step"])
+            logger.info("resumed %s at step %d", self.run_dir, self.step)
+        description = {
+            "command": " ".join(sys.argv),
+            "config": dataclasses.asdict(self.config),
+            "versions": {"python": sys.version.split()[0], "torch": torch.__version__, "numpy": np.__version__},
+        }
+        (self.run_dir / "run.json").write_text(json.dumps(description, indent=2))
+
+    def _open_writer(self) -> Any:
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(str(self.run_dir), purge_step=self.step)
+
+    def _record(self, split: str, figures: dict[str, float]) -> None:
+        line = {"time": round(time.time(), 1), "step": self.step, "split": split, **figures}
+        with (self.run_dir / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        for name, value in figures.items():
+            self._writer.add_scalar(f"{split}/{name}", value, self.step)
+
+
+def load_average(run_dir: Path, network: nn.Module) -> nn.Module:
+    """Load the averaged weights of a run into ``network`` and return it in evaluation mode."""
+    checkpoint = run_dir / _CHECKPOINT
+    if not checkpoint.exists():
+        raise DataError(f"{checkpoint} is missing", "train first, or name another run folder")
+    network.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["average"])
+    return network.eval()
+
+
+class _deferred_interrupt:
+    """Within it, the first SIGINT or SIGTERM asks for a stop after the step; a second SIGINT stops at once."""
+
+    def __init__(self, request: Callable[[], None]) -> None:
+        self.request = request
+
+    def __enter__(self) -> None:
+        def handle(number: int, frame: Any) -> None:
+            self.request()
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        self.previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+
+
+def _device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device 'cuda' was asked for, but torch sees no GPU", "use --device cpu")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def _autocast_dtype(precision: str, device: torch.device) -> torch.dtype:
+    if precision == "fp32":
+        return torch.float32
+    has_bf16 = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_has_bf16()
+    if precision == "bf16" or has_bf16:
+        return torch.bfloat16
+    return torch.float32
+
+
+def _cpu_has_bf16() -> bool:
+    # Without the instruction bf16 is emulated and several times slower than fp32.
+    cpuinfo = Path("/proc/cpuinfo")
+    return cpuinfo.exists() and "avx512_bf16" in cpuinfo.read_text()
+
+
+def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    return [
+        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def _to_device(batch: Any, device: torch.device) -> Any:
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=True)
+    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
+        moved = {field.name: _to_device(getattr(batch, field.name), device) for field in dataclasses.fields(batch)}
+        return dataclasses.replace(batch, **moved)
+    if isinstance(batch, (tuple, list)):
+        return type(batch)(_to_device(item, device) for item in batch)
+    return batch

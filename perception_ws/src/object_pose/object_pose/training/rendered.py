@@ -1,0 +1,74 @@
+"""Rendered frames as training samples: symmetric poses made unambiguous, each frame used several times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from object_pose.core import se3
+from object_pose.core.types import ObjectModel
+from object_pose.simulation.scene import SceneConfig, SceneObject
+from object_pose.simulation.stream import FrameStream
+from object_pose.simulation.truth import SimulatedFrame
+from object_pose.training.augmentation import DetectionSample, random_crop
+
+
+def detection_sample(
+    simulated: SimulatedFrame, models: Sequence[ObjectModel], minimum_visibility: float = 0.1
+) -> DetectionSample:
+    """Turn a rendered frame into labels: visible boxes and the canonical pose's projected keypoints."""
+    truths = [truth for truth in simulated.truths if truth.visibility >= minimum_visibility]
+    keypoint_count = len(models[0].keypoints_object)
+    keypoints = np.zeros((len(truths), keypoint_count, 2))
+    for row, truth in zip(keypoints, truths):
+        model = models[truth.class_id]
+        pose = model.symmetry.canonical(truth.T_camera_object)
+        row[:] = simulated.frame.camera.project(se3.apply(pose, model.keypoints_object))
+    return DetectionSample(
+        simulated.frame.rgb,
+        np.array([truth.box_xyxy for truth in truths]).reshape(-1, 4),
+        np.array([truth.class_id for truth in truths], dtype=np.int64),
+        keypoints,
+    )
+
+
+@dataclass(frozen=True)
+class RenderedSource:
+    """Endless rendered samples. Each new frame joins a buffer and pays for ``reuse`` draws from it."""
+
+    objects: Sequence[SceneObject]
+    scene_config: SceneConfig
+    reuse: int = 4
+    capacity: int = 1500
+
+    def __call__(self, rng: np.random.Generator) -> Iterator[DetectionSample]:
+        """Yield samples for ever."""
+        cv2.setNumThreads(1)
+        models = [item.model for item in self.objects]
+        buffer: list[DetectionSample] = []
+        for simulated in FrameStream(self.objects, self.scene_config, depth=False, seed=int(rng.integers(2**31))):
+            sample = detection_sample(simulated, models)
+            if len(buffer) < self.capacity:
+                buffer.append(sample)
+            else:
+                buffer[int(rng.integers(self.capacity))] = sample
+            yield sample
+            for _ in range(self.reuse - 1):
+                yield buffer[int(rng.integers(len(buffer)))]
+
+
+def validation_samples(
+    objects: Sequence[SceneObject], scene_config: SceneConfig, input_wh: tuple[int, int], count: int, seed: int
+) -> list[DetectionSample]:
+    """Render ``count`` held-out frames at the network's input size."""
+    models = [item.model for item in objects]
+    rng = np.random.default_rng(seed)
+    samples = []
+    for simulated, _ in zip(FrameStream(objects, scene_config, depth=False, seed=seed), range(count)):
+        sample = detection_sample(simulated, models)
+        scale = input_wh[0] / simulated.frame.camera.width
+        samples.append(random_crop(sample, input_wh, (scale, scale), rng))
+    return samples

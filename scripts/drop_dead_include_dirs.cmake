@@ -1,0 +1,20 @@
+# The ROS wheels' exported targets name include folders of the machine that built them; CMake refuses those.
+# Given as CMAKE_PROJECT_INCLUDE, this drops them once the project has found its packages.
+function(drop_dead_include_dirs)
+  get_directory_property(targets IMPORTED_TARGETS)
+  foreach(target IN LISTS targets)
+    get_target_property(folders ${target} INTERFACE_INCLUDE_DIRECTORIES)
+    if(NOT folders)
+      continue()
+    endif()
+    set(alive)
+    foreach(folder IN LISTS folders)
+      if(NOT IS_ABSOLUTE "${folder}" OR EXISTS "${folder}")
+        list(APPEND alive "${folder}")
+      endif()
+    endforeach()
+    set_target_properties(${target} PROPERTIES INTERFACE_INCLUDE_DIRECTORIES "${alive}")
+  endforeach()
+endfunction()
+
+cmake_language(DEFER CALL drop_dead_include_dirs)

@@ -1,0 +1,104 @@
+"""The model card: it comes back as it was written, and says which field is wrong where it cannot."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from object_pose.core import se3
+from object_pose.core.decoders import Layout
+from object_pose.core.errors import ModelError
+from object_pose.core.symmetry import Symmetry
+from object_pose.core.types import ObjectModel
+from object_pose.runtime.card import METADATA_KEY, ModelCard
+
+
+def make_object(name: str, symmetry: Symmetry | None = None) -> ObjectModel:
+    rng = np.random.default_rng(len(name))
+    normals = rng.normal(size=(50, 3))
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    points = normals * 0.02
+    return ObjectModel(
+        name, points[:8], points, normals, np.zeros(3), np.full(3, 0.04), 0.04, symmetry or Symmetry()
+    )
+
+
+def make_card() -> ModelCard:
+    half_turn = se3.make_transform(se3.exp_so3([0.0, 0.0, np.pi]))[None]
+    objects = (
+        make_object("bracket", Symmetry(half_turn)),
+        make_object("gear", Symmetry(axis=np.array([0.0, 0.0, 1.0]), offset=np.array([0.001, 0.0, 0.0]))),
+    )
+    return ModelCard(
+        "pose", Layout.OBJECT_POSE_KEYPOINTS, ("bracket", "gear"), (320, 240), 8, objects, "parts", "1.2", seed=7
+    )
+
+
+def edited(card: ModelCard, edit) -> dict[str, str]:
+    document = json.loads(card.to_metadata()[METADATA_KEY])
+    edit(document)
+    return {METADATA_KEY: json.dumps(document)}
+
+
+def test_round_trip_keeps_everything():
+    card = make_card()
+    back = ModelCard.from_metadata(card.to_metadata())
+    assert dataclasses.replace(back, objects=()) == dataclasses.replace(card, objects=())
+    for ours, theirs in zip(card.objects, back.objects):
+        assert ours.name == theirs.name and ours.diameter == theirs.diameter
+        for field in ("keypoints_object", "points_object", "normals_object", "box_center", "box_size"):
+            np.testing.assert_allclose(getattr(theirs, field), getattr(ours, field), atol=1e-8)
+        np.testing.assert_allclose(theirs.symmetry.discrete, ours.symmetry.discrete, atol=1e-6)
+        assert (ours.symmetry.axis is None) == (theirs.symmetry.axis is None)
+        np.testing.assert_allclose(theirs.symmetry.offset, ours.symmetry.offset, atol=1e-8)
+
+
+def test_a_card_without_objects_is_a_plain_detector():
+    card = ModelCard("detect", Layout.YOLOV8_DETECT, ("person",), (640, 640))
+    assert ModelCard.from_metadata(card.to_metadata()) == card
+
+
+@pytest.mark.parametrize("field", ["task", "layout", "labels", "input_wh", "keypoint_count", "objects", "seed", "licence"])
+def test_a_missing_field_is_named(field):
+    with pytest.raises(ModelError, match=f"'{field}' is missing"):
+        ModelCard.from_metadata(edited(make_card(), lambda card: card.pop(field)))
+
+
+@pytest.mark.parametrize(
+    ("edit", "named"),
+    [
+        (lambda card: card.update(labels="gear"), "'labels' must be list"),
+        (lambda card: card.update(labels=["gear", 3]), "'labels' must hold only str"),
+        (lambda card: card.update(labels=["gear", "gear"]), "'labels' must be distinct"),
+        (lambda card: card.update(labels=["gear", "bracket"]), "are not its labels"),
+        (lambda card: card.update(layout=5), "'layout' must be str"),
+        (lambda card: card.update(input_wh=[320]), "'input_wh' must be two"),
+        (lambda card: card.update(input_wh=[320, 0]), "'input_wh' must be positive"),
+        (lambda card: card.update(keypoint_count=9), "8 keypoints"),
+        (lambda card: card.update(keypoint_count=True), "'keypoint_count' must be int"),
+        (lambda card: card.update(format=99), "newer object_pose"),
+        (lambda card: card["objects"][1].pop("diameter"), r"'objects\[1\].diameter' is missing"),
+        (lambda card: card["objects"][1].update(diameter=0.0), "diameter of gear"),
+        (lambda card: card["objects"][0].update(box_size={"shape": [2], "float32": ""}), r"\[0\].box_size' .*\(3\)"),
+        (lambda card: card["objects"][0]["box_size"].update(float32="AAAA"), "box_size' is damaged"),
+        (lambda card: card["objects"][0]["box_size"].update(float32="%%"), "box_size' is damaged"),
+        (lambda card: card["objects"][0]["normals_object"].update(shape=[25, 6]), "normals_object'"),
+    ],
+)
+def test_a_wrong_field_is_named(edit, named):
+    with pytest.raises(ModelError, match=named):
+        ModelCard.from_metadata(edited(make_card(), edit))
+
+
+@pytest.mark.parametrize("metadata", [{}, {METADATA_KEY: "{"}, {METADATA_KEY: "[1]"}])
+def test_no_card_or_no_json(metadata):
+    with pytest.raises(ModelError, match="model card"):
+        ModelCard.from_metadata(metadata)
+
+
+def test_values_that_are_not_finite_are_refused():
+    card = make_card()
+    broken = dataclasses.replace(card.objects[0], box_size=np.array([np.nan, 1.0, 1.0]))
+    with pytest.raises(ModelError, match="box_size' has values that are not finite"):
+        ModelCard.from_metadata(dataclasses.replace(card, objects=(broken, card.objects[1])).to_metadata())
