@@ -12,7 +12,9 @@ SCORES = np.array([0.9, 0.6])
 CLASS_IDS = np.array([2, 0])
 POINTS = np.array([[[15, 25], [45, 55]], [[110, 90], [120, 170]]], dtype=float)
 FORMATS = [
-    OutputFormat(layout, CLASSES, KEYPOINTS if layout in ("object_pose_keypoints", "yolov8_pose", "end_to_end_pose") else 0)
+    OutputFormat(
+        layout, CLASSES, KEYPOINTS if layout in ("object_pose_keypoints", "yolov8_pose", "end_to_end_pose") else 0
+    )
     for layout in Layout
 ]
 

@@ -36,7 +36,9 @@ def test_image_edges_map_to_content_edges(image_wh, canvas_wh):
     np.testing.assert_allclose(box.to_network(corners), expected, atol=1e-9)
 
 
-@pytest.mark.parametrize(("image_wh", "input_wh"), [((640, 480), (320, 240)), ((97, 61), (320, 320)), ((31, 90), (64, 64))])
+@pytest.mark.parametrize(
+    ("image_wh", "input_wh"), [((640, 480), (320, 240)), ((97, 61), (320, 320)), ((31, 90), (64, 64))]
+)
 def test_a_bright_blob_lands_where_the_arithmetic_says(image_wh, input_wh):
     ys, xs = np.mgrid[: image_wh[1], : image_wh[0]]
     centre = np.array([image_wh[0] * 0.4, image_wh[1] * 0.6])

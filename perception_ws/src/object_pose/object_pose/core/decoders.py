@@ -100,11 +100,9 @@ class _Candidates:
     keypoints: Array
     sigmas: Array
 
-    def finite(self) -> _Candidates:
-        """Return the candidates whose every number is finite and whose box is not empty, at most a few thousand."""
-        keypoints = self.keypoints.reshape(len(self.boxes), 2 * self.sigmas.shape[1])
-        values = np.concatenate([self.boxes, self.scores[:, None], keypoints, self.sigmas], axis=1)
-        index = np.flatnonzero(np.isfinite(values).all(axis=1) & (box_area(self.boxes) > 0))
+    def plausible(self) -> _Candidates:
+        """Return the candidates whose box is not empty, at most a few thousand."""
+        index = np.flatnonzero(box_area(self.boxes) > 0)
         if len(index) > _MAX_CANDIDATES:
             index = index[np.argsort(-self.scores[index], kind="stable")[:_MAX_CANDIDATES]]
         return _Candidates(
@@ -115,14 +113,14 @@ class _Candidates:
 def decode(form: OutputFormat, output: Output, options: DecodeOptions) -> Detections:
     """Read detections in network pixels from one network output.
 
-    Our own layout's keypoints are fused over the candidates that overlap a survivor (IoU > 0.7, same class), weighted by
-    score / sigma^2. Their errors go together, so the fused sigma is their weighted mean, not the mean's standard error.
+    Our own layout's keypoints are fused over the candidates that overlap a survivor (IoU > 0.7, same class), weighted
+    by score / sigma^2. Their errors go together, so the fused sigma is a weighted mean, not the mean's standard error.
     Raises ``ModelError`` when the output is not of ``form``.
     """
     form.check(output.shape)
     rows = output[0].T if form.channels_first else output[0]
     read = _READERS[form.layout]
-    found = read(form, rows, options.score_threshold).finite()
+    found = read(form, rows, options.score_threshold).plausible()
     if form.is_end_to_end:
         kept = np.argsort(-found.scores, kind="stable")[: options.max_detections]
         owner = np.full(len(found.scores), -1)
@@ -153,7 +151,7 @@ def _read_anchors(form: OutputFormat, rows: Output, score_threshold: float) -> _
     """Read v8-like rows (N, 4 + C + 3K): centre and size, class probabilities, keypoints of three values."""
     end = 4 + form.class_count
     best = rows[:, 4:end].max(axis=1)
-    picked = rows[best > score_threshold].astype(np.float64)
+    picked = _finite(rows[best > score_threshold])
     third = picked[:, end:].reshape(len(picked), form.keypoint_count, 3)
     boxes = _xyxy(picked[:, :4])
     if form.layout is Layout.OBJECT_POSE_KEYPOINTS:
@@ -166,7 +164,7 @@ def _read_anchors(form: OutputFormat, rows: Output, score_threshold: float) -> _
 
 def _read_yolov5(form: OutputFormat, rows: Output, score_threshold: float) -> _Candidates:
     """Read (N, 5 + C) rows: centre and size, objectness, class probabilities given an object."""
-    likely = rows[rows[:, 4] > score_threshold].astype(np.float64)
+    likely = _finite(rows[rows[:, 4] > score_threshold])
     classes = likely[:, 5:] * likely[:, 4:5]
     scores = classes.max(axis=1)
     picked = scores > score_threshold
@@ -176,7 +174,7 @@ def _read_yolov5(form: OutputFormat, rows: Output, score_threshold: float) -> _C
 def _read_end_to_end(form: OutputFormat, rows: Output, score_threshold: float) -> _Candidates:
     """Read (N, 6 + 3K) rows: corners, score, class, keypoints as x, y, visibility."""
     in_range = (rows[:, 5] >= 0) & (rows[:, 5] < form.class_count)
-    picked = rows[(rows[:, 4] > score_threshold) & in_range].astype(np.float64)
+    picked = _finite(rows[(rows[:, 4] > score_threshold) & in_range])
     boxes = picked[:, :4]
     third = picked[:, 6:].reshape(len(picked), form.keypoint_count, 3)
     sigmas = _sigma_of_visibility(third[..., 2], boxes)
@@ -191,6 +189,10 @@ _READERS = {
     Layout.END_TO_END: _read_end_to_end,
     Layout.END_TO_END_POSE: _read_end_to_end,
 }
+
+
+def _finite(rows: Output) -> Array:
+    return rows[np.isfinite(rows).all(axis=1)].astype(np.float64)
 
 
 def _without_keypoints(boxes: Array, scores: Array, class_ids: NDArray[np.int64]) -> _Candidates:

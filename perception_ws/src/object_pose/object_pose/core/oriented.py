@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,19 +27,19 @@ class OrientedBox:
 
     def iou(self, other: OrientedBox) -> float:
         """Return the polygon IoU with another box."""
-        first, second = self._rotated_rect(), other._rotated_rect()
-        kind, corners = cv2.rotatedRectangleIntersection(first, second)
-        if kind == cv2.INTERSECT_NONE or corners is None:
-            return 0.0
-        overlap = float(cv2.contourArea(cv2.convexHull(corners)))
+        overlap = _area(_clip(self.corners, other.corners))
         return overlap / max(self.width * self.height + other.width * other.height - overlap, 1e-9)
 
     def heading_error(self, other: OrientedBox) -> float:
         """Return the angle in [0, pi] between the two headings."""
         return float(abs((self.yaw - other.yaw + np.pi) % (2.0 * np.pi) - np.pi))
 
-    def _rotated_rect(self) -> tuple[tuple[float, float], tuple[float, float], float]:
-        return (self.x, self.y), (self.width, self.height), float(np.degrees(self.yaw))
+    @property
+    def corners(self) -> Array:
+        """The (4, 2) corners in pixels, in one turning sense."""
+        across = np.array([np.cos(self.yaw), np.sin(self.yaw)]) * self.width / 2
+        along = np.array([-np.sin(self.yaw), np.cos(self.yaw)]) * self.height / 2
+        return np.array([self.x, self.y]) + np.stack([-across - along, across - along, across + along, along - across])
 
 
 def decode_oriented(
@@ -60,7 +59,7 @@ def decode_oriented(
     # The neighbours see the same object: their weighted mean is steadier than the best cell alone.
     window = np.s_[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2]
     weights = cells[window] / max(float(cells[window].sum()), 1e-12)
-    cell_y, cell_x = np.mgrid[window]
+    cell_y, cell_x = (grid[window] for grid in np.indices(cells.shape))
     x = float((weights * (geometry[0][window] + cell_x)).sum() * stride + (stride - 1) / 2)
     y = float((weights * (geometry[1][window] + cell_y)).sum() * stride + (stride - 1) / 2)
     width, height, sine, cosine = ((weights * geometry[i][window]).sum() for i in range(2, 6))
@@ -110,3 +109,29 @@ def average_precision(ranked: Sequence[tuple[float, bool]], positives: int) -> f
     precision = np.cumsum(correct) / np.arange(1, len(correct) + 1)
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     return float(np.sum(np.diff(np.concatenate([[0.0], recall])) * envelope))
+
+
+def _clip(polygon: Array, window: Array) -> Array:
+    """Clip a convex polygon by a convex window of the same turning sense (Sutherland and Hodgman 1974)."""
+    for start, end in zip(window, np.roll(window, -1, axis=0)):
+        if not len(polygon):
+            break
+        edge = end - start
+        side = edge[0] * (polygon[:, 1] - start[1]) - edge[1] * (polygon[:, 0] - start[0])
+        following, next_side = np.roll(polygon, -1, axis=0), np.roll(side, -1)
+        kept: list[Array] = []
+        for point, here, beyond, there in zip(polygon, side, following, next_side):
+            if here >= 0:
+                kept.append(point)
+            if (here > 0 > there) or (here < 0 < there):
+                kept.append(point + (beyond - point) * (here / (here - there)))
+        polygon = np.array(kept)
+    return polygon
+
+
+def _area(polygon: Array) -> float:
+    """Return the area of a convex polygon (N, 2) (shoelace formula)."""
+    if len(polygon) < 3:
+        return 0.0
+    x, y = polygon[:, 0] - polygon[0, 0], polygon[:, 1] - polygon[0, 1]
+    return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -32,14 +32,11 @@ class Parameter:
         """Return ``value`` in the parameter's type; raise ``ConfigError`` where it does not fit."""
         if self.type is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
-        if type(value) is not self.type:
-            raise ConfigError(
-                f"parameter '{self.name}' must be {self.type.__name__}, got {value!r}", self.description
-            )
+        kind = type(value)
+        if kind is not self.type:
+            raise ConfigError(f"parameter '{self.name}' must be {self.type.__name__}, got {value!r}", self.description)
         if self.choices and value not in self.choices:
-            raise ConfigError(
-                f"parameter '{self.name}' is '{value}'", f"choose one of {', '.join(self.choices)}"
-            )
+            raise ConfigError(f"parameter '{self.name}' is '{value}'", f"choose one of {', '.join(self.choices)}")
         below = self.minimum is not None and not value >= self.minimum
         above = self.maximum is not None and not value <= self.maximum
         if below or above:
@@ -83,7 +80,12 @@ def make_config(config_class: type[ConfigT], values: Mapping[str, Any]) -> Confi
     known = {item.name: item for item in parameters(config_class)}
     for name in values:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(known))}"
-            raise ConfigError(f"unknown parameter '{name}'", hint)
+            raise unknown_parameter(name, known)
     return config_class(**{name: known[name].check(value) for name, value in values.items()})
+
+
+def unknown_parameter(name: str, known: Iterable[str]) -> ConfigError:
+    """Return the error for a name that is not among the known ones, with the nearest of them."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(known))}"
+    return ConfigError(f"unknown parameter '{name}'", hint)

@@ -137,7 +137,5 @@ def _left_jacobian_so3(rotation_vector: Array) -> Array:
     if angle < 1e-5:
         return np.asarray(np.eye(3) + 0.5 * skew + skew @ skew / 6.0)
     return np.asarray(
-        np.eye(3)
-        + (1.0 - np.cos(angle)) / angle**2 * skew
-        + (angle - np.sin(angle)) / angle**3 * skew @ skew
+        np.eye(3) + (1.0 - np.cos(angle)) / angle**2 * skew + (angle - np.sin(angle)) / angle**3 * skew @ skew
     )

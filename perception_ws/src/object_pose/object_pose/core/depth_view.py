@@ -1,0 +1,81 @@
+"""A depth image prepared for many look-ups: checked, free of lens distortion, with the rays of its pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from object_pose.core.camera import Camera
+from object_pose.core.errors import DataError
+from object_pose.core.types import DepthImage
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class DepthNoise:
+    """One standard deviation of a depth pixel: ``floor_m``, growing with the square of the distance as in stereo."""
+
+    floor_m: float
+    at_1m: float
+
+    def sigma(self, depth_m: Array) -> Array:
+        """Return the standard deviation in metres at each depth."""
+        return np.asarray(np.hypot(self.floor_m, self.at_1m * depth_m**2))
+
+
+@dataclass(frozen=True)
+class DepthView:
+    """Depth as an ideal pinhole would see it: ``depth_m`` (H, W) float32, 0 where nothing was measured."""
+
+    depth_m: DepthImage
+    camera: Camera
+    noise: DepthNoise
+
+    def look_up(self, pixels: Array) -> tuple[Array, Array, Array]:
+        """Return depth (0: none or outside the image) and ray x/z, y/z of the pixels nearest to ``pixels`` (..., 2)."""
+        camera = self.camera
+        columns = np.rint(pixels[..., 0])
+        rows = np.rint(pixels[..., 1])
+        inside = (columns >= 0) & (columns < camera.width) & (rows >= 0) & (rows < camera.height)
+        index = np.where(inside, rows * camera.width + columns, 0.0).astype(np.intp)
+        depth = np.take(self.depth_m.reshape(-1), index).astype(np.float64)
+        depth[~inside] = 0.0
+        return depth, (columns - camera.cx) / camera.fx, (rows - camera.cy) / camera.fy
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether any pixel was measured."""
+        return bool(np.any(self.depth_m))
+
+
+def make_depth_view(depth_m: DepthImage, camera: Camera, noise: DepthNoise) -> DepthView:
+    """Prepare an (H, W) depth image in metres; not finite or negative counts as not measured.
+
+    Raises ``DataError`` when its size is not the camera's.
+    """
+    if depth_m.shape != (camera.height, camera.width):
+        height_width = "x".join(str(size) for size in depth_m.shape[::-1])
+        raise DataError(
+            f"depth image is {height_width}, but the colour image is {camera.width}x{camera.height}",
+            "use depth that is aligned to colour",
+        )
+    # A comparison with NaN is false, so one test covers NaN, zero and negative values.
+    measured = (depth_m > 0.0) & (depth_m < np.inf)
+    clean = np.where(measured, depth_m, np.float32(0.0)).astype(np.float32, copy=False)
+    if camera.is_distorted:
+        # Nearest, because a mean of two surfaces is a surface that does not exist.
+        clean = cv2.remap(clean, *_undistortion_maps(camera), cv2.INTER_NEAREST)
+    return DepthView(np.ascontiguousarray(clean), camera, noise)
+
+
+@lru_cache(maxsize=4)
+def _undistortion_maps(camera: Camera) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    maps = cv2.initUndistortRectifyMap(
+        camera.matrix, np.asarray(camera.distortion), None, camera.matrix, camera.wh, cv2.CV_32FC1
+    )
+    return maps[0], maps[1]

@@ -1,0 +1,59 @@
+"""Further starts for detections whose first pose the depth image does not confirm.
+
+Keypoints fail in a few typical ways: the object taken for its own half turn, a flat object tilted to the wrong side,
+a pose turned by some tens of degrees. Each becomes a start; depth decides.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from object_pose.core import se3
+from object_pose.core.candidates import Candidates
+from object_pose.core.reprojection import KeypointTargets
+from object_pose.core.types import ObjectModel
+
+Array = NDArray[np.float64]
+
+_TILT_RAD = np.radians(25.0)
+_SAME_ROTATION_RAD = np.radians(30.0)
+
+
+def half_turns(model: ObjectModel) -> Array:
+    """Return (F, 4, 4) half turns about the box axes that are not symmetries of the object."""
+    turns = []
+    for axis in np.eye(3):
+        rotation = se3.exp_so3(np.pi * axis)
+        turn = se3.make_transform(rotation, model.box_center - rotation @ model.box_center)
+        nearest = model.symmetry.closest(turn, np.eye(4))
+        if se3.rotation_angle(nearest[:3, :3], np.eye(3)) > _SAME_ROTATION_RAD:
+            turns.append(turn)
+    return np.stack(turns) if turns else np.zeros((0, 4, 4))
+
+
+def expand(candidates: Candidates, turns: Sequence[Array]) -> Candidates:
+    """Return the candidates and all their variations; ``turns``, from ``half_turns``, are indexed by class id."""
+    parts = [candidates, *_tilted(candidates)]
+    for index, class_id in enumerate(candidates.class_ids):
+        parts += [_turned(candidates.take(np.array([index])), turn) for turn in turns[class_id]]
+    return Candidates.join(parts)
+
+
+def _tilted(candidates: Candidates) -> list[Candidates]:
+    """Turn about the camera's axes, to both sides."""
+    twists = [sign * _TILT_RAD * axis for axis in np.eye(3) for sign in (-1.0, 1.0)]
+    return [candidates.moved(se3.exp_so3(twist) @ candidates.rotation, candidates.translation) for twist in twists]
+
+
+def _turned(candidate: Candidates, turn: Array) -> Candidates:
+    """Assume that the network took the object for its half turn: the keypoints then belong to turned places."""
+    rotation = candidate.rotation @ turn[:3, :3]
+    translation = candidate.translation + candidate.rotation @ turn[:3, 3]
+    # A half turn is its own inverse, so turning the object's keypoints undoes the change of the pose.
+    points = se3.apply(turn, candidate.targets.points_object[0])[None]
+    targets = KeypointTargets(points, candidate.targets.pixels, candidate.targets.sigmas)
+    return dataclasses.replace(candidate, rotation=rotation, translation=translation, targets=targets)

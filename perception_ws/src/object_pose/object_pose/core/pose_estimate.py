@@ -1,0 +1,99 @@
+"""Poses of a batch of detections with everything that decides whether they can be trusted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from object_pose.core import depth_refinement, pose_confidence, pose_covariance, se3
+from object_pose.core.camera import Camera
+from object_pose.core.depth_view import DepthView
+from object_pose.core.pnp import INLIER_SIGMAS, PnpSolution
+from object_pose.core.pose_search import FINAL_SCALE_M, SearchResult
+from object_pose.core.reprojection import KeypointTargets, reproject, truncated_cost
+from object_pose.core.symmetry import Symmetry
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PoseEstimate:
+    """One detection's pose; ``verification``, ``visibility`` and ``depth_rms_m`` are NaN where depth said nothing.
+
+    ``covariance`` (6, 6) is measured, symmetries not yet freed. ``inlier_share`` counts keypoints within three sigmas,
+    ``reprojection_rms_px`` is over these. ``log_odds`` are for the pose being right, on top of the detector's.
+    """
+
+    T_camera_object: Array
+    covariance: Array
+    reprojection_rms_px: float
+    inlier_share: float
+    log_odds: float
+    verification: float = np.nan
+    visibility: float = np.nan
+    depth_rms_m: float = np.nan
+
+    @property
+    def depth_used(self) -> bool:
+        """Whether depth took part in the pose."""
+        return bool(np.isfinite(self.visibility))
+
+    def covariance_with(self, symmetry: Symmetry) -> Array:
+        """Return the covariance with the turn about an axis of revolution unconstrained."""
+        return pose_covariance.free_symmetry(self.covariance, self.T_camera_object[:3, :3], symmetry)
+
+
+def from_keypoints(solution: PnpSolution, targets: KeypointTargets) -> list[PoseEstimate]:
+    """Describe the poses that keypoints alone give."""
+    log_odds = pose_confidence.log_odds_of_keypoints(np.where(solution.solved, solution.cost, 0.0))
+    shares = np.count_nonzero(solution.inliers, axis=1) / np.maximum(np.isfinite(targets.sigmas).sum(axis=1), 1)
+    return [
+        PoseEstimate(
+            se3.make_transform(solution.rotation[i], solution.translation[i]),
+            solution.covariance[i],
+            float(solution.rms_px[i]),
+            float(shares[i]),
+            float(log_odds[i]),
+        )
+        for i in range(len(shares))
+    ]
+
+
+def from_depth(found: SearchResult, depth: DepthView, scale_sigma: float) -> list[PoseEstimate]:
+    """Describe the poses that the search aligned with depth; ``scale_sigma`` is the sensor's relative scale error."""
+    candidates, evidence = found.candidates, found.evidence
+    information = depth_refinement.information(candidates, found.surfaces, depth, FINAL_SCALE_M)
+    rms_px, shares, cost = _keypoint_fit(candidates.targets, candidates.rotation, candidates.translation, depth.camera)
+    log_odds = pose_confidence.log_odds_with_depth(evidence, cost)
+    estimates = []
+    for i, translation in enumerate(candidates.translation):
+        covariance = pose_covariance.from_information(information[i], float(evidence.closeness[i]))
+        estimates.append(
+            PoseEstimate(
+                se3.make_transform(candidates.rotation[i], translation),
+                pose_covariance.add_systematic(covariance, translation, scale_sigma),
+                float(rms_px[i]),
+                float(shares[i]),
+                float(log_odds[i]),
+                float(evidence.verification[i]),
+                float(evidence.visibility[i]),
+                float(evidence.rms_m[i]),
+            )
+        )
+    return estimates
+
+
+def _keypoint_fit(
+    targets: KeypointTargets, rotation: Array, translation: Array, camera: Camera
+) -> tuple[Array, Array, Array]:
+    """Return (B,) rms in pixels over the keypoints that fit, (B,) their share, and (B,) the cost of all."""
+    state = reproject(targets, rotation, translation, camera)
+    present = np.isfinite(targets.sigmas)
+    inliers = (state.sigmas_off < INLIER_SIGMAS) & present
+    count = np.count_nonzero(inliers, axis=1)
+    squared_px = np.where(inliers, (state.sigmas_off * np.where(present, targets.sigmas, 0.0)) ** 2, 0.0)
+    rms_px = np.sqrt(np.sum(squared_px, axis=1) / np.maximum(count, 1))
+    shares = count / np.maximum(np.count_nonzero(present, axis=1), 1)
+    return rms_px, shares, truncated_cost(state.sigmas_off, present)

@@ -1,0 +1,133 @@
+"""Finds for each detection the pose that depth and keypoints support best, trying harder only where it must."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from object_pose.core import depth_refinement, hypotheses, reprojection
+from object_pose.core.box_search import build_grid, starts_in_box
+from object_pose.core.candidates import Candidates, Surfaces, visible_surfaces
+from object_pose.core.depth_evidence import Evidence
+from object_pose.core.depth_refinement import COARSE, FINE, RaySearch
+from object_pose.core.depth_view import DepthView
+from object_pose.core.model_views import build_views
+from object_pose.core.pnp import PnpSolution
+from object_pose.core.reprojection import KeypointTargets
+from object_pose.core.types import ObjectModel
+
+Array = NDArray[np.float64]
+Indices = NDArray[np.intp]
+Mask = NDArray[np.bool_]
+
+FINAL_SCALE_M = 0.003
+_COARSE_SCALE_M, _START_SCALE_M = 0.006, 0.012
+# How far along the ray the first pose may be off, as a share of its distance, and in sigmas of its own.
+_MIN_REACH, _MAX_REACH, _REACH_SIGMAS = 0.045, 0.15, 3.0
+_WIDE_REACH = 0.36
+_START_REACH_DIAMETERS = 0.6
+_KEYPOINT_COST = 0.08
+_SHORTLIST = 16
+_START_STRIDE = 4
+_START_RAY = RaySearch(steps=21, stride=_START_STRIDE)
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The winning candidate of each of B detections, the surface seen of it, and what depth says about it."""
+
+    candidates: Candidates
+    surfaces: Surfaces
+    evidence: Evidence
+
+
+class PoseSearch:
+    """Aligns poses with depth; holds the tables of the objects, whose building takes some tenths of a second each."""
+
+    def __init__(self, objects: Sequence[ObjectModel], good_support: float, max_searches: int) -> None:
+        self._objects = tuple(objects)
+        self._views = [build_views(model) for model in objects]
+        self._grids = [build_grid(model, views) for model, views in zip(objects, self._views)]
+        self._turns = [hypotheses.half_turns(model) for model in objects]
+        self._diameters = np.array([model.diameter for model in objects])
+        self._good_support = good_support
+        self._max_searches = max_searches
+
+    def search(
+        self,
+        solution: PnpSolution,
+        targets: KeypointTargets,
+        class_ids: NDArray[np.int64],
+        boxes_xyxy: Array,
+        depth: DepthView,
+    ) -> SearchResult:
+        """Return one aligned pose per detection of ``solution``, all solved, the best detection first.
+
+        ``boxes_xyxy`` (B, 4) are in undistorted pixels.
+        """
+        owners = np.arange(len(class_ids))
+        first = Candidates(
+            solution.rotation, solution.translation, owners, class_ids.astype(np.intp), targets, boxes_xyxy
+        )
+        sigma = np.sqrt(solution.covariance[:, 2, 2]) / np.maximum(solution.translation[:, 2], 1e-3)
+        reach = np.clip(_REACH_SIGMAS * sigma, _MIN_REACH, _MAX_REACH)
+        slid = depth_refinement.shift_along_ray(first, self._views, depth, reach)
+        aligned, surfaces = depth_refinement.refine(slid, self._views, depth, COARSE)
+        poor = self._value(aligned, surfaces, depth, _COARSE_SCALE_M) < self._good_support
+        poor &= np.cumsum(poor) <= self._max_searches
+        if np.any(poor):
+            aligned = Candidates.join([aligned, self._try_harder(first, aligned, poor, solution, depth)])
+        return self._decide(aligned, depth)
+
+    def _try_harder(
+        self, first: Candidates, aligned: Candidates, poor: Mask, solution: PnpSolution, depth: DepthView
+    ) -> Candidates:
+        """Judge many other starts as they are, align the most promising."""
+        rows = np.flatnonzero(poor)
+        bases = Candidates.join([first.take(rows), _rivals(solution, first, poor), aligned.take(rows)])
+        slid = depth_refinement.shift_along_ray(bases, self._views, depth, np.full(len(bases), _WIDE_REACH))
+        parts = [hypotheses.expand(slid, self._turns)]
+        for row in rows:
+            class_id = first.class_ids[row]
+            model, grid = self._objects[class_id], self._grids[class_id]
+            in_box = starts_in_box(first.take(np.array([row])), model, grid, depth)
+            parts += [in_box] if in_box is not None else []
+        starts = Candidates.join(parts)
+        reach = _START_REACH_DIAMETERS * self._diameters[starts.class_ids] / np.maximum(starts.translation[:, 2], 1e-3)
+        starts = depth_refinement.shift_along_ray(starts, self._views, depth, reach, _START_RAY)
+        value = self._value(starts, visible_surfaces(starts, self._views, _START_STRIDE), depth, _START_SCALE_M)
+        shortlist = starts.take(_best_of_each(value, starts.owners, _SHORTLIST))
+        return depth_refinement.refine(shortlist, self._views, depth, COARSE)[0]
+
+    def _decide(self, candidates: Candidates, depth: DepthView) -> SearchResult:
+        surfaces = visible_surfaces(candidates, self._views, COARSE.stride)
+        value = self._value(candidates, surfaces, depth, _COARSE_SCALE_M)
+        best = candidates.take(_best_of_each(value, candidates.owners, 1))
+        final, _ = depth_refinement.refine(best, self._views, depth, FINE)
+        surfaces = visible_surfaces(final, self._views)
+        evidence = depth_refinement.judge(final, surfaces, depth, FINAL_SCALE_M)
+        return SearchResult(final, surfaces, evidence)
+
+    def _value(self, candidates: Candidates, surfaces: Surfaces, depth: DepthView, scale_m: float) -> Array:
+        evidence = depth_refinement.judge(candidates, surfaces, depth, scale_m)
+        pose = candidates.rotation, candidates.translation
+        state = reprojection.reproject(candidates.targets, *pose, depth.camera)
+        keypoints = reprojection.truncated_cost(state.sigmas_off, np.isfinite(candidates.targets.sigmas))
+        return np.asarray(evidence.support - _KEYPOINT_COST * keypoints)
+
+
+def _rivals(solution: PnpSolution, first: Candidates, wanted: Mask) -> Candidates:
+    """Return the other minima of the detections ``wanted`` (B,)."""
+    rows, places = np.nonzero(solution.rivals & wanted[:, None])
+    return first.take(rows).moved(solution.rival_rotation[rows, places], solution.rival_translation[rows, places])
+
+
+def _best_of_each(value: Array, owners: Indices, count: int) -> Indices:
+    """Return the indices of the ``count`` best candidates of every owner, owners in order."""
+    order = np.lexsort((-value, owners))
+    sorted_owners = owners[order]
+    starts = np.searchsorted(sorted_owners, sorted_owners)
+    return np.asarray(order[np.arange(len(order)) - starts < count])

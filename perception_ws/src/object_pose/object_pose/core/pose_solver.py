@@ -1,0 +1,268 @@
+"""From detections to poses: keypoints give the start, depth the accuracy, and doubt a rejection with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from object_pose.core import pose_estimate, se3
+from object_pose.core.camera import Camera
+from object_pose.core.depth_view import DepthNoise, make_depth_view
+from object_pose.core.duplicates import find_duplicates
+from object_pose.core.errors import DataError, ModelError
+from object_pose.core.params import parameter
+from object_pose.core.pnp import MIN_KEYPOINTS, PnpSolution, solve_pnp
+from object_pose.core.pose_confidence import updated_score
+from object_pose.core.pose_estimate import PoseEstimate
+from object_pose.core.pose_search import PoseSearch
+from object_pose.core.reprojection import KeypointTargets
+from object_pose.core.types import (
+    DepthImage,
+    Detections,
+    ObjectModel,
+    ObjectPose,
+    PoseRejection,
+    PoseResults,
+    RejectionReason,
+)
+
+Array = NDArray[np.float64]
+_Doubt = tuple[RejectionReason, str]
+
+_MIN_SURFACE_POINTS = 50
+# Below this share of measured surface an object lies in a hole of the depth image.
+_MIN_MEASURED = 0.1
+
+
+@dataclass(frozen=True)
+class PoseSolverConfig:
+    """When a pose is trusted, and what is known about the sensors' noise."""
+
+    use_depth: bool = parameter(True, "align poses with the depth image when there is one")
+    keypoint_sigma_scale: float = parameter(
+        1.0, "factor on the keypoint sigmas that the network reports", minimum=0.1, maximum=10.0
+    )
+    keypoint_sigma_floor_px: float = parameter(
+        0.5, "no keypoint counts as more accurate than this, in pixels", minimum=0.05, maximum=20.0
+    )
+    max_reprojection_error: float = parameter(
+        0.3, "greatest rms reprojection error, as a share of the detection's longer side", minimum=0.01, maximum=1.0
+    )
+    min_inlier_share: float = parameter(
+        0.6, "least share of keypoints that must fit a pose found without depth", minimum=0.0, maximum=1.0
+    )
+    min_verification: float = parameter(
+        0.5, "least share of the seen surface that depth confirms, not contradicts", minimum=0.0, maximum=1.0
+    )
+    min_visibility: float = parameter(
+        0.08, "least share of the camera-facing model surface that depth confirms", minimum=0.0, maximum=1.0
+    )
+    min_score: float = parameter(
+        0.5, "least score of a pose, after what depth and keypoints say about it", minimum=0.0, maximum=1.0
+    )
+    search_below_support: float = parameter(
+        0.35, "a pose with less support from depth than this (1 is perfect) is searched for", minimum=-1.0, maximum=1.0
+    )
+    max_searches: int = parameter(
+        4, "at most this many detections of an image, the best first, are searched for", minimum=0, maximum=1000
+    )
+    max_translation_sigma_m: float = parameter(
+        0.06, "a pose more uncertain than this along any axis is rejected, in metres", minimum=0.001, maximum=10.0
+    )
+    duplicate_distance: float = parameter(
+        0.3,
+        "two poses nearer than this share of the smaller diameter are one object, whatever their class",
+        minimum=0.0,
+        maximum=2.0,
+    )
+    depth_noise_floor_m: float = parameter(
+        0.0005, "standard deviation of a depth pixel at no distance, in metres", minimum=0.0, maximum=0.05
+    )
+    depth_noise_at_1m: float = parameter(
+        0.004,
+        "standard deviation of a depth pixel at 1 m, in metres; grows as distance squared",
+        minimum=0.0,
+        maximum=0.1,
+    )
+    depth_scale_sigma: float = parameter(
+        0.005, "standard deviation of the depth sensor's scale, as a share of the distance", minimum=0.0, maximum=0.1
+    )
+
+
+class PoseSolver:
+    """Estimates the poses of known objects; ``Detections.class_ids`` index ``objects``.
+
+    Building it takes a fraction of a second per object. Raises ``ModelError`` for objects it cannot work with.
+    """
+
+    def __init__(self, objects: Sequence[ObjectModel], config: PoseSolverConfig | None = None) -> None:
+        self._objects = tuple(objects)
+        self._config = config or PoseSolverConfig()
+        _check_objects(self._objects, self._config.use_depth)
+        self._noise = DepthNoise(self._config.depth_noise_floor_m, self._config.depth_noise_at_1m)
+        self._search = (
+            PoseSearch(self._objects, self._config.search_below_support, self._config.max_searches)
+            if self._config.use_depth
+            else None
+        )
+
+    def solve(self, detections: Detections, camera: Camera, depth_m: DepthImage | None = None) -> PoseResults:
+        """Return a pose or a rejection for every detection of one image.
+
+        ``depth_m`` (H, W) float32 metres along z, aligned to the image; 0, NaN and inf count as not measured. Raises
+        ``DataError`` where depth has another size than the camera or detections do not fit the objects.
+        """
+        depth = make_depth_view(depth_m, camera, self._noise) if depth_m is not None else None
+        self._check_detections(detections)
+        if len(detections) == 0:
+            return PoseResults((), ())
+        targets = self._targets(detections, camera)
+        solution = solve_pnp(targets, camera)
+        estimates = pose_estimate.from_keypoints(solution, targets)
+        solved = np.flatnonzero(solution.solved)
+        if depth is not None and depth.is_usable and self._search is not None and len(solved):
+            boxes = camera.undistort(detections.boxes_xyxy[solved].reshape(-1, 2)).reshape(-1, 4)
+            class_ids = detections.class_ids[solved]
+            found = self._search.search(solution.take(solved), targets.take(solved), class_ids, boxes, depth)
+            aligned = pose_estimate.from_depth(found, depth, self._config.depth_scale_sigma)
+            for index, estimate, measured in zip(solved, aligned, found.evidence.measured):
+                if measured >= _MIN_MEASURED:
+                    estimates[index] = estimate
+        return self._results(detections, targets, solution, estimates)
+
+    def _targets(self, detections: Detections, camera: Camera) -> KeypointTargets:
+        count, keypoints = detections.keypoints.shape[:2]
+        points = np.zeros((count, keypoints, 3))
+        if keypoints:
+            points[:] = np.stack([self._objects[class_id].keypoints_object for class_id in detections.class_ids])
+        pixels = camera.undistort(detections.keypoints.reshape(-1, 2)).reshape(detections.keypoints.shape)
+        sigmas = detections.keypoint_sigmas * self._config.keypoint_sigma_scale
+        sigmas = np.maximum(sigmas, self._config.keypoint_sigma_floor_px)
+        present = np.isfinite(sigmas) & np.all(np.isfinite(pixels), axis=-1)
+        return KeypointTargets(points, np.where(present[..., None], pixels, 0.0), np.where(present, sigmas, np.inf))
+
+    def _results(
+        self, detections: Detections, targets: KeypointTargets, solution: PnpSolution, estimates: list[PoseEstimate]
+    ) -> PoseResults:
+        present = np.count_nonzero(np.isfinite(targets.sigmas), axis=1)
+        poses: list[ObjectPose] = []
+        rejections: list[PoseRejection] = []
+        for index, estimate in enumerate(estimates):
+            doubt = _no_pose(int(present[index]), bool(solution.solved[index]), estimate)
+            score = updated_score(float(detections.scores[index]), estimate.log_odds)
+            doubt = doubt or self._doubt(estimate, score, detections.boxes_xyxy[index])
+            if doubt:
+                rejections.append(self._reject(detections, index, *doubt))
+            else:
+                poses.append(self._accept(detections, index, estimate, score))
+        unique, repeated = self._split_duplicates(poses)
+        return PoseResults(tuple(unique), tuple(rejections + repeated))
+
+    def _doubt(self, estimate: PoseEstimate, score: float, box_xyxy: Array) -> _Doubt | None:
+        """Say why a pose cannot be trusted, if so."""
+        config = self._config
+        side = float(max(box_xyxy[2] - box_xyxy[0], box_xyxy[3] - box_xyxy[1], 1.0))
+        if estimate.depth_used:
+            if not estimate.verification >= config.min_verification:
+                detail = f"depth confirms only {estimate.verification:.0%} of the surface it sees"
+                return RejectionReason.DEPTH_DISAGREES, detail
+            if not estimate.visibility >= config.min_visibility:
+                return RejectionReason.DEPTH_DISAGREES, f"depth confirms only {estimate.visibility:.0%} of the surface"
+            if score < config.min_score:
+                against = estimate.log_odds < 0.0
+                reason = RejectionReason.DEPTH_DISAGREES if against else RejectionReason.UNCERTAIN
+                return reason, f"score {score:.2f} after all evidence"
+        elif estimate.inlier_share < config.min_inlier_share:
+            return RejectionReason.REPROJECTION_ERROR, f"only {estimate.inlier_share:.0%} of the keypoints fit one pose"
+        elif estimate.reprojection_rms_px > config.max_reprojection_error * side:
+            return RejectionReason.REPROJECTION_ERROR, f"rms {estimate.reprojection_rms_px:.1f} px"
+        sigma = float(np.sqrt(np.max(np.linalg.eigvalsh(estimate.covariance[:3, :3]))))
+        if not sigma <= config.max_translation_sigma_m:
+            return RejectionReason.UNCERTAIN, f"position is uncertain by {sigma * 1e3:.0f} mm"
+        return None
+
+    def _accept(self, detections: Detections, index: int, estimate: PoseEstimate, score: float) -> ObjectPose:
+        class_id = int(detections.class_ids[index])
+        model = self._objects[class_id]
+        return ObjectPose(
+            class_id=class_id,
+            class_name=model.name,
+            score=score,
+            T_camera_object=estimate.T_camera_object,
+            covariance=estimate.covariance_with(model.symmetry),
+            box_center=model.box_center,
+            box_size=model.box_size,
+            box_xyxy=detections.boxes_xyxy[index],
+            reprojection_rms_px=estimate.reprojection_rms_px,
+            depth_rms_m=estimate.depth_rms_m,
+            visibility=estimate.visibility,
+            depth_used=estimate.depth_used,
+        )
+
+    def _reject(self, detections: Detections, index: int, reason: RejectionReason, detail: str) -> PoseRejection:
+        class_id = int(detections.class_ids[index])
+        score, box = float(detections.scores[index]), detections.boxes_xyxy[index]
+        return PoseRejection(class_id, self._objects[class_id].name, score, box, reason, detail)
+
+    def _split_duplicates(self, poses: list[ObjectPose]) -> tuple[list[ObjectPose], list[PoseRejection]]:
+        if not poses:
+            return [], []
+        centers = np.stack([se3.apply(pose.T_camera_object, pose.box_center[None])[0] for pose in poses])
+        diameters = np.array([self._objects[pose.class_id].diameter for pose in poses])
+        scores = np.array([pose.score for pose in poses])
+        better = find_duplicates(centers, scores, diameters, self._config.duplicate_distance)
+        unique, repeated = [], []
+        for pose, original in zip(poses, better):
+            if original is None:
+                unique.append(pose)
+                continue
+            detail = f"the same object as a {poses[original].class_name} of score {poses[original].score:.2f}"
+            repeated.append(
+                PoseRejection(
+                    pose.class_id, pose.class_name, pose.score, pose.box_xyxy, RejectionReason.DUPLICATE, detail
+                )
+            )
+        return unique, repeated
+
+    def _check_detections(self, detections: Detections) -> None:
+        if len(detections) == 0:
+            return
+        lowest, highest = int(detections.class_ids.min()), int(detections.class_ids.max())
+        if lowest < 0 or highest >= len(self._objects):
+            wrong = lowest if lowest < 0 else highest
+            raise DataError(
+                f"a detection has class id {wrong}, but there are {len(self._objects)} objects",
+                "detector and objects must come from the same model card",
+            )
+        expected, got = len(self._objects[0].keypoints_object), detections.keypoints.shape[1]
+        if got not in (0, expected):
+            raise DataError(f"detections have {got} keypoints, the objects {expected}")
+
+
+def _no_pose(present: int, solved: bool, estimate: PoseEstimate) -> _Doubt | None:
+    """Say why there is no pose at all, if so."""
+    if present < MIN_KEYPOINTS:
+        return RejectionReason.TOO_FEW_KEYPOINTS, f"{present} keypoints, {MIN_KEYPOINTS} are needed"
+    if not solved or not np.all(np.isfinite(estimate.T_camera_object)):
+        return RejectionReason.PNP_FAILED, "no pose in front of the camera explains the keypoints"
+    if estimate.T_camera_object[2, 3] <= 0.0:
+        return RejectionReason.BEHIND_CAMERA, f"z = {estimate.T_camera_object[2, 3]:.3f} m"
+    return None
+
+
+def _check_objects(objects: Sequence[ObjectModel], needs_surface: bool) -> None:
+    if not objects:
+        raise ModelError("there are no objects to find", "use a model whose card describes its objects")
+    counts = {model.name: len(model.keypoints_object) for model in objects}
+    if len(set(counts.values())) > 1:
+        raise ModelError(f"objects must have equally many keypoints, got {counts}")
+    for model in objects:
+        if needs_surface and len(model.points_object) < _MIN_SURFACE_POINTS:
+            raise ModelError(
+                f"object '{model.name}' has {len(model.points_object)} surface points, "
+                f"aligning with depth needs {_MIN_SURFACE_POINTS}",
+                "give it some thousand points, or set use_depth to false",
+            )
