@@ -10,25 +10,15 @@ from object_pose.core import se3
 from object_pose.core.decoders import Layout
 from object_pose.core.errors import ModelError
 from object_pose.core.symmetry import Symmetry
-from object_pose.core.types import ObjectModel
 from object_pose.runtime.card import METADATA_KEY, ModelCard
 
 
-def make_object(name: str, symmetry: Symmetry | None = None) -> ObjectModel:
-    rng = np.random.default_rng(len(name))
-    normals = rng.normal(size=(50, 3))
-    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    points = normals * 0.02
-    return ObjectModel(
-        name, points[:8], points, normals, np.zeros(3), np.full(3, 0.04), 0.04, symmetry or Symmetry()
-    )
-
-
-def make_card() -> ModelCard:
+@pytest.fixture
+def card(make_object) -> ModelCard:
     half_turn = se3.make_transform(se3.exp_so3([0.0, 0.0, np.pi]))[None]
     objects = (
-        make_object("bracket", Symmetry(half_turn)),
-        make_object("gear", Symmetry(axis=np.array([0.0, 0.0, 1.0]), offset=np.array([0.001, 0.0, 0.0]))),
+        make_object("bracket", symmetry=Symmetry(half_turn)),
+        make_object("gear", symmetry=Symmetry(axis=np.array([0.0, 0.0, 1.0]), offset=np.array([0.001, 0.0, 0.0]))),
     )
     return ModelCard(
         "pose", Layout.OBJECT_POSE_KEYPOINTS, ("bracket", "gear"), (320, 240), 8, objects, "parts", "1.2", seed=7
@@ -41,8 +31,7 @@ def edited(card: ModelCard, edit) -> dict[str, str]:
     return {METADATA_KEY: json.dumps(document)}
 
 
-def test_round_trip_keeps_everything():
-    card = make_card()
+def test_round_trip_keeps_everything(card):
     back = ModelCard.from_metadata(card.to_metadata())
     assert dataclasses.replace(back, objects=()) == dataclasses.replace(card, objects=())
     for ours, theirs in zip(card.objects, back.objects):
@@ -59,10 +48,12 @@ def test_a_card_without_objects_is_a_plain_detector():
     assert ModelCard.from_metadata(card.to_metadata()) == card
 
 
-@pytest.mark.parametrize("field", ["task", "layout", "labels", "input_wh", "keypoint_count", "objects", "seed", "licence"])
-def test_a_missing_field_is_named(field):
+@pytest.mark.parametrize(
+    "field", ["task", "layout", "labels", "input_wh", "keypoint_count", "objects", "seed", "licence"]
+)
+def test_a_missing_field_is_named(card, field):
     with pytest.raises(ModelError, match=f"'{field}' is missing"):
-        ModelCard.from_metadata(edited(make_card(), lambda card: card.pop(field)))
+        ModelCard.from_metadata(edited(card, lambda document: document.pop(field)))
 
 
 @pytest.mark.parametrize(
@@ -86,9 +77,9 @@ def test_a_missing_field_is_named(field):
         (lambda card: card["objects"][0]["normals_object"].update(shape=[25, 6]), "normals_object'"),
     ],
 )
-def test_a_wrong_field_is_named(edit, named):
+def test_a_wrong_field_is_named(card, edit, named):
     with pytest.raises(ModelError, match=named):
-        ModelCard.from_metadata(edited(make_card(), edit))
+        ModelCard.from_metadata(edited(card, edit))
 
 
 @pytest.mark.parametrize("metadata", [{}, {METADATA_KEY: "{"}, {METADATA_KEY: "[1]"}])
@@ -97,8 +88,7 @@ def test_no_card_or_no_json(metadata):
         ModelCard.from_metadata(metadata)
 
 
-def test_values_that_are_not_finite_are_refused():
-    card = make_card()
+def test_values_that_are_not_finite_are_refused(card):
     broken = dataclasses.replace(card.objects[0], box_size=np.array([np.nan, 1.0, 1.0]))
     with pytest.raises(ModelError, match="box_size' has values that are not finite"):
         ModelCard.from_metadata(dataclasses.replace(card, objects=(broken, card.objects[1])).to_metadata())

@@ -29,9 +29,7 @@ _CPU = "CPUExecutionProvider"
 class EngineConfig:
     """On what a model runs."""
 
-    engine: str = parameter(
-        "onnxruntime", "inference engine", choices=("onnxruntime", "openvino"), read_only=True
-    )
+    engine: str = parameter("onnxruntime", "inference engine", choices=("onnxruntime", "openvino"), read_only=True)
     device: str = parameter(
         "auto", "where the network runs; auto takes a GPU that works", choices=("auto", "cpu", "cuda"), read_only=True
     )
@@ -93,10 +91,20 @@ def check_model_file(path: Path) -> None:
         raise ModelError(f"model file {path} is a Git LFS pointer, not the model", "run git lfs pull")
 
 
+def load_embedded_engine(path: Path, data: bytes, config: EngineConfig) -> Engine:
+    """Open a network that travels inside the model file ``path``; it takes any number of images at a time.
+
+    Raises ``ModelError`` where it is damaged.
+    """
+    if config.engine == "openvino":
+        return OpenVinoEngine(path, config, data)
+    return OnnxRuntimeEngine(path, config, data)
+
+
 class OnnxRuntimeEngine:
     """ONNX Runtime, with its threads capped and not spinning, so that it leaves cores to its neighbours."""
 
-    def __init__(self, path: Path, config: EngineConfig) -> None:
+    def __init__(self, path: Path, config: EngineConfig, embedded: bytes | None = None) -> None:
         runtime = _import("onnxruntime", "pip install onnxruntime, or onnxruntime-gpu, but not both")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = config.thread_count
@@ -105,7 +113,7 @@ class OnnxRuntimeEngine:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         providers = _providers(config.device, runtime.get_available_providers())
         try:
-            self._session = runtime.InferenceSession(str(path), options, providers=providers)
+            self._session = runtime.InferenceSession(embedded or str(path), options, providers=providers)
         except Exception as error:  # ONNX Runtime's errors share no base class but this one
             raise _unreadable(path, error) from error
         _check_providers(config.device, self._session.get_providers())
@@ -127,18 +135,19 @@ class OnnxRuntimeEngine:
 class OpenVinoEngine:
     """OpenVINO on the CPU; on chips with bf16 it computes in bf16, which is its default."""
 
-    def __init__(self, path: Path, config: EngineConfig) -> None:
+    def __init__(self, path: Path, config: EngineConfig, embedded: bytes | None = None) -> None:
         openvino = _import("openvino", "pip install openvino")
         if config.device == "cuda":
             raise ConfigError("engine 'openvino' has no device 'cuda'", "use engine 'onnxruntime'")
         try:
-            model = openvino.Core().read_model(str(path))
+            model = openvino.Core().read_model(embedded or str(path))
         except RuntimeError as error:
             raise _unreadable(path, error) from error
         types = [item.get_element_type().get_type_name() for item in model.inputs]
         shapes = [_openvino_shape(item.get_partial_shape()) for item in model.inputs]
         self.input_shape = _input_shape(path, shapes, types, "f32")
-        model.reshape(self.input_shape)
+        if embedded is None:
+            model.reshape(self.input_shape)
         self.metadata = _openvino_metadata(model)
         hints = {"INFERENCE_NUM_THREADS": config.thread_count, "PERFORMANCE_HINT": "LATENCY"}
         self._model = openvino.Core().compile_model(model, "CPU", hints)

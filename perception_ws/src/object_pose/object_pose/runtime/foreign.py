@@ -37,8 +37,8 @@ def card_of_foreign_model(
     if len(output_shapes) != 1:
         raise ModelError(f"the model has {len(output_shapes)} outputs of shapes {list(output_shapes)}, expected one")
     form = identify(metadata, output_shapes[0], input_wh, len(names), _keypoint_count(metadata, task))
-    description = {"name": metadata.get("description", ""), "licence": metadata.get("license", "")}
-    return ModelCard(task, form.layout, names, input_wh, form.keypoint_count, **description)
+    name, licence = metadata.get("description", ""), metadata.get("license", "")
+    return ModelCard(task, form.layout, names, input_wh, form.keypoint_count, name=name, licence=licence)
 
 
 def identify(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from object_pose.core.nms import box_area
 from object_pose.core.params import parameter
 from object_pose.core.types import Detections
 from object_pose.runtime.card import METADATA_KEY, ModelCard
+from object_pose.runtime.crop_head import load_crop_head
 from object_pose.runtime.engine import Engine, EngineConfig, load_engine
 from object_pose.runtime.foreign import card_of_foreign_model
 from object_pose.runtime.timing import StageClock
@@ -29,9 +32,13 @@ class DetectorConfig(EngineConfig):
         0.5, "boxes of one class that overlap by more are one object", minimum=0.0, maximum=1.0
     )
     max_detections: int = parameter(100, "at most this many detections a frame", minimum=1, maximum=10000)
+    candidate_threshold: float = parameter(
+        0.05, "with a crop-level head: candidates above this score get a second look", minimum=0.0, maximum=1.0
+    )
     fuse_keypoints: bool = parameter(True, "average keypoints over the candidates that agree on an object")
     labels: str = parameter(
-        "", "class names, comma-separated, that the model must have; they name the classes of one without names",
+        "",
+        "class names, comma-separated, that the model must have; they name the classes of one without names",
         read_only=True,
     )
 
@@ -44,6 +51,12 @@ class DetectorConfig(EngineConfig):
     def decode_options(self) -> DecodeOptions:
         """What the decoder needs of this."""
         return DecodeOptions(self.score_threshold, self.iou_threshold, self.max_detections, self.fuse_keypoints)
+
+    @property
+    def candidate_options(self) -> DecodeOptions:
+        """The same where a crop-level head has the last word."""
+        threshold = min(self.candidate_threshold, self.score_threshold)
+        return dataclasses.replace(self.decode_options, score_threshold=threshold)
 
 
 class Detector:
@@ -58,22 +71,45 @@ class Detector:
         try:
             self.card = _read_card(self._engine, self._config.expected_labels)
             self._format = _output_format(self.card, self._engine)
+            self._crop_head = load_crop_head(Path(model_path), self._engine.metadata, self.card, self._config)
         except ModelError as error:
             raise ModelError(f"model file {model_path}: {error.message}", error.hint) from error
+
+    def with_config(self, config: DetectorConfig) -> Detector:
+        """Return a detector of the same opened network that reads its output with other thresholds."""
+        other = copy.copy(self)
+        other._config = config
+        return other
 
     def detect(self, rgb: NDArray[np.generic], clock: StageClock | None = None) -> Detections:
         """Return the detections of an RGB (or grey, or RGBA) uint8 image, in its pixels, best first.
 
-        ``clock`` collects the stages preprocess, inference and decode. Raises ``DataError`` for another kind of image.
+        ``clock`` collects the stages preprocess, inference, decode and, with a crop-level head, crops. Raises
+        ``DataError`` for another kind of image.
         """
         clock = clock or StageClock()
         with clock.stage("preprocess"):
-            canvas, box = letterbox(to_rgb(rgb), self.card.input_wh)
+            image = to_rgb(rgb)
+            canvas, box = letterbox(image, self.card.input_wh)
             batch = to_batch(canvas)
         with clock.stage("inference"):
             (output,) = self._engine.run(batch)
+        options = self._config.candidate_options if self._crop_head else self._config.decode_options
         with clock.stage("decode"):
-            return _to_image(decode(self._format, output, self._config.decode_options), box)
+            detections = _to_image(decode(self._format, output, options), box)
+        if self._crop_head:
+            with clock.stage("crops"):
+                detections = self._crop_head.refine(image, detections, self._config.decode_options)
+        return detections
+
+
+def load_card(model_path: str | Path) -> ModelCard:
+    """Return the card of a model file of any task, or the one that a foreign detector's metadata makes."""
+    engine = load_engine(model_path, EngineConfig(device="cpu"))
+    try:
+        return _read_card(engine, ())
+    except ModelError as error:
+        raise ModelError(f"model file {model_path}: {error.message}", error.hint) from error
 
 
 def _read_card(engine: Engine, expected_labels: tuple[str, ...]) -> ModelCard:

@@ -10,6 +10,8 @@ from object_pose.core.errors import CalibrationError, ConfigError, ModelError
 
 KINDS = ("models", "launch", "calibration", "config")
 SHARE_VARIABLE = "OBJECT_POSE_SHARE"
+_PACKAGE = Path(__file__).resolve().parents[1]
+_MESSAGE_PACKAGES = ("vision_msgs", "object_pose_msgs")
 _ERRORS = {"models": ModelError, "calibration": CalibrationError}
 
 
@@ -23,25 +25,47 @@ def find(kind: str, name: str) -> Path:
     raise _ERRORS.get(kind, ConfigError)(f"{kind}/{name} was not found", hint)
 
 
+def find_model(name: str | Path) -> Path:
+    """Return a model file: a path that exists, or the name of a shipped model."""
+    path = Path(name)
+    if path.is_file():
+        return path
+    if path.parent != Path():
+        raise ModelError(f"model file {path} was not found", "'object-pose models' lists those that are shipped")
+    return find("models", path.name)
+
+
 def folders(kind: str) -> tuple[Path, ...]:
     """Return the folders of one of ``KINDS`` that exist, the first being preferred."""
     return tuple(place for place in _places(kind) if place.is_dir())
+
+
+def message_packages() -> tuple[Path, ...]:
+    """Return the folders of the message packages that we use and ROS's common interfaces lack, as far as they exist."""
+    checkout = _checkout()
+    sources = [] if checkout is None else [checkout / "perception_ws" / name for name in ("src", "stand_ins")]
+    places = [prefix / "share" for prefix in _prefixes()] + sources
+    found = ([place / name for place in places if (place / name / "msg").is_dir()] for name in _MESSAGE_PACKAGES)
+    return tuple(candidates[0] for candidates in found if candidates)
 
 
 def _places(kind: str) -> list[Path]:
     if kind not in KINDS:
         raise ValueError(f"unknown kind of resource '{kind}', expected one of {KINDS}")
     override = os.environ.get(SHARE_VARIABLE)
-    prefixes = [prefix for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
-    shares = [Path(prefix) / "share" / "object_pose" for prefix in (*prefixes, sys.prefix)]
+    checkout = _checkout()
     overridden = [Path(override) / kind] if override else []
-    return overridden + _checkout_places(kind) + [share / kind for share in shares]
+    # parameters lie beside the package
+    own = [] if checkout is None else [(_PACKAGE.parent if kind == "config" else checkout) / kind]
+    return overridden + own + [prefix / "share" / "object_pose" / kind for prefix in _prefixes()]
 
 
-def _checkout_places(kind: str) -> list[Path]:
-    """Return the place in the checkout that this file lies in, if it does; parameters lie beside the package."""
-    package = Path(__file__).resolve().parents[1]
-    for folder in package.parents:
-        if (folder / "perception_ws" / "src").is_dir():
-            return [package.parent / kind if kind == "config" else folder / kind]
-    return []
+def _checkout() -> Path | None:
+    """Return the root of the checkout that this file lies in, known by its workspace; None when installed."""
+    return next((folder for folder in _PACKAGE.parents if (folder / "perception_ws" / "src").is_dir()), None)
+
+
+def _prefixes() -> list[Path]:
+    """Return the prefixes of ROS workspaces, then Python's."""
+    ament = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
+    return [Path(prefix) for prefix in (*ament, sys.prefix) if prefix]

@@ -1,0 +1,203 @@
+"""Bags: messages and frames come back as they went in, without ROS; a broken bag is a data error."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from object_pose.core.errors import CalibrationError, DataError
+from object_pose.io.bag_frames import FrameTopics, read_bag_frames, write_frame
+from object_pose.io.bags import is_bag, make_typestore, read_bag, write_bag
+from object_pose.io.messages import camera_from_message, depth_from_message, image_from_message, stamp_ns
+
+STRING = "std_msgs/msg/String"
+
+
+@pytest.fixture(scope="module")
+def store():
+    return make_typestore()
+
+
+@pytest.fixture
+def bag(tmp_path, store, frame):
+    """Three frames, 33 ms apart."""
+    with write_bag(tmp_path / "bag", store) as writer:
+        for index in range(3):
+            write_frame(writer, dataclasses.replace(frame, stamp_ns=frame.stamp_ns + index * 33_000_000))
+    return tmp_path / "bag"
+
+
+def image_message(store, encoding, array, *, padding=0, big_endian=False, stamp=(3, 14)):
+    types = store.types
+    header = types["std_msgs/msg/Header"](types["builtin_interfaces/msg/Time"](*stamp), "camera")
+    array = array.astype(array.dtype.newbyteorder(">" if big_endian else "<"))
+    height, width = array.shape[:2]
+    rows = np.ascontiguousarray(array).view(np.uint8).reshape(height, -1)
+    rows = np.concatenate([rows, np.full((height, padding), 77, np.uint8)], axis=1)
+    return types["sensor_msgs/msg/Image"](header, height, width, encoding, big_endian, rows.shape[1], rows.ravel())
+
+
+def info_message(store, k, d=(), width=32, height=24):
+    types = store.types
+    header = types["std_msgs/msg/Header"](types["builtin_interfaces/msg/Time"](0, 0), "camera")
+    roi = types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False)
+    k, d = np.array(k, dtype=float), np.array(d, dtype=float)
+    return types["sensor_msgs/msg/CameraInfo"](
+        header, height, width, "plumb_bob", d, k, np.eye(3).ravel(), np.zeros(12), 0, 0, roi
+    )
+
+
+def test_frames_come_back(bag, frame):
+    frames = list(read_bag_frames(bag))
+    assert [item.stamp_ns - frame.stamp_ns for item in frames] == [0, 33_000_000, 66_000_000]
+    for item in frames:
+        np.testing.assert_array_equal(item.rgb, frame.rgb)
+        np.testing.assert_allclose(item.depth_m, frame.depth_m, atol=1e-6)
+        assert item.camera == frame.camera
+
+
+def test_colour_alone_will_do(bag, frame):
+    frames = list(read_bag_frames(bag, FrameTopics(depth="")))
+    assert len(frames) == 3 and all(item.depth_m is None for item in frames)
+
+
+def test_one_mcap_file_reads_like_its_folder(bag):
+    (file,) = bag.glob("*.mcap")
+    assert is_bag(file) and len(list(read_bag_frames(file))) == 3
+
+
+def test_messages_of_more_packages_are_described_in_the_bag(tmp_path):
+    (tmp_path / "toy_msgs" / "msg").mkdir(parents=True)
+    (tmp_path / "toy_msgs" / "msg" / "Thing.msg").write_text("std_msgs/Header header\nPart[] parts\n")
+    (tmp_path / "toy_msgs" / "msg" / "Part.msg").write_text("string name\nfloat64[36] covariance\n")
+    store = make_typestore([tmp_path / "toy_msgs"])
+    types = store.types
+    header = types["std_msgs/msg/Header"](types["builtin_interfaces/msg/Time"](1, 2), "camera")
+    thing = types["toy_msgs/msg/Thing"](header, [types["toy_msgs/msg/Part"]("gear", np.arange(36.0))])
+    with write_bag(tmp_path / "bag", store) as writer:
+        writer.write("/things", "toy_msgs/msg/Thing", 5, thing)
+        writer.write("/things", "toy_msgs/msg/Thing", 6, store.serialize_cdr(thing, "toy_msgs/msg/Thing").tobytes())
+    messages = list(read_bag(tmp_path / "bag"))
+    assert [(topic, time_ns) for topic, time_ns, _ in messages] == [("/things", 5), ("/things", 6)]
+    for _, _, message in messages:
+        assert stamp_ns(message) == 1_000_000_002
+        assert message.parts[0].name == "gear" and message.parts[0].covariance.tolist() == list(range(36))
+
+
+def test_a_new_bag_replaces_the_old_only_when_it_is_whole(bag, store):
+    def break_off():
+        with write_bag(bag, store) as writer:
+            writer.write("/text", STRING, 1, store.types[STRING]("half"))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        break_off()
+    assert len(list(read_bag_frames(bag))) == 3
+    with write_bag(bag, store) as writer:
+        writer.write("/text", STRING, 1, store.types[STRING]("new"))
+    assert [message.data for _, _, message in read_bag(bag)] == ["new"]
+    assert [path.name for path in bag.parent.iterdir()] == ["bag"]
+
+
+def test_a_folder_that_is_no_bag_is_left_alone(tmp_path, store):
+    (tmp_path / "precious").mkdir()
+    with pytest.raises(DataError, match="is not a bag"), write_bag(tmp_path / "precious", store):
+        pass
+    assert (tmp_path / "precious").is_dir()
+
+
+def test_an_unknown_message_type_is_named(tmp_path, store):
+    with pytest.raises(DataError, match="'no_msgs/msg/None'"), write_bag(tmp_path / "bag", store) as writer:
+        writer.write("/x", "no_msgs/msg/None", 0, b"")
+
+
+def test_a_missing_topic_is_named_with_those_there(bag):
+    with pytest.raises(DataError, match=r"no topic /depth.*it has /camera/camera/aligned"):
+        list(read_bag_frames(bag, FrameTopics(depth="/depth")))
+
+
+def test_stamps_that_never_agree_are_an_error(tmp_path, store, frame):
+    with write_bag(tmp_path / "bag", store) as writer:
+        write_frame(writer, dataclasses.replace(frame, depth_m=None))
+        topic = FrameTopics().depth
+        writer.write(topic, "sensor_msgs/msg/Image", 0, image_message(store, "16UC1", np.ones((24, 32), np.uint16)))
+    with pytest.raises(DataError, match="no frames whose stamps agree"):
+        list(read_bag_frames(tmp_path / "bag"))
+    assert len(list(read_bag_frames(tmp_path / "bag", tolerance_ns=10**10))) == 1
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_a_truncated_bag_is_a_data_error(bag, share):
+    (file,) = bag.glob("*.mcap")
+    content = file.read_bytes()
+    file.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(DataError, match="bag"):
+        list(read_bag_frames(file))
+
+
+@pytest.mark.parametrize("name", ["missing.mcap", "text.mcap"])
+def test_what_is_no_bag_is_a_data_error(tmp_path, name):
+    (tmp_path / "text.mcap").write_text("no bag at all")
+    with pytest.raises(DataError, match=name):
+        list(read_bag(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "order"), [("rgb8", [0, 1, 2]), ("bgr8", [2, 1, 0]), ("rgba8", [0, 1, 2, 0]), ("bgra8", [2, 1, 0, 0])]
+)
+@pytest.mark.parametrize("padding", [0, 5])
+def test_colour_encodings(store, frame, encoding, order, padding):
+    message = image_message(store, encoding, frame.rgb[:, :, order], padding=padding)
+    np.testing.assert_array_equal(image_from_message(message), frame.rgb)
+
+
+def test_mono_becomes_rgb(store, frame):
+    grey = frame.rgb[:, :, 0]
+    np.testing.assert_array_equal(image_from_message(image_message(store, "mono8", grey)), np.dstack([grey] * 3))
+
+
+@pytest.mark.parametrize("big_endian", [False, True])
+@pytest.mark.parametrize(("encoding", "scale", "dtype"), [("16UC1", 1000, np.uint16), ("32FC1", 1, np.float32)])
+def test_depth_encodings(store, frame, encoding, scale, dtype, big_endian):
+    raw = (frame.depth_m.astype(float) * scale).round(6).astype(dtype)
+    message = image_message(store, encoding, raw, padding=6, big_endian=big_endian)
+    np.testing.assert_allclose(depth_from_message(message), frame.depth_m, atol=1.1e-3)
+
+
+def test_wrong_encodings_and_short_data_are_named(store, frame):
+    message = image_message(store, "rgb8", frame.rgb)
+    with pytest.raises(DataError, match="encoding 'rgb8'"):
+        depth_from_message(message)
+    with pytest.raises(DataError, match="encoding '16UC1'"):
+        image_from_message(image_message(store, "16UC1", np.ones((4, 4), np.uint16)))
+    message.data = message.data[:-1]
+    with pytest.raises(DataError, match="32x24 'rgb8' has 2303 bytes"):
+        image_from_message(message)
+    message.height = 0
+    with pytest.raises(DataError, match="32x0"):
+        image_from_message(message)
+
+
+def test_an_uncalibrated_camera_is_refused(store):
+    with pytest.raises(CalibrationError, match="is the camera calibrated"):
+        camera_from_message(info_message(store, [0.0] * 9))
+
+
+def test_distortion_is_kept_unless_it_is_zero(store):
+    k = [40.0, 0, 15.5, 0, 41.0, 11.5, 0, 0, 1]
+    assert camera_from_message(info_message(store, k, [0.0] * 5)).distortion == ()
+    assert camera_from_message(info_message(store, k, [0.1, 0, 0, 0, 0])).distortion == (0.1, 0, 0, 0, 0)
+
+
+def test_sizes_that_differ_are_named(tmp_path, store, frame):
+    with write_bag(tmp_path / "bag", store) as writer:
+        write_frame(writer, dataclasses.replace(frame, depth_m=None, stamp_ns=3_000_000_014))
+        small = image_message(store, "16UC1", np.ones((12, 16), np.uint16))
+        writer.write(FrameTopics().depth, "sensor_msgs/msg/Image", 0, small)
+    with pytest.raises(DataError, match=r"\(24, 32\), got \(12, 16\)"):
+        list(read_bag_frames(tmp_path / "bag"))
+
+
+def test_our_own_messages_are_known(store):
+    for name in ("vision_msgs/msg/Detection3DArray", "object_pose_msgs/msg/ObjectPoseArray", "tf2_msgs/msg/TFMessage"):
+        assert name in store.types

@@ -1,0 +1,93 @@
+"""BOP scenes: millimetres become metres, class ids follow the wanted names, gaps are named."""
+
+import json
+
+import numpy as np
+import pytest
+
+from object_pose.core.errors import DataError
+from object_pose.io.bop import read_bop_scene, read_models_info
+from object_pose.io.images import write_depth, write_image
+
+ROTATION = [0.0, -1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0]
+
+
+@pytest.fixture
+def scene(tmp_path, frame):
+    """Images 2 and 10; three objects in each; depth (in tenths of a millimetre) for image 10 only."""
+    folder = tmp_path / "000007"
+    for image_id in (2, 10):
+        write_image(folder / "rgb" / f"{image_id:06d}.png", frame.rgb)
+    write_depth(folder / "depth" / "000010.png", frame.depth_m * 10)
+    camera = {"cam_K": frame.camera.matrix.ravel().tolist(), "depth_scale": 0.1}
+    objects = [{"obj_id": i, "cam_R_m2c": ROTATION, "cam_t_m2c": [10.0 * i, -20.0, 800.0]} for i in (5, 1, 8)]
+    infos = [{"bbox_visib": [3, 4, 10, 6], "visib_fract": 0.25 * i} for i in (1, 2, 3)]
+    for name, value in (("scene_camera", camera), ("scene_gt", objects), ("scene_gt_info", infos)):
+        (folder / f"{name}.json").write_text(json.dumps({"10": value, "2": value}))
+    return folder
+
+
+def test_a_scene_is_read_in_order_and_in_metres(scene, frame):
+    first, second = read_bop_scene(scene, {8: "driller", 5: "can"})
+    assert (first.scene_id, first.image_id, second.image_id) == (7, 2, 10)
+    assert first.frame.depth_m is None
+    np.testing.assert_allclose(second.frame.depth_m, frame.depth_m, atol=1e-6)
+    np.testing.assert_array_equal(second.frame.rgb, frame.rgb)
+    assert second.frame.camera == frame.camera
+    can, driller = second.truths
+    assert (can.class_name, can.class_id, driller.class_name, driller.class_id) == ("can", 1, "driller", 0)
+    np.testing.assert_allclose(can.T_camera_object[:3, 3], [0.05, -0.02, 0.8])
+    np.testing.assert_allclose(can.T_camera_object[:3, :3].ravel(), ROTATION)
+    assert can.visibility == 0.25 and can.box_xyxy.tolist() == [3, 4, 13, 10]
+
+
+def test_a_scene_without_truth_has_frames_only(scene):
+    (scene / "scene_gt.json").unlink()
+    assert [item.truths for item in read_bop_scene(scene, {5: "can"})] == [(), ()]
+
+
+@pytest.mark.parametrize("missing", ["scene_camera.json", "scene_gt_info.json", "rgb/000002.png"])
+def test_missing_files_are_named(scene, missing):
+    (scene / missing).unlink()
+    with pytest.raises(DataError, match=missing.replace("rgb/", "").removesuffix(".png")):
+        list(read_bop_scene(scene, {5: "can"}))
+
+
+def test_broken_files_are_named(scene, frame):
+    (scene / "scene_gt_info.json").write_text(json.dumps({"2": [], "10": []}))
+    with pytest.raises(DataError, match="describes 0 objects"):
+        list(read_bop_scene(scene, {5: "can"}))
+    (scene / "scene_camera.json").write_text("{")
+    with pytest.raises(DataError, match=r"scene_camera.json is not valid JSON"):
+        list(read_bop_scene(scene, {5: "can"}))
+
+
+def test_depth_of_another_size_is_refused(scene):
+    write_depth(scene / "depth" / "000002.png", np.ones((5, 6), np.float32))
+    with pytest.raises(DataError, match="6x5, its image 32x24"):
+        list(read_bop_scene(scene, {5: "can"}))
+
+
+def test_models_info_in_metres_with_symmetries(tmp_path):
+    box = {"min_x": -10, "min_y": -20, "min_z": 0, "size_x": 20, "size_y": 40, "size_z": 60}
+    flip = [-1, 0, 0, 2.0, 0, -1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]
+    models = {
+        "1": {"diameter": 75.0, **box},
+        "10": {"diameter": 75.0, **box, "symmetries_discrete": [flip]},
+        "3": {"diameter": 75.0, **box, "symmetries_continuous": [{"axis": [0, 0, 2], "offset": [1, 0, 0]}]},
+    }
+    (tmp_path / "models_info.json").write_text(json.dumps(models))
+    infos = read_models_info(tmp_path / "models_info.json")
+    assert sorted(infos) == [1, 3, 10] and infos[1].symmetry.is_trivial
+    assert infos[1].diameter == pytest.approx(0.075)
+    np.testing.assert_allclose(infos[1].box_center, [0.0, 0.0, 0.03])
+    np.testing.assert_allclose(infos[1].box_size, [0.02, 0.04, 0.06])
+    np.testing.assert_allclose(infos[10].symmetry.discrete[0, :3, 3], [0.002, 0.0, 0.0])
+    np.testing.assert_allclose(infos[3].symmetry.axis, [0.0, 0.0, 1.0])
+    np.testing.assert_allclose(infos[3].symmetry.offset, [0.001, 0.0, 0.0])
+
+
+def test_models_info_without_a_field_is_refused(tmp_path):
+    (tmp_path / "models_info.json").write_text(json.dumps({"1": {"diameter": 75.0}}))
+    with pytest.raises(DataError, match=r"models_info\.json.*min_x"):
+        read_models_info(tmp_path / "models_info.json")

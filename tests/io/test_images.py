@@ -1,0 +1,115 @@
+"""Image and depth files: what is written is read, units follow the encoding, bad files are data errors."""
+
+import cv2
+import numpy as np
+import pytest
+
+from object_pose.core.errors import DataError
+from object_pose.io.files import replacing
+from object_pose.io.images import depth_in_millimetres, list_images, read_depth, read_image, write_depth, write_image
+
+
+def test_colour_round_trip(tmp_path, frame):
+    write_image(tmp_path / "new" / "image.png", frame.rgb)
+    np.testing.assert_array_equal(read_image(tmp_path / "new" / "image.png"), frame.rgb)
+
+
+def test_channels_are_red_green_blue(tmp_path):
+    cv2.imwrite(str(tmp_path / "red.png"), np.full((2, 2, 3), (0, 0, 255), np.uint8))
+    assert read_image(tmp_path / "red.png")[0, 0].tolist() == [255, 0, 0]
+
+
+def test_grey_files_become_rgb(tmp_path):
+    cv2.imwrite(str(tmp_path / "grey.png"), np.full((3, 4), 9, np.uint8))
+    assert read_image(tmp_path / "grey.png").tolist() == np.full((3, 4, 3), 9).tolist()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_depth_round_trip(tmp_path, frame, suffix):
+    write_depth(tmp_path / f"depth{suffix}", frame.depth_m)
+    np.testing.assert_allclose(read_depth(tmp_path / f"depth{suffix}"), frame.depth_m, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("array", "metres"),
+    [
+        (np.array([[0, 1500]], np.uint16), [[0.0, 1.5]]),
+        (np.array([[0.0, 1.5]], np.float32), [[0.0, 1.5]]),
+        (np.array([[np.nan, np.inf, -1.0, 0.25]], np.float64), [[0.0, 0.0, 0.0, 0.25]]),
+    ],
+)
+def test_the_unit_follows_the_encoding(tmp_path, array, metres):
+    np.save(tmp_path / "depth.npy", array)
+    depth_m = read_depth(tmp_path / "depth.npy")
+    assert depth_m.dtype == np.float32
+    np.testing.assert_allclose(depth_m, metres)
+
+
+def test_a_depth_scale_of_the_data_set_is_honoured(tmp_path):
+    np.save(tmp_path / "depth.npy", np.array([[5000]], np.uint16))
+    np.testing.assert_allclose(read_depth(tmp_path / "depth.npy", unit_m=1e-4), [[0.5]])
+
+
+def test_millimetres_hold_no_nonsense():
+    metres = np.array([[np.nan, np.inf, -np.inf, -0.5, 0.0005, 65.535, 66.0]], np.float32)
+    assert depth_in_millimetres(metres).tolist() == [[0, 0, 0, 0, 0, 65535, 0]]
+
+
+@pytest.mark.parametrize("array", [np.zeros((2, 2), np.uint8), np.zeros((2, 2, 3), np.float32), np.zeros((2, 2), int)])
+def test_depth_of_unknown_unit_or_shape_is_refused(tmp_path, array):
+    np.save(tmp_path / "depth.npy", array)
+    with pytest.raises(DataError, match=r"depth\.npy"):
+        read_depth(tmp_path / "depth.npy")
+
+
+@pytest.mark.parametrize(
+    ("read", "name"), [(read_image, "image.png"), (read_depth, "depth.png"), (read_depth, "d.npy")]
+)
+@pytest.mark.parametrize("content", [None, b"", b"no image at all"])
+def test_files_that_are_no_images(tmp_path, read, name, content):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=name):
+        read(tmp_path / name)
+
+
+def test_a_truncated_image_is_refused_or_read_but_never_crashes(tmp_path, frame):
+    write_image(tmp_path / "image.png", frame.rgb)
+    content = (tmp_path / "image.png").read_bytes()
+    (tmp_path / "image.png").write_bytes(content[:40])
+    with pytest.raises(DataError, match="truncated"):
+        read_image(tmp_path / "image.png")
+
+
+def test_a_format_that_cannot_be_written_is_a_data_error(tmp_path, frame):
+    with pytest.raises(DataError, match=r"image\.xyz"):
+        write_image(tmp_path / "image.xyz", frame.rgb)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folders_are_listed_in_order(tmp_path, frame):
+    for name in ("b.png", "a.jpg", "notes.txt"):
+        write_image(tmp_path / name, frame.rgb) if name[-3:] != "txt" else (tmp_path / name).write_text("x")
+    assert [path.name for path in list_images(tmp_path)] == ["a.jpg", "b.png"]
+    (tmp_path / "empty").mkdir()
+    for folder in ("empty", "missing"):
+        with pytest.raises(DataError, match=folder):
+            list_images(tmp_path / folder)
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "result.txt"
+    target.write_text("old")
+
+    def break_off():
+        with replacing(target) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        break_off()
+    assert target.read_text() == "old" and list(tmp_path.iterdir()) == [target]
+    with replacing(target) as temporary:
+        temporary.write_text("new")
+        assert target.read_text() == "old"
+    assert target.read_text() == "new" and list(tmp_path.iterdir()) == [target]

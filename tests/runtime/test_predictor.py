@@ -1,0 +1,119 @@
+"""The detector: network pixels come back as image pixels, whatever the image; wrong models never start."""
+
+import numpy as np
+import pytest
+
+from object_pose.core.decoders import Layout
+from object_pose.core.errors import DataError, ModelError
+from object_pose.core.image import Letterbox
+from object_pose.core.params import make_config, parameters
+from object_pose.runtime.card import ModelCard
+from object_pose.runtime.predictor import Detector, DetectorConfig
+from object_pose.runtime.timing import StageClock
+
+WH = (96, 64)
+LABELS = ("gear", "spring")
+CANDIDATES = 126
+
+
+def one_object(box=(48.0, 32.0, 20.0, 10.0), class_id=1, keypoint=(50.0, 30.0, 2.0)):
+    """Our own layout's output with one object of one keypoint."""
+    output = np.zeros((1, 4 + 2 + 3, CANDIDATES), np.float32)
+    output[0, :, 7] = [*box, *(0.8 * (class_id == index) for index in range(2)), *keypoint]
+    return output
+
+
+def own_card(**changes):
+    fields = {"keypoint_count": 1, "input_wh": WH, "labels": LABELS, "layout": Layout.OBJECT_POSE_KEYPOINTS}
+    return ModelCard(task="pose", **{**fields, **changes}).to_metadata()
+
+
+@pytest.mark.parametrize("image_wh", [(96, 64), (640, 480), (31, 90), (1280, 720)])
+def test_detections_are_in_pixels_of_the_image(constant_model, image_wh):
+    detector = Detector(constant_model([one_object()], own_card()))
+    found = detector.detect(np.zeros((image_wh[1], image_wh[0], 3), np.uint8))
+    box = Letterbox.fit(image_wh, WH)
+    corners = box.to_image(np.array([[38.0, 27.0], [58.0, 37.0]]))
+    np.testing.assert_allclose(found.boxes_xyxy[0], np.clip(corners, 0, np.subtract(image_wh, 1)).ravel(), atol=1e-4)
+    np.testing.assert_allclose(found.keypoints[0, 0], box.to_image(np.array([50.0, 30.0])), atol=1e-4)
+    np.testing.assert_allclose(found.keypoint_sigmas[0, 0], 2.0 / np.sqrt(np.prod(box.scale)), rtol=1e-6)
+    assert found.class_ids.tolist() == [1] and detector.card.labels == LABELS
+
+
+def test_grey_and_rgba_images_will_do(constant_model):
+    detector = Detector(constant_model([one_object()], own_card()))
+    for shape in [(48, 64), (48, 64, 1), (48, 64, 4)]:
+        assert len(detector.detect(np.zeros(shape, np.uint8))) == 1
+
+
+def test_a_box_in_the_padding_is_no_detection(constant_model):
+    detector = Detector(constant_model([one_object(box=(48.0, 3.0, 20.0, 4.0))], own_card()))
+    assert len(detector.detect(np.zeros((20, 96, 3), np.uint8))) == 0
+
+
+def test_a_one_pixel_image_has_no_detections(constant_model):
+    detector = Detector(constant_model([one_object()], own_card()))
+    found = detector.detect(np.zeros((1, 1, 3), np.uint8))
+    assert len(found) == 0 and found.keypoints.shape == (0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((0, 0, 3), np.uint8), np.zeros((9, 9, 3), np.float32), np.zeros(9, np.uint8)]
+)
+def test_what_is_no_image_is_a_data_error(constant_model, image):
+    with pytest.raises(DataError):
+        Detector(constant_model([one_object()], own_card())).detect(image)
+
+
+def test_the_clock_sees_every_stage(constant_model):
+    clock = StageClock()
+    Detector(constant_model([one_object()], own_card())).detect(np.zeros((9, 9, 3), np.uint8), clock)
+    assert list(clock.timings_ms) == ["preprocess", "inference", "decode"]
+    assert all(value > 0 for value in clock.timings_ms.values())
+
+
+def test_a_foreign_model_needs_no_card(constant_model):
+    output = np.zeros((1, 6, CANDIDATES), np.float32)
+    output[0, :, 3] = [48, 32, 20, 10, 0.1, 0.9]
+    detector = Detector(constant_model([output], {"names": "{0: 'cat', 1: 'dog'}", "task": "detect"}))
+    found = detector.detect(np.zeros((WH[1], WH[0], 3), np.uint8))
+    np.testing.assert_allclose(found.boxes_xyxy, [[38, 27, 58, 37]], atol=1e-4)
+    assert detector.card.labels[found.class_ids[0]] == "dog" and found.scores[0] == pytest.approx(0.9)
+
+
+def test_the_expected_classes_must_be_the_models(constant_model):
+    path = constant_model([one_object()], own_card())
+    assert Detector(path, DetectorConfig(labels="gear, spring")).card.labels == LABELS
+    with pytest.raises(ModelError) as raised:
+        Detector(path, DetectorConfig(labels="spring,gear"))
+    for part in (str(path), "['gear', 'spring']", "['spring', 'gear']"):
+        assert part in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "metadata", "problem"),
+    [
+        ([one_object()], own_card(layout="oriented_cells"), "'oriented_cells' is not a detector's"),
+        (
+            [one_object()],
+            own_card(keypoint_count=2),
+            r"shape \(1, 9, 126\), expected object_pose_keypoints \(1, 12, N\)",
+        ),
+        ([one_object()], own_card(labels=("gear",)), "for 1 classes"),
+        ([one_object()], own_card(input_wh=(64, 96)), r"\(1, 3, 64, 96\), its card says \(1, 3, 96, 64\)"),
+        ([one_object(), one_object()], own_card(), "2 outputs"),
+        ([one_object()], {"object_pose": "{}"}, "'format' is missing"),
+        ([one_object()], {}, "neither a model card nor class names"),
+    ],
+)
+def test_a_model_that_does_not_fit_never_starts(constant_model, outputs, metadata, problem):
+    path = constant_model(outputs, metadata)
+    with pytest.raises(ModelError, match=problem) as raised:
+        Detector(path)
+    assert str(path) in str(raised.value)
+
+
+def test_parameters_of_engine_and_decoder_are_one_list():
+    names = [item.name for item in parameters(DetectorConfig)]
+    assert {"engine", "device", "threads", "score_threshold", "labels"} <= set(names)
+    assert make_config(DetectorConfig, {"score_threshold": 1}).decode_options.score_threshold == 1.0
