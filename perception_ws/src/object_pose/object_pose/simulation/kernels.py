@@ -14,3 +14,9 @@ def kernel(function: FunctionT) -> FunctionT:
     """Compile a loop over arrays to machine code: one thread, no GIL, cached on disk; NaN must not occur in it."""
     compiled: FunctionT = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")(function)
     return compiled
+
+
+def inlined(function: FunctionT) -> FunctionT:
+    """Compile a step of a kernel into the kernel itself: a call that passes many arrays costs as much as the step."""
+    compiled: FunctionT = numba.njit(inline="always", nogil=True, fastmath=True, error_model="numpy")(function)
+    return compiled

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Material:
-    """Linear RGB ``color``, ``metallic`` 0 (paint, plastic) .. 1 (bare metal), ``roughness`` 0 (mirror) .. 1 (matte)."""
+    """Linear RGB ``color``, ``metallic`` 0 (paint, plastic) to 1 (bare metal), ``roughness`` 0 (mirror) to 1."""
 
     color: tuple[float, float, float]
     metallic: float
@@ -53,13 +53,19 @@ def pick(palette: Sequence[Material], rng: np.random.Generator) -> Material:
     return vary(palette[int(rng.integers(len(palette)))], rng)
 
 
+def faded(rng: np.random.Generator) -> Material:
+    """Draw a finish that keeps a mesh's own colours up to brightness, tint and gloss."""
+    gain = np.exp(rng.uniform(-0.5, 0.4)) * rng.uniform(0.9, 1.1, 3)
+    return Material((float(gain[0]), float(gain[1]), float(gain[2])), 0.0, rng.uniform(0.25, 1.0))
+
+
 def random_color(rng: np.random.Generator) -> NDArray[np.float64]:
     """Draw a linear RGB colour (3,): grey in a third of the draws, otherwise of any hue."""
     value = rng.uniform(0.02, 0.85)
     if rng.random() < 0.33:
         return np.clip(np.full(3, value) * rng.uniform(0.95, 1.05, 3), 0.0, 1.0)
     hue = rng.random()
-    saturation = rng.uniform(0.3, 1.0)
+    saturation = rng.uniform(0.05, 1.0)
     wheel = np.clip(np.abs((hue * 6.0 + np.array([0.0, 4.0, 2.0])) % 6.0 - 3.0) - 1.0, 0.0, 1.0)
     return np.asarray(value * (1.0 - saturation * (1.0 - wheel)))
 

@@ -15,7 +15,6 @@ Array = NDArray[np.float64]
 FloatArray32 = NDArray[np.float32]
 IntArray = NDArray[np.int32]
 
-_CREASE_ANGLE_DEG = 35.0
 _VIEW_COUNT = 64
 _VIEW_PIXELS = 96
 
@@ -50,13 +49,15 @@ def make_render_mesh(
     *,
     two_sided: bool = False,
     bake: bool = True,
+    crease_deg: float = 35.0,
 ) -> RenderMesh:
     """Split (V, 3) vertices along creases, give them normals and (with ``bake``) ambient occlusion.
 
     ``colors`` (V, 3) are linear RGB; white when left out.
     """
-    faces = np.asarray(faces, dtype=np.int32)
-    source, split_faces, normals = _split_creases(np.asarray(vertices, dtype=np.float64), faces)
+    source, split_faces, normals = _split_creases(
+        np.asarray(vertices, dtype=np.float64), np.asarray(faces, dtype=np.int32), crease_deg
+    )
     points = np.ascontiguousarray(vertices[source], dtype=np.float32)
     tints = np.ones((len(source), 3)) if colors is None else colors[source]
     openness = np.ones(len(source))
@@ -93,7 +94,7 @@ def view_directions() -> Array:
 def vertex_views(
     vertices: FloatArray32, normals: Array, faces: IntArray, two_sided: bool, points: FloatArray32 | None = None
 ) -> NDArray[np.bool_]:
-    """Tell for each of P ``points`` (default: the vertices) and ``normals`` which ``view_directions`` see it: (P, 64)."""
+    """Tell which ``view_directions`` see each of P ``points`` (default: the vertices) with ``normals``: (P, 64)."""
     probes = vertices if points is None else points
     radius = float(np.linalg.norm(vertices, axis=1).max()) * 1.01
     scale = (_VIEW_PIXELS - 1) / (2.0 * radius)
@@ -130,13 +131,13 @@ def orthographic(direction: Array, center: Array, radius: float, pixels: int) ->
     return np.concatenate([rows, offset[:, None]], axis=1)
 
 
-def _split_creases(vertices: Array, faces: IntArray) -> tuple[IntArray, IntArray, Array]:
+def _split_creases(vertices: Array, faces: IntArray, crease_deg: float) -> tuple[IntArray, IntArray, Array]:
     """Give each face corner the mean normal of its smooth neighbourhood: (source vertex, new faces, normals)."""
     weighted = face_normals(vertices, faces)
     unit = weighted / np.maximum(np.linalg.norm(weighted, axis=1, keepdims=True), 1e-30)
     corner_vertex = faces.reshape(-1)
     corner_count = len(corner_vertex)
-    groups = _smooth_corners(corner_vertex, faces, unit)
+    groups = _smooth_corners(corner_vertex, faces, unit, crease_deg)
     group_count = int(groups.max()) + 1
     normals = np.zeros((group_count, 3))
     np.add.at(normals, groups, weighted[np.arange(corner_count) // 3])
@@ -146,7 +147,7 @@ def _split_creases(vertices: Array, faces: IntArray) -> tuple[IntArray, IntArray
     return source, groups.astype(np.int32).reshape(-1, 3), normals
 
 
-def _smooth_corners(corner_vertex: IntArray, faces: IntArray, unit: Array) -> NDArray[np.int32]:
+def _smooth_corners(corner_vertex: IntArray, faces: IntArray, unit: Array, crease_deg: float) -> NDArray[np.int32]:
     """Number the face corners so that corners share a number when smooth edges join them at their vertex."""
     face_count = len(faces)
     starts = faces.reshape(-1).astype(np.int64)
@@ -155,7 +156,7 @@ def _smooth_corners(corner_vertex: IntArray, faces: IntArray, unit: Array) -> ND
     order = np.argsort(key, kind="stable")
     same = key[order][1:] == key[order][:-1]
     first, second = order[:-1][same], order[1:][same]
-    smooth = np.einsum("ij,ij->i", unit[first // 3], unit[second // 3]) > np.cos(np.radians(_CREASE_ANGLE_DEG))
+    smooth = np.einsum("ij,ij->i", unit[first // 3], unit[second // 3]) > np.cos(np.radians(crease_deg))
     first, second = first[smooth], second[smooth]
     left, right = [], []
     for side in (np.zeros_like(first), np.ones_like(first)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -95,8 +95,8 @@ def _hex_bolt() -> Manifold:
 
 def _bracket() -> Manifold:
     """Angle bracket: 80 mm foot, 52 mm leg, off-centre gusset, four different holes."""
-    foot_holes = [solids.circle(4.5, (32.0, -13.0), 24), solids.circle(4.5, (32.0, 13.0), 24), _slot((8.0, -8.0), 9.0, 3.5)]
-    foot = solids.prism(_rounded_rectangle(80.0, 46.0, 6.0), (0.0, 5.0), foot_holes)
+    screw_holes = [solids.circle(4.5, (32.0, y), 24) for y in (-13.0, 13.0)]
+    foot = solids.prism(_rounded_rectangle(80.0, 46.0, 6.0), (0.0, 5.0), [*screw_holes, _slot((8.0, -8.0), 9.0, 3.5)])
     leg_section = solids.prism(_rounded_rectangle(104.0, 46.0, 8.0), (0.0, 5.0), [solids.circle(9.0, (31.0, -5.0), 32)])
     leg = leg_section.rotate((0.0, -90.0, 0.0)).translate((-35.0, 0.0, 0.0)) ^ solids.box((-40, -30, 0), (-35, 30, 60))
     triangle = np.array([[-35.5, 4.5], [-3.0, 4.5], [-3.0, 7.0], [-30.0, 40.0], [-35.5, 40.0]])
@@ -109,15 +109,15 @@ def _rounded_rectangle(length: float, width: float, radius: float) -> Array:
     x, y = 0.5 * length, 0.5 * width
     angle = np.linspace(0.0, 0.5 * np.pi, 7)
     arc = radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    upper = arc + (x - radius, y - radius)
-    lower = arc[::-1] * (1.0, -1.0) + (x - radius, radius - y)
+    upper = arc + np.array([x - radius, y - radius])
+    lower = (arc[::-1] + np.array([x - radius, y - radius])) * (1.0, -1.0)
     return np.concatenate([[[-x, -y]], lower, upper, [[-x, y]]])
 
 
 def _slot(center: tuple[float, float], half_length: float, radius: float) -> Array:
     angle = np.linspace(-0.5 * np.pi, 0.5 * np.pi, 10)
     arc = radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    right = arc + (half_length, 0.0)
+    right = arc + np.array([half_length, 0.0])
     return np.concatenate([right, -right]) + center
 
 
@@ -150,37 +150,47 @@ def _half_turn(axis: tuple[float, float, float]) -> Array:
     return se3.make_transform(se3.exp_so3(np.pi * np.asarray(axis)))
 
 
-_Recipe = tuple[Callable[[], Manifold], Callable[[], Symmetry], tuple[Material, ...]]
+@dataclass(frozen=True)
+class _Recipe:
+    draw: Callable[[], Manifold]
+    symmetry: Symmetry
+    palette: tuple[Material, ...]
+
+
 _RECIPES: dict[str, _Recipe] = {
-    "gear": (_gear, lambda: Symmetry(axis=_Z_AXIS), (materials.STEEL, materials.BLACK_OXIDE, materials.BRASS)),
-    "spring": (
+    "gear": _Recipe(_gear, Symmetry(axis=_Z_AXIS), (materials.STEEL, materials.BLACK_OXIDE, materials.BRASS)),
+    "spring": _Recipe(
         _spring,
-        lambda: Symmetry(discrete=_half_turn((1.0, 0.0, 0.0))[None], axis=_Z_AXIS),
+        Symmetry(discrete=_half_turn((1.0, 0.0, 0.0))[None], axis=_Z_AXIS),
         (materials.GROUND_STEEL, materials.STEEL, materials.BLACK_OXIDE),
     ),
-    "hex_bolt": (_hex_bolt, lambda: Symmetry(axis=_Z_AXIS), (materials.ZINC, materials.YELLOW_ZINC, materials.BLACK_OXIDE)),
-    "bracket": (_bracket, Symmetry, (materials.ZINC, materials.BLUE_PAINT, materials.ORANGE_PAINT, materials.STEEL)),
-    "bushing": (_bushing, lambda: Symmetry(axis=_Z_AXIS), (materials.BRONZE, materials.BRASS, materials.GROUND_STEEL)),
-    "pipe_elbow": (
+    "hex_bolt": _Recipe(
+        _hex_bolt, Symmetry(axis=_Z_AXIS), (materials.ZINC, materials.YELLOW_ZINC, materials.BLACK_OXIDE)
+    ),
+    "bracket": _Recipe(
+        _bracket, Symmetry(), (materials.ZINC, materials.BLUE_PAINT, materials.ORANGE_PAINT, materials.STEEL)
+    ),
+    "bushing": _Recipe(_bushing, Symmetry(axis=_Z_AXIS), (materials.BRONZE, materials.BRASS, materials.GROUND_STEEL)),
+    "pipe_elbow": _Recipe(
         _pipe_elbow,
-        lambda: Symmetry(discrete=_half_turn((0.0, 0.0, 1.0))[None]),
+        Symmetry(discrete=_half_turn((0.0, 0.0, 1.0))[None]),
         (materials.COPPER, materials.GREY_PVC, materials.ZINC, materials.BRASS),
     ),
 }
 
-PART_NAMES = ("gear", "spring", "hex_bolt", "bracket", "bushing", "pipe_elbow")
+PART_NAMES = tuple(_RECIPES)
 
 
-@lru_cache(maxsize=None)
+@cache
 def build_part(name: str) -> Part:
     """Build a part of ``PART_NAMES``, always the same; raise ``ConfigError`` for another name."""
     if name not in _RECIPES:
         raise ConfigError(f"unknown part '{name}'", f"choose one of {', '.join(PART_NAMES)}")
-    draw, symmetry, palette = _RECIPES[name]
-    vertices_mm, faces = solids.triangles(draw())
+    recipe = _RECIPES[name]
+    vertices_mm, faces = solids.triangles(recipe.draw())
     center = 0.5 * (vertices_mm.min(axis=0) + vertices_mm.max(axis=0))
     mesh = trimesh.Trimesh((vertices_mm - center) * 1e-3, faces, process=False)
-    return Part(name, mesh, symmetry(), palette)
+    return Part(name, mesh, recipe.symmetry, recipe.palette)
 
 
 def export_stl(folder: Path) -> list[Path]:

@@ -52,11 +52,18 @@ def project_affine(points: NDArray[np.float32], matrix: FloatArray, screen: Floa
 
 @kernel
 def rasterize(
-    screen: FloatArray, faces: IntArray, two_sided: NDArray[np.bool_], nearness: NearnessMap, triangles: IntArray
+    screen: FloatArray,
+    faces: IntArray,
+    two_sided: NDArray[np.bool_],
+    nearness: NearnessMap,
+    triangles: IntArray,
+    left: int = 0,
+    top: int = 0,
 ) -> None:
     """Draw (F, 3) ``faces`` over (V, 3) ``screen`` vertices into ``nearness`` and ``triangles`` (both (H, W)).
 
-    Faces seen from behind are skipped unless ``two_sided`` (F,) says otherwise.
+    Faces seen from behind are skipped unless ``two_sided`` (F,) says otherwise. The first pixel of the images is
+    (``left``, ``top``) on the screen.
     """
     height, width = nearness.shape
     for f in range(faces.shape[0]):
@@ -66,6 +73,7 @@ def rasterize(
         x0, y0 = screen[a, 0], screen[a, 1]
         dx1, dy1 = screen[b, 0] - x0, screen[b, 1] - y0
         dx2, dy2 = screen[c, 0] - x0, screen[c, 1] - y0
+        x0, y0 = x0 - left, y0 - top
         area = dx1 * dy2 - dx2 * dy1
         if area == 0.0 or (area > 0.0 and not two_sided[f]):
             continue
@@ -95,48 +103,27 @@ def rasterize(
 
 
 @kernel
-def silhouette_area(screen: FloatArray, faces: IntArray, width: int, height: int) -> int:
+def silhouette_area(screen: FloatArray, faces: IntArray, two_sided: NDArray[np.bool_], width: int, height: int) -> int:
     """Count the pixels that ``faces`` cover when drawn alone, up to one image size beyond each image border."""
     left, right, top, bottom = 2.0 * width, -1.0 * width, 2.0 * height, -1.0 * height
     for f in range(faces.shape[0]):
         for k in range(3):
             vertex = faces[f, k]
-            if screen[vertex, 2] == HIDDEN:
-                continue
-            left, right = min(left, screen[vertex, 0]), max(right, screen[vertex, 0])
-            top, bottom = min(top, screen[vertex, 1]), max(bottom, screen[vertex, 1])
+            if screen[vertex, 2] != HIDDEN:
+                left, right = min(left, screen[vertex, 0]), max(right, screen[vertex, 0])
+                top, bottom = min(top, screen[vertex, 1]), max(bottom, screen[vertex, 1])
     u0, v0 = int(np.ceil(max(left, -1.0 * width))), int(np.ceil(max(top, -1.0 * height)))
     columns = int(np.floor(min(right, 2.0 * width - 1))) - u0 + 1
     rows = int(np.floor(min(bottom, 2.0 * height - 1))) - v0 + 1
     if columns <= 0 or rows <= 0:
         return 0
-    mask = np.zeros((rows, columns), dtype=np.uint8)
-    for f in range(faces.shape[0]):
-        a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
-        if screen[a, 2] == HIDDEN or screen[b, 2] == HIDDEN or screen[c, 2] == HIDDEN:
-            continue
-        x0, y0 = screen[a, 0] - u0, screen[a, 1] - v0
-        dx1, dy1 = screen[b, 0] - u0 - x0, screen[b, 1] - v0 - y0
-        dx2, dy2 = screen[c, 0] - u0 - x0, screen[c, 1] - v0 - y0
-        area = dx1 * dy2 - dx2 * dy1
-        if area == 0.0:
-            continue
-        inverse = 1.0 / area
-        u_first = max(int(np.ceil(x0 + min(0.0, dx1, dx2))), 0)
-        u_last = min(int(np.floor(x0 + max(0.0, dx1, dx2))), columns - 1)
-        for v in range(
-            max(int(np.ceil(y0 + min(0.0, dy1, dy2))), 0),
-            min(int(np.floor(y0 + max(0.0, dy1, dy2))), rows - 1) + 1,
-        ):
-            for u in range(u_first, u_last + 1):
-                weight_b = (dy2 * (u - x0) - dx2 * (v - y0)) * inverse
-                weight_c = (dx1 * (v - y0) - dy1 * (u - x0)) * inverse
-                if weight_b >= 0.0 and weight_c >= 0.0 and weight_b + weight_c <= 1.0:
-                    mask[v, u] = 1
+    nearness = np.zeros((rows, columns), dtype=np.float32)
+    rasterize(screen, faces, two_sided, nearness, np.empty((rows, columns), dtype=np.int32), u0, v0)
     covered = 0
     for v in range(rows):
         for u in range(columns):
-            covered += mask[v, u]
+            if nearness[v, u] > 0.0:
+                covered += 1
     return covered
 
 
@@ -155,3 +142,12 @@ def visible_regions(instance_ids: IntArray, counts: NDArray[np.int64], boxes: ND
             counts[i] += 1
             boxes[i, 0], boxes[i, 1] = min(boxes[i, 0], u), min(boxes[i, 1], v)
             boxes[i, 2], boxes[i, 3] = max(boxes[i, 2], u), max(boxes[i, 3], v)
+
+
+@kernel
+def relabel(labels: IntArray, table: IntArray, relabelled: IntArray) -> None:
+    """Fill ``relabelled`` (H, W) with ``table[label]`` of every label; negative labels become -1."""
+    for v in range(labels.shape[0]):
+        for u in range(labels.shape[1]):
+            label = labels[v, u]
+            relabelled[v, u] = table[label] if label >= 0 else -1

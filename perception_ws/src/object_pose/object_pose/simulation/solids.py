@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 
+_WELD_DECIMALS = 4  # what files in single precision cannot tell apart must be one vertex
+
 
 def cylinder(radius: float, z_range: tuple[float, float], segments: int = 48, chamfer: float = 0.0) -> Manifold:
     """Return a cylinder about z, its outer edges broken by ``chamfer``."""
@@ -71,7 +73,10 @@ def from_triangles(vertices: Array, faces: NDArray[np.int64]) -> Manifold:
 def triangles(solid: Manifold) -> tuple[Array, NDArray[np.int64]]:
     """Return the (V, 3) vertices and (F, 3) faces of a solid, outward normals by the right-hand rule."""
     mesh = solid.to_mesh()
-    return np.asarray(mesh.vert_properties[:, :3], dtype=np.float64), np.asarray(mesh.tri_verts, dtype=np.int64)
+    corners = np.asarray(mesh.vert_properties[:, :3], dtype=np.float64).round(_WELD_DECIMALS)
+    vertices, index = np.unique(corners, axis=0, return_inverse=True)
+    faces = index.reshape(-1)[np.asarray(mesh.tri_verts, dtype=np.int64)]
+    return vertices, faces[(faces != np.roll(faces, 1, axis=1)).all(axis=1)]
 
 
 def _tube_faces(ring_count: int, segments: int) -> NDArray[np.int64]:

@@ -1,0 +1,51 @@
+"""An endless stream of rendered frames, for training without a data set on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from object_pose.simulation.depth_sensor import DepthSensor, DepthSensorConfig
+from object_pose.simulation.objects import SceneObject
+from object_pose.simulation.scene import SceneConfig, SceneSampler, render_scene
+from object_pose.simulation.truth import SimulatedFrame
+
+_MAX_SCALE_BIAS = 0.01
+
+
+class FrameStream:
+    """Iterates over random frames of ``objects`` for ever; equal seeds give equal streams.
+
+    Give every loader worker its own ``seed``. With ``depth`` a frame carries depth of a sensor whose scale error is
+    drawn anew for every scene, up to 1 %.
+    """
+
+    def __init__(
+        self,
+        objects: Sequence[SceneObject],
+        config: SceneConfig | None = None,
+        *,
+        depth: bool = False,
+        seed: int | tuple[int, ...] = 0,
+    ) -> None:
+        self.objects = tuple(objects)
+        self.config = config or SceneConfig()
+        self.depth = depth
+        self.seed = seed
+
+    def __iter__(self) -> Iterator[SimulatedFrame]:
+        rng = np.random.default_rng(self.seed)
+        sampler = SceneSampler(self.objects, self.config)
+        while True:
+            scene = sampler.sample(rng)
+            sensor = self._sensor(rng)
+            yield render_scene(scene, rng, sensor)
+            for _ in range(self.config.views_per_scene - 1):
+                scene = sampler.revisit(scene, rng)
+                yield render_scene(scene, rng, sensor)
+
+    def _sensor(self, rng: np.random.Generator) -> DepthSensor | None:
+        if not self.depth:
+            return None
+        return DepthSensor(DepthSensorConfig(scale_bias=rng.uniform(-_MAX_SCALE_BIAS, _MAX_SCALE_BIAS)))
