@@ -16,8 +16,11 @@ class TrainConfig:
     learning_rate: float = parameter(2e-3, "peak learning rate of AdamW", minimum=1e-7, maximum=1.0)
     weight_decay: float = parameter(0.02, "decay of weights (not of biases or norms)", minimum=0.0, maximum=1.0)
     warmup_steps: int = parameter(200, "steps of linear warm-up", minimum=0, maximum=1_000_000)
-    ema_decay: float = parameter(0.998, "decay of the averaged weights that are evaluated", minimum=0.0, maximum=0.99999)
+    ema_decay: float = parameter(
+        0.998, "decay of the averaged weights that are evaluated", minimum=0.0, maximum=0.99999
+    )
     clip_norm: float = parameter(10.0, "gradients are scaled down to this norm", minimum=1e-3, maximum=1e6)
+    initial: str = parameter("", "run folder whose weights are the start, where their shapes agree; '' for random ones")
     seed: int = parameter(0, "seed of weights, data and order", minimum=0, maximum=2**31 - 1)
     device: str = parameter("auto", "where to train", choices=("auto", "cpu", "cuda"))
     precision: str = parameter("auto", "bf16 where the hardware has it, or fp32", choices=("auto", "fp32", "bf16"))

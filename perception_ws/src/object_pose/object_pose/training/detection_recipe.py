@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -41,9 +41,9 @@ class DetectionRecipe:
     validation: Sequence[DetectionSample]
     crop_wh: tuple[int, int]
     scale_range: tuple[float, float]
-    loss_weights: DetectionLossWeights = DetectionLossWeights()
-    patch_probability: float = 0.3
-    photometric_strength: float = 1.0
+    loss_weights: DetectionLossWeights = field(default_factory=DetectionLossWeights)
+    patch_probability: float = 0.2
+    photometric_strength: float = 0.4
 
     def network(self) -> nn.Module:
         """Return the untrained network."""
@@ -117,4 +117,3 @@ def _match(detections: Detections, sample: DetectionSample) -> tuple[int, list[N
             free[best] = False
             errors.append(np.linalg.norm(detections.keypoints[i] - sample.keypoints[best], axis=1))
     return len(errors), errors
-

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import os
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,24 +16,39 @@ import torch
 from torch import nn
 
 from object_pose.core.errors import ModelError
+from object_pose.io.files import replacing
 from object_pose.runtime.card import ModelCard
+from object_pose.runtime.crop_head import CROP_HEAD_KEY
 
 logger = logging.getLogger(__name__)
 _OPSET = 17
 
 
-def export_onnx(
-    network: nn.Module, card: ModelCard, output_names: tuple[str, ...], path: Path, channels: int = 3
-) -> float:
-    """Write ``network`` as one ONNX file with ``card`` in its metadata; return the largest relative difference.
+@dataclass(frozen=True)
+class Exportable:
+    """A trained network with its card; it reads ``images`` (1, channels, H, W) at the card's size.
 
-    The input is ``images`` (1, channels, H, W) at the card's size. Raises ``ModelError`` when torch and ONNX Runtime
-    disagree by more than a thousandth; the file appears only when they agree.
+    ``batched`` networks take any number of images.
     """
-    width, height = card.input_wh
+
+    network: nn.Module
+    card: ModelCard
+    output_names: tuple[str, ...]
+    channels: int = 3
+    batched: bool = False
+
+
+def export_onnx(exportable: Exportable, path: Path) -> float:
+    """Write one ONNX file with the card in its metadata; return the largest relative difference of its outputs.
+
+    Raises ``ModelError`` when torch and ONNX Runtime disagree by more than a thousandth; the file appears only when
+    they agree.
+    """
+    width, height = exportable.card.input_wh
     generator = torch.Generator().manual_seed(0)
-    example = torch.rand((1, channels, height, width), generator=generator)
-    network = network.eval().float()
+    count = 3 if exportable.batched else 1
+    example = torch.rand((count, exportable.channels, height, width), generator=generator)
+    network = exportable.network.eval().float()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp.onnx")
     with warnings.catch_warnings():
@@ -41,11 +58,12 @@ def export_onnx(
             (example,),
             str(temporary),
             input_names=["images"],
-            output_names=list(output_names),
+            output_names=list(exportable.output_names),
+            dynamic_axes=_dynamic_axes(exportable),
             opset_version=_OPSET,
             dynamo=False,
         )
-    _attach_card(temporary, card)
+    _attach(temporary, exportable.card.to_metadata())
     difference = _parity(network, temporary, example)
     if not difference < 1e-3:
         temporary.unlink()
@@ -55,13 +73,24 @@ def export_onnx(
     return difference
 
 
-def _attach_card(path: Path, card: ModelCard) -> None:
+def _dynamic_axes(exportable: Exportable) -> dict[str, dict[int, str]]:
+    names = ("images", *exportable.output_names) if exportable.batched else ()
+    return {name: {0: "count"} for name in names}
+
+
+def embed_crop_head(detector: Path, head: Path) -> None:
+    """Put an exported crop-level head into a detector's file, where the runtime looks for it."""
+    _attach(detector, {CROP_HEAD_KEY: base64.b64encode(head.read_bytes()).decode("ascii")})
+
+
+def _attach(path: Path, metadata: dict[str, str]) -> None:
     model = onnx.load(str(path))
-    for key, value in card.to_metadata().items():
+    for key, value in metadata.items():
         entry = model.metadata_props.add()
         entry.key, entry.value = key, value
     onnx.checker.check_model(model)
-    onnx.save(model, str(path))
+    with replacing(path) as temporary:
+        onnx.save(model, str(temporary))
 
 
 @torch.no_grad()

@@ -52,7 +52,7 @@ class Recipe(Protocol):
         ...
 
 
-class TrainingInterrupted(ObjectPoseError):
+class TrainingInterruptedError(ObjectPoseError):
     """The user stopped the run; the checkpoint is written and ``resume`` goes on from it."""
 
 
@@ -80,6 +80,8 @@ class Trainer:
             torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
         self.network = recipe.network().to(self.device, memory_format=torch.channels_last)
+        if config.initial:
+            _start_from(Path(config.initial), self.network)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
             _parameter_groups(self.network, config.weight_decay), lr=config.learning_rate, fused=True
@@ -91,11 +93,11 @@ class Trainer:
     def run(self, resume: bool = False, progress: bool = True) -> nn.Module:
         """Train to the configured number of steps and return the averaged network.
 
-        Raises ``TrainingInterrupted`` on Ctrl-C, ``ConfigError`` when a run is there already and ``resume`` is not set,
-        ``DataError`` when the loss becomes NaN; the last good checkpoint is kept in each case.
+        Raises ``TrainingInterruptedError`` on Ctrl-C, ``ConfigError`` when the folder holds a run and ``resume`` is not
+        set, ``DataError`` when the loss becomes NaN; the last good checkpoint is kept in each case.
         """
         self._open_run(resume)
-        with _deferred_interrupt(self._request_stop), self._open_writer() as self._writer:
+        with _DeferredInterrupt(self._request_stop), self._open_writer() as self._writer:
             self._train(progress)
         return self.average
 
@@ -125,7 +127,7 @@ class Trainer:
         if not bool(torch.isfinite(total)):
             raise DataError(
                 f"the loss became {float(total.detach())} at step {self.step}",
-                f"the last good checkpoint is {self.run_dir / _CHECKPOINT}; lower the learning rate or check the labels",
+                f"{self.run_dir / _CHECKPOINT} is the last good one; lower the learning rate or check the labels",
             )
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
@@ -144,7 +146,9 @@ class Trainer:
             self.save()
         if self._stop_requested:
             self.save()
-            raise TrainingInterrupted(f"stopped at step {self.step}", f"go on with --resume; kept in {self.run_dir}")
+            raise TrainingInterruptedError(
+                f"stopped at step {self.step}", f"go on with --resume; kept in {self.run_dir}"
+            )
 
     def _learning_rate(self) -> float:
         if self.step < self.config.warmup_steps:
@@ -169,6 +173,8 @@ class Trainer:
             collate_fn=self.recipe.collate,
             num_workers=workers,
             prefetch_factor=4 if workers else None,
+            # A forked child would wait for ever on the thread pool that OpenCV left behind in its parent.
+            multiprocessing_context="spawn" if workers else None,
         )
 
     def save(self) -> None:
@@ -218,14 +224,31 @@ class Trainer:
 
 def load_average(run_dir: Path, network: nn.Module) -> nn.Module:
     """Load the averaged weights of a run into ``network`` and return it in evaluation mode."""
-    checkpoint = run_dir / _CHECKPOINT
-    if not checkpoint.exists():
-        raise DataError(f"{checkpoint} is missing", "train first, or name another run folder")
-    network.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["average"])
+    network.load_state_dict(_average_of(run_dir))
     return network.eval()
 
 
-class _deferred_interrupt:
+def _average_of(run_dir: Path) -> dict[str, Tensor]:
+    checkpoint = run_dir / _CHECKPOINT
+    if not checkpoint.exists():
+        raise DataError(f"{checkpoint} is missing", "train first, or name another run folder")
+    weights: dict[str, Tensor] = torch.load(checkpoint, map_location="cpu", weights_only=True)["average"]
+    return weights
+
+
+def _start_from(run_dir: Path, network: nn.Module) -> None:
+    """Copy the averaged weights of another run into the layers that it shares with ``network``."""
+    own = network.state_dict()
+    shared = {
+        name: value for name, value in _average_of(run_dir).items() if name in own and own[name].shape == value.shape
+    }
+    if not shared:
+        raise ConfigError(f"the run {run_dir} shares no layer with this network", "name a run of the same task")
+    network.load_state_dict(own | shared)
+    logger.info("%d of %d layers start from %s", len(shared), len(own), run_dir)
+
+
+class _DeferredInterrupt:
     """Within it, the first SIGINT or SIGTERM asks for a stop after the step; a second SIGINT stops at once."""
 
     def __init__(self, request: Callable[[], None]) -> None:

@@ -84,13 +84,13 @@ class MobileNetV2(nn.Module):
 
 
 def pretrained_mobilenet() -> MobileNetV2:
-    """Return the encoder with ImageNet weights; raises ``ConfigError`` when the package that carries them is missing."""
+    """Return the encoder with ImageNet weights; raises ``ConfigError`` when their package is missing."""
     import h5py
 
     network = MobileNetV2()
     with h5py.File(_weights_file(), "r") as file:
         arrays: dict[str, np.ndarray] = {}
-        group = file["model_weights"] if "model_weights" in file else file
+        group = file.get("model_weights", file)
 
         def keep(name: str, item: object) -> None:
             if isinstance(item, h5py.Dataset):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,8 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from object_pose.core.oriented import OrientedBox, decode_oriented, score_oriented
+from object_pose.runtime.card import ModelCard
 from object_pose.simulation.spaceship import IMAGE_SIZE, spaceship_sample
 from object_pose.training.blocks import ConvUnit, CrossStage, PyramidPooling, initialise
+from object_pose.training.export import Exportable
+from object_pose.training.loop import load_average
 
 STRIDE = 8
 _CELLS = IMAGE_SIZE // STRIDE
@@ -117,5 +121,16 @@ class OrientedRecipe:
             predictions += [decode_oriented(p, g, STRIDE, 0.5) for p, g in zip(presence, geometry)]
             truths += [OrientedBox(*label) if not np.isnan(label[0]) else None for _, label in samples]
         score = score_oriented(predictions, truths)
-        return {"score_iou07": score.score_iou07, "heading_within_15deg": score.heading_within_15deg,
-                "average_precision": score.average_precision, "mean_iou": score.mean_iou}
+        return {
+            "score_iou07": score.score_iou07,
+            "heading_within_15deg": score.heading_within_15deg,
+            "average_precision": score.average_precision,
+            "mean_iou": score.mean_iou,
+        }
+
+
+def exportable_oriented(run_dir: Path) -> Exportable:
+    """Return a run's averaged network, ready to export."""
+    network = load_average(run_dir, OrientedNetwork())
+    card = ModelCard("oriented", "oriented_cells", labels=("spaceship",), input_wh=(IMAGE_SIZE, IMAGE_SIZE))
+    return Exportable(ExportedOriented(network), card, ("presence", "geometry"), channels=1)

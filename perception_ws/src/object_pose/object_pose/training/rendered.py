@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from object_pose.core import se3
+from object_pose.core.errors import DataError
 from object_pose.core.types import ObjectModel
-from object_pose.simulation.scene import SceneConfig, SceneObject
+from object_pose.simulation.objects import SceneObject
+from object_pose.simulation.scene import SceneConfig
 from object_pose.simulation.stream import FrameStream
 from object_pose.simulation.truth import SimulatedFrame
 from object_pose.training.augmentation import DetectionSample, random_crop
@@ -36,6 +39,37 @@ def detection_sample(
 
 
 @dataclass(frozen=True)
+class PhotoBackgrounds:
+    """Real photographs behind rendered objects: what a renderer's walls and tables cannot teach a network to ignore."""
+
+    paths: tuple[Path, ...] = ()
+    share: float = 0.5
+
+    @classmethod
+    def from_folder(cls, folder: str, share: float) -> PhotoBackgrounds:
+        """Use every JPEG and PNG below ``folder``; raises ``DataError`` when there is none, '' means no photographs."""
+        if not folder:
+            return cls()
+        paths = tuple(sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png")))
+        if not paths:
+            raise DataError(f"no .jpg or .png lies below {folder}", "name a folder of photographs")
+        return cls(paths, share)
+
+    def replace_background(self, simulated: SimulatedFrame, rng: np.random.Generator) -> SimulatedFrame:
+        """Return the frame with, for a ``share`` of frames, a photograph wherever no labelled object is."""
+        if not self.paths or rng.random() >= self.share:
+            return simulated
+        photo = cv2.imread(str(self.paths[int(rng.integers(len(self.paths)))]), cv2.IMREAD_COLOR_RGB)
+        if photo is None:
+            return simulated
+        rgb = simulated.frame.rgb
+        flipped = photo[:, ::-1] if rng.random() < 0.5 else photo
+        photo = cv2.resize(flipped, rgb.shape[1::-1], interpolation=cv2.INTER_AREA)
+        covered = (simulated.instance_ids >= 0)[..., None]
+        return replace(simulated, frame=replace(simulated.frame, rgb=np.where(covered, rgb, photo)))
+
+
+@dataclass(frozen=True)
 class RenderedSource:
     """Endless rendered samples. Each new frame joins a buffer and pays for ``reuse`` draws from it."""
 
@@ -43,6 +77,7 @@ class RenderedSource:
     scene_config: SceneConfig
     reuse: int = 4
     capacity: int = 1500
+    backgrounds: PhotoBackgrounds = PhotoBackgrounds()
 
     def __call__(self, rng: np.random.Generator) -> Iterator[DetectionSample]:
         """Yield samples for ever."""
@@ -50,7 +85,7 @@ class RenderedSource:
         models = [item.model for item in self.objects]
         buffer: list[DetectionSample] = []
         for simulated in FrameStream(self.objects, self.scene_config, depth=False, seed=int(rng.integers(2**31))):
-            sample = detection_sample(simulated, models)
+            sample = detection_sample(self.backgrounds.replace_background(simulated, rng), models)
             if len(buffer) < self.capacity:
                 buffer.append(sample)
             else:

@@ -103,7 +103,7 @@ class Head(nn.Module):
         nn.init.constant_(final_class.bias, -math.log((1 - _PRIOR) / _PRIOR))
         nn.init.constant_(final_box.bias, 1.0)
         for final in (final_class, final_box, self.keypoints[-1] if self.keypoints is not None else final_box):
-            nn.init.normal_(final.weight, std=0.01)  # type: ignore[arg-type]
+            nn.init.normal_(final.weight, std=0.01)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, channels, H, W) to raw (B, 4 + C + 3K, H, W)."""

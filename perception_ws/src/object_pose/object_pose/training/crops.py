@@ -1,0 +1,181 @@
+"""The crop-level head: a window around a detection to its class, or none, and its keypoints.
+
+A window has the object in the middle and at one size, so orientation is learned from a fraction of the pixels that the
+whole image costs; the detector only has to find candidates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from object_pose.core.crops import CropWindow
+from object_pose.core.nms import box_iou
+from object_pose.core.types import Image
+from object_pose.training.augmentation import DetectionSample, photometric, random_patches
+from object_pose.training.blocks import ConvUnit, CrossStage, initialise
+
+Array = NDArray[np.float64]
+CROP_SIZE = 80
+_NEGATIVE_SHARE = 0.2
+_BACKGROUND_IOU = 0.1
+Source = Callable[[np.random.Generator], Iterator[DetectionSample]]
+
+
+@dataclass(frozen=True)
+class CropSample:
+    """A window, its class (``class_count`` for none) and its keypoints (K, 2) in window units."""
+
+    image: Image
+    class_id: int
+    keypoints: Array
+
+
+class CropNetwork(nn.Module):
+    """Classes and, for every class, keypoints with their deviations; 1.9 million parameters for six classes."""
+
+    def __init__(self, class_count: int, keypoint_count: int, widths: Sequence[int] = (32, 64, 128, 192)) -> None:
+        super().__init__()
+        self.class_count, self.keypoint_count = class_count, keypoint_count
+        w1, w2, w3, w4 = widths
+        self.body = nn.Sequential(
+            ConvUnit(3, w1, 3, 2),
+            CrossStage(w1, w1, 1, True),
+            ConvUnit(w1, w2, 3, 2),
+            CrossStage(w2, w2, 2, True),
+            ConvUnit(w2, w3, 3, 2),
+            CrossStage(w3, w3, 2, True),
+            ConvUnit(w3, w4, 3, 2),
+            CrossStage(w4, w4, 1, True),
+            ConvUnit(w4, 48),
+            nn.Flatten(),
+            nn.Linear(48 * (CROP_SIZE // 16) ** 2, 384),
+            nn.SiLU(inplace=True),
+        )
+        self.classes = nn.Linear(384, class_count + 1)
+        self.keypoints = nn.Linear(384, class_count * keypoint_count * 3)
+        initialise(self)
+        nn.init.normal_(self.keypoints.weight, std=0.01)
+
+    def forward(self, windows: Tensor) -> tuple[Tensor, Tensor]:
+        """Map (N, 3, S, S) in [0, 1] to class logits (N, C + 1), the last for none, and (N, C, K, 3) keypoints.
+
+        A keypoint is x, y and log sigma in window units.
+        """
+        features = self.body(windows).float()
+        with torch.autocast(windows.device.type, enabled=False):
+            keypoints = self.keypoints(features).view(-1, self.class_count, self.keypoint_count, 3)
+            return self.classes(features), keypoints
+
+
+class ExportedCrops(nn.Module):
+    """The network as its layout ``crop_keypoints`` says: probabilities (N, C + 1) and (N, C, K, 3) x, y, sigma."""
+
+    def __init__(self, network: CropNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, windows: Tensor) -> tuple[Tensor, Tensor]:
+        """Map (N, 3, S, S) in [0, 1] to probabilities and keypoints in window units."""
+        logits, keypoints = self.network(windows)
+        sigmas = keypoints[..., 2:].clamp(-6.0, 1.0).exp()
+        return logits.softmax(dim=1), torch.cat([keypoints[..., :2], sigmas], dim=-1)
+
+
+@dataclass(frozen=True)
+class CropRecipe:
+    """Trains ``CropNetwork`` on windows around the labelled objects of ``source``, shifted as a detector would."""
+
+    class_count: int
+    keypoint_count: int
+    source: Source
+    validation: Sequence[DetectionSample]
+    photometric_strength: float = 0.4
+    patch_probability: float = 0.2
+    shift: float = 0.12
+    scale_jitter: float = 1.25
+    _rng_seed: int = field(default=7)
+
+    def network(self) -> nn.Module:
+        """Return the untrained network."""
+        return CropNetwork(self.class_count, self.keypoint_count)
+
+    def samples(self, rng: np.random.Generator) -> Iterator[CropSample]:
+        """Yield augmented windows for ever."""
+        for sample in self.source(rng):
+            crop = self._negative(sample, rng) if rng.random() < _NEGATIVE_SHARE else self._positive(sample, rng)
+            if crop is not None:
+                image = random_patches(crop.image, rng, self.patch_probability)
+                yield CropSample(photometric(image, rng, self.photometric_strength), crop.class_id, crop.keypoints)
+
+    def collate(self, samples: list[CropSample]) -> tuple[Tensor, Tensor, Tensor]:
+        """Stack to windows (N, 3, S, S) uint8, class ids (N,) and keypoints (N, K, 2)."""
+        windows = torch.from_numpy(np.stack([sample.image for sample in samples])).permute(0, 3, 1, 2)
+        class_ids = torch.tensor([sample.class_id for sample in samples])
+        return windows, class_ids, torch.from_numpy(np.stack([sample.keypoints for sample in samples])).float()
+
+    def loss(self, network: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> dict[str, Tensor]:
+        """Cross-entropy of the class; absolute error and Laplace likelihood of the true class's keypoints."""
+        windows, class_ids, truth = batch
+        logits, keypoints = network(windows.to(memory_format=torch.channels_last).float() / 255.0)
+        classes = nn.functional.cross_entropy(logits, class_ids, label_smoothing=0.02)
+        real = class_ids < self.class_count
+        own = keypoints[real, class_ids[real]]
+        error = (own[..., :2] - truth[real]).abs().sum(dim=-1)
+        log_sigma = own[..., 2].clamp(-6.0, 1.0)
+        likelihood = (error.detach() * torch.exp(-log_sigma) + 2.0 * log_sigma).mean()
+        points = error.mean()
+        return {"classes": classes, "error": points, "total": classes + 10.0 * points + 0.1 * likelihood}
+
+    @torch.no_grad()
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Return class accuracy and the median keypoint error, in window units, on held-out objects."""
+        rng = np.random.default_rng(self._rng_seed)
+        crops = [crop for sample in self.validation for crop in self._all(sample, rng)]
+        windows, class_ids, truth = self.collate(crops)
+        device = next(network.parameters()).device
+        parts = [network(part.to(device).float() / 255.0) for part in windows.split(128)]
+        logits = torch.cat([part[0] for part in parts]).cpu()
+        keypoints = torch.cat([part[1] for part in parts]).cpu()
+        own = keypoints[torch.arange(len(class_ids)), class_ids]
+        error = (own[..., :2] - truth).norm(dim=-1).mean(dim=1)
+        return {
+            "accuracy": float((logits.argmax(dim=1) == class_ids).float().mean()),
+            "keypoint_error_p50": float(error.median()),
+            "keypoint_error_p90": float(error.quantile(0.9)),
+        }
+
+    def _positive(self, sample: DetectionSample, rng: np.random.Generator) -> CropSample | None:
+        if len(sample.class_ids) == 0:
+            return None
+        return self._window(sample, int(rng.integers(len(sample.class_ids))), rng)
+
+    def _all(self, sample: DetectionSample, rng: np.random.Generator) -> list[CropSample]:
+        return [self._window(sample, index, rng) for index in range(len(sample.class_ids))]
+
+    def _window(self, sample: DetectionSample, index: int, rng: np.random.Generator) -> CropSample:
+        exact = CropWindow.around(sample.boxes_xyxy[index], CROP_SIZE)
+        scale = float(np.exp(rng.uniform(-1.0, 1.0) * np.log(self.scale_jitter)))
+        center = exact.center + rng.uniform(-self.shift, self.shift, 2) * exact.side
+        window = CropWindow(center, exact.side * scale, CROP_SIZE)
+        return CropSample(
+            window.cut(sample.image), int(sample.class_ids[index]), window.to_window(sample.keypoints[index])
+        )
+
+    def _negative(self, sample: DetectionSample, rng: np.random.Generator) -> CropSample | None:
+        """Return a window on the background, of the size of an object, where no labelled object is."""
+        height, width = sample.image.shape[:2]
+        side = float(np.exp(rng.uniform(np.log(20.0), np.log(height / 2.0))))
+        aspect = float(np.exp(rng.uniform(-0.7, 0.7)))
+        half = np.array([side * min(1.0, aspect), side / max(1.0, aspect)]) / 2
+        center = rng.uniform([0.0, 0.0], [width, height])
+        box = np.concatenate([center - half, center + half])
+        if len(sample.boxes_xyxy) and box_iou(box[None], sample.boxes_xyxy).max() > _BACKGROUND_IOU:
+            return None
+        image = CropWindow.around(box, CROP_SIZE).cut(sample.image)
+        return CropSample(image, self.class_count, np.zeros((self.keypoint_count, 2)))

@@ -1,0 +1,114 @@
+"""The pose task's training: rendered objects in, a keypoint YOLO that knows their geometry out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from object_pose.core.decoders import Layout
+from object_pose.core.errors import ConfigError
+from object_pose.core.params import parameter
+from object_pose.runtime.card import ModelCard
+from object_pose.runtime.crop_head import LAYOUT as CROP_LAYOUT
+from object_pose.simulation.catalog import load_objects
+from object_pose.simulation.objects import SceneObject
+from object_pose.simulation.scene import SceneConfig
+from object_pose.training.crops import CROP_SIZE, CropNetwork, CropRecipe, ExportedCrops
+from object_pose.training.detection_recipe import DetectionRecipe
+from object_pose.training.export import Exportable
+from object_pose.training.loop import load_average
+from object_pose.training.rendered import PhotoBackgrounds, RenderedSource, validation_samples
+from object_pose.training.yolo import ExportedYolo, NanoYolo
+
+KEYPOINT_COUNT = 8
+_VALIDATION_SEED = 2_000_000_011
+_STRIDE = 32
+
+
+@dataclass(frozen=True)
+class RenderingConfig:
+    """What is rendered for training, and what happens to it before a network sees it."""
+
+    objects: str = parameter("parts", "'parts' for the six procedural parts, or a folder of BOP models")
+    photometric: float = parameter(0.4, "strength of colour, blur and noise augmentation", minimum=0.0, maximum=2.0)
+    reuse: int = parameter(4, "samples taken of each rendered frame", minimum=1, maximum=1000)
+    buffer: int = parameter(1500, "rendered frames each data process keeps", minimum=1, maximum=1_000_000)
+    backgrounds: str = parameter("", "folder of photographs put behind the rendered objects, '' for none")
+    background_share: float = parameter(0.5, "share of frames that get a photograph", minimum=0.0, maximum=1.0)
+    validation_frames: int = parameter(100, "held-out rendered frames", minimum=1, maximum=100_000)
+
+
+@dataclass(frozen=True)
+class PoseTrainingConfig(RenderingConfig):
+    """How large the detector sees its frames; crops make large inputs affordable to train."""
+
+    input_width: int = parameter(416, "width of the exported network's input, pixels", minimum=64, maximum=2048)
+    input_height: int = parameter(320, "height of the exported network's input, pixels", minimum=64, maximum=2048)
+    crop_width: int = parameter(320, "width of a training crop, pixels", minimum=64, maximum=2048)
+    crop_height: int = parameter(256, "height of a training crop, pixels", minimum=64, maximum=2048)
+    scale_jitter: float = parameter(1.3, "crops are this much larger or smaller at most", minimum=1.0, maximum=4.0)
+
+    def __post_init__(self) -> None:
+        for name in ("input_width", "input_height", "crop_width", "crop_height"):
+            if getattr(self, name) % _STRIDE:
+                raise ConfigError(f"parameter '{name}' is {getattr(self, name)}", f"it must be a multiple of {_STRIDE}")
+
+    @property
+    def input_wh(self) -> tuple[int, int]:
+        """The exported network's input size."""
+        return self.input_width, self.input_height
+
+
+def pose_recipe(
+    objects: Sequence[SceneObject], config: PoseTrainingConfig, scene_config: SceneConfig
+) -> DetectionRecipe:
+    """Return the recipe that trains on endless renders of ``objects``."""
+    scale = min(config.input_width / scene_config.width, config.input_height / scene_config.height)
+    return DetectionRecipe(
+        class_count=len(objects),
+        keypoint_count=KEYPOINT_COUNT,
+        source=_source(objects, config, scene_config),
+        validation=validation_samples(
+            objects, scene_config, config.input_wh, config.validation_frames, _VALIDATION_SEED
+        ),
+        crop_wh=(config.crop_width, config.crop_height),
+        scale_range=(scale / config.scale_jitter, scale * config.scale_jitter),
+        photometric_strength=config.photometric,
+    )
+
+
+def crop_recipe(objects: Sequence[SceneObject], config: RenderingConfig, scene_config: SceneConfig) -> CropRecipe:
+    """Return the recipe of the crop-level head on the same renders."""
+    size = (scene_config.width, scene_config.height)
+    return CropRecipe(
+        class_count=len(objects),
+        keypoint_count=KEYPOINT_COUNT,
+        source=_source(objects, config, scene_config),
+        validation=validation_samples(objects, scene_config, size, config.validation_frames, _VALIDATION_SEED),
+        photometric_strength=config.photometric,
+    )
+
+
+def _source(objects: Sequence[SceneObject], config: RenderingConfig, scene_config: SceneConfig) -> RenderedSource:
+    backgrounds = PhotoBackgrounds.from_folder(config.backgrounds, config.background_share)
+    return RenderedSource(objects, scene_config, config.reuse, config.buffer, backgrounds)
+
+
+def exportable_pose(run_dir: Path, config: PoseTrainingConfig) -> Exportable:
+    """Return a run's averaged network with the card of its objects, ready to export."""
+    models = tuple(item.model for item in load_objects(config.objects))
+    network = NanoYolo(len(models), KEYPOINT_COUNT)
+    load_average(run_dir, network)
+    labels = tuple(model.name for model in models)
+    card = ModelCard("pose", Layout.OBJECT_POSE_KEYPOINTS, labels, config.input_wh, KEYPOINT_COUNT, models)
+    return Exportable(ExportedYolo(network), card, ("detections",))
+
+
+def exportable_crops(run_dir: Path, config: RenderingConfig) -> Exportable:
+    """Return a run's averaged crop-level head, ready to export."""
+    labels = tuple(item.model.name for item in load_objects(config.objects))
+    network = CropNetwork(len(labels), KEYPOINT_COUNT)
+    load_average(run_dir, network)
+    card = ModelCard("crops", CROP_LAYOUT, labels, (CROP_SIZE, CROP_SIZE), KEYPOINT_COUNT)
+    return Exportable(ExportedCrops(network), card, ("probabilities", "keypoints"), batched=True)

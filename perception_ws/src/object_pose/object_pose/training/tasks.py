@@ -1,0 +1,126 @@
+"""Every task that can be trained: its options, its recipe and its export, under one name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from object_pose.core.errors import ConfigError, DataError
+from object_pose.core.params import make_config
+from object_pose.simulation.catalog import load_objects
+from object_pose.simulation.scene import SceneConfig
+from object_pose.training.export import Exportable
+from object_pose.training.loop import Recipe
+from object_pose.training.oriented import OrientedRecipe, exportable_oriented
+from object_pose.training.pose import (
+    PoseTrainingConfig,
+    RenderingConfig,
+    crop_recipe,
+    exportable_crops,
+    exportable_pose,
+    pose_recipe,
+)
+
+_SETTINGS = "task.json"
+
+
+@dataclass(frozen=True)
+class TaskTraining:
+    """A trainable task. ``configs`` are its option dataclasses; ``recipe`` takes instances of them,
+    ``exportable`` the run folder before them.
+
+    ``defaults`` are the training options in which the task differs from ``TrainConfig``.
+    """
+
+    name: str
+    summary: str
+    configs: tuple[type, ...]
+    recipe: Callable[..., Recipe]
+    exportable: Callable[..., Exportable]
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _pose_recipe(training: PoseTrainingConfig, scene: SceneConfig) -> Recipe:
+    return pose_recipe(load_objects(training.objects), training, scene)
+
+
+def _exportable_pose(run_dir: Path, training: PoseTrainingConfig, scene: SceneConfig) -> Exportable:
+    return exportable_pose(run_dir, training)
+
+
+def _crop_recipe(rendering: RenderingConfig, scene: SceneConfig) -> Recipe:
+    return crop_recipe(load_objects(rendering.objects), rendering, scene)
+
+
+def _exportable_crops(run_dir: Path, rendering: RenderingConfig, scene: SceneConfig) -> Exportable:
+    return exportable_crops(run_dir, rendering)
+
+
+TASKS: dict[str, TaskTraining] = {
+    task.name: task
+    for task in (
+        TaskTraining(
+            "pose",
+            "keypoints of rendered parts, for 6-DoF poses",
+            (PoseTrainingConfig, SceneConfig),
+            _pose_recipe,
+            _exportable_pose,
+            {"steps": 8000},
+        ),
+        TaskTraining(
+            "crops",
+            "keypoints and classes of windows around detections: the pose detector's second look",
+            (RenderingConfig, SceneConfig),
+            _crop_recipe,
+            _exportable_crops,
+            {"steps": 6000, "batch_size": 64},
+        ),
+        TaskTraining(
+            "oriented",
+            "oriented boxes with heading of cloaked spaceships",
+            (),
+            OrientedRecipe,
+            exportable_oriented,
+            {"steps": 5000, "batch_size": 64, "workers": 1},
+        ),
+    )
+}
+
+
+def find_task(name: str) -> TaskTraining:
+    """Return a task by name; raises ``ConfigError`` with the known names."""
+    if name not in TASKS:
+        raise ConfigError(f"unknown task '{name}'", f"known: {', '.join(TASKS)}")
+    return TASKS[name]
+
+
+def save_settings(run_dir: Path, task: TaskTraining, configs: tuple[Any, ...], seed: int, command: str) -> None:
+    """Keep with the run what ``load_settings`` needs to export it later."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    settings = {"task": task.name, "seed": seed, "command": command}
+    document = settings | {"configs": {type(config).__name__: asdict(config) for config in configs}}
+    (run_dir / _SETTINGS).write_text(json.dumps(document, indent=2))
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What a training run was."""
+
+    task: TaskTraining
+    configs: tuple[Any, ...]
+    seed: int
+    command: str
+
+
+def load_settings(run_dir: Path) -> RunSettings:
+    """Read a run's task, configs, seed and command; raises ``DataError`` when it is no run folder."""
+    path = run_dir / _SETTINGS
+    if not path.exists():
+        raise DataError(f"{run_dir} is no training run: {_SETTINGS} is missing", "name the --output of 'train'")
+    document = json.loads(path.read_text())
+    task = find_task(document["task"])
+    configs: tuple[Any, ...] = tuple(make_config(kind, document["configs"][kind.__name__]) for kind in task.configs)
+    return RunSettings(task, configs, document["seed"], document["command"])

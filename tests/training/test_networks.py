@@ -1,0 +1,80 @@
+"""The networks: sizes that they promise, and losses that know right from wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from object_pose.training.detection_loss import DetectionTargets, complete_iou, detection_loss
+from object_pose.training.oriented import OrientedNetwork
+from object_pose.training.yolo import ExportedYolo, NanoYolo, YoloOutput
+
+
+def _parameters(network: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_networks_keep_their_parameter_budgets() -> None:
+    assert _parameters(NanoYolo(class_count=17, keypoint_count=8)) <= 3_000_000
+    assert _parameters(OrientedNetwork()) < 2_000_000
+
+
+def test_exported_yolo_has_the_promised_layout() -> None:
+    output = ExportedYolo(NanoYolo(class_count=5, keypoint_count=8).eval())(torch.rand(1, 3, 64, 96))
+    anchors = 8 * 12 + 4 * 6 + 2 * 3
+    assert output.shape == (1, 4 + 5 + 3 * 8, anchors)
+    probabilities, sigmas = output[:, 4:9], output[:, 9 + 2 :: 3]
+    assert ((probabilities > 0) & (probabilities < 1)).all()
+    assert (sigmas > 0).all()
+
+
+def _perfect_output(targets: DetectionTargets) -> YoloOutput:
+    """One anchor in the middle of each of the targets' boxes, predicting it exactly."""
+    boxes = targets.boxes_xyxy
+    centers = (boxes[0, :, :2] + boxes[0, :, 2:]) / 2
+    logits = torch.nn.functional.one_hot(targets.class_ids, 3).float() * 20 - 10
+    sigmas = torch.full(targets.keypoints.shape[:3], 0.5)
+    return YoloOutput(boxes, logits, targets.keypoints, sigmas, centers, torch.full((len(centers),), 8.0))
+
+
+@pytest.fixture
+def targets() -> DetectionTargets:
+    rng = np.random.default_rng(0)
+    low = torch.tensor([[[10.0, 10.0], [60.0, 20.0], [20.0, 80.0]]])
+    boxes = torch.cat([low, low + 30.0], dim=-1)
+    keypoints = boxes[:, :, None, :2] + torch.from_numpy(rng.uniform(0, 30, (1, 3, 4, 2))).float()
+    return DetectionTargets(boxes, torch.tensor([[0, 1, 2]]), keypoints, torch.ones(1, 3, dtype=torch.bool))
+
+
+def test_loss_is_least_at_the_truth(targets: DetectionTargets) -> None:
+    perfect = _perfect_output(targets)
+    best = detection_loss(perfect, targets)
+    assert float(best["box"]) == pytest.approx(0.0, abs=1e-4)
+    shifted = YoloOutput(
+        perfect.boxes_xyxy + 6.0,
+        perfect.logits,
+        perfect.keypoints + 6.0,
+        perfect.sigmas,
+        perfect.centers,
+        perfect.strides,
+    )
+    worse = detection_loss(shifted, targets)
+    assert float(worse["box"]) > float(best["box"]) + 0.2
+    assert float(worse["keypoints"]) > float(best["keypoints"]) + 1.0
+
+
+def test_an_image_without_objects_only_pushes_classes_down() -> None:
+    network = NanoYolo(class_count=3, keypoint_count=4)
+    nothing = DetectionTargets(
+        torch.zeros(2, 1, 4), torch.zeros(2, 1, dtype=torch.long), torch.zeros(2, 1, 4, 2), torch.zeros(2, 1).bool()
+    )
+    parts = detection_loss(network(torch.rand(2, 3, 64, 64)), nothing)
+    assert parts["box"].item() == 0.0 and parts["keypoints"].item() == 0.0
+    assert parts["classes"].item() > 0.0 and torch.isfinite(parts["total"])
+
+
+def test_complete_iou_is_one_for_equal_boxes_and_negative_far_apart() -> None:
+    boxes = torch.tensor([[0.0, 0.0, 10.0, 10.0]])
+    assert float(complete_iou(boxes, boxes)) == pytest.approx(1.0, abs=1e-5)
+    assert float(complete_iou(boxes, boxes + 100.0)) < -0.5
