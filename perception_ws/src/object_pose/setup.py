@@ -48,6 +48,7 @@ setup(
         "manifold3d",
         "pyyaml",
         "rich",
+        "tqdm",
         "rosbags",
     ],
     extras_require={
@@ -55,8 +56,8 @@ setup(
         "gpu": ["onnxruntime-gpu"],
         "openvino": ["openvino"],
         "train": ["torch", "onnx", "onnxscript", "tensorboard"],
+        "test": ["pytest", "pytest-timeout", "hypothesis"],
     },
-    tests_require=["pytest"],
     zip_safe=False,
     entry_points={
         "console_scripts": [

@@ -1,0 +1,111 @@
+"""What a node says about itself on /diagnostics, once a second: rate, latency, drops, problems."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.node import Node
+
+from object_pose.ros import names, qos
+
+_PERIOD_S = 1.0
+_LOG_EVERY_S = 5.0
+
+
+class NodeDiagnostics:
+    """Counts and times of a node, published at 1 Hz (REP-107); thread-safe.
+
+    A problem in the last period makes the status WARN, or ERROR when nothing came out in it. The same kind of problem
+    is logged at most every five seconds, but always counted. ``check`` runs before each message and may report some.
+    """
+
+    def __init__(self, node: Node, check: Callable[[], None]) -> None:
+        self._node = node
+        self._check = check
+        self._lock = threading.Lock()
+        self._totals: Counter[str] = Counter()
+        self._timings: dict[str, list[float]] = {}
+        self._problems: dict[str, str] = {}
+        self._gauges: dict[str, Any] = {}
+        self._processed = 0
+        self._last_log: dict[str, float] = {}
+        self._last_publish = time.monotonic()
+        self._publisher = node.create_publisher(
+            DiagnosticArray, names.DIAGNOSTICS, qos.RESULT, **qos.publisher_events()
+        )
+        self._timer = node.create_timer(_PERIOD_S, self.publish)
+
+    def processed(self, **timings_ms: float) -> None:
+        """Count one frame that came out, with how long its stages took."""
+        with self._lock:
+            self._processed += 1
+            self._totals["frames"] += 1
+            for name, value in timings_ms.items():
+                self._timings.setdefault(name, []).append(value)
+
+    def count(self, name: str, amount: int = 1) -> None:
+        """Add to a total."""
+        with self._lock:
+            self._totals[name] += amount
+
+    def gauge(self, name: str, value: Any) -> None:
+        """Show a value as it is now."""
+        with self._lock:
+            self._gauges[name] = value
+
+    def problem(self, kind: str, text: str) -> None:
+        """Count a problem of a kind, show it, and log it unless its kind was logged just now."""
+        now = time.monotonic()
+        with self._lock:
+            self._totals[f"problem.{kind}"] += 1
+            self._problems[kind] = text
+            is_due = now - self._last_log.get(kind, -_LOG_EVERY_S) >= _LOG_EVERY_S
+            if is_due:
+                self._last_log[kind] = now
+        if is_due:
+            self._node.get_logger().error(f"{kind}: {text}")
+
+    def publish(self) -> None:
+        """Publish the status and begin a new period."""
+        self._check()
+        status = self._take_status()
+        stamp = self._node.get_clock().now().to_msg()
+        message = DiagnosticArray(status=[status])
+        message.header.stamp = stamp
+        self._publisher.publish(message)
+
+    def close(self) -> None:
+        """Stop publishing."""
+        self._node.destroy_timer(self._timer)
+        self._node.destroy_publisher(self._publisher)
+
+    def _take_status(self) -> DiagnosticStatus:
+        now = time.monotonic()
+        with self._lock:
+            elapsed, self._last_publish = now - self._last_publish, now
+            processed, self._processed = self._processed, 0
+            timings, self._timings = self._timings, {}
+            problems, self._problems = self._problems, {}
+            values: dict[str, Any] = {"rate_hz": f"{processed / max(elapsed, 1e-9):.1f}"}
+            values |= {f"{name}_p50": f"{median(times):.2f}" for name, times in timings.items()}
+            values |= self._gauges
+            values |= self._totals
+        level, text = DiagnosticStatus.OK, "running"
+        if problems:
+            level = DiagnosticStatus.WARN if processed else DiagnosticStatus.ERROR
+            text = "; ".join(problems.values())
+        elif not processed:
+            text = "idle"
+        return DiagnosticStatus(
+            level=level,
+            name=f"object_pose: {self._node.get_name()}",
+            message=text,
+            hardware_id="object_pose",
+            values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
+        )

@@ -1,0 +1,17 @@
+"""Topics, in one place; the inputs are realsense-ros's names, so its driver drops in."""
+
+COLOR = "/camera/camera/color/image_raw"
+CAMERA_INFO = "/camera/camera/color/camera_info"
+DEPTH = "/camera/camera/aligned_depth_to_color/image_raw"
+GROUND_TRUTH = "/ground_truth"
+
+KEYPOINTS = "/keypoint_detections"
+DETECTIONS_2D = "/detections_2d"
+VISION_INFO = "/vision_info"
+
+DETECTIONS_3D = "/detections_3d"
+OBJECT_POSES = "/object_poses"
+DETECTIONS_IMAGE = "/detections_image"
+OBJECT_MARKERS = "/object_markers"
+TF = "/tf"
+DIAGNOSTICS = "/diagnostics"

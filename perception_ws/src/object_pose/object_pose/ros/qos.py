@@ -1,0 +1,80 @@
+"""The quality-of-service profiles of the package by name, and why two ends of a topic do not match."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import (
+    DurabilityPolicy,
+    HistoryPolicy,
+    QoSCompatibility,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_check_compatible,
+)
+
+try:
+    from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
+except ImportError:  # ROS 2 Humble
+    from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
+
+
+def _profile(reliability: ReliabilityPolicy, durability: DurabilityPolicy, depth: int) -> QoSProfile:
+    return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=reliability, durability=durability)
+
+
+# What we read from sensors: any publisher matches, and an old frame is never worth waiting for.
+SENSOR_INPUT = _profile(ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE, 2)
+# The same for streams that are small, so that a burst while a worker is busy is not lost.
+SMALL_INPUT = _profile(ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE, 10)
+# What a camera driver offers: any subscriber matches.
+DRIVER_OUTPUT = _profile(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE, 4)
+RESULT = _profile(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE, 10)
+LATCHED = _profile(ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL, 1)
+TRANSFORMS = _profile(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE, 100)
+
+
+def input_profile(reliability: str, profile: QoSProfile) -> QoSProfile:
+    """Return an input profile with the reliability that the user asks for, 'best_effort' or 'reliable'."""
+    policy = ReliabilityPolicy.RELIABLE if reliability == "reliable" else ReliabilityPolicy.BEST_EFFORT
+    return _profile(policy, profile.durability, profile.depth)
+
+
+def publisher_events() -> dict[str, Any]:
+    """Return arguments that spare a publisher its event handlers: each makes every turn of the executor slower.
+
+    ``explain_silence`` and ``explain_deafness`` say what the handlers would have logged, and more.
+    """
+    return {"event_callbacks": PublisherEventCallbacks(use_default_callbacks=False)}
+
+
+def subscription_events() -> dict[str, Any]:
+    """Return the same for a subscription."""
+    return {"event_callbacks": SubscriptionEventCallbacks(use_default_callbacks=False)}
+
+
+def explain_silence(node: Node, topic: str, profile: QoSProfile) -> str:
+    """Say why nothing arrives on a topic that this node subscribes with ``profile``."""
+    publishers = node.get_publishers_info_by_topic(topic)
+    if not publishers:
+        return f"{topic} has no publisher: is the camera driver running, is the topic remapped?"
+    for publisher in publishers:
+        if reason := _incompatibility(publisher.qos_profile, profile):
+            return f"{topic}: QoS of publisher {publisher.node_name} is incompatible: {reason}"
+    return f"{topic} has {len(publishers)} publisher(s), which send nothing"
+
+
+def explain_deafness(node: Node, topic: str) -> str:
+    """Say which subscriber cannot hear what this node publishes on a topic; empty when all can."""
+    offers = [info for info in node.get_publishers_info_by_topic(topic) if info.node_name == node.get_name()]
+    for offer in offers:
+        for subscriber in node.get_subscriptions_info_by_topic(topic):
+            if reason := _incompatibility(offer.qos_profile, subscriber.qos_profile):
+                return f"{topic}: QoS of subscriber {subscriber.node_name} is incompatible: {reason}"
+    return ""
+
+
+def _incompatibility(offered: QoSProfile, requested: QoSProfile) -> str:
+    compatibility, reason = qos_check_compatible(offered, requested)
+    return str(reason).strip() if compatibility == QoSCompatibility.ERROR else ""

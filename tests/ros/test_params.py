@@ -1,0 +1,122 @@
+"""Parameters are declared once; ROS shows them with their meaning and refuses what does not fit."""
+
+from dataclasses import dataclass
+
+import pytest
+import yaml
+from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters
+from rclpy.node import Node
+from rclpy.parameter import Parameter as RosParameter
+
+from object_pose.core.errors import ConfigError
+from object_pose.core.params import parameter, parameters
+from object_pose.core.pose_solver import PoseSolverConfig
+from object_pose.core.tracking import TrackerConfig
+from object_pose.ros.camera_node import CameraNodeConfig
+from object_pose.ros.detection_node import DetectionNodeConfig
+from object_pose.ros.params import NodeParameters
+from object_pose.ros.pose_node import PoseNodeConfig
+from object_pose.runtime.predictor import DetectorConfig
+from object_pose.runtime.resources import find
+from object_pose.simulation.live import LiveConfig
+
+NODES = {
+    "camera_node": (CameraNodeConfig, LiveConfig),
+    "detection_node": (DetectionNodeConfig, DetectorConfig),
+    "pose_node": (PoseNodeConfig, PoseSolverConfig, TrackerConfig),
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    rate_hz: float = parameter(10.0, "frames a second", minimum=1.0, maximum=100.0)
+    count: int = parameter(3, "how many", minimum=1)
+    mode: str = parameter("fast", "what matters", choices=("fast", "good"))
+    seed: int = parameter(0, "start of the random numbers", read_only=True)
+
+
+def make(ros, changes=None, **overrides):
+    values = [RosParameter(name, value=value) for name, value in overrides.items()]
+    node = ros.add(Node("node", parameter_overrides=values, allow_undeclared_parameters=True))
+    changed = [] if changes is None else changes
+    declared = NodeParameters(node, (Config,), lambda: changed.append(1))
+    return node, declared
+
+
+def test_defaults_and_overrides_become_the_config(ros):
+    _, declared = make(ros, rate_hz=20, mode="good")
+    assert declared.config(Config) == Config(rate_hz=20.0, mode="good")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "text"),
+    [
+        ({"rate": 20.0}, "unknown parameter 'rate' .*did you mean 'rate_hz'"),
+        ({"rate_hz": 1000.0}, "rate_hz"),
+        ({"count": 0}, "count"),
+        ({"count": "many"}, "'count' must be int, got 'many'"),
+        ({"mode": "slow"}, "'mode' is 'slow' .*fast, good"),
+    ],
+)
+def test_what_does_not_fit_stops_the_node_with_a_clear_error(ros, overrides, text):
+    with pytest.raises(ConfigError, match=text) as caught:
+        make(ros, **overrides)
+    assert "node: " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"rate_hz": 0.5}, "rate_hz"),
+        ({"count": 1.5}, "'count' must be int"),
+        ({"mode": "slow"}, "choose one of fast, good"),
+        ({"seed": 4}, "read-only"),
+        ({"rate": 4}, "did you mean 'rate_hz'?"),
+    ],
+)
+def test_a_change_that_does_not_fit_is_refused_with_the_reason(ros, change, text):
+    changed = []
+    _, declared = make(ros, changed)
+    ((name, value),) = change.items()
+    request = SetParameters.Request(parameters=[RosParameter(name, value=value).to_parameter_msg()])
+    (result,) = ros.call(SetParameters, "/node/set_parameters", request).results
+    assert not result.successful
+    assert text in result.reason
+    assert changed == []
+    assert declared.config(Config) == Config()
+
+
+def test_a_change_that_fits_is_taken_and_told(ros):
+    changed = []
+    node, declared = make(ros, changed)
+    (result,) = node.set_parameters([RosParameter("rate_hz", value=30.0)])
+    assert result.successful
+    assert declared.config(Config).rate_hz == 30.0
+    assert changed == [1]
+    request = GetParameters.Request(names=["rate_hz"])
+    assert ros.call(GetParameters, "/node/get_parameters", request).values[0].double_value == 30.0
+
+
+def test_ros_shows_description_range_and_read_only(ros):
+    make(ros)
+    request = DescribeParameters.Request(names=["rate_hz", "count", "mode", "seed"])
+    rate, count, mode, seed = ros.call(DescribeParameters, "/node/describe_parameters", request).descriptors
+    assert rate.description == "frames a second"
+    assert (rate.floating_point_range[0].from_value, rate.floating_point_range[0].to_value) == (1.0, 100.0)
+    assert count.integer_range[0].from_value == 1
+    assert mode.additional_constraints == "one of: fast, good"
+    assert seed.read_only and not rate.read_only
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_no_two_configs_of_a_node_share_a_name(name):
+    declared = [item.name for config_class in NODES[name] for item in parameters(config_class)]
+    assert sorted(set(declared)) == sorted(declared)
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_the_shipped_parameter_files_hold_declared_values(name):
+    values = yaml.safe_load(find("config", f"{name}.yaml").read_text())[name]["ros__parameters"]
+    declared = {item.name: item for config_class in NODES[name] for item in parameters(config_class)}
+    for key, value in values.items():
+        assert declared[key].check(value) == declared[key].default

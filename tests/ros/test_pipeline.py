@@ -1,0 +1,350 @@
+"""Frames in on the camera's topics, poses out on ours; bad input is named and counted, and the next frame is tried."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from lifecycle_msgs.msg import State
+from lifecycle_msgs.srv import GetState
+from object_pose_msgs.msg import KeypointDetectionArray, ObjectPoseArray
+from object_pose_msgs.srv import EstimatePoses, SetModel
+from rclpy.parameter import Parameter as RosParameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, Image
+from tf2_msgs.msg import TFMessage
+from vision_msgs.msg import Detection2DArray, Detection3DArray, VisionInfo
+from visualization_msgs.msg import Marker, MarkerArray
+
+from cube import CAMERA, T_CAMERA_CUBE
+from object_pose.core.errors import ConfigError, ModelError
+from object_pose.core.types import Frame
+from object_pose.io.pose_messages import pose_from_message
+from object_pose.ros import names, qos
+from object_pose.ros.camera_node import CameraNode
+from object_pose.ros.detection_node import DetectionNode
+from object_pose.ros.image_conversions import camera_to_message, depth_to_message, make_header, rgb_to_message
+from object_pose.ros.pose_node import PoseNode
+
+FRAME_ID = "test_optical_frame"
+
+
+def start(ros, node_class, **parameters):
+    """Make a node with parameters, and bring it up."""
+    overrides = [RosParameter(name, value=value) for name, value in parameters.items()]
+    node = ros.add(node_class(parameter_overrides=overrides))
+    node.bring_up()
+    return node
+
+
+@pytest.fixture
+def pipeline(ros, cube_model):
+    """Detection and pose node on the cube's model."""
+    return start(ros, PoseNode, model=str(cube_model)), start(ros, DetectionNode, model=str(cube_model))
+
+
+class FakeDriver:
+    """Publishes single frames as a driver would, each field open to damage."""
+
+    def __init__(self, ros, profile=qos.DRIVER_OUTPUT):
+        self._ros = ros
+        self._color = ros.node.create_publisher(Image, names.COLOR, profile)
+        self._info = ros.node.create_publisher(CameraInfo, names.CAMERA_INFO, profile)
+        self._depth = ros.node.create_publisher(Image, names.DEPTH, profile)
+        self._count = 0
+
+    def wait_until_heard(self, depth=True):
+        needed = [self._color, self._info] + [self._depth] * depth
+        self._ros.wait_for(lambda: all(p.get_subscription_count() for p in needed), "subscription of the camera")
+
+    def publish(self, frame: Frame, change_info=None, change_depth=None, depth_delay_ms=0):
+        self._count += 1
+        stamp_ns = 1_000_000_000 + self._count * 50_000_000
+        header = make_header(stamp_ns, FRAME_ID)
+        info = camera_to_message(frame.camera, header)
+        if change_info:
+            change_info(info)
+        if frame.depth_m is not None:
+            depth = depth_to_message(frame.depth_m, make_header(stamp_ns + depth_delay_ms * 1_000_000, FRAME_ID))
+            if change_depth:
+                change_depth(depth)
+            self._depth.publish(depth)
+        self._info.publish(info)
+        self._color.publish(rgb_to_message(frame.rgb, header))
+        return header
+
+
+def publish_until(ros, driver, condition, what, **publication):
+    """Publish frames, five a second, until the condition holds: the first ones may precede discovery."""
+    due = [time.monotonic()]
+
+    def attempt():
+        if time.monotonic() >= due[-1]:
+            driver.publish(**publication)
+            due.append(time.monotonic() + 0.2)
+        return condition()
+
+    ros.wait_for(attempt, what)
+
+
+def problems(diagnostics, node_name):
+    """All problem texts of a node so far."""
+    return [
+        status.message
+        for message in diagnostics
+        for status in message.status
+        if status.name.endswith(node_name) and status.level != DiagnosticStatus.OK
+    ]
+
+
+def test_a_recording_played_as_a_camera_becomes_poses(ros, cube_model, recording):
+    detections = ros.collect(Detection3DArray, names.DETECTIONS_3D, qos.RESULT)
+    poses = ros.collect(ObjectPoseArray, names.OBJECT_POSES, qos.RESULT)
+    start(ros, PoseNode, model=str(cube_model))
+    start(ros, DetectionNode, model=str(cube_model))
+    start(ros, CameraNode, frame_id=FRAME_ID, **recording)
+    message = ros.wait_for(lambda: [m for m in detections if m.detections], "a detection")[0]
+    (detection,) = message.detections
+    assert message.header.frame_id == FRAME_ID
+    assert detection.header == message.header
+    assert detection.results[0].hypothesis.class_id == "cube"
+    assert 0.0 < detection.results[0].hypothesis.score <= 1.0
+    found = pose_from_message(detection.results[0].pose.pose)
+    np.testing.assert_allclose(found[:3, 3], T_CAMERA_CUBE[:3, 3], atol=2e-3)
+    covariance = detection.results[0].pose.covariance.reshape(6, 6)
+    np.testing.assert_allclose(covariance, covariance.T, atol=1e-12)
+    assert np.all(np.linalg.eigvalsh(covariance) > 0)
+    assert detection.bbox.size.x == pytest.approx(0.06)
+    twin = ros.wait_for(lambda: [m for m in poses if m.header == message.header], "its object pose")[0]
+    assert twin.poses[0].depth_used
+    assert str(twin.poses[0].track_id) == detection.id
+
+
+def test_everything_else_is_published_too(ros, pipeline, frame):
+    info = ros.collect(VisionInfo, names.VISION_INFO, qos.LATCHED)
+    boxes = ros.collect(Detection2DArray, names.DETECTIONS_2D, qos.RESULT)
+    keypoints = ros.collect(KeypointDetectionArray, names.KEYPOINTS, qos.RESULT)
+    pictures = ros.collect(Image, names.DETECTIONS_IMAGE, qos.SENSOR_INPUT)
+    markers = ros.collect(MarkerArray, names.OBJECT_MARKERS, qos.RESULT)
+    transforms = ros.collect(TFMessage, names.TF, qos.TRANSFORMS)
+    pipeline[0].set_parameters([RosParameter("publish_tf", value=True)])
+    driver = FakeDriver(ros)
+    driver.wait_until_heard()
+    wanted = (info, boxes, keypoints, pictures, markers, transforms)
+    publish_until(ros, driver, lambda: all(wanted), "a message on every topic", frame=frame)
+    assert info[0].method == "object_pose cube 1"
+    assert info[0].database_location.endswith("cube.onnx")
+    assert boxes[0].detections[0].results[0].hypothesis.class_id == "cube"
+    assert len(keypoints[0].detections[0].keypoints_x) == 8
+    assert (pictures[0].width, pictures[0].height) == CAMERA.wh
+    assert {marker.ns for marker in markers[0].markers} >= {"box", "axes", "name"}
+    assert transforms[0].transforms[0].header.frame_id == FRAME_ID
+
+
+def test_markers_of_an_object_that_is_gone_are_deleted(ros, pipeline, frame):
+    markers = ros.collect(MarkerArray, names.OBJECT_MARKERS, qos.RESULT)
+    driver = FakeDriver(ros)
+    driver.wait_until_heard()
+    publish_until(ros, driver, lambda: markers, "markers", frame=frame)
+    pipeline[1].set_parameters([RosParameter("score_threshold", value=0.95)])
+
+    def deleted():
+        return [m for array in markers for m in array.markers if m.action == Marker.DELETE]
+
+    publish_until(ros, driver, deleted, "deletion", frame=frame)
+    assert {marker.ns for marker in deleted()} >= {"box", "axes", "name"}
+
+
+def damage_zero_focal(info):
+    info.k[0] = info.k[4] = 0.0
+
+
+def damage_size(info):
+    info.width, info.height = 640, 480
+
+
+@pytest.mark.parametrize(
+    ("damage", "text"), [(damage_zero_focal, "focal lengths"), (damage_size, "camera_info is for 640x480")]
+)
+def test_a_bad_camera_info_is_named_and_the_next_good_frame_works(ros, pipeline, frame, damage, text):
+    diagnostics = ros.collect(DiagnosticArray, names.DIAGNOSTICS, qos.RESULT)
+    detections = ros.collect(Detection3DArray, names.DETECTIONS_3D, qos.RESULT)
+    driver = FakeDriver(ros)
+    driver.wait_until_heard()
+    found = lambda: [m for m in problems(diagnostics, "pose_node") if text in m]  # noqa: E731
+    publish_until(ros, driver, found, "diagnosis", frame=frame, change_info=damage)
+    assert detections == []
+    publish_until(ros, driver, lambda: detections, "recovery", frame=frame)
+
+
+def depth_of_another_size(depth):
+    depth.width, depth.height, depth.step = 160, 120, 320
+    depth.data = depth.data[: 160 * 120 * 2]
+
+
+def depth_of_zeros(depth):
+    depth.data = bytes(len(depth.data))
+
+
+def depth_of_nan(depth):
+    depth.encoding, depth.step = "32FC1", depth.width * 4
+    depth.data = np.full(depth.width * depth.height, np.nan, np.float32).tobytes()
+
+
+def depth_of_wrong_encoding(depth):
+    depth.encoding = "mono8"
+
+
+@pytest.mark.parametrize(
+    ("damage", "text"),
+    [
+        (depth_of_another_size, "depth is 160x120"),
+        (depth_of_zeros, "depth has no valid pixel"),
+        (depth_of_nan, "depth has no valid pixel"),
+        (depth_of_wrong_encoding, "'mono8'"),
+    ],
+)
+def test_bad_depth_is_named_and_the_poses_say_that_it_was_not_used(ros, pipeline, frame, damage, text):
+    diagnostics = ros.collect(DiagnosticArray, names.DIAGNOSTICS, qos.RESULT)
+    poses = ros.collect(ObjectPoseArray, names.OBJECT_POSES, qos.RESULT)
+    driver = FakeDriver(ros)
+    driver.wait_until_heard()
+    found = lambda: [m for m in problems(diagnostics, "pose_node") if text in m]  # noqa: E731
+    publish_until(ros, driver, lambda: found() and poses, "diagnosis", frame=frame, change_depth=damage)
+    assert poses
+    assert not any(pose.depth_used for array in poses for pose in array.poses)
+
+
+def test_a_black_frame_gives_an_answer(ros, pipeline, frame):
+    poses = ros.collect(ObjectPoseArray, names.OBJECT_POSES, qos.RESULT)
+    driver = FakeDriver(ros)
+    driver.wait_until_heard()
+    black = Frame(np.zeros_like(frame.rgb), frame.camera, np.zeros_like(frame.depth_m))
+    publish_until(ros, driver, lambda: poses, "an answer", frame=black)
+
+
+def test_a_colour_image_of_wrong_encoding_is_named(ros, pipeline, frame):
+    diagnostics = ros.collect(DiagnosticArray, names.DIAGNOSTICS, qos.RESULT)
+    color = ros.node.create_publisher(Image, names.COLOR, qos.DRIVER_OUTPUT)
+    ros.wait_for(color.get_subscription_count, "subscription")
+    message = rgb_to_message(frame.rgb, make_header(1, FRAME_ID))
+    message.encoding = "bayer_rggb8"
+
+    def named():
+        color.publish(message)
+        return [m for m in problems(diagnostics, "detection_node") if "'bayer_rggb8'" in m]
+
+    ros.wait_for(named, "diagnosis")
+
+
+def test_depth_whose_stamps_never_meet_the_colour_is_diagnosed(ros, pipeline, frame):
+    diagnostics = ros.collect(DiagnosticArray, names.DIAGNOSTICS, qos.RESULT)
+    poses = ros.collect(ObjectPoseArray, names.OBJECT_POSES, qos.RESULT)
+    driver = FakeDriver(ros)
+    driver.wait_until_heard()
+    found = lambda: [m for m in problems(diagnostics, "pose_node") if "17.0 ms" in m]  # noqa: E731
+    publish_until(ros, driver, lambda: found() and poses, "diagnosis", frame=frame, depth_delay_ms=17)
+    assert "the stamps of depth and detections differ" in found()[0]
+
+
+def test_a_camera_that_does_not_run_is_diagnosed(ros, pipeline):
+    diagnostics = ros.collect(DiagnosticArray, names.DIAGNOSTICS, qos.RESULT)
+    text = f"{names.COLOR} has no publisher"
+    ros.wait_for(lambda: [m for m in problems(diagnostics, "detection_node") if text in m], "diagnosis")
+
+
+def test_incompatible_qos_is_named(ros, cube_model):
+    diagnostics = ros.collect(DiagnosticArray, names.DIAGNOSTICS, qos.RESULT)
+    best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    ros.node.create_publisher(Image, names.COLOR, best_effort)
+    start(ros, DetectionNode, model=str(cube_model), input_reliability="reliable")
+    named = ros.wait_for(
+        lambda: [m for m in problems(diagnostics, "detection_node") if "QoS" in m and "test" in m], "diagnosis"
+    )
+    assert "reliab" in named[0].lower()
+
+
+def test_a_subscriber_of_incompatible_qos_is_named(ros, pipeline):
+    diagnostics = ros.collect(DiagnosticArray, names.DIAGNOSTICS, qos.RESULT)
+    ros.collect(Detection3DArray, names.DETECTIONS_3D, qos.LATCHED)
+    text = f"{names.DETECTIONS_3D}: QoS of subscriber test is incompatible"
+    ros.wait_for(lambda: [m for m in problems(diagnostics, "pose_node") if text in m], "diagnosis")
+
+
+def test_two_publishers_of_different_qos_are_both_heard(ros, pipeline, frame):
+    detections = ros.collect(Detection3DArray, names.DETECTIONS_3D, qos.RESULT)
+    reliable = FakeDriver(ros)
+    best_effort = FakeDriver(ros, QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
+    for driver in (reliable, best_effort):
+        driver.wait_until_heard()
+        detections.clear()
+        publish_until(ros, driver, lambda: detections, "a detection", frame=frame)
+
+
+def test_estimate_once_on_request(ros, cube_model, recording):
+    poses = ros.collect(ObjectPoseArray, names.OBJECT_POSES, qos.RESULT)
+    start(ros, PoseNode, model=str(cube_model), continuous=False)
+    start(ros, DetectionNode, model=str(cube_model))
+    start(ros, CameraNode, **recording)
+    answer = ros.call(EstimatePoses, "/pose_node/estimate_poses", EstimatePoses.Request(timeout_s=8.0))
+    assert answer.success, answer.message
+    assert [pose.class_name for pose in answer.result.poses] == ["cube"]
+    assert len(poses) <= 2
+
+
+def test_a_request_without_frames_says_so(ros, cube_model):
+    start(ros, PoseNode, model=str(cube_model))
+    answer = ros.call(EstimatePoses, "/pose_node/estimate_poses", EstimatePoses.Request(timeout_s=0.1))
+    assert not answer.success
+    assert "/diagnostics" in answer.message
+
+
+def test_the_model_is_switched_by_service_and_a_bad_one_changes_nothing(ros, cube_model, tmp_path):
+    node = start(ros, DetectionNode, model=str(cube_model))
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(cube_model.read_bytes()[:100])
+    answer = ros.call(SetModel, "/detection_node/set_model", SetModel.Request(model=str(broken)))
+    assert not answer.success
+    assert "broken.onnx" in answer.message
+    answer = ros.call(SetModel, "/detection_node/set_model", SetModel.Request(model=str(cube_model)))
+    assert (answer.success, list(answer.class_names)) == (True, ["cube"])
+    assert node.is_active
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [(None, "was not found"), (b"", "is empty"), (b"not a model at all" * 9, "not an ONNX model")],
+)
+def test_a_model_file_that_cannot_be_used_stops_the_node_with_a_clear_error(ros, tmp_path, content, text):
+    path = tmp_path / "model.onnx"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ModelError, match=text):
+        start(ros, DetectionNode, model=str(path))
+
+
+def test_a_class_list_that_does_not_match_stops_the_node(ros, cube_model):
+    with pytest.raises(ModelError, match=r"\['cube'\], expected \['gear'\]"):
+        start(ros, DetectionNode, model=str(cube_model), labels="gear")
+
+
+def test_an_unknown_parameter_stops_the_node(ros):
+    with pytest.raises(ConfigError, match=r"camera_node: unknown parameter 'rate' .*'rate_hz'"):
+        start(ros, CameraNode, rate=5.0)
+
+
+def test_nodes_are_lifecycle_nodes(ros, recording):
+    node = start(ros, CameraNode, **recording)
+    assert (
+        ros.call(GetState, "/camera_node/get_state", GetState.Request()).current_state.id == State.PRIMARY_STATE_ACTIVE
+    )
+    node.trigger_deactivate()
+    node.trigger_activate()
+    images = ros.collect(Image, names.COLOR, qos.SENSOR_INPUT)
+    ros.wait_for(lambda: images, "an image after it was activated again")
+    node.trigger_deactivate()
+    node.trigger_cleanup()
+    state = ros.call(GetState, "/camera_node/get_state", GetState.Request()).current_state.id
+    assert state == State.PRIMARY_STATE_UNCONFIGURED

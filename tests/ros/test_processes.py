@@ -1,0 +1,109 @@
+"""The pipeline as programs: a clean end on SIGINT, one process or three, and exit code 2 for what a user can cure."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from object_pose_msgs.msg import ObjectPoseArray
+from vision_msgs.msg import Detection3DArray
+
+from object_pose.ros import names, qos
+from object_pose.ros.spinning import prepare_process
+
+LIMIT_S = 60.0
+
+
+@pytest.fixture
+def start(ros, domain_id, tmp_path):
+    """Start ``object-pose`` with arguments in the test's domain; what still runs at the end is interrupted."""
+    started = []
+
+    def run(*arguments, module="object_pose.cli.main", **environment):
+        variables = os.environ | {"ROS_DOMAIN_ID": str(domain_id), "ROS_LOG_DIR": str(tmp_path / "log")} | environment
+        command = [sys.executable, "-m", module, *map(str, arguments)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=variables)
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        process.communicate(timeout=LIMIT_S)
+
+
+@pytest.fixture
+def arguments(cube_model, recording):
+    return ["run", "--model", cube_model, "--source", recording["source"], "--intrinsics", recording["intrinsics"]]
+
+
+@pytest.mark.parametrize("options", [[], ["--processes"]], ids=["one process", "processes"])
+def test_detections_come_and_sigint_ends_it_cleanly(ros, start, arguments, options):
+    detections = ros.collect(Detection3DArray, names.DETECTIONS_3D, qos.RESULT)
+    process = start(*arguments, *options)
+    ros.wait_for(lambda: [message for message in detections if message.detections], "a detection", LIMIT_S)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 0, output
+    assert "Traceback" not in output
+
+
+def test_depth_reaches_the_pose_node_in_another_process(ros, start, arguments):
+    poses = ros.collect(ObjectPoseArray, names.OBJECT_POSES, qos.RESULT)
+    start(*arguments, "--processes")
+    ros.wait_for(
+        lambda: [p for message in poses for p in message.poses if p.depth_used], "a pose that used depth", LIMIT_S
+    )
+
+
+def test_a_node_that_dies_is_started_again(ros, start, arguments):
+    detections = ros.collect(Detection3DArray, names.DETECTIONS_3D, qos.RESULT)
+    process = start(*arguments, "--processes")
+    ros.wait_for(lambda: detections, "a detection", LIMIT_S)
+    children = subprocess.run(
+        ["pgrep", "-P", str(process.pid), "-f", "pose_node"], capture_output=True, text=True, check=True
+    )
+    for child in children.stdout.split():
+        os.kill(int(child), signal.SIGKILL)
+    killed_at = len(detections)
+    ros.wait_for(lambda: len(detections) > killed_at + 5, "detections of the new process", LIMIT_S)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--model", "absent.onnx"], "models/absent.onnx was not found"),
+        (["--rate", "-5"], "rate_hz"),
+        (["--source", "absent"], "absent does not exist"),
+        (["--ros-args", "-p", "pose_node:max_reprojection:=1.0"], "unknown parameter 'max_reprojection'"),
+        (["--params-file", "absent.yaml"], "absent.yaml"),
+    ],
+)
+def test_what_a_user_can_cure_is_one_line_and_exit_code_2(start, arguments, options, text):
+    process = start(*arguments, *options)
+    output, _ = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 2
+    assert text in output
+    assert "Traceback" not in output
+
+
+def test_without_home_there_is_one_sentence(start, arguments, monkeypatch):
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("ROS_LOG_DIR")
+    process = subprocess.run(
+        [sys.executable, "-c", "from object_pose.ros.spinning import prepare_process; prepare_process()"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "neither HOME nor ROS_LOG_DIR is set" in process.stderr
+
+
+def test_a_profile_of_the_users_own_is_kept(monkeypatch, tmp_path):
+    monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", str(tmp_path / "mine.xml"))
+    prepare_process()
+    assert os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] == str(tmp_path / "mine.xml")
