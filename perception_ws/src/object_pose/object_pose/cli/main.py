@@ -5,11 +5,17 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import shlex
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
+
+import cv2
 
 from object_pose import __version__
 from object_pose.core.errors import ObjectPoseError
+
+logger = logging.getLogger(__name__)
 
 # Verb -> one line for the overview; the module object_pose.cli.<verb> adds options and runs.
 VERBS = {
@@ -29,26 +35,38 @@ VERBS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (0 fine, 1 failed check, 2 bad input, 130 interrupted)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    parser = _parser(arguments[0] if arguments else "")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(
-        level=logging.DEBUG if options.verbose else logging.INFO, format="%(levelname)s %(name)s: %(message)s"
-    )
+    verb = arguments[0] if arguments else ""
     try:
+        options = make_parser(verb).parse_args(arguments)
+        options.command = shlex.join(["object-pose", *arguments])
+        _set_up_logging(logging.INFO if options.verbose else logging.WARNING)
         return int(options.handler(options) or 0)
     except ObjectPoseError as error:
-        print(f"object-pose {options.verb}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"object-pose {options.verb}: interrupted", file=sys.stderr)
-        return 130
+        return _fail(verb, str(error))
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("object_pose."):
+            raise
+        return _fail(verb, f"the Python package '{error.name}' is not installed ({_install_hint(error.name or '')})")
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+    except OSError as error:
+        return _fail(verb, str(error))
+    except KeyboardInterrupt:
+        return _fail(verb, "interrupted", 130)
 
 
-def _parser(verb: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with the arguments."""
+
+    def error(self, message: str) -> NoReturn:
+        """End the program with exit code 2."""
+        self.exit(2, f"{self.prog}: {message} (--help shows the options)\n")
+
+
+def make_parser(verb: str) -> argparse.ArgumentParser:
+    """Return the parser of the whole command line, with the options of ``verb`` alone."""
+    parser = _Parser(
         prog="object-pose", description="RGB-D frames in, typed 6-DoF detections out.", epilog=_overview_epilog()
     )
     parser.add_argument("--version", action="version", version=f"object-pose {__version__}")
@@ -65,6 +83,25 @@ def _parser(verb: str) -> argparse.ArgumentParser:
             module.add_options(sub)
             sub.set_defaults(handler=module.run)
     return parser
+
+
+def _fail(verb: str, message: str, code: int = 2) -> int:
+    """Say in one line what went wrong; with --verbose also where."""
+    print(f"object-pose {verb}: {' '.join(message.split())}", file=sys.stderr)
+    logger.info("raised here", exc_info=True)
+    return code
+
+
+def _set_up_logging(level: int) -> None:
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
+    # What OpenCV says of a damaged image we say ourselves.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+
+
+def _install_hint(package: str) -> str:
+    if package == "rclpy" or package.endswith("_msgs"):
+        return "run 'make setup', or source a ROS 2 workspace that has it"
+    return "run 'make setup-train', or install it with pip"
 
 
 def _overview_epilog() -> str:

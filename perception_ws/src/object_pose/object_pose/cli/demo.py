@@ -1,0 +1,104 @@
+"""``object-pose demo``: the pipeline over real ROS 2 topics, watched by a planner in another process."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from object_pose.cli.processes import Process, child_processes, end_processes
+from object_pose.core.errors import ObjectPoseError
+from object_pose.io.writers import write_json
+from object_pose.ros.recorded_pictures import write_pictures
+from object_pose.runtime.resources import find_model
+
+EXAMPLES = """examples:
+  object-pose demo
+  object-pose demo --seconds 60 --seed 3
+  object-pose demo --model models/parts.onnx --rate 30 --no-bag
+"""
+
+_PICTURES = 6
+_IMAGES_IN_BAG_HZ = 1.0
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``demo``."""
+    parser.add_argument("--seconds", type=float, default=20.0, help="how long the planner watches (default: 20)")
+    parser.add_argument("--model", default="parts.onnx", help="model file, or the name of a shipped one")
+    parser.add_argument("--rate", type=float, default=16.0, help="frames a second of the camera (default: 16)")
+    parser.add_argument("--seed", type=int, default=0, help="scene of the simulated camera")
+    parser.add_argument("--processes", action="store_true", help="one process a node instead of one for all")
+    parser.add_argument("--output", type=Path, default=Path("out/demo"), help="folder for summary, pictures and bag")
+    parser.add_argument("--bag", action=argparse.BooleanOptionalAction, default=True, help="record inputs and outputs")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run camera, detection, pose and planner for a while; write what they did."""
+    console = Console()
+    find_model(options.model)
+    options.output.mkdir(parents=True, exist_ok=True)
+    bag = options.output / "bag"
+    with child_processes() as start:
+        running = {"pipeline": start("object_pose.cli.main", "run", "--model", options.model, *_run_options(options))}
+        if options.bag:
+            running["recorder"] = start("object_pose.ros.recorder", bag, "--image-rate", _IMAGES_IN_BAG_HZ)
+        watched = ("--seconds", options.seconds, "--model", options.model)
+        probe = start("object_pose.ros.planner_probe", *watched, pipe=True)
+        console.print(f"camera, detection and pose node start in process {running['pipeline'].pid}")
+        summary = _watch(probe, running["pipeline"], console)
+        end_processes(running)
+    write_json(options.output / "summary.json", summary)
+    pictures = write_pictures(bag, options.output / "pictures", _PICTURES) if options.bag else 0
+    console.print(_summary_table(summary))
+    console.print(f"{options.output}: summary.json" + (f", {pictures} pictures, bag" if options.bag else ""))
+    return 0
+
+
+def _run_options(options: argparse.Namespace) -> list[str]:
+    processes = ["--processes"] if options.processes else []
+    return ["--rate", str(options.rate), "--seed", str(options.seed), *processes]
+
+
+def _watch(probe: Process, pipeline: Process, console: Console) -> dict[str, Any]:
+    """Show what the planner sees until it is done; return its summary."""
+    assert probe.stdout is not None
+    with Live(console=console, refresh_per_second=4, transient=True) as live:
+        for line in probe.stdout:
+            values: dict[str, Any] = json.loads(line)
+            if "summary" in values:
+                summary: dict[str, Any] = values["summary"]
+                return summary
+            if pipeline.poll() is not None:
+                raise ObjectPoseError("the pipeline has ended", "what it said is above")
+            live.update(values["waiting"] if "waiting" in values else _live_table(values))
+    raise ObjectPoseError("the planner saw no detections", "what it said is above")
+
+
+def _live_table(values: dict[str, Any]) -> Table:
+    title = f"{values['elapsed_s']:4.1f} s   {values['rate_hz']:.1f} Hz   latency {values['latency_ms']:.1f} ms"
+    table = Table("id", "object", "score", "x / mm", "y / mm", "z / mm", "sigma / mm", title=title)
+    for item in values["objects"]:
+        position = [f"{1e3 * value:.1f}" for value in item["position_m"]]
+        table.add_row(item["id"], item["class"], f"{item['score']:.2f}", *position, f"{item['sigma_mm']:.1f}")
+    return table
+
+
+def _summary_table(summary: dict[str, Any]) -> Table:
+    table = Table("measure", "value", title="what the planner got")
+    for name, value in summary.items():
+        if isinstance(value, dict):
+            text = "  ".join(f"{key} {_text(item)}" for key, item in value.items())
+        else:
+            text = _text(value)
+        table.add_row(name, text)
+    return table
+
+
+def _text(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,92 @@
+"""Frames to results, one by one: a line on the terminal, and a folder of results.jsonl and pictures."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from object_pose.core.types import Image
+from object_pose.io.drawing import draw_detections, draw_poses
+from object_pose.io.images import write_image
+from object_pose.io.records import frame_record
+from object_pose.io.sources import NamedFrame
+from object_pose.io.writers import json_lines
+from object_pose.runtime.pipeline import PosePipeline
+from object_pose.runtime.predictor import Detector
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """What one frame gave, as JSON values; ``draw`` returns the annotated picture."""
+
+    record: dict[str, Any]
+    draw: Callable[[], Image]
+
+
+Predict = Callable[[NamedFrame], FrameResult]
+
+
+def predict_boxes(detector: Detector) -> Predict:
+    """Return a function that gives a frame's detections."""
+    labels = detector.card.labels
+
+    def predict(item: NamedFrame) -> FrameResult:
+        frame = item.frame
+        found = detector.detect(frame.rgb)
+        record = frame_record(item.name, frame.stamp_ns, labels, found)
+        return FrameResult(record, lambda: draw_detections(frame.rgb, found, labels))
+
+    return predict
+
+
+def predict_poses(pipeline: PosePipeline, with_timings: bool = True) -> Predict:
+    """Return a function that gives a frame's detections and poses; without timings it repeats to the last digit."""
+    labels = pipeline.detector.card.labels
+
+    def predict(item: NamedFrame) -> FrameResult:
+        frame = item.frame
+        found = pipeline.process(frame)
+        results, timings = found.results, found.timings if with_timings else None
+        record = frame_record(item.name, frame.stamp_ns, labels, found.detections, results, timings)
+        return FrameResult(record, lambda: draw_poses(frame.rgb, results.poses, frame.camera, results.rejections))
+
+    return predict
+
+
+def show_results(frames: Iterable[NamedFrame], predict: Predict, output: Path | None, as_json: bool) -> None:
+    """Print a line a frame, as text or as JSON; with ``output`` write results.jsonl and a picture a frame there."""
+    with _record_writer(output) as write:
+        for item in tqdm(frames, unit="frame", disable=as_json or not sys.stderr.isatty()):
+            result = predict(item)
+            write(result.record)
+            if output:
+                write_image(output / f"{item.name}.png", result.draw())
+            tqdm.write(json.dumps(result.record) if as_json else _summary(result.record))
+
+
+@contextmanager
+def _record_writer(output: Path | None) -> Iterator[Callable[[dict[str, Any]], None]]:
+    if output is None:
+        yield lambda record: None
+        return
+    with json_lines(output / "results.jsonl") as writer:
+        yield writer.write
+
+
+def _summary(record: dict[str, Any]) -> str:
+    if "poses" not in record:
+        found = ", ".join(f"{item['class_name']} {item['score']:.2f}" for item in record["detections"])
+        return f"{record['name']}: {found or 'nothing'}"
+    poses = "; ".join(
+        f"{pose['class_name']} {pose['score']:.2f} at ({', '.join(f'{value:.3f}' for value in pose['position'])}) m"
+        for pose in record["poses"]
+    )
+    rejected = "".join(f" [{item['class_name']} rejected: {item['reason']}]" for item in record["rejections"])
+    return f"{record['name']}: {poses or 'nothing'}{rejected}"

@@ -1,0 +1,53 @@
+"""``object-pose predict``: files in, detections and poses out."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+from object_pose.cli.frame_results import predict_boxes, predict_poses, show_results
+from object_pose.cli.options import config_from_options
+from object_pose.cli.pipeline_options import add_pipeline_options, model_path, pipeline_from_options
+from object_pose.core.errors import ConfigError
+from object_pose.io.intrinsics import read_camera
+from object_pose.io.sources import NamedFrame, brings_camera, open_frames
+from object_pose.runtime.predictor import Detector, DetectorConfig
+
+EXAMPLES = """examples:
+  object-pose predict photo.png --camera camera.yaml --json
+  object-pose predict photo.png --depth photo_depth.png --camera camera.yaml --output out/photo
+  object-pose predict lmo/test/000002 --model models/lmo.onnx --output out/lmo
+  object-pose predict film.mp4 --camera camera.yaml --track --output out/film
+"""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``predict``."""
+    parser.add_argument("source", type=Path, help="image, folder, video, BOP scene or bag")
+    parser.add_argument("--depth", type=Path, help="depth file of an image, or folder of depth files")
+    parser.add_argument("--camera", type=Path, help="intrinsics: camera_info YAML or BOP camera.json")
+    parser.add_argument("--output", type=Path, help="folder for annotated pictures and results.jsonl")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a frame")
+    add_pipeline_options(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Predict every frame: poses where the model knows its objects' geometry, detections alone where it does not."""
+    detector = Detector(model_path(options), config_from_options(options, DetectorConfig))
+    frames = _frames(options, poses_wanted=bool(detector.card.objects))
+    predict = predict_poses(pipeline_from_options(options)) if detector.card.objects else predict_boxes(detector)
+    show_results(frames, predict, options.output, options.json)
+    return 0
+
+
+def _frames(options: argparse.Namespace, poses_wanted: bool) -> Iterator[NamedFrame]:
+    """Open the source; raises ``ConfigError`` where poses are wanted of a camera that nobody named."""
+    camera = read_camera(options.camera) if options.camera else None
+    frames = open_frames(options.source, options.depth, camera)
+    if poses_wanted and camera is None and not brings_camera(options.source):
+        raise ConfigError(
+            f"{options.source} does not say what camera took it, so it gives no poses",
+            "name the camera's intrinsics with --camera FILE",
+        )
+    return frames

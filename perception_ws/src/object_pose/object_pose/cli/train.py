@@ -1,0 +1,43 @@
+"""``object-pose train TASK``: data or renders in, a checkpointed run out."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from object_pose.cli.options import add_config_options, config_from_options
+from object_pose.training.config import TrainConfig
+from object_pose.training.loop import Trainer
+from object_pose.training.tasks import TASKS, find_task, save_settings
+
+EXAMPLES = """examples:
+  object-pose train pose --output runs/parts
+  object-pose train pose --objects bop/models --output runs/mine --steps 20000
+  object-pose train oriented --output runs/oriented --resume
+"""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add a sub-command for each task."""
+    tasks = parser.add_subparsers(dest="task", required=True, metavar="TASK")
+    for task in TASKS.values():
+        sub = tasks.add_parser(task.name, help=task.summary, description=task.summary)
+        sub.add_argument("--output", type=Path, required=True, help="run folder")
+        sub.add_argument("--resume", action="store_true", help="go on from the run folder's checkpoint")
+        sub.add_argument("--config", type=Path, help="YAML file of options; the command line wins")
+        add_config_options(sub, TrainConfig, "training")
+        for config_class in task.configs:
+            add_config_options(sub, config_class, config_class.__name__)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train to the end, or to Ctrl-C with the checkpoint kept."""
+    task = find_task(options.task)
+    train_config = config_from_options(options, TrainConfig, task.defaults)
+    configs: tuple[Any, ...] = tuple(config_from_options(options, config_class) for config_class in task.configs)
+    save_settings(options.output, task, configs, train_config.seed, options.command)
+    trainer = Trainer(task.recipe(*configs), train_config, options.output)
+    trainer.run(resume=options.resume)
+    print(f"trained; export with: object-pose export --run {options.output} --output models/NAME.onnx")
+    return 0

@@ -1,0 +1,1 @@
+"""Measuring: labelled frames through the pipeline, to figures, tables and pictures."""

@@ -1,0 +1,154 @@
+"""Bags: looked into, replayed the same every time, and judged by their own truth; all of it without ROS."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from object_pose_msgs.msg import KeypointDetectionArray
+from rclpy.serialization import serialize_message
+
+from networks import save_pose_model
+from object_pose.io.bag_frames import write_frame
+from object_pose.io.bags import make_typestore, write_bag
+from object_pose.ros import names
+from object_pose.ros.conversions import results_to_message, truths_to_message
+from object_pose.ros.image_conversions import make_header
+from object_pose.runtime.pipeline import PosePipeline
+from object_pose.simulation.live import LiveConfig, LiveScene
+from object_pose.simulation.objects import part_objects
+
+COUNT = 3
+PERIOD_NS = 50_000_000
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """A folder with the bag of a run of the pipeline on the simulated camera, and the model that ran."""
+    folder = tmp_path_factory.mktemp("recorded")
+    config = LiveConfig(
+        width=320, height=240, focal_px=305.0, distance_m=0.45, duplicates=0, motion=0.0, occlusion=False
+    )
+    scene = LiveScene(0, config, part_objects(("hex_bolt", "bracket")))
+    frames = [scene.frame(index * 0.05, 1_000_000_000 + index * PERIOD_NS) for index in range(COUNT)]
+    found = [(truth.class_id, truth.T_camera_object) for truth in frames[0].truths]
+    model = save_pose_model([item.model for item in scene.objects], scene.camera, found, folder / "two_parts.onnx")
+    pipeline = PosePipeline(model)
+    with write_bag(folder / "bag", make_typestore()) as bag:
+        for item in frames:
+            stamp_ns = item.frame.stamp_ns
+            header = make_header(stamp_ns, "camera_color_optical_frame")
+            results = pipeline.process(item.frame).results
+            write_frame(bag, item.frame)
+            for topic, message in (
+                (names.GROUND_TRUTH, truths_to_message(item.truths, header)),
+                (names.OBJECT_POSES, results_to_message(results, header)),
+                (names.KEYPOINTS, KeypointDetectionArray(header=header, model=str(model))),
+            ):
+                type_name = f"object_pose_msgs/msg/{type(message).__name__}"
+                bag.write(topic, type_name, stamp_ns, serialize_message(message))
+    return folder
+
+
+@pytest.fixture
+def bag(recorded):
+    return recorded / "bag"
+
+
+@pytest.fixture
+def model(recorded):
+    return recorded / "two_parts.onnx"
+
+
+def test_info_counts_every_topic(cli, bag):
+    info = json.loads(cli("bag", "info", bag, "--json").out)
+    counts = {topic["name"]: (topic["message_type"], topic["count"]) for topic in info["topics"]}
+    assert counts[names.COLOR] == ("sensor_msgs/msg/Image", COUNT)
+    assert counts[names.GROUND_TRUTH] == ("object_pose_msgs/msg/ObjectTruthArray", COUNT)
+    assert len(counts) == 6
+    assert info["start_ns"] == 1_000_000_000
+    assert info["duration_ns"] // PERIOD_NS == COUNT - 1
+    table = cli("bag", "info", bag).out
+    assert names.OBJECT_POSES in table and "20.0" in table and "1970-01-01 00:00:01 UTC" in table
+
+
+def test_a_replay_repeats_to_the_last_digit(cli, bag, model, tmp_path):
+    for name in ("first", "second"):
+        assert cli("bag", "replay", bag, "--model", model, "--track", "--output", tmp_path / name).code == 0
+    first, second = ((tmp_path / name / "results.jsonl").read_bytes() for name in ("first", "second"))
+    assert first == second
+    records = [json.loads(line) for line in first.splitlines()]
+    assert [record["stamp_ns"] for record in records] == [1_000_000_000 + index * PERIOD_NS for index in range(COUNT)]
+    assert {pose["class_name"] for pose in records[-1]["poses"]} == {"hex_bolt", "bracket"}
+    assert all(pose["depth_used"] for pose in records[-1]["poses"])
+    pictures = sorted(path.name for path in (tmp_path / "first").glob("*.png"))
+    assert pictures == [f"{index:06d}.png" for index in range(COUNT)]
+
+
+def test_a_replay_can_leave_depth_out(cli, bag, model):
+    outcome = cli("bag", "replay", bag, "--model", model, "--depth-topic", "", "--json")
+    records = [json.loads(line) for line in outcome.out.splitlines()]
+    assert not any(pose["depth_used"] for record in records for pose in record["poses"])
+
+
+@pytest.mark.parametrize("with_model", [False, True], ids=["recorded", "of a model"])
+def test_evaluate_scores_recorded_and_new_poses(cli, bag, model, with_model):
+    outcome = cli("bag", "evaluate", bag, "--json", *(["--model", model] if with_model else []))
+    assert outcome.code == 0, outcome.err
+    score = json.loads(outcome.out)
+    assert (score["frames"], score["targets"]) == (COUNT, 2 * COUNT)
+    assert (score["recall_add_01d"], score["precision"]) == (1.0, 1.0)
+    assert score["translation_error_mm_p50"] < 2.0
+    assert score["recall_per_class"] == {"bracket": 1.0, "hex_bolt": 1.0}
+    assert bool(score["timings_ms"]) == with_model
+
+
+def test_evaluate_prints_a_table(cli, bag):
+    out = cli("bag", "evaluate", bag).out
+    assert "3 frames, 6 targets" in out and "hex_bolt" in out and "precision 1.000" in out and "nan" not in out
+
+
+def test_recorded_poses_need_their_objects_geometry(cli, recorded, tmp_path):
+    moved = shutil.copytree(recorded, tmp_path / "moved")
+    (moved / "two_parts.onnx").rename(moved / "renamed.onnx")
+    (recorded / "two_parts.onnx").rename(recorded / "hidden")
+    try:
+        assert "--geometry" in cli("bag", "evaluate", moved / "bag").problem
+        outcome = cli("bag", "evaluate", moved / "bag", "--geometry", moved / "renamed.onnx", "--json")
+    finally:
+        (recorded / "hidden").rename(recorded / "two_parts.onnx")
+    assert json.loads(outcome.out)["recall_add_01d"] == 1.0
+
+
+def test_poses_of_objects_that_the_geometry_lacks_are_named(cli, bag, cube_model):
+    assert "has poses of bracket, hex_bolt" in cli("bag", "evaluate", bag, "--geometry", cube_model).problem
+
+
+def test_a_bag_without_truth_says_so(cli, tmp_path, frame, cube_model):
+    with write_bag(tmp_path / "bag", make_typestore()) as writer:
+        write_frame(writer, frame)
+    problem = cli("bag", "evaluate", tmp_path / "bag", "--model", cube_model).problem
+    assert f"has no topic {names.GROUND_TRUTH}" in problem
+
+
+def test_frames_without_truth_are_no_evaluation(cli, tmp_path, frame, cube_model):
+    with write_bag(tmp_path / "bag", make_typestore()) as writer:
+        write_frame(writer, frame)
+        late = truths_to_message((), make_header(frame.stamp_ns + 1, "camera"))
+        writer.write(names.GROUND_TRUTH, "object_pose_msgs/msg/ObjectTruthArray", 1, serialize_message(late))
+    assert "no frames to evaluate" in cli("bag", "evaluate", tmp_path / "bag", "--model", cube_model).problem
+    assert "--geometry" in cli("bag", "evaluate", tmp_path / "bag").problem
+
+
+def test_no_ros_is_needed(bag, tmp_path):
+    for package in ("rclpy", "object_pose_msgs", "vision_msgs", "sensor_msgs", "geometry_msgs", "std_msgs"):
+        (tmp_path / f"{package}.py").write_text(f"raise ModuleNotFoundError('hidden', name='{package}')\n")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, "-m", "object_pose.cli.main", "bag", "evaluate", str(bag), "--json"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["frames"] == COUNT

@@ -1,0 +1,66 @@
+"""What the command line says of itself: every verb has help, and every documented command is a valid one."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from object_pose import __version__
+from object_pose.cli.main import VERBS, make_parser
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def commands(text: str) -> list[list[str]]:
+    """The arguments of each line that calls object-pose; what follows in brackets or after a # is a comment."""
+    lines = [line.strip() for line in text.splitlines()]
+    calls = [re.sub(r"\s+\(.*\)$", "", line) for line in lines if line.startswith("object-pose ")]
+    return [shlex.split(call, comments=True)[1:] for call in calls]
+
+
+def test_the_overview_names_every_verb(cli):
+    outcome = cli("--help")
+    assert outcome.code == 0
+    for verb, summary in VERBS.items():
+        assert verb in outcome.out and summary.split()[0] in outcome.out
+
+
+def test_the_version(cli):
+    assert cli("--version").out == f"object-pose {__version__}\n"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_examples_that_are_valid(cli, verb):
+    outcome = cli(verb, "--help")
+    assert outcome.code == 0
+    examples = commands(importlib.import_module(f"object_pose.cli.{verb.replace('-', '_')}").EXAMPLES)
+    assert examples and "examples:" in outcome.out
+    for arguments in examples:
+        assert arguments[0] == verb
+        assert make_parser(verb).parse_args(arguments).verb == verb
+
+
+def test_the_commands_of_the_readme_are_valid():
+    documented = commands(README.read_text())
+    assert len(documented) > 5
+    for arguments in documented:
+        assert make_parser(arguments[0]).parse_args(arguments).verb == arguments[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ([], "VERB"),
+        (["predicct"], "predicct"),
+        (["predict", "a.png", "--colour", "red"], "--colour red"),
+        (["train", "segmentation", "--output", "x"], "segmentation"),
+        (["generate"], "--output"),
+        (["bag", "play", "x"], "play"),
+    ],
+)
+def test_wrong_arguments_are_one_line(cli, arguments, text):
+    assert text in cli(*arguments).problem

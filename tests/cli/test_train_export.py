@@ -1,0 +1,58 @@
+"""From nothing to a model file that predicts: train, resume, export, evaluate and predict on tiny pictures."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from object_pose.io.images import write_image
+from object_pose.io.intrinsics import write_camera
+from object_pose.simulation.objects import part_objects
+from object_pose.simulation.parts import PART_NAMES
+from object_pose.simulation.scene import SceneConfig
+from object_pose.simulation.stream import FrameStream
+
+SCENE = ["--width", "96", "--height", "64", "--focal-px", "90", "--max-objects", "3"]
+NETWORK = ["--input-width", "96", "--input-height", "64", "--crop-width", "64", "--crop-height", "64"]
+RUN = ["--batch-size", "2", "--workers", "0", "--threads", "1", "--device", "cpu", "--validation-frames", "2"]
+
+
+def train(cli, run_dir, *options):
+    return cli("train", "pose", "--output", run_dir, *SCENE, *NETWORK, *RUN, *options)
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """A rendered picture of the parts, with its camera."""
+    config = SceneConfig(width=96, height=64, focal_px=90.0, max_objects=3)
+    frame = next(iter(FrameStream(part_objects(), config, seed=5))).frame
+    write_image(tmp_path / "photo.png", frame.rgb)
+    write_camera(tmp_path / "camera.yaml", frame.camera)
+    return tmp_path / "photo.png"
+
+
+def test_a_model_is_trained_resumed_exported_and_used(cli, tmp_path, photo):
+    run_dir, model = tmp_path / "run", tmp_path / "models" / "tiny.onnx"
+    outcome = train(cli, run_dir, "--steps", "2", "--checkpoint-every", "1")
+    assert outcome.code == 0, outcome.err
+    assert "holds a run already" in train(cli, run_dir, "--steps", "3").problem.replace("\r", "")
+    assert train(cli, run_dir, "--steps", "3", "--resume").code == 0
+
+    outcome = cli("export", "--run", run_dir, "--output", model, "--metric", "none yet", "--licence", "Apache-2.0")
+    assert outcome.code == 0, outcome.err
+    (card,) = json.loads(cli("models", model, "--json").out)
+    assert (card["labels"], card["input_wh"], card["metric"]) == (list(PART_NAMES), [96, 64], "none yet")
+    assert card["command"].startswith(f"object-pose train pose --output {run_dir}")
+    assert card["sha256"] in outcome.out
+
+    options = ["--model", model, "--camera", photo.with_name("camera.yaml"), "--score-threshold", "0"]
+    (record,) = [json.loads(line) for line in cli("predict", photo, *options, "--json").out.splitlines()]
+    assert record["name"] == "photo"
+    assert len(record["detections"]) == len(record["poses"]) + len(record["rejections"]) > 0
+
+
+def test_a_run_that_does_not_exist_cannot_be_resumed_into_an_export(cli, tmp_path):
+    (tmp_path / "run").mkdir()
+    assert "is no training run" in cli("export", "--run", tmp_path / "run", "--output", tmp_path / "x.onnx").problem
+    assert not (tmp_path / "x.onnx").exists()
