@@ -67,7 +67,7 @@ class PoseSolverConfig:
         0.35, "a pose with less support from depth than this (1 is perfect) is searched for", minimum=-1.0, maximum=1.0
     )
     max_searches: int = parameter(
-        4, "at most this many detections of an image, the best first, are searched for", minimum=0, maximum=1000
+        2, "at most this many detections of an image, the best first, are searched for", minimum=0, maximum=1000
     )
     max_translation_sigma_m: float = parameter(
         0.06, "a pose more uncertain than this along any axis is rejected, in metres", minimum=0.001, maximum=10.0
