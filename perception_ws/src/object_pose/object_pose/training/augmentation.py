@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import cv2
@@ -20,6 +21,10 @@ class DetectionSample:
     boxes_xyxy: Array
     class_ids: NDArray[np.int64]
     keypoints: Array
+
+
+# What gives a training endless samples; each data process calls it once, with its own generator.
+Source = Callable[[np.random.Generator], Iterator[DetectionSample]]
 
 
 def random_crop(

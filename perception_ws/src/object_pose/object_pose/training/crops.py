@@ -6,8 +6,8 @@ whole image costs; the detector only has to find candidates.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,14 +17,14 @@ from torch import Tensor, nn
 from object_pose.core.crops import CropWindow
 from object_pose.core.nms import box_iou
 from object_pose.core.types import Image
-from object_pose.training.augmentation import DetectionSample, photometric, random_patches
+from object_pose.training.augmentation import DetectionSample, Source, photometric, random_patches
 from object_pose.training.blocks import ConvUnit, CrossStage, initialise
 
 Array = NDArray[np.float64]
 CROP_SIZE = 80
 _NEGATIVE_SHARE = 0.2
 _BACKGROUND_IOU = 0.1
-Source = Callable[[np.random.Generator], Iterator[DetectionSample]]
+_VALIDATION_SEED = 7
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,6 @@ class CropRecipe:
     patch_probability: float = 0.2
     shift: float = 0.12
     scale_jitter: float = 1.25
-    _rng_seed: int = field(default=7)
 
     def network(self) -> nn.Module:
         """Return the untrained network."""
@@ -135,7 +134,7 @@ class CropRecipe:
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Return class accuracy and the median keypoint error, in window units, on held-out objects."""
-        rng = np.random.default_rng(self._rng_seed)
+        rng = np.random.default_rng(_VALIDATION_SEED)
         crops = [crop for sample in self.validation for crop in self._all(sample, rng)]
         windows, class_ids, truth = self.collate(crops)
         device = next(network.parameters()).device

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,11 +13,9 @@ from torch import Tensor, nn
 from object_pose.core.decoders import DecodeOptions, Layout, OutputFormat, decode
 from object_pose.core.nms import box_iou
 from object_pose.core.types import Detections
-from object_pose.training.augmentation import DetectionSample, photometric, random_crop, random_patches
+from object_pose.training.augmentation import DetectionSample, Source, photometric, random_crop, random_patches
 from object_pose.training.detection_loss import DetectionLossWeights, DetectionTargets, detection_loss
 from object_pose.training.yolo import ExportedYolo, NanoYolo
-
-Source = Callable[[np.random.Generator], Iterator[DetectionSample]]
 
 
 @dataclass(frozen=True)
