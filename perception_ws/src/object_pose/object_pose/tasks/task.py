@@ -1,0 +1,50 @@
+"""What a task is: an image to a network's input, its outputs to a result, results to figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from object_pose.core.decoders import DecodeOptions
+from object_pose.core.image import Letterbox, letterbox, to_batch, to_rgb
+
+Array32 = NDArray[np.float32]
+ResultT = TypeVar("ResultT")
+TruthT = TypeVar("TruthT")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An image as a network reads it: ``batch`` (1, C, H, W) float32, and where its pixels came from."""
+
+    batch: Array32
+    box: Letterbox
+
+
+@dataclass(frozen=True)
+class Task(Generic[ResultT, TruthT]):
+    """One task. Every function is pure; labels are the model's class names.
+
+    ``prepare`` maps an image and the network's (width, height) to its input; ``decode`` maps the network's outputs, in
+    the card's order, to a result in pixels of the image; ``describe`` turns a result into plain JSON values; ``score``
+    maps results and truths of equal length to figures, ``metric`` being the one that models are chosen by.
+    """
+
+    name: str
+    summary: str
+    layouts: tuple[str, ...]
+    metric: str
+    prepare: Callable[[NDArray[np.generic], tuple[int, int]], Prepared]
+    decode: Callable[[Sequence[Array32], Prepared, tuple[str, ...], DecodeOptions], ResultT]
+    describe: Callable[[ResultT, tuple[str, ...]], Mapping[str, Any]]
+    score: Callable[[Sequence[ResultT], Sequence[TruthT], tuple[str, ...]], dict[str, float]]
+
+
+def prepare_rgb(image: NDArray[np.generic], input_wh: tuple[int, int]) -> Prepared:
+    """Letterbox a grey, RGB or RGBA uint8 image into (1, 3, H, W) in [0, 1]; raises ``DataError`` for another kind."""
+    canvas, box = letterbox(to_rgb(image), input_wh)
+    return Prepared(to_batch(canvas), box)
