@@ -1,4 +1,4 @@
-"""Further starts for detections whose first pose the depth image does not confirm.
+"""Starts beyond a detection's keypoints: where the object is expected, and where its first pose finds no support.
 
 Keypoints fail in a few typical ways: the object taken for its own half turn, a flat object tilted to the wrong side,
 a pose turned by some tens of degrees. Each becomes a start; depth decides.
@@ -7,20 +7,44 @@ a pose turned by some tens of degrees. Each becomes a start; depth decides.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from object_pose.core import se3
+from object_pose.core.camera import Camera
 from object_pose.core.candidates import Candidates
+from object_pose.core.nms import box_iou
 from object_pose.core.reprojection import KeypointTargets
-from object_pose.core.types import ObjectModel
+from object_pose.core.types import ObjectModel, ObjectPose
 
 Array = NDArray[np.float64]
 
 _TILT_RAD = np.radians(25.0)
 _SAME_ROTATION_RAD = np.radians(30.0)
+_SAME_PLACE_IOU = 0.3
+_CORNERS = np.array(list(itertools.product((-1.0, 1.0), repeat=3)))
+
+
+def expected_starts(first: Candidates, expected: Sequence[ObjectPose], camera: Camera) -> Candidates:
+    """Return a start for every detection of ``first`` and ``expected`` pose of its class that would fill its box."""
+    if not expected or not len(first):
+        return first.take(np.zeros(0, dtype=np.intp))
+    boxes = np.stack([_projected_box(pose, camera) for pose in expected])
+    class_ids = np.array([pose.class_id for pose in expected])
+    same = (box_iou(first.boxes_xyxy, boxes) > _SAME_PLACE_IOU) & (first.class_ids[:, None] == class_ids)
+    rows, columns = np.nonzero(same)
+    transforms = np.stack([pose.T_camera_object for pose in expected])[columns]
+    return first.take(rows).moved(transforms[:, :3, :3], transforms[:, :3, 3])
+
+
+def _projected_box(pose: ObjectPose, camera: Camera) -> Array:
+    """Return the (4,) pixels around the eight corners of an object's metric box."""
+    corners = pose.box_center + 0.5 * pose.box_size * _CORNERS
+    pixels = camera.project(se3.apply(pose.T_camera_object, corners))
+    return np.concatenate([pixels.min(axis=0), pixels.max(axis=0)])
 
 
 def half_turns(model: ObjectModel) -> Array:

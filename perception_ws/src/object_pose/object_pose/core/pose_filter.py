@@ -11,8 +11,8 @@ from object_pose.core import se3
 
 Array = NDArray[np.float64]
 
-# Expected squared innovation of six degrees of freedom at 99 %: more than that is motion, not noise.
-_MOTION_NIS = 16.8
+# Expected squared innovation of six degrees of freedom at 99 %: more than that is motion or a blunder, not noise.
+_SURPRISING_NIS = 16.8
 
 
 @dataclass(frozen=True)
@@ -38,18 +38,24 @@ class PoseState:
         turn = se3.log_so3(measured.transform[:3, :3] @ self.transform[:3, :3].T)
         return np.concatenate([measured.transform[:3, 3] - self.transform[:3, 3], turn])
 
-    def updated(self, measured: PoseState) -> PoseState:
+    def excess(self, measured: PoseState) -> float:
+        """Return how surprising a measurement is: 1 or less is noise, more is motion or a blunder."""
+        innovation = self.innovation(measured)
+        nis = innovation @ np.linalg.solve(self.covariance + measured.covariance, innovation)
+        return float(nis) / _SURPRISING_NIS
+
+    def updated(self, measured: PoseState, follow: bool) -> PoseState:
         """Return the best estimate from this state and a measurement.
 
-        A measurement too far off for noise widens the state first, so that a moved object is followed at once.
+        A surprising measurement widens the state first where it is to be followed, itself where it is doubted.
         """
-        innovation = self.innovation(measured)
-        nis = float(innovation @ np.linalg.solve(self.covariance + measured.covariance, innovation))
-        prior = self.covariance * max(1.0, nis / _MOTION_NIS) ** 2
-        gain = np.linalg.solve(prior + measured.covariance, prior).T
+        innovation, excess = self.innovation(measured), max(1.0, self.excess(measured))
+        prior = self.covariance * (excess**2 if follow else 1.0)
+        noise = measured.covariance * (1.0 if follow else excess**2)
+        gain = np.linalg.solve(prior + noise, prior).T
         delta = gain @ innovation
         keep = np.eye(6) - gain
         # Joseph's form stays symmetric and positive whatever the rounding.
-        covariance = keep @ prior @ keep.T + gain @ measured.covariance @ gain.T
+        covariance = keep @ prior @ keep.T + gain @ noise @ gain.T
         rotation = se3.exp_so3(delta[3:]) @ self.transform[:3, :3]
         return PoseState(se3.make_transform(rotation, self.transform[:3, 3] + delta[:3]), covariance)

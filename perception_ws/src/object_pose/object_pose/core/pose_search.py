@@ -17,7 +17,7 @@ from object_pose.core.depth_view import DepthView
 from object_pose.core.model_views import build_views
 from object_pose.core.pnp import PnpSolution
 from object_pose.core.reprojection import KeypointTargets
-from object_pose.core.types import ObjectModel
+from object_pose.core.types import ObjectModel, ObjectPose
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -63,31 +63,52 @@ class PoseSearch:
         class_ids: NDArray[np.int64],
         boxes_xyxy: Array,
         depth: DepthView,
+        expected: Sequence[ObjectPose] = (),
     ) -> SearchResult:
         """Return one aligned pose per detection of ``solution``, all solved, the best detection first.
 
-        ``boxes_xyxy`` (B, 4) are in undistorted pixels.
+        ``boxes_xyxy`` (B, 4) are in undistorted pixels. Where an ``expected`` pose still fits, its detection is done
+        after one alignment.
         """
         owners = np.arange(len(class_ids))
         first = Candidates(
             solution.rotation, solution.translation, owners, class_ids.astype(np.intp), targets, boxes_xyxy
         )
-        sigma = np.sqrt(solution.covariance[:, 2, 2]) / np.maximum(solution.translation[:, 2], 1e-3)
-        reach = np.clip(_REACH_SIGMAS * sigma, _MIN_REACH, _MAX_REACH)
-        slid = depth_refinement.shift_along_ray(first, self._views, depth, reach)
-        aligned, surfaces = depth_refinement.refine(slid, self._views, depth, COARSE)
-        poor = self._value(aligned, surfaces, depth, _COARSE_SCALE_M) < self._good_support
+        aligned, value = self._align(hypotheses.expected_starts(first, expected, depth.camera), depth)
+        poor = ~self._have_support(aligned, value, len(first))
+        if np.any(poor):
+            rows = np.flatnonzero(poor)
+            sigma = np.sqrt(solution.covariance[rows, 2, 2]) / np.maximum(solution.translation[rows, 2], 1e-3)
+            reach = np.clip(_REACH_SIGMAS * sigma, _MIN_REACH, _MAX_REACH)
+            slid = depth_refinement.shift_along_ray(first.take(rows), self._views, depth, reach)
+            by_keypoints, value = self._align(slid, depth)
+            aligned = Candidates.join([aligned, by_keypoints])
+            poor &= ~self._have_support(by_keypoints, value, len(first))
         poor &= np.cumsum(poor) <= self._max_searches
         if np.any(poor):
             aligned = Candidates.join([aligned, self._try_harder(first, aligned, poor, solution, depth)])
         return self._decide(aligned, depth)
+
+    def _align(self, candidates: Candidates, depth: DepthView) -> tuple[Candidates, Array]:
+        """Return the candidates after coarse alignment, and their values."""
+        if not len(candidates):
+            return candidates, np.zeros(0)
+        aligned, surfaces = depth_refinement.refine(candidates, self._views, depth, COARSE)
+        return aligned, self._value(aligned, surfaces, depth, _COARSE_SCALE_M)
+
+    def _have_support(self, candidates: Candidates, value: Array, count: int) -> Mask:
+        """Return for each of ``count`` detections whether one of its candidates has good support."""
+        supported = np.zeros(count, dtype=bool)
+        supported[candidates.owners[value >= self._good_support]] = True
+        return supported
 
     def _try_harder(
         self, first: Candidates, aligned: Candidates, poor: Mask, solution: PnpSolution, depth: DepthView
     ) -> Candidates:
         """Judge many other starts as they are, align the most promising."""
         rows = np.flatnonzero(poor)
-        bases = Candidates.join([first.take(rows), _rivals(solution, first, poor), aligned.take(rows)])
+        tried = aligned.take(np.flatnonzero(poor[aligned.owners]))
+        bases = Candidates.join([first.take(rows), _rivals(solution, first, poor), tried])
         slid = depth_refinement.shift_along_ray(bases, self._views, depth, np.full(len(bases), _WIDE_REACH))
         parts = [hypotheses.expand(slid, self._turns)]
         for row in rows:

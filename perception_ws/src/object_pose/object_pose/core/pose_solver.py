@@ -109,10 +109,17 @@ class PoseSolver:
             else None
         )
 
-    def solve(self, detections: Detections, camera: Camera, depth_m: DepthImage | None = None) -> PoseResults:
+    def solve(
+        self,
+        detections: Detections,
+        camera: Camera,
+        depth_m: DepthImage | None = None,
+        expected: Sequence[ObjectPose] = (),
+    ) -> PoseResults:
         """Return a pose or a rejection for every detection of one image.
 
-        ``depth_m`` (H, W) float32 metres along z, aligned to the image; 0, NaN and inf count as not measured. Raises
+        ``depth_m`` (H, W) float32 metres along z, aligned to the image; 0, NaN and inf count as not measured. Poses
+        that are ``expected``, such as a tracker's, are where the alignment with depth starts while they fit. Raises
         ``DataError`` where depth has another size than the camera or detections do not fit the objects.
         """
         depth = make_depth_view(depth_m, camera, self._noise) if depth_m is not None else None
@@ -126,7 +133,7 @@ class PoseSolver:
         if depth is not None and depth.is_usable and self._search is not None and len(solved):
             boxes = camera.undistort(detections.boxes_xyxy[solved].reshape(-1, 2)).reshape(-1, 4)
             class_ids = detections.class_ids[solved]
-            found = self._search.search(solution.take(solved), targets.take(solved), class_ids, boxes, depth)
+            found = self._search.search(solution.take(solved), targets.take(solved), class_ids, boxes, depth, expected)
             aligned = pose_estimate.from_depth(found, depth, self._config.depth_scale_sigma)
             for index, estimate, measured in zip(solved, aligned, found.evidence.measured):
                 if measured >= _MIN_MEASURED:

@@ -49,19 +49,19 @@ class TrackerConfig:
         0.2, "fastest motion of an object that keeps its identity, in m/s", minimum=0.0, maximum=10.0
     )
     translation_noise: float = parameter(
-        0.001, "drift of an object in the world, in m per square root of a second", minimum=0.0, maximum=1.0
+        0.0003, "drift of an object in the world, in m per square root of a second", minimum=0.0, maximum=1.0
     )
     rotation_noise: float = parameter(
-        0.01, "drift of an object in the world, in rad per square root of a second", minimum=0.0, maximum=10.0
+        0.003, "drift of an object in the world, in rad per square root of a second", minimum=0.0, maximum=10.0
     )
     moving_camera_factor: float = parameter(
-        50.0, "factor on both drifts where the camera's own pose is not known", minimum=1.0, maximum=1000.0
+        150.0, "factor on both drifts where the camera's own pose is not known", minimum=1.0, maximum=1000.0
     )
     repeated_share: float = parameter(
         0.2, "share of a pose's variance that repeats in every frame and does not average out", minimum=0.0, maximum=1.0
     )
-    flip_patience: int = parameter(
-        3, "updates in a row of another orientation before a track believes them", minimum=1, maximum=100
+    change_patience: int = parameter(
+        3, "updates in a row that contradict a track before it believes them", minimum=1, maximum=100
     )
 
 
@@ -75,7 +75,7 @@ class _Track:
     pose: ObjectPose
     seen_ns: int
     age: int = 1
-    flips: int = 0
+    contradictions: int = 0
 
 
 class Tracker:
@@ -109,6 +109,16 @@ class Tracker:
             else:
                 self._renew(partner, pose, state, stamp_ns)
         return PoseResults(tuple(self._report(stamp_ns, se3.inverse(T_fixed_camera))), results.rejections)
+
+    def expected(self, T_world_camera: Array | None = None) -> tuple[ObjectPose, ...]:
+        """Return where the tracked objects would be seen now if they stood still, for a solver to start from."""
+        if self._in_world != (T_world_camera is not None):
+            return ()
+        T_camera_fixed = np.eye(4) if T_world_camera is None else se3.inverse(T_world_camera)
+        return tuple(
+            dataclasses.replace(track.pose, T_camera_object=T_camera_fixed @ track.state.transform)
+            for track in self._tracks
+        )
 
     def reset(self) -> None:
         """Forget all tracks."""
@@ -178,11 +188,12 @@ class Tracker:
         turn = track.state.innovation(measured)[3:]
         spread = (track.state.covariance + measured.covariance)[3:, 3:] + _SLACK_RAD**2 * np.eye(3)
         flipped = float(turn @ np.linalg.solve(spread, turn)) > _FLIP_SIGMAS**2
-        track.flips = track.flips + 1 if flipped else 0
+        track.contradictions = track.contradictions + 1 if flipped or track.state.excess(measured) > 1.0 else 0
+        believed = track.contradictions >= self._config.change_patience
         if not flipped:
-            track.state = track.state.updated(measured)
-        elif track.flips >= self._config.flip_patience:
-            track.state, track.flips = measured, 0
+            track.state = track.state.updated(measured, follow=believed)
+        elif believed:
+            track.state = measured
         track.measured, track.pose, track.seen_ns, track.age = measured, pose, stamp_ns, track.age + 1
 
     def _report(self, stamp_ns: int, T_camera_fixed: Array) -> list[ObjectPose]:

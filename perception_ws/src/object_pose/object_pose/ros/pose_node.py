@@ -107,7 +107,8 @@ class PoseNode(PipelineNode):
             message: KeypointDetectionArray = paired.messages[_DETECTIONS]
             head = self._head_for(Path(message.model))
             camera = read_camera(paired.messages[_CAMERA_INFO], message)
-            results = head.solver.solve(head.read_detections(message), camera, self._depth(paired, camera))
+            expected = head.tracker.expected() if head.tracker else ()
+            results = head.solver.solve(head.read_detections(message), camera, self._depth(paired, camera), expected)
             if head.tracker:
                 results = head.tracker.update(results, paired.stamp_ns)
             dropped = message.dropped_frames + self._worker.dropped + self._pairer.lost

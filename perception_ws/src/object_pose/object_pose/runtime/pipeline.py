@@ -31,16 +31,16 @@ class PosePipeline:
 
     def __init__(
         self,
-        model_path: str | Path,
+        model: str | Path | Detector,
         detector_config: DetectorConfig | None = None,
         solver_config: PoseSolverConfig | None = None,
         tracker_config: TrackerConfig | None = None,
     ) -> None:
-        self.detector = Detector(model_path, detector_config)
+        self.detector = model if isinstance(model, Detector) else Detector(model, detector_config)
         objects = self.detector.card.objects
         if not objects:
             raise ModelError(
-                f"model file {model_path} carries no object geometry, so it detects but cannot estimate poses",
+                f"model file {self.detector.path} carries no object geometry, so it detects but cannot estimate poses",
                 "train and export it for the task 'pose'",
             )
         self._solver = PoseSolver(objects, solver_config or PoseSolverConfig())
@@ -52,7 +52,8 @@ class PosePipeline:
         with clock.stage("total"):
             detections = self.detector.detect(frame.rgb, clock)
             with clock.stage("pose"):
-                results = self._solver.solve(detections, frame.camera, frame.depth_m)
+                expected = self._tracker.expected(T_world_camera) if self._tracker else ()
+                results = self._solver.solve(detections, frame.camera, frame.depth_m, expected)
             if self._tracker:
                 with clock.stage("tracking"):
                     results = self._tracker.update(results, frame.stamp_ns, T_world_camera)
