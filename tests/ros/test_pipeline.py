@@ -19,11 +19,13 @@ from vision_msgs.msg import Detection2DArray, Detection3DArray, VisionInfo
 from visualization_msgs.msg import Marker, MarkerArray
 
 from cube import CAMERA, T_CAMERA_CUBE
+from object_pose.core import se3
 from object_pose.core.errors import ConfigError, ModelError
 from object_pose.core.types import Frame
 from object_pose.io.pose_messages import pose_from_message
 from object_pose.ros import names, qos
 from object_pose.ros.camera_node import CameraNode
+from object_pose.ros.conversions import camera_transform
 from object_pose.ros.detection_node import DetectionNode
 from object_pose.ros.image_conversions import camera_to_message, depth_to_message, make_header, rgb_to_message
 from object_pose.ros.pose_node import PoseNode
@@ -352,3 +354,25 @@ def test_nodes_are_lifecycle_nodes(ros, recording):
     node.trigger_cleanup()
     state = ros.call(GetState, "/camera_node/get_state", GetState.Request()).current_state.id
     assert state == State.PRIMARY_STATE_UNCONFIGURED
+
+
+def test_tracks_live_in_the_fixed_frame_and_a_missing_transform_is_named(ros, cube_model, frame):
+    start(ros, PoseNode, model=str(cube_model), fixed_frame="bench", transform_timeout_s=0.02)
+    start(ros, DetectionNode, model=str(cube_model))
+    detections = ros.collect(Detection3DArray, names.DETECTIONS_3D, qos.RESULT)
+    diagnostics = ros.collect(DiagnosticArray, names.DIAGNOSTICS, qos.RESULT)
+    driver = FakeDriver(ros)
+    driver.wait_until_heard()
+
+    def detected(identified):
+        return [m for m in detections if m.detections and bool(m.detections[0].id) == identified]
+
+    publish_until(ros, driver, lambda: detected(identified=False), "a detection without id", frame=frame)
+    ros.wait_for(lambda: "'bench' and 'test_optical_frame'" in str(problems(diagnostics, "pose_node")), "the reason")
+    transforms = ros.node.create_publisher(TFMessage, names.TF_STATIC, qos.FIXED_TRANSFORMS)
+    transforms.publish(camera_transform(se3.exp([0.3, 0.0, 1.0, 2.0, 0.0, 0.0]), make_header(0, "bench"), FRAME_ID))
+    publish_until(ros, driver, lambda: detected(identified=True), "a tracked detection", frame=frame)
+    (detection,) = detected(identified=True)[0].detections
+    assert detection.header.frame_id == FRAME_ID
+    found = pose_from_message(detection.results[0].pose.pose)
+    np.testing.assert_allclose(found[:3, 3], T_CAMERA_CUBE[:3, 3], atol=2e-3)

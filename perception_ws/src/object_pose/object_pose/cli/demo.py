@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _run_options(options: argparse.Namespace) -> list[str]:
     processes = ["--processes"] if options.processes else []
-    return ["--rate", str(options.rate), "--seed", str(options.seed), *processes]
+    return ["--rate", str(options.rate), "--seed", str(options.seed), "--fixed-frame", "world", *processes]
 
 
 def _watch(probe: Process, pipeline: Process, console: Console) -> dict[str, Any]:

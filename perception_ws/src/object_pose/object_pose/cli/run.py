@@ -25,6 +25,7 @@ _PARAMETERS = {
     "intrinsics": ("camera_node:intrinsics",),
     "rate": ("camera_node:rate_hz",),
     "seed": ("camera_node:seed",),
+    "fixed_frame": ("pose_node:fixed_frame",),
 }
 
 
@@ -37,6 +38,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--intrinsics", help="camera file of images and videos")
     parser.add_argument("--rate", type=float, help="frames a second (default: 20)")
     parser.add_argument("--seed", type=int, help="scene of the simulation")
+    parser.add_argument("--fixed-frame", help="frame of /tf in which the parts lie still (the simulation's: world)")
     parser.add_argument("--processes", action="store_true", help="one process a node, restarted when it dies")
     parser.add_argument("--params-file", type=Path, action="append", default=[], help="ROS parameter file")
     parser.add_argument("--ros-args", nargs=argparse.REMAINDER, default=[], help="parameters, remaps, logging of ROS 2")

@@ -70,7 +70,8 @@ def solver_method(objects: Sequence[ObjectModel], config: PoseSolverConfig) -> P
 class Open3dMethod:
     """Global registration as Open3D's own tutorial does it, between the model and the points inside each box.
 
-    It gets a dense cloud of each mesh. Rusu et al., "Fast point feature histograms", 2009. Raises ``ConfigError`` when Open3D is not installed.
+    It gets a dense cloud of each mesh. Rusu et al., "Fast point feature histograms", 2009. Raises ``ConfigError`` when
+    Open3D is not installed.
     """
 
     def __init__(self, objects: Sequence[SceneObject]) -> None:

@@ -16,6 +16,12 @@ def pose_from_message(pose: Any) -> Array:
     return se3.make_transform(se3.rotation_from_quat_wxyz((q.w, q.x, q.y, q.z)), (p.x, p.y, p.z))
 
 
+def transform_from_message(transform: Any) -> Array:
+    """Return the (4, 4) transform of a ``geometry_msgs/Transform``."""
+    q, t = transform.rotation, transform.translation
+    return se3.make_transform(se3.rotation_from_quat_wxyz((q.w, q.x, q.y, q.z)), (t.x, t.y, t.z))
+
+
 def truths_from_message(message: Any) -> tuple[ObjectTruth, ...]:
     """Return the true objects of an ``object_pose_msgs/ObjectTruthArray``."""
     return tuple(

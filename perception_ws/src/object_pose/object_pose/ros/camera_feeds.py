@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from object_pose.core.errors import DataError
 from object_pose.core.types import Frame, ObjectTruth
@@ -15,10 +19,19 @@ from object_pose.simulation.catalog import load_objects
 from object_pose.simulation.live import LiveConfig, LiveScene
 
 
-class CameraFeed(Protocol):
-    """Gives the frame that a camera sees now, with the truth where it is known."""
+@dataclass(frozen=True)
+class View:
+    """What a camera sees: a frame, and where they are known the true objects and its own pose (4, 4) in the world."""
 
-    def frame(self, time_s: float) -> tuple[Frame, tuple[ObjectTruth, ...]] | None:
+    frame: Frame
+    truths: tuple[ObjectTruth, ...] = ()
+    T_world_camera: NDArray[np.float64] | None = None
+
+
+class CameraFeed(Protocol):
+    """Gives what a camera sees now."""
+
+    def view(self, time_s: float) -> View | None:
         """Return the frame ``time_s`` after the start; None at the end."""
         ...
 
@@ -29,12 +42,12 @@ class SimulatedFeed:
     def __init__(self, seed: int, objects: str, config: LiveConfig) -> None:
         self._scene = LiveScene(seed, config, objects=load_objects(objects))
         # The first frame compiles the renderer; a camera that is on does not stall.
-        self.frame(0.0)
+        self.view(0.0)
 
-    def frame(self, time_s: float) -> tuple[Frame, tuple[ObjectTruth, ...]]:
+    def view(self, time_s: float) -> View:
         """See ``CameraFeed``; it never ends."""
         simulated = self._scene.frame(time_s, round(time_s * 1e9))
-        return simulated.frame, simulated.truths
+        return View(simulated.frame, simulated.truths, self._scene.T_world_camera(time_s))
 
 
 class RecordedFeed:
@@ -52,13 +65,13 @@ class RecordedFeed:
             raise DataError(f"{source} has no frames")
         self._frames = chain([first], frames)
 
-    def frame(self, time_s: float) -> tuple[Frame, tuple[ObjectTruth, ...]] | None:
+    def view(self, time_s: float) -> View | None:
         """See ``CameraFeed``; the frames come in their order, whatever the time."""
         named = next(self._frames, None)
         if named is None and self._loop:
             self._frames = chain(self._open())
             named = next(self._frames, None)
-        return None if named is None else (named.frame, ())
+        return None if named is None else View(named.frame)
 
     def _open(self) -> Iterator[NamedFrame]:
         return open_frames(self._source, self._depth, self._camera)

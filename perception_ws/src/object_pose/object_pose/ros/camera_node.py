@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from object_pose_msgs.msg import ObjectTruthArray
 from sensor_msgs.msg import CameraInfo, Image
+from tf2_msgs.msg import TFMessage
 
 from object_pose.core.params import parameter
-from object_pose.core.types import Frame, ObjectTruth
 from object_pose.ros import names, qos
-from object_pose.ros.camera_feeds import CameraFeed, RecordedFeed, SimulatedFeed
-from object_pose.ros.conversions import truths_to_message
+from object_pose.ros.camera_feeds import CameraFeed, RecordedFeed, SimulatedFeed, View
+from object_pose.ros.conversions import camera_transform, truths_to_message
 from object_pose.ros.image_conversions import camera_to_message, depth_to_message, make_header, rgb_to_message
 from object_pose.ros.pipeline_node import PipelineNode
 from object_pose.ros.spinning import spin_node
@@ -34,6 +34,9 @@ class CameraNodeConfig:
     seed: int = parameter(0, "scene of the simulation", minimum=0, maximum=2**31 - 1, read_only=True)
     rate_hz: float = parameter(20.0, "frames a second", minimum=0.1, maximum=120.0)
     frame_id: str = parameter("camera_color_optical_frame", "optical frame of the images", read_only=True)
+    world_frame_id: str = parameter(
+        "world", "frame in which the simulation publishes the camera's pose on /tf", read_only=True
+    )
     depth_encoding: str = parameter(
         "16UC1", "millimetres or metres (REP-118)", choices=("16UC1", "32FC1"), read_only=True
     )
@@ -47,6 +50,7 @@ class CameraNode(PipelineNode):
         self._color = self.announce(Image, names.COLOR, qos.DRIVER_OUTPUT)
         self._info = self.announce(CameraInfo, names.CAMERA_INFO, qos.DRIVER_OUTPUT)
         self._depth = self.announce(Image, names.DEPTH, qos.DRIVER_OUTPUT)
+        self._transforms = self.announce(TFMessage, names.TF, qos.TRANSFORMS)
         self._truth = self.announce(ObjectTruthArray, names.GROUND_TRUTH, qos.RESULT)
 
     def configure(self) -> None:
@@ -73,26 +77,30 @@ class CameraNode(PipelineNode):
         start = due = time.monotonic()
         while not self._stopped.wait(max(0.0, due - time.monotonic())) and self.context.ok():
             try:
-                shown = self._feed.frame(time.monotonic() - start)
-                if shown is None:
+                view = self._feed.view(time.monotonic() - start)
+                if view is None:
                     self.get_logger().info("the recording is over")
                     return
-                self._publish(*shown)
+                self._publish(view)
             except Exception as error:  # a file that cannot be read, or ROS that ends: the next frame is worth trying
                 self.frame_failed(error)
             # A camera that cannot keep its rate skips frames instead of catching up.
             due = max(due + 1.0 / self.config(CameraNodeConfig).rate_hz, time.monotonic())
 
-    def _publish(self, frame: Frame, truths: tuple[ObjectTruth, ...]) -> None:
+    def _publish(self, view: View) -> None:
         """Publish one frame; its stamp is when the picture was complete, as a sensor's is."""
-        config = self.config(CameraNodeConfig)
-        header = make_header(self.get_clock().now().nanoseconds, config.frame_id)
+        config, frame = self.config(CameraNodeConfig), view.frame
+        stamp_ns = self.get_clock().now().nanoseconds
+        header = make_header(stamp_ns, config.frame_id)
+        if view.T_world_camera is not None:
+            world = make_header(stamp_ns, config.world_frame_id)
+            self._transforms.publish(camera_transform(view.T_world_camera, world, config.frame_id))
         self._color.publish(rgb_to_message(frame.rgb, header))
         self._info.publish(camera_to_message(frame.camera, header))
         if frame.depth_m is not None:
             self._depth.publish(depth_to_message(frame.depth_m, header, config.depth_encoding))
-        if truths:
-            self._truth.publish(truths_to_message(truths, header))
+        if view.truths:
+            self._truth.publish(truths_to_message(view.truths, header))
         self.diagnostics.processed()
 
 

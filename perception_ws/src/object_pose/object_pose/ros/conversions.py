@@ -157,17 +157,31 @@ def truths_to_message(truths: Sequence[ObjectTruth], header: Header) -> ObjectTr
     )
 
 
+def transform_to_message(transform: Array) -> Transform:
+    """Return the message of a (4, 4) transform."""
+    w, x, y, z = se3.quat_wxyz_from_rotation(transform[:3, :3]).tolist()
+    return Transform(translation=_vector(transform[:3, 3]), rotation=Quaternion(x=x, y=y, z=z, w=w))
+
+
 def transforms_to_message(poses: Sequence[ObjectPose], header: Header) -> TFMessage:
     """Return the tracked poses as transforms from the camera's frame to frames named like 'gear_3'."""
     return TFMessage(
         transforms=[
             TransformStamped(
-                header=header, child_frame_id=f"{pose.class_name}_{pose.track_id}", transform=_transform(pose)
+                header=header,
+                child_frame_id=f"{pose.class_name}_{pose.track_id}",
+                transform=transform_to_message(pose.T_camera_object),
             )
             for pose in poses
             if pose.track_id >= 0
         ]
     )
+
+
+def camera_transform(T_parent_camera: Array, header: Header, camera_frame_id: str) -> TFMessage:
+    """Return where the camera stands in the frame of ``header``."""
+    transform = transform_to_message(T_parent_camera)
+    return TFMessage(transforms=[TransformStamped(header=header, child_frame_id=camera_frame_id, transform=transform)])
 
 
 def vision_info(card: ModelCard, model_path: str, header: Header) -> VisionInfo:
@@ -191,11 +205,6 @@ def _pose_with_covariance(pose: ObjectPose) -> PoseWithCovariance:
         pose=pose_to_message(pose.T_camera_object),
         covariance=np.ascontiguousarray(pose.covariance, dtype=np.float64).ravel(),
     )
-
-
-def _transform(pose: ObjectPose) -> Transform:
-    w, x, y, z = se3.quat_wxyz_from_rotation(pose.T_camera_object[:3, :3]).tolist()
-    return Transform(translation=_vector(pose.T_camera_object[:3, 3]), rotation=Quaternion(x=x, y=y, z=z, w=w))
 
 
 def _box_2d(box_xyxy: Array) -> BoundingBox2D:

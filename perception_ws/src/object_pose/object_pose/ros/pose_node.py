@@ -17,7 +17,7 @@ from object_pose.core.errors import DataError
 from object_pose.core.params import parameter
 from object_pose.core.pose_solver import PoseSolverConfig
 from object_pose.core.tracking import TrackerConfig
-from object_pose.core.types import DepthImage
+from object_pose.core.types import DepthImage, Detections, PoseResults
 from object_pose.io.messages import stamp_ns
 from object_pose.ros import conversions, names, qos
 from object_pose.ros.blocking_service import BlockingService
@@ -28,6 +28,7 @@ from object_pose.ros.pipeline_node import PipelineNode
 from object_pose.ros.pose_inputs import PoseHead, read_camera, read_depth
 from object_pose.ros.pose_outputs import PoseOutputs
 from object_pose.ros.spinning import spin_node
+from object_pose.ros.transform_listener import TransformListener
 from object_pose.ros.worker import NewestWorker
 from object_pose.runtime.resources import find_model
 from object_pose.runtime.timing import StageClock
@@ -45,6 +46,14 @@ class PoseNodeConfig:
     )
     track: bool = parameter(True, "give objects stable ids and bridge short drop-outs", read_only=True)
     publish_tf: bool = parameter(False, "also publish tracked objects on /tf")
+    fixed_frame: str = parameter(
+        "",
+        "frame of /tf in which the parts lie still while the camera moves; '' tracks in the camera's frame",
+        read_only=True,
+    )
+    transform_timeout_s: float = parameter(
+        0.1, "how long a frame waits for the camera's transform", minimum=0.0, maximum=10.0
+    )
     continuous: bool = parameter(
         True, "estimate every frame; otherwise only when ~/estimate_poses asks, and idle until then", read_only=True
     )
@@ -76,6 +85,7 @@ class PoseNode(PipelineNode):
         self._worker = NewestWorker("pose", self._solve, self.frame_failed)
         image_profile = qos.input_profile(config.input_reliability, qos.SENSOR_INPUT)
         self._overlay = Overlay(self, image_profile)
+        self._transforms = TransformListener(self) if config.track and config.fixed_frame else None
         if config.continuous:
             self._watch_detections()
         info_profile = qos.input_profile(config.input_reliability, qos.SMALL_INPUT)
@@ -107,10 +117,8 @@ class PoseNode(PipelineNode):
             message: KeypointDetectionArray = paired.messages[_DETECTIONS]
             head = self._head_for(Path(message.model))
             camera = read_camera(paired.messages[_CAMERA_INFO], message)
-            expected = head.tracker.expected() if head.tracker else ()
-            results = head.solver.solve(head.read_detections(message), camera, self._depth(paired, camera), expected)
-            if head.tracker:
-                results = head.tracker.update(results, paired.stamp_ns)
+            detections, depth_m = head.read_detections(message), self._depth(paired, camera)
+            results = self._track(head, detections, camera, depth_m, paired.stamp_ns, message.header.frame_id)
             dropped = message.dropped_frames + self._worker.dropped + self._pairer.lost
             self._outputs.publish(results, message.header, dropped, self.config(PoseNodeConfig).publish_tf)
         for _ in range(len(self._requests)):
@@ -119,6 +127,30 @@ class PoseNode(PipelineNode):
         self.diagnostics.count("rejections", len(results.rejections))
         self.diagnostics.gauge("dropped_frames", dropped)
         self.diagnostics.processed(total_ms=clock.timings_ms["total"])
+
+    def _track(
+        self,
+        head: PoseHead,
+        detections: Detections,
+        camera: Camera,
+        depth_m: DepthImage | None,
+        stamp: int,
+        camera_frame_id: str,
+    ) -> PoseResults:
+        """Solve and track one frame; without ids where the camera's place in the fixed frame is not known."""
+        tracker, T_fixed_camera = head.tracker, None
+        if tracker and self._transforms:
+            config = self.config(PoseNodeConfig)
+            try:
+                T_fixed_camera = self._transforms.look_up(
+                    config.fixed_frame, camera_frame_id, stamp, config.transform_timeout_s
+                )
+            except DataError as error:
+                self.diagnostics.problem("transform", str(error))
+                tracker = None
+        expected = tracker.expected(T_fixed_camera) if tracker else ()
+        results = head.solver.solve(detections, camera, depth_m, expected)
+        return tracker.update(results, stamp, T_fixed_camera) if tracker else results
 
     def _head_for(self, model: Path) -> PoseHead:
         """Return the pose head of the detections' model with the current parameters."""
