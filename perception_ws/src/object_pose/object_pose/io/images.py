@@ -30,6 +30,11 @@ def write_image(path: str | Path, rgb: Image) -> None:
     _write(Path(path), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
 
 
+def write_grey(path: str | Path, plane: NDArray[np.uint8]) -> None:
+    """Write an (H, W) grey image or mask; the suffix says the format."""
+    _write(Path(path), plane)
+
+
 def read_depth(path: str | Path, unit_m: float = _MILLIMETRE) -> DepthImage:
     """Read (H, W) metres along z, 0 where there is none.
 

@@ -1,0 +1,1 @@
+"""Labelled data sets on disk, checked before anything is learned from them."""

@@ -1,0 +1,219 @@
+"""BOP folders checked in the form of every other data set; ``io.bop`` reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from object_pose.core.errors import DataError
+from object_pose.io.bop import read_models_info
+from object_pose.io.datasets.image_files import ImageHeader, headers
+from object_pose.io.datasets.located_json import LocatedJson, read_located_json
+from object_pose.io.datasets.samples import Fault
+from object_pose.io.images import IMAGE_SUFFIXES
+
+# LM-O's own matrices, written with a few digits, are up to 0.01 off.
+_ROTATION_TOLERANCE = 0.02
+
+
+@dataclass(frozen=True)
+class BopSummary:
+    """What a BOP folder holds, and its faults."""
+
+    scenes: int
+    images: int
+    objects: int
+    faults: tuple[Fault, ...]
+
+
+def bop_scenes(root: str | Path) -> list[Path]:
+    """Return the scene folders of a BOP scene, split or data set, sorted; empty where there are none."""
+    folder = Path(root)
+    if (folder / "scene_camera.json").exists():
+        return [folder]
+    found = [*folder.glob("*/scene_camera.json"), *folder.glob("*/*/scene_camera.json")]
+    return sorted(path.parent for path in found)
+
+
+def check_bop(root: str | Path, thorough: bool = False) -> BopSummary:
+    """Check every scene below ``root``: cameras, images, depth, masks, poses, boxes; ``thorough`` decodes every image.
+
+    Raises ``DataError`` where there is no scene.
+    """
+    folder = Path(root)
+    scenes = bop_scenes(folder)
+    if not scenes:
+        raise DataError(f"{folder} holds no BOP scene", "expected folders with a scene_camera.json")
+    faults: list[Fault] = []
+    known = _known_objects(folder, scenes[0], faults)
+    images = objects = 0
+    for scene in scenes:
+        check = _SceneCheck(scene, known, thorough, faults)
+        check.run()
+        images += check.images
+        objects += check.objects
+    return BopSummary(len(scenes), images, objects, tuple(faults))
+
+
+def _known_objects(root: Path, scene: Path, faults: list[Fault]) -> frozenset[int] | None:
+    """Return the ids of the models that belong to the scenes, or None where there are no models."""
+    for place in (root, root.parent, scene.parent.parent):
+        for name in ("models", "models_eval"):
+            file = place / name / "models_info.json"
+            if file.exists():
+                try:
+                    return frozenset(read_models_info(file))
+                except DataError as error:
+                    faults.append(Fault(file, None, error.message.removeprefix(f"{file} ")))
+                    return None
+    faults.append(Fault(root, None, "no models/models_info.json: object ids cannot be checked", "warning"))
+    return None
+
+
+class _SceneCheck:
+    """Collects the faults of one scene folder."""
+
+    def __init__(self, scene: Path, known: frozenset[int] | None, thorough: bool, faults: list[Fault]) -> None:
+        self.images = self.objects = 0
+        self._scene = scene
+        self._known = known
+        self._thorough = thorough
+        self._faults = faults
+
+    def run(self) -> None:
+        cameras = self._read("scene_camera.json")
+        if cameras is None:
+            return
+        truths = infos = None
+        if (self._scene / "scene_gt.json").exists():
+            truths, infos = self._read("scene_gt.json"), self._read("scene_gt_info.json")
+        else:
+            self._fault("scene_gt.json", None, "is missing: the scene has no truth", "warning")
+        for key, values in cameras.values.items():
+            header = self._check_image(key, values, cameras.line(key))
+            if header is None:
+                continue
+            self.images += 1
+            if truths is not None and infos is not None:
+                self._check_truths(key, truths, infos, header.wh)
+        for document, name in ((truths, "scene_gt.json"), (infos, "scene_gt_info.json")):
+            for key in document.values if document else ():
+                if key not in cameras.values:
+                    self._fault(name, document.line(key) if document else None, f"label without image {key}")
+
+    def _read(self, name: str) -> LocatedJson | None:
+        path = self._scene / name
+        try:
+            return read_located_json(path)
+        except DataError as error:
+            self._faults.append(Fault(path, None, error.message.removeprefix(f"{path}").lstrip(": ")))
+            return None
+
+    def _fault(self, name: str, line: int | None, problem: str, severity: Any = "error") -> None:
+        self._faults.append(Fault(self._scene / name, line, problem, severity))
+
+    def _check_image(self, key: str, values: Any, line: int | None) -> ImageHeader | None:
+        """Check camera, colour and depth image of one entry; return the colour image's header."""
+        name = "scene_camera.json"
+        if not key.isdigit():
+            self._fault(name, line, f"image id '{key}' is not a number")
+            return None
+        matrix = _numbers(values.get("cam_K") if isinstance(values, Mapping) else None, 9)
+        if matrix is None or matrix[0] <= 0 or matrix[4] <= 0:
+            self._fault(name, line, f"image {key} has no valid cam_K of 9 numbers")
+        file = self._find(("rgb", "gray"), f"{int(key):06d}")
+        if file is None:
+            self._fault(name, line, f"label without image: {int(key):06d} is not in rgb/ or gray/")
+            return None
+        header = headers([file], self._thorough, self._faults).get(file)
+        depth = self._find(("depth",), f"{int(key):06d}")
+        if depth is not None and header is not None:
+            self._check_size(depth, header.wh, "depth image")
+        return header
+
+    def _check_truths(self, key: str, truths: LocatedJson, infos: LocatedJson, wh: tuple[int, int]) -> None:
+        objects, boxes = truths.values.get(key), infos.values.get(key)
+        if objects is None:
+            self._fault("scene_gt.json", None, f"image {key} has no entry", "warning")
+            return
+        if not isinstance(objects, list) or not isinstance(boxes, list) or len(objects) != len(boxes):
+            self._fault("scene_gt_info.json", infos.line(key), f"image {key} does not fit its entry in scene_gt.json")
+            return
+        for index, (item, info) in enumerate(zip(objects, boxes)):
+            name = f"image {key}, object {index}"
+            self._report("scene_gt.json", truths.line(key, index), name, self._pose_problems(item))
+            self._report("scene_gt_info.json", infos.line(key, index), name, _info_problems(info, wh))
+            for kind in ("mask", "mask_visib"):
+                mask = self._find((kind,), f"{int(key):06d}_{index:06d}")
+                if mask is not None:
+                    self._check_size(mask, wh, kind)
+        self.objects += len(objects)
+
+    def _report(self, name: str, line: int | None, what: str, problems: Sequence[str]) -> None:
+        for problem in problems:
+            self._fault(name, line, f"{what}: {problem}")
+
+    def _pose_problems(self, item: Any) -> list[str]:
+        values = item if isinstance(item, Mapping) else {}
+        problems = []
+        rotation, translation = _numbers(values.get("cam_R_m2c"), 9), _numbers(values.get("cam_t_m2c"), 3)
+        if rotation is None:
+            problems.append("cam_R_m2c is not 9 finite numbers")
+        elif not _is_rotation(rotation.reshape(3, 3)):
+            problems.append("cam_R_m2c is no rotation")
+        if translation is None:
+            problems.append("cam_t_m2c is not 3 finite numbers")
+        elif translation[2] <= 0:
+            problems.append(f"the object lies behind the camera (z = {translation[2]:g} mm)")
+        object_id = values.get("obj_id")
+        if not isinstance(object_id, int) or (self._known is not None and object_id not in self._known):
+            problems.append(f"obj_id {object_id} is not among the models")
+        return problems
+
+    def _check_size(self, file: Path, wh: tuple[int, int], what: str) -> None:
+        header = headers([file], self._thorough, self._faults).get(file)
+        if header is not None and header.wh != wh:
+            own, image = f"{header.wh[0]}x{header.wh[1]}", f"{wh[0]}x{wh[1]}"
+            self._faults.append(Fault(file, None, f"{what} is {own}, its image {image}"))
+
+    def _find(self, kinds: Sequence[str], stem: str) -> Path | None:
+        for kind in kinds:
+            for suffix in IMAGE_SUFFIXES:
+                file = self._scene / kind / f"{stem}{suffix}"
+                if file.exists():
+                    return file
+        return None
+
+
+def _info_problems(info: Any, wh: tuple[int, int]) -> list[str]:
+    values = info if isinstance(info, Mapping) else {}
+    box, visible = _numbers(values.get("bbox_visib"), 4), _numbers([values.get("visib_fract")], 1)
+    if visible is None or not 0.0 <= visible[0] <= 1.0:
+        return ["visib_fract is not in 0..1"]
+    if box is None:
+        return ["bbox_visib is not 4 finite numbers"]
+    if visible[0] == 0.0:
+        return []
+    if box[2] <= 0 or box[3] <= 0:
+        return ["bbox_visib has no area"]
+    # Scenes of the BOP benchmark count the last pixel in some files and not in others.
+    if box[:2].min() < -1 or (box[:2] + box[2:] > np.array(wh) + 1).any():
+        return [f"bbox_visib reaches beyond the image of {wh[0]}x{wh[1]}"]
+    return []
+
+
+def _numbers(values: Any, count: int) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+    try:
+        array = np.array(values, dtype=np.float64).reshape(-1)
+    except (TypeError, ValueError):
+        return None
+    return array if len(array) == count and np.isfinite(array).all() else None
+
+
+def _is_rotation(matrix: np.ndarray[Any, np.dtype[np.float64]]) -> bool:
+    orthonormal = np.allclose(matrix @ matrix.T, np.eye(3), atol=_ROTATION_TOLERANCE)
+    return bool(orthonormal and np.linalg.det(matrix) > 0)

@@ -1,0 +1,157 @@
+"""COCO data sets: one JSON file of ``images``, ``annotations`` and ``categories``, boxes ``[x, y, width, height]``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from object_pose.core.errors import DataError
+from object_pose.io.datasets.box_checks import BoxChecker, empty_class_faults
+from object_pose.io.datasets.class_names import check_names
+from object_pose.io.datasets.image_files import ImageHeader, duplicate_faults, headers, image_files
+from object_pose.io.datasets.located_json import LocatedJson, read_located_json
+from object_pose.io.datasets.samples import BoxDataset, Fault
+
+_SECTIONS = ("images", "annotations", "categories")
+
+
+def read_coco(file: str | Path, images: str | Path | None = None, thorough: bool = False) -> BoxDataset:
+    """Read and check a COCO file; class ids are the categories' places in the order of their own ids.
+
+    ``images`` is the folder that file names start from; without it the usual places are searched. ``thorough`` decodes
+    every image. Raises ``DataError`` where the file is not COCO at all; what is wrong inside stands in ``faults``.
+    """
+    path = Path(file)
+    document = read_located_json(path)
+    for section in _SECTIONS:
+        if not isinstance(document.values.get(section), list):
+            raise DataError(f"{path} has no list '{section}'", "is this a COCO file?")
+    faults: list[Fault] = []
+    classes, names = _categories(path, document)
+    entries = _image_entries(path, document, faults)
+    folder = Path(images) if images is not None else _image_folder(path, entries)
+    found = headers(_existing(path, folder, entries, faults), thorough, faults)
+    checkers = _checkers(path, folder, entries, found, len(names), faults)
+    for index, values in enumerate(document.values["annotations"]):
+        _add_annotation(path, document.line("annotations", index), values, classes, entries, checkers, faults)
+    samples = [checkers[key].sample(folder / entry.name, entry.wh) for key, entry in entries.items() if key in checkers]
+    listed = {folder / entry.name for entry in entries.values()}
+    for other in image_files(folder):
+        if other not in listed:
+            faults.append(Fault(other, None, f"image without label: {path.name} does not list it", "warning"))
+    faults += duplicate_faults([sample.path for sample in samples])
+    faults += empty_class_faults(path, names, samples)
+    return BoxDataset(names, tuple(samples), tuple(faults))
+
+
+@dataclass(frozen=True)
+class _ImageEntry:
+    name: str
+    wh: tuple[int, int]
+    line: int | None
+
+
+def _categories(path: Path, document: LocatedJson) -> tuple[dict[Any, int], tuple[str, ...]]:
+    try:
+        ordered = sorted((int(item["id"]), str(item["name"])) for item in document.values["categories"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path} has a category without a valid id and name") from error
+    ids = [number for number, _ in ordered]
+    if len(set(ids)) != len(ids):
+        raise DataError(f"{path} has two categories of one id")
+    return {number: index for index, number in enumerate(ids)}, check_names([name for _, name in ordered], str(path))
+
+
+def _image_entries(path: Path, document: LocatedJson, faults: list[Fault]) -> dict[Any, _ImageEntry]:
+    entries: dict[Any, _ImageEntry] = {}
+    names: set[str] = set()
+    for index, values in enumerate(document.values["images"]):
+        line = document.line("images", index)
+        try:
+            key, name = values["id"], str(values["file_name"])
+            size = (int(values["width"]), int(values["height"]))
+            hash(key)
+        except (KeyError, TypeError, ValueError):
+            faults.append(Fault(path, line, "an image needs id, file_name, width and height"))
+            continue
+        if key in entries or name in names:
+            what = f"id {key}" if key in entries else f"file {name}"
+            faults.append(Fault(path, line, f"a second image has the {what}"))
+            continue
+        names.add(name)
+        entries[key] = _ImageEntry(name, size, line)
+    return entries
+
+
+def _image_folder(path: Path, entries: Mapping[Any, _ImageEntry]) -> Path:
+    """Return the folder that the first file name is found in; raises ``DataError`` naming those searched."""
+    split = path.stem.removeprefix("instances_")
+    above = path.parent.parent
+    places = [path.parent, path.parent / "images", above / "images", above / split, above / "images" / split]
+    for place in places:
+        if any((place / entry.name).is_file() for entry in entries.values()):
+            return place
+    if not entries:
+        return path.parent
+    searched = ", ".join(str(place) for place in places)
+    raise DataError(f"the images of {path} are not found", f"name their folder; searched {searched}")
+
+
+def _existing(path: Path, folder: Path, entries: Mapping[Any, _ImageEntry], faults: list[Fault]) -> list[Path]:
+    existing = []
+    for entry in entries.values():
+        if (folder / entry.name).is_file():
+            existing.append(folder / entry.name)
+        else:
+            faults.append(Fault(path, entry.line, f"label without image: {folder / entry.name} does not exist"))
+    return existing
+
+
+def _checkers(
+    path: Path,
+    folder: Path,
+    entries: Mapping[Any, _ImageEntry],
+    found: Mapping[Path, ImageHeader],
+    class_count: int,
+    faults: list[Fault],
+) -> dict[Any, BoxChecker]:
+    checkers = {}
+    for key, entry in entries.items():
+        header = found.get(folder / entry.name)
+        if header is None:
+            continue
+        if header.wh != entry.wh:
+            is_wh, said = f"{header.wh[0]}x{header.wh[1]}", f"{entry.wh[0]}x{entry.wh[1]}"
+            faults.append(Fault(path, entry.line, f"image {entry.name} is {is_wh}, not {said}"))
+            continue
+        checkers[key] = BoxChecker(path, entry.wh, class_count, faults)
+    return checkers
+
+
+def _add_annotation(
+    path: Path,
+    line: int | None,
+    values: Any,
+    classes: Mapping[Any, int],
+    entries: Mapping[Any, _ImageEntry],
+    checkers: Mapping[Any, BoxChecker],
+    faults: list[Fault],
+) -> None:
+    try:
+        key, category = values["image_id"], values["category_id"]
+        x, y, width, height = (float(value) for value in values["bbox"])
+        known_image, class_id = key in entries, classes.get(category)
+    except (KeyError, TypeError, ValueError):
+        faults.append(Fault(path, line, "an annotation needs image_id, category_id and bbox [x, y, width, height]"))
+        return
+    name = f"box of annotation {values.get('id', '?')}"
+    if not known_image:
+        faults.append(Fault(path, line, f"{name}: label without image, no image has the id {key}"))
+    elif class_id is None:
+        faults.append(Fault(path, line, f"{name}: no category has the id {category}"))
+    elif values.get("iscrowd"):
+        faults.append(Fault(path, line, f"{name} is of a crowd; it is left out", "warning"))
+    elif key in checkers:
+        checkers[key].add(class_id, (x, y, x + width, y + height), line, name)

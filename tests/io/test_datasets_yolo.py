@@ -1,0 +1,166 @@
+"""YOLO folders: sound ones are read exactly, and every fault is found in one go, with file and line."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from labelled import HEIGHT, WIDTH, real_data, write_noise, write_yolo_set
+from object_pose.core.errors import DataError
+from object_pose.io.datasets.boxes import read_boxes
+from object_pose.io.datasets.samples import of_severity, require_usable
+from object_pose.io.datasets.yolo import read_yolo
+from object_pose.io.images import read_image
+
+SOUND = "0 0.5 0.5 0.5 0.5\n"
+
+
+def faults_of(dataset, severity="error"):
+    return [str(fault) for fault in of_severity(dataset.faults, severity)]
+
+
+def test_boxes_are_in_pixels_whose_centres_are_integers(tmp_path):
+    dataset = read_yolo(write_yolo_set(tmp_path, {"a": "1 0.5 0.5 1 1\n0 0.25 0.5 0.5 0.2\n", "b": ""}))
+    first, second = require_usable(dataset).samples
+    assert dataset.labels == ("cat", "dog") and first.image_wh == (WIDTH, HEIGHT)
+    assert first.boxes_xyxy.tolist() == [[-0.5, -0.5, WIDTH - 0.5, HEIGHT - 0.5], [-0.5, 7.5, 19.5, 11.5]]
+    assert first.class_ids.tolist() == [1, 0]
+    assert len(second.class_ids) == 0 and dataset.faults == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("0 0.5 0.5 0.5", "expected 'class x y width height', got 4 fields"),
+        ("0 0.5 half 0.5 0.5", "'half' is not a number"),
+        ("cat 0.5 0.5 0.5 0.5", "class id 'cat' is not a whole number"),
+        ("2 0.5 0.5 0.5 0.5", "class id 2 is not in 0..1"),
+        ("-1 0.5 0.5 0.5 0.5", "class id -1 is not in 0..1"),
+        ("0 nan 0.5 0.5 0.5", "box has a number that is not finite"),
+        ("0 0.5 0.5 inf 0.5", "box has a number that is not finite"),
+        ("0 0.5 0.5 0 0.5", "box has no area"),
+        ("0 0.5 0.5 -0.5 0.5", "width and height must not be negative, got -0.5 and 0.5"),
+        ("0 0.9 0.5 0.5 0.5", "box reaches 6 px beyond the image of 40x20"),
+        ("0 1.5 0.5 0.5 0.5", "box lies wholly outside the image"),
+        ("0 320 240 100 80", "box lies wholly outside the image"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path, line, problem):
+    dataset = read_yolo(write_yolo_set(tmp_path, {"a": f"{SOUND}{line}\n1 0.5 0.5 0.2 0.2\n"}))
+    assert faults_of(dataset) == [f"{tmp_path / 'labels' / 'a.txt'}:2: {problem}"]
+    assert dataset.samples[0].class_ids.tolist() == [0, 1]  # the sound lines
+
+
+def test_all_faults_are_found_at_once(tmp_path):
+    root = write_yolo_set(tmp_path, {"a": SOUND, "b": "7 0.5 0.5 0.5 0.5", "c": SOUND, "d": SOUND})
+    (root / "images" / "c.png").write_bytes((root / "images" / "c.png").read_bytes()[:100])
+    (root / "images" / "d.png").write_bytes(b"")
+    (root / "labels" / "orphan.txt").write_text(SOUND)
+    write_noise(root / "images" / "e.png", seed=9)
+    write_noise(root / "images" / "f.png", seed=9)
+    dataset = read_yolo(root)
+    found = "\n".join(faults_of(dataset))
+    for expected in ("orphan.txt: label without image", "c.png: the image is damaged", "d.png: the file is empty"):
+        assert expected in found
+    assert "b.txt:1: class id 7" in found and len(faults_of(dataset)) == 4
+    warned = "\n".join(faults_of(dataset, "warning"))
+    assert "e.png: image without label" in warned and "f.png: has the same contents as e.png" in warned
+    assert "class 'dog' has no box" in warned
+    with pytest.raises(DataError, match=r"has 4 errors: .*; and 1 more .*dataset check"):
+        require_usable(dataset)
+
+
+def test_a_repeated_line_counts_once(tmp_path):
+    dataset = read_yolo(write_yolo_set(tmp_path, {"a": SOUND + SOUND}))
+    assert len(dataset.samples[0].class_ids) == 1
+    assert any("a.txt:2: box is a repetition of line 1" in text for text in faults_of(dataset, "warning"))
+
+
+def test_an_edge_that_rounding_put_outside_is_clipped(tmp_path):
+    dataset = read_yolo(write_yolo_set(tmp_path, {"a": "0 0.5 0.5 1.02 0.5"}, names=("cat",)))
+    assert dataset.faults == () and dataset.samples[0].boxes_xyxy[0].tolist() == [-0.5, 4.5, 39.5, 14.5]
+
+
+def test_a_polygon_becomes_the_box_around_it(tmp_path):
+    dataset = read_yolo(write_yolo_set(tmp_path, {"a": "0 0.25 0.25 0.75 0.25 0.5 0.75"}, names=("cat",)))
+    assert dataset.samples[0].boxes_xyxy[0].tolist() == [9.5, 4.5, 29.5, 14.5]
+
+
+def test_a_truncated_jpeg_is_found_without_being_asked_to_decode(tmp_path):
+    root = write_yolo_set(tmp_path, {"a": SOUND})
+    photo = write_noise(root / "images" / "b.jpg", 3, 400, 300)
+    (root / "labels" / "b.txt").write_text(SOUND)
+    assert faults_of(read_yolo(root)) == []
+    photo.write_bytes(photo.read_bytes()[:-2000])
+    assert any("b.jpg: the image is damaged" in text for text in faults_of(read_yolo(root)))
+
+
+def test_thorough_finds_damage_inside(tmp_path):
+    root = write_yolo_set(tmp_path, {"a": SOUND})
+    image = root / "images" / "a.png"
+    content = bytearray(image.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    image.write_bytes(bytes(content))
+    assert any("a.png" in text for text in faults_of(read_yolo(root, thorough=True)))
+
+
+def test_sizes_are_those_of_the_image_as_it_is_read(tmp_path):
+    """A photograph that its camera turned is read upright, and its header must not say otherwise."""
+    from PIL import Image
+
+    root = write_yolo_set(tmp_path, {"a": "0 0.5 0.5 1 1"}, names=("cat",))
+    (root / "images" / "a.png").unlink()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.zeros((HEIGHT, WIDTH, 3), np.uint8)).save(root / "images" / "a.jpg", exif=exif)
+    height, width = read_image(root / "images" / "a.jpg").shape[:2]
+    assert read_yolo(root).samples[0].image_wh == (width, height) == (HEIGHT, WIDTH)
+
+
+def test_names_are_found_or_given_or_numbers(tmp_path):
+    root = write_yolo_set(tmp_path / "set" / "train", {"a": "1 0.5 0.5 0.5 0.5"}, names=())
+    assert read_yolo(root).labels == ("class 0", "class 1")
+    assert read_yolo(root, ("x", "y")).labels == ("x", "y")
+    (tmp_path / "set" / "data.yaml").write_text("names: {0: cat, 1: dog}")
+    assert read_yolo(root).labels == read_yolo(root, ("x", "y")).labels == ("cat", "dog")
+    (tmp_path / "set" / "data.yaml").write_text("names: {1: cat, 2: dog}")
+    with pytest.raises(DataError, match=r"data.yaml: the ids of 'names' must be 0..1"):
+        read_yolo(root)
+
+
+def test_other_arrangements_of_folders(tmp_path):
+    flat = tmp_path / "flat"
+    write_noise(flat / "a.png")
+    (flat / "a.txt").write_text(SOUND)
+    assert len(read_boxes(flat).samples) == 1
+    write_noise(tmp_path / "ultra" / "images" / "train" / "a.png")
+    (tmp_path / "ultra" / "labels" / "train").mkdir(parents=True)
+    (tmp_path / "ultra" / "labels" / "train" / "a.txt").write_text(SOUND)
+    assert len(read_boxes(tmp_path / "ultra").samples[0].class_ids) == 1
+
+
+def test_splits_are_not_mixed(tmp_path):
+    for name in ("train", "val"):
+        write_yolo_set(tmp_path / name, {"a": SOUND})
+    with pytest.raises(DataError, match="holds the splits train, val"):
+        read_boxes(tmp_path)
+    assert len(read_boxes(tmp_path / "val").samples) == 1
+
+
+def test_what_is_no_data_set_says_what_would_be(tmp_path):
+    with pytest.raises(DataError, match="known: images/ with labels/"):
+        read_boxes(tmp_path)
+    with pytest.raises(DataError, match="does not exist"):
+        read_boxes(tmp_path / "nothing")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels").mkdir()
+    with pytest.raises(DataError, match="holds no images"):
+        read_boxes(tmp_path)
+
+
+def test_the_real_photographs_are_sound():
+    dataset = read_yolo(real_data("workplace") / "val", [f"label {index}" for index in range(17)])
+    assert len(require_usable(dataset).samples) == 56
+    height, width = cv2.imread(str(dataset.samples[0].path)).shape[:2]
+    assert dataset.samples[0].image_wh == (width, height)
