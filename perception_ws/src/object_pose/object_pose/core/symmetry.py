@@ -6,6 +6,7 @@ symmetric when the transform moves its surface by less than a tenth of its diame
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -19,6 +20,8 @@ Array = NDArray[np.float64]
 # Upright and seen from the front: object x to image right, object z to image up.
 _REFERENCE_ROTATION = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 _CONTINUOUS_STEPS = 64
+_MOST_TRANSFORMS = 128
+_SAME_TURN_SHARE = 1.0 / 3.0
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,31 @@ class Symmetry:
 
     def _turn(self, angle: float) -> Array:
         assert self.axis is not None
-        rotation = se3.exp_so3(self.axis * angle)
-        return se3.make_transform(rotation, self.offset - rotation @ self.offset)
+        return turn_about(self.axis, angle, self.offset)
+
+
+def turn_about(axis: Array, angle: float, point: Array) -> Array:
+    """Return the (4, 4) turn by ``angle`` about the line through ``point`` (3,) along ``axis`` (unit)."""
+    rotation = se3.exp_so3(axis * angle)
+    return se3.make_transform(rotation, point - rotation @ point)
+
+
+def group_of(generators: Sequence[Array]) -> Array:
+    """Return every transform (S, 4, 4) that repeating ``generators`` makes, without the identity.
+
+    Turns that differ by a third of the smallest generator's angle are one: measured axes are never exact. Where the
+    generators do not close into a group, the first alone counts.
+    """
+    same = _SAME_TURN_SHARE * min((se3.rotation_angle(np.eye(3), item[:3, :3]) for item in generators), default=0.0)
+    group, waiting = [np.eye(4)], list(generators)
+    while waiting:
+        candidate = waiting.pop()
+        if all(se3.rotation_angle(candidate[:3, :3], known[:3, :3]) > same for known in group):
+            group.append(candidate)
+            waiting += [candidate @ known for known in group] + [known @ candidate for known in group]
+        if len(group) > _MOST_TRANSFORMS:
+            return group_of(generators[:1])
+    return np.array(group[1:]).reshape(-1, 4, 4)
 
 
 def _best_turn(rotation: Array, axis: Array) -> float:

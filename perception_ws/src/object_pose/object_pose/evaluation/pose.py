@@ -14,11 +14,12 @@ import numpy as np
 from object_pose.core.errors import DataError
 from object_pose.core.metrics import MIN_VISIBILITY, FrameMatches, PoseScore, match_frame, score_frames
 from object_pose.core.types import Frame, ObjectTruth
+from object_pose.evaluation.bop import BopScore, BopScorer
 from object_pose.io.bop import read_bop_scene
 from object_pose.runtime.pipeline import PipelineResult, PosePipeline
 from object_pose.simulation.catalog import load_objects
 from object_pose.simulation.scene import SceneConfig
-from object_pose.simulation.stream import FrameStream
+from object_pose.simulation.stream import MAX_DEPTH_SCALE_ERROR, FrameStream
 
 _BOP_NAME = "obj_"
 
@@ -35,15 +36,17 @@ class LabelledFrame:
 
 @dataclass(frozen=True)
 class PoseEvaluation:
-    """The score over all frames, how many there were, and the median time of each stage in milliseconds."""
+    """The score over all frames, how many there were, the median time of each stage, BOP's score if asked for."""
 
     score: PoseScore
     frames: int
     timings_ms: dict[str, float]
+    bop: BopScore | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; figures that do not exist become null."""
         values = dataclasses.asdict(self.score) | {"frames": self.frames, "timings_ms": self.timings_ms}
+        values |= self.bop.to_json() if self.bop else {}
         return {name: None if isinstance(v, float) and math.isnan(v) else v for name, v in values.items()}
 
 
@@ -55,10 +58,11 @@ def evaluate_pose(
     frames: Iterable[LabelledFrame],
     min_visibility: float = MIN_VISIBILITY,
     on_frame: OnFrame | None = None,
+    bop: BopScorer | None = None,
 ) -> PoseEvaluation:
-    """Run every frame through the pipeline and score it; ``on_frame`` sees each one on the way.
+    """Run every frame through the pipeline and score it, with ``bop`` also as the BOP challenge does.
 
-    Raises ``DataError`` where there are no frames.
+    ``on_frame`` sees each one on the way. Raises ``DataError`` where there are no frames.
     """
     matches: list[FrameMatches] = []
     timings: dict[str, list[float]] = {}
@@ -68,12 +72,14 @@ def evaluate_pose(
         matches.append(match_frame(result.results.poses, item.truths, objects, min_visibility))
         for stage, milliseconds in result.timings.items():
             timings.setdefault(stage, []).append(milliseconds)
+        if bop:
+            bop.add(item.frame, item.truths, result.results.poses)
         if on_frame:
             on_frame(item, result, matches[-1])
     if not matches:
         raise DataError("there are no frames to evaluate")
     medians = {stage: round(float(np.median(values)), 2) for stage, values in timings.items()}
-    return PoseEvaluation(score_frames(matches), len(matches), medians)
+    return PoseEvaluation(score_frames(matches), len(matches), medians, bop.score() if bop else None)
 
 
 def bop_frames(data: Path, labels: Sequence[str], with_depth: bool = True) -> Iterator[LabelledFrame]:
@@ -91,9 +97,18 @@ def bop_frames(data: Path, labels: Sequence[str], with_depth: bool = True) -> It
             yield LabelledFrame(item.scene_id, item.image_id, frame, item.truths)
 
 
-def rendered_frames(objects: str, count: int, seed: int, config: SceneConfig | None = None) -> Iterator[LabelledFrame]:
-    """Render ``count`` labelled frames with simulated depth."""
-    stream = FrameStream(load_objects(objects), config, depth=True, seed=seed)
+def rendered_frames(
+    objects: str,
+    count: int,
+    seed: int,
+    config: SceneConfig | None = None,
+    with_depth: bool = True,
+    depth_scale_error: float = MAX_DEPTH_SCALE_ERROR,
+) -> Iterator[LabelledFrame]:
+    """Render ``count`` labelled frames, with simulated depth where wanted, of a scale wrong by up to its error."""
+    stream = FrameStream(
+        load_objects(objects), config, depth=with_depth, seed=seed, depth_scale_error=depth_scale_error
+    )
     for index, simulated in zip(range(count), stream):
         yield LabelledFrame(0, index, simulated.frame, simulated.truths)
 

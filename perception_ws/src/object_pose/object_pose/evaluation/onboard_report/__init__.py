@@ -1,0 +1,1 @@
+"""The report of parts that were taken from CAD files to a model."""

@@ -1,0 +1,75 @@
+"""``onboard``: from CAD files to a model and its report, resumable, and never with a symmetry nobody confirmed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from object_pose.runtime.pipeline import PosePipeline
+from object_pose.simulation.parts import build_part
+
+SMALL = ["--width", "96", "--height", "64", "--focal-px", "90", "--max-objects", "3", "--validation-frames", "2"]
+NETWORK = ["--input-width", "96", "--input-height", "64", "--crop-width", "64", "--crop-height", "64"]
+RUN = ["--batch-size", "2", "--workers", "0", "--threads", "1", "--device", "cpu", "--test-frames", "2"]
+
+
+@pytest.fixture
+def cad_files(tmp_path):
+    files = []
+    for name in ("bracket", "pipe_elbow"):
+        mesh = build_part(name).mesh.copy()
+        mesh.apply_scale(1000.0)
+        mesh.export(tmp_path / f"{name}.stl")
+        files.append(tmp_path / f"{name}.stl")
+    return files
+
+
+def onboard(cli, files, output, *options):
+    return cli("onboard", *files, "--output", output, *SMALL, *NETWORK, *RUN, *options)
+
+
+def test_unconfirmed_symmetries_are_shown_and_nothing_is_begun(cli, cad_files, tmp_path):
+    outcome = onboard(cli, cad_files, tmp_path / "out")
+    assert outcome.code == 2 and "pipe_elbow are not confirmed" in outcome.err
+    assert "half turn" in outcome.out and "bracket" in outcome.out
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.timeout(300)
+def test_cad_files_become_a_model_with_its_report_and_a_rerun_goes_on(cli, cad_files, tmp_path):
+    output = tmp_path / "mine"
+    chosen = ["--symmetry", "pipe_elbow=z2", "--crop-steps", "1"]
+    outcome = onboard(cli, cad_files, output, *chosen, "--steps", "1")
+    assert outcome.code == 0, outcome.err
+    card = PosePipeline(output / "mine.onnx").detector.card
+    assert card.labels == ("bracket", "pipe_elbow") and "on 2 rendered frames" in card.metric
+    assert [len(model.symmetry.discrete) for model in card.objects] == [0, 1]
+    summary = json.loads((output / "summary.json").read_text())
+    assert summary["frames"] == 2 and {"ar_bop", "recall_add_01d"} <= summary.keys()
+    page = (output / "report.html").read_text()
+    assert "half turn about z" in page and page.count("data:image/") >= 6
+    assert "object-pose train crops" in page
+
+    again = onboard(cli, cad_files, output, *chosen, "--steps", "1")
+    assert again.code == 0 and "$ object-pose" not in again.out
+    longer = onboard(cli, cad_files, output, *chosen, "--steps", "2")
+    assert longer.code == 0 and "train pose" in longer.out and "train crops" not in longer.out
+    assert json.loads((output / "progress.json").read_text())["pose"] == 2
+    assert "trained for 2 steps already" in onboard(cli, cad_files, output, *chosen, "--steps", "1").err
+    assert (
+        "was made with symmetries"
+        in onboard(cli, cad_files, output, "--accept-symmetries", "--symmetry", "bracket=z").err
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--symmetry", "wheel=z"], "names no part"),
+        (["--symmetry", "bracket=round"], "cannot be understood"),
+        (["--unit", "m"], "is --unit right?"),
+    ],
+)
+def test_what_cannot_be_is_one_line(cli, cad_files, tmp_path, options, text):
+    assert text in onboard(cli, cad_files, tmp_path / "out", *options).err
