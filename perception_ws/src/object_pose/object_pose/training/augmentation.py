@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -63,6 +63,46 @@ def _clip_boxes(sample: DetectionSample, width: int, height: int, minimum_share:
     sides, full_sides = clipped[:, 2:] - clipped[:, :2], np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-6)
     keep = (sides.min(axis=1, initial=np.inf) >= 3) & (sides.prod(axis=1) >= minimum_share * full_sides.prod(axis=1))
     return DetectionSample(sample.image, clipped[keep], sample.class_ids[keep], sample.keypoints[keep])
+
+
+def flipped(sample: DetectionSample) -> DetectionSample:
+    """Mirror an image and its labels left to right; keypoints keep their numbers."""
+    last = sample.image.shape[1] - 1
+    boxes, keypoints = sample.boxes_xyxy.copy(), sample.keypoints.copy()
+    boxes[:, [0, 2]] = last - boxes[:, [2, 0]]
+    keypoints[..., 0] = last - keypoints[..., 0]
+    return DetectionSample(np.ascontiguousarray(sample.image[:, ::-1]), boxes, sample.class_ids, keypoints)
+
+
+def mosaic(
+    samples: Sequence[DetectionSample],
+    output_wh: tuple[int, int],
+    scale_range: tuple[float, float],
+    rng: np.random.Generator,
+) -> DetectionSample:
+    """Join random windows of four samples at a random corner: more objects, smaller ones, and no context to lean on."""
+    width, height = output_wh
+    middle_x, middle_y = (round(size * rng.uniform(0.3, 0.7)) for size in output_wh)
+    image = np.empty((height, width, 3), dtype=np.uint8)
+    tiles = []
+    corners = ((0, 0), (middle_x, 0), (0, middle_y), (middle_x, middle_y))
+    for sample, (left, top) in zip(samples, corners, strict=True):
+        tile_wh = (width - left if left else middle_x, height - top if top else middle_y)
+        tile = random_crop(sample, tile_wh, scale_range, rng)
+        image[top : top + tile_wh[1], left : left + tile_wh[0]] = tile.image
+        shift = np.array([left, top], dtype=np.float64)
+        tiles.append(replace(tile, boxes_xyxy=tile.boxes_xyxy + np.tile(shift, 2), keypoints=tile.keypoints + shift))
+    return DetectionSample(
+        image,
+        np.concatenate([tile.boxes_xyxy for tile in tiles]),
+        np.concatenate([tile.class_ids for tile in tiles]),
+        np.concatenate([tile.keypoints for tile in tiles]),
+    )
+
+
+def disturbed(image: Image, rng: np.random.Generator, patch_probability: float, strength: float) -> Image:
+    """Cover a part of an image now and then, and change its light and sharpness."""
+    return photometric(random_patches(image, rng, patch_probability), rng, strength)
 
 
 def photometric(image: Image, rng: np.random.Generator, strength: float = 1.0) -> Image:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from object_pose.core.decoders import DecodeOptions, Layout, OutputFormat, decode
 from object_pose.core.nms import box_iou
 from object_pose.core.types import Detections
-from object_pose.training.augmentation import DetectionSample, Source, photometric, random_crop, random_patches
+from object_pose.training.augmentation import DetectionSample, Source, disturbed, random_crop
 from object_pose.training.detection_loss import DetectionLossWeights, DetectionTargets, detection_loss
-from object_pose.training.yolo import ExportedYolo, NanoYolo
+from object_pose.training.yolo import ExportedYolo, NanoYolo, Yolo
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,11 @@ class DetectionRecipe:
     def samples(self, rng: np.random.Generator) -> Iterator[DetectionSample]:
         """Yield augmented crops for ever."""
         for sample in self.source(rng):
-            crop = random_crop(sample, self.crop_wh, self.scale_range, rng)
-            image = random_patches(crop.image, rng, self.patch_probability)
-            image = photometric(image, rng, self.photometric_strength)
-            yield DetectionSample(image, crop.boxes_xyxy, crop.class_ids, crop.keypoints)
+            yield self.disturbed(random_crop(sample, self.crop_wh, self.scale_range, rng), rng)
+
+    def disturbed(self, crop: DetectionSample, rng: np.random.Generator) -> DetectionSample:
+        """Return a crop as another camera would have seen it."""
+        return replace(crop, image=disturbed(crop.image, rng, self.patch_probability, self.photometric_strength))
 
     def collate(self, samples: list[DetectionSample]) -> DetectionBatch:
         """Stack images and pad targets to the largest number of objects, at least one."""
@@ -75,7 +76,7 @@ class DetectionRecipe:
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Return recall and precision at score 0.3 and box IoU 0.5, and the median keypoint error in pixels."""
-        assert isinstance(network, NanoYolo)
+        assert isinstance(network, Yolo)
         exported = ExportedYolo(network).eval()
         form = OutputFormat(Layout.OBJECT_POSE_KEYPOINTS, self.class_count, self.keypoint_count)
         options = DecodeOptions(score_threshold=0.3)

@@ -7,11 +7,13 @@ predictions of a box, class probabilities and K keypoints, each with its own sta
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from object_pose.core.errors import ConfigError
 from object_pose.training.blocks import ConvUnit, CrossStage, PyramidPooling, initialise
 
 STRIDES = (8, 16, 32)
@@ -113,24 +115,29 @@ class Head(nn.Module):
         return torch.cat(outputs, dim=1)
 
 
-class NanoYolo(nn.Module):
-    """The whole network; ``class_count`` classes, ``keypoint_count`` keypoints an object (0 for boxes only)."""
+class Yolo(nn.Module):
+    """The whole network on any backbone; ``class_count`` classes, ``keypoint_count`` keypoints (0 for boxes only).
+
+    ``backbone`` gives maps of ``widths`` channels at strides 8, 16 and 32, and brings its own weights.
+    """
 
     def __init__(
         self,
+        backbone: nn.Module,
+        widths: tuple[int, int, int],
         class_count: int,
         keypoint_count: int = 0,
-        widths: tuple[int, int, int, int, int] = (16, 32, 64, 128, 256),
         head_width: int = 64,
     ) -> None:
         super().__init__()
         self.class_count, self.keypoint_count = class_count, keypoint_count
-        self.backbone = Backbone(widths)
-        self.neck = Neck(*widths[2:])
+        self.backbone = backbone
+        self.neck = Neck(*widths)
         self.heads = nn.ModuleList(
-            Head(width, class_count, keypoint_count, head_width, stride) for width, stride in zip(widths[2:], STRIDES)
+            Head(width, class_count, keypoint_count, head_width, stride) for width, stride in zip(widths, STRIDES)
         )
-        initialise(self)
+        initialise(self.neck)
+        initialise(self.heads)
         for head in self.heads:
             assert isinstance(head, Head)
             head.reset_bias()
@@ -151,16 +158,34 @@ class NanoYolo(nn.Module):
         sides = nn.functional.softplus(raw[..., :4]) * scale * 2.0
         boxes = torch.cat([centers - sides[..., :2], centers + sides[..., 2:]], dim=-1)
         batch, anchors = raw.shape[:2]
+        if not self.keypoint_count:  # ONNX knows no arrays without elements
+            nothing = raw.new_zeros((batch, anchors, 0, 2))
+            return YoloOutput(boxes, raw[..., 4:], nothing, nothing[..., 0], centers, strides)
         points = raw[..., classes_end:].reshape(batch, anchors, self.keypoint_count, 3)
         keypoints = points[..., :2] * (4.0 * scale[..., None]) + centers[:, None]
         sigmas = torch.exp(points[..., 2].clamp(-5.0, 3.0)) * scale
         return YoloOutput(boxes, raw[..., 4:classes_end], keypoints, sigmas, centers, strides)
 
 
+class NanoYolo(Yolo):
+    """The network on its own small backbone, from random weights."""
+
+    def __init__(
+        self,
+        class_count: int,
+        keypoint_count: int = 0,
+        widths: tuple[int, int, int, int, int] = (16, 32, 64, 128, 256),
+        head_width: int = 64,
+    ) -> None:
+        backbone = Backbone(widths)
+        initialise(backbone)
+        super().__init__(backbone, widths[2:], class_count, keypoint_count, head_width)
+
+
 class ExportedYolo(nn.Module):
     """The network with the single output tensor of layout ``object_pose_keypoints``."""
 
-    def __init__(self, network: NanoYolo) -> None:
+    def __init__(self, network: Yolo) -> None:
         super().__init__()
         self.network = network
 
@@ -168,9 +193,18 @@ class ExportedYolo(nn.Module):
         """Map (1, 3, H, W) to (1, 4 + C + 3K, A): cx, cy, w, h, probabilities, K x (x, y, sigma)."""
         output = self.network(images)
         low, high = output.boxes_xyxy.split(2, dim=-1)
-        points = torch.cat([output.keypoints, output.sigmas[..., None]], dim=-1).flatten(2)
-        channels = torch.cat([(low + high) / 2, high - low, output.logits.sigmoid(), points], dim=-1)
-        return channels.transpose(1, 2)
+        channels = [(low + high) / 2, high - low, output.logits.sigmoid()]
+        if self.network.keypoint_count:
+            channels.append(torch.cat([output.keypoints, output.sigmas[..., None]], dim=-1).flatten(2))
+        return torch.cat(channels, dim=-1).transpose(1, 2)
+
+
+def check_sizes(config: object, names: Sequence[str]) -> None:
+    """Raise ``ConfigError`` where one of a config's sizes is no multiple of the coarsest stride."""
+    for name in names:
+        size = getattr(config, name)
+        if size % STRIDES[-1]:
+            raise ConfigError(f"parameter '{name}' is {size}", f"it must be a multiple of {STRIDES[-1]}")
 
 
 def _cell_centers(height: int, width: int, stride: int, device: torch.device) -> Tensor:
