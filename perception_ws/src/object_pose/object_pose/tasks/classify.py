@@ -1,0 +1,71 @@
+"""Classes of whole images, with a map of where they show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+
+from object_pose.core.classification import Classification, score_classes
+from object_pose.core.decoders import DecodeOptions
+from object_pose.core.errors import ModelError
+from object_pose.core.image import Letterbox
+from object_pose.tasks.task import Array32, Interface, Prepared, Task, prepare_rgb
+
+LAYOUT = "class_probabilities_attention"
+
+
+def _decode(
+    outputs: Sequence[Array32], prepared: Prepared, labels: tuple[str, ...], options: DecodeOptions
+) -> Classification:
+    probabilities, attention = outputs
+    return Classification(probabilities[0].astype(np.float64), attention_on_image(attention[0, 0], prepared.box))
+
+
+def attention_on_image(attention: Array32, box: Letterbox) -> Array32:
+    """Resample a map (h, w) over the network's canvas to the image's pixels (H, W)."""
+    width, height = box.canvas_wh
+    canvas = cv2.resize(attention, (width, height), interpolation=cv2.INTER_LINEAR)
+    (left, top), (w, h) = box.offset, box.content_wh
+    content = canvas[top : top + h, left : left + w]
+    return np.asarray(cv2.resize(content, box.image_wh, interpolation=cv2.INTER_LINEAR), dtype=np.float32)
+
+
+def _check(interface: Interface) -> None:
+    expected = (1, len(interface.labels))
+    shapes = interface.output_shapes
+    if len(shapes) != 2 or shapes[0] != expected or len(shapes[1]) != 4 or shapes[1][:2] != (1, 1):
+        raise ModelError(
+            f"the network gives outputs of shapes {list(shapes)}, its card says {expected} and (1, 1, h, w)",
+            "export the model again",
+        )
+
+
+def _describe(result: Classification, labels: tuple[str, ...]) -> Mapping[str, Any]:
+    row, column = np.unravel_index(int(result.attention.argmax()), result.attention.shape)
+    return {
+        "label": labels[result.class_id],
+        "score": result.score,
+        "probabilities": dict(zip(labels, result.probabilities.tolist())),
+        "attention_peak": {"x": int(column), "y": int(row), "value": float(result.attention.max())},
+    }
+
+
+def _score(results: Sequence[Classification], truths: Sequence[int], labels: tuple[str, ...]) -> dict[str, float]:
+    probabilities = np.array([result.probabilities for result in results]).reshape(-1, len(labels))
+    return score_classes(probabilities, np.asarray(truths, dtype=np.int64), labels)
+
+
+CLASSIFY = Task[Classification, int](
+    name="classify",
+    summary="one class for the whole image, and where it shows",
+    layouts=(LAYOUT,),
+    metric="accuracy",
+    prepare=prepare_rgb,
+    decode=_decode,
+    describe=_describe,
+    score=_score,
+    check=_check,
+)

@@ -1,0 +1,70 @@
+"""The statistics of the inspection report, on judgements whose figures are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from object_pose.evaluation.inspection_report import study
+from object_pose.evaluation.inspection_report.history import RunHistory, seeds_learned_from
+from object_pose.evaluation.inspection_report.study import Judgement, Share
+from object_pose.simulation.inspection import VALIDATION_SEED, lot_seeds, training_lots
+
+
+def _judgement(probability: float, damages: tuple[str, ...] = (), pixels: int = 0) -> Judgement:
+    return Judgement(0, bool(damages), damages, 1, pixels, probability, True, 100.0, 10.0)
+
+
+@given(st.integers(1, 2000), st.floats(0.0, 1.0))
+def test_an_interval_holds_its_share_and_narrows_with_more_pictures(whole, value):
+    part = round(value * whole)
+    low, high = Share(part, whole).interval
+    assert 0.0 <= low <= part / whole + 1e-9 and part / whole - 1e-9 <= high <= 1.0
+    wider_low, wider_high = Share(10 * part, 10 * whole).interval
+    assert wider_high - wider_low < high - low
+
+
+def test_wilson_interval_of_a_textbook_case():
+    assert Share(8, 10).interval == pytest.approx((0.490, 0.943), abs=1e-3)
+    assert np.isnan(Share(0, 0).value)
+
+
+def test_figures_of_known_judgements():
+    judgements = [
+        _judgement(0.9, ("bent_teeth",), 50),
+        _judgement(0.4, ("bent_teeth",), 40),
+        _judgement(0.8, ("worn_teeth",), 90),
+        _judgement(0.7, ("worn_teeth", "broken_coil"), 80),
+        _judgement(0.1),
+        _judgement(0.6),
+    ]
+    assert study.accuracy(judgements) == Share(4, 6)
+    assert study.recall(judgements) == Share(3, 4)
+    assert study.false_alarms(judgements) == Share(1, 2)
+    assert study.recall_by_damage(judgements) == {"bent_teeth": Share(1, 2), "worn_teeth": Share(1, 1)}
+    assert [group[2] for group in study.recall_by_size(judgements, 2)] == [Share(1, 2), Share(2, 2)]
+    assert study.pointing(judgements) == Share(3, 3)
+    assert study.figures_of(judgements)["recall_damaged"] == 0.75
+    threshold, found, stopped = study.threshold_for_recall(judgements, 1.0)
+    assert (threshold, found, stopped) == (0.4, Share(4, 4), Share(1, 2))
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_honest_probabilities_are_calibrated_and_boasting_ones_are_not(seed):
+    rng = np.random.default_rng(seed)
+    chances = rng.random(3000)
+    honest = [_judgement(p, ("bent_teeth",) if hit else ()) for p, hit in zip(chances, rng.random(3000) < chances)]
+    boasting = [_judgement(float(item.probability > 0.5), item.damages) for item in honest]
+    assert study.calibration_error(honest) < 0.05 < study.calibration_error(boasting)
+
+
+def test_the_pictures_that_training_knew_come_from_the_lots_it_drew():
+    options = {"seed": 3, "batch_size": 16, "reuse": 8, "workers": 1}
+    history = RunHistory("run", "", options, {}, 100, ({"step": 500, "time": 0.0, "split": "train"},))
+    seeds = seeds_learned_from(history, 30)
+    lots = training_lots(np.random.default_rng([3, 100, 0]))
+    drawn = {seed for _, number in zip(range(400 * 16 // 8 // 64), lots) for seed in lot_seeds(number)}
+    assert len(set(seeds)) == 30 and set(seeds) <= drawn
+    assert max(seeds) < VALIDATION_SEED
