@@ -1,4 +1,4 @@
-"""Oriented boxes: the result type, its decoding from a network's cell map, and its published score."""
+"""Oriented boxes: the result type, its decoding, and its published score."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+
+SCORE_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
@@ -42,34 +44,20 @@ class OrientedBox:
         return np.array([self.x, self.y]) + np.stack([-across - along, across - along, across + along, along - across])
 
 
-def decode_oriented(
-    presence: NDArray[np.float32], geometry: NDArray[np.float32], stride: int, score_threshold: float
-) -> OrientedBox | None:
-    """Read the likeliest box off a cell map.
-
-    ``presence`` (H * W + 1,) are probabilities of each cell and, last, of nothing; ``geometry`` (6, H, W) holds
-    offset x, y in cells, log width, log height in pixels, sine and cosine of yaw.
-    """
-    score = 1.0 - float(presence[-1])
+def decode_oriented(row: NDArray[np.float32], score_threshold: float) -> OrientedBox | None:
+    """Read a network's row (6,), score, x, y, yaw, width, height, as a box if its score is high enough."""
+    score, x, y, yaw, width, height = (float(value) for value in row)
     if score < score_threshold:
         return None
-    _, rows, columns = geometry.shape
-    cells = presence[:-1].reshape(rows, columns)
-    row, column = np.unravel_index(int(cells.argmax()), cells.shape)
-    # The neighbours see the same object: their weighted mean is steadier than the best cell alone.
-    window = np.s_[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2]
-    weights = cells[window] / max(float(cells[window].sum()), 1e-12)
-    cell_y, cell_x = (grid[window] for grid in np.indices(cells.shape))
-    x = float((weights * (geometry[0][window] + cell_x)).sum() * stride + (stride - 1) / 2)
-    y = float((weights * (geometry[1][window] + cell_y)).sum() * stride + (stride - 1) / 2)
-    width, height, sine, cosine = ((weights * geometry[i][window]).sum() for i in range(2, 6))
-    yaw = float(np.arctan2(sine, cosine) % (2.0 * np.pi))
-    return OrientedBox(x, y, yaw, float(np.exp(width)), float(np.exp(height)), min(score, 1.0))
+    return OrientedBox(x, y, yaw % (2.0 * np.pi), width, height, min(max(score, 0.0), 1.0))
 
 
 @dataclass(frozen=True)
 class OrientedScore:
-    """The published score (share of counted images with IoU above 0.7), heading accuracy among them, and AP."""
+    """The published score (share of counted images with IoU above 0.7), heading accuracy among them, and AP.
+
+    Below ``SCORE_THRESHOLD`` a prediction is none; only average precision ranks it.
+    """
 
     score_iou07: float
     heading_within_15deg: float
@@ -83,14 +71,16 @@ def score_oriented(
     """Score predictions image by image: true negatives are dropped, false positives and misses count as IoU 0."""
     ious, headings, ranked = [], [], []
     for predicted, truth in zip(predictions, truths):
-        if predicted is None and truth is None:
-            continue
         iou = predicted.iou(truth) if predicted is not None and truth is not None else 0.0
-        ious.append(iou)
         if predicted is not None:
             ranked.append((predicted.score, iou > threshold))
-            if truth is not None and iou > threshold:
-                headings.append(predicted.heading_error(truth) <= np.radians(15.0))
+            if predicted.score < SCORE_THRESHOLD:
+                predicted, iou = None, 0.0
+        if predicted is None and truth is None:
+            continue
+        ious.append(iou)
+        if predicted is not None and truth is not None and iou > threshold:
+            headings.append(predicted.heading_error(truth) <= np.radians(15.0))
     positives = sum(truth is not None for truth in truths)
     return OrientedScore(
         float(np.mean(np.array(ious) > threshold)) if ious else 0.0,

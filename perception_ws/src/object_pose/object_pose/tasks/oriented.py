@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from object_pose.core.decoders import DecodeOptions
+from object_pose.core.errors import ModelError
 from object_pose.core.image import letterbox, to_rgb
-from object_pose.core.oriented import OrientedBox, decode_oriented, score_oriented
-from object_pose.tasks.task import Array32, Prepared, Task
+from object_pose.core.oriented import SCORE_THRESHOLD, OrientedBox, decode_oriented, score_oriented
+from object_pose.tasks.task import Array32, Interface, Prepared, Task
 
-LAYOUT = "oriented_cells"
+LAYOUT = "oriented_box"
 Boxes = tuple[OrientedBox, ...]
 
 
@@ -23,18 +24,19 @@ def _prepare(image: NDArray[np.generic], input_wh: tuple[int, int]) -> Prepared:
     # A float image is the generator's own, which 8 bits would round.
     if image.ndim == 2 and image.dtype == np.float32 and image.shape == input_wh[::-1]:
         _, box = letterbox(np.zeros(image.shape, np.uint8), input_wh)
-        return Prepared(image[None, None], box)
+        return Prepared(image[None, None].astype(np.float32, copy=False), box)
     grey = cv2.cvtColor(to_rgb(image), cv2.COLOR_RGB2GRAY)
     canvas, box = letterbox(grey, input_wh)
     return Prepared(canvas[None, None].astype(np.float32) / np.float32(255.0), box)
 
 
-def _decode(
-    outputs: Sequence[Array32], prepared: Prepared, labels: tuple[str, ...], options: DecodeOptions
-) -> Boxes:
-    presence, geometry = outputs
-    stride = prepared.batch.shape[-1] // geometry.shape[-1]
-    found = decode_oriented(presence[0], geometry[0], stride, options.score_threshold)
+def _check(interface: Interface) -> None:
+    if interface.output_shapes != ((1, 6),):
+        raise ModelError(f"the network's outputs have shapes {list(interface.output_shapes)}, expected one of (1, 6)")
+
+
+def _decode(outputs: Sequence[Array32], prepared: Prepared, labels: tuple[str, ...], options: DecodeOptions) -> Boxes:
+    found = decode_oriented(outputs[0][0], options.score_threshold)
     if found is None:
         return ()
     x, y = prepared.box.to_image(np.array([found.x, found.y]))
@@ -61,4 +63,7 @@ ORIENTED = Task[Boxes, Boxes](
     decode=_decode,
     describe=_describe,
     score=_score,
+    check=_check,
+    options=DecodeOptions(score_threshold=SCORE_THRESHOLD),
+    scored_options=DecodeOptions(score_threshold=0.0),
 )
