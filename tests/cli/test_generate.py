@@ -92,7 +92,7 @@ def test_ctrl_c_is_one_line_and_leaves_nothing_half_written(tmp_path):
 def test_other_options_do_not_mix_into_a_data_set(cli, tmp_path, change):
     generate(cli, tmp_path / "set", "--scenes", "1")
     before = content(tmp_path / "set")
-    assert "was generated with" in generate(cli, tmp_path / "set", "--scenes", "2", *change).problem
+    assert "was made with" in generate(cli, tmp_path / "set", "--scenes", "2", *change).problem
     assert content(tmp_path / "set") == before
 
 

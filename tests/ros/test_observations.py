@@ -14,6 +14,7 @@ from object_pose.core.types import ObjectPose, ObjectTruth
 from object_pose.ros.conversions import detections_3d_to_message, truths_to_message
 from object_pose.ros.image_conversions import make_header
 from object_pose.ros.observations import Observations, summarize
+from object_pose.ros.planner_probe import live_view
 
 PERIOD_NS = 50_000_000
 KEYS = [
@@ -81,3 +82,12 @@ def test_a_hardly_visible_object_is_no_target(seen, cube):
 def test_nothing_seen_is_valid_json_without_numbers(cube):
     summary = summarize(Observations(truths={0: ObjectTruthArray()}), 1.0, [cube], "test")
     assert json.loads(json.dumps(summary, allow_nan=False))["latency_ms"] == {"p50": None, "p95": None, "p99": None}
+
+
+def test_the_live_view_shows_the_newest_detections_even_when_the_first_truth_is_newer(seen):
+    newest_ns = max(seen.detections)
+    seen.truths = {newest_ns + PERIOD_NS: ObjectTruthArray()}
+    view = live_view(seen)
+    assert view["rate_hz"] == pytest.approx(14 / 0.9, rel=0.01)
+    assert view["elapsed_s"] == 0.0
+    assert [item["class"] for item in view["objects"]] == ["cube"]

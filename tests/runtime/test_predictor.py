@@ -93,7 +93,7 @@ def test_the_expected_classes_must_be_the_models(constant_model):
 @pytest.mark.parametrize(
     ("outputs", "metadata", "problem"),
     [
-        ([one_object()], own_card(layout="oriented_cells"), "'oriented_cells' is not a detector's"),
+        ([one_object()], own_card(layout="oriented_cells"), "'oriented_cells' is none of the task pose"),
         (
             [one_object()],
             own_card(keypoint_count=2),

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from object_pose.core.errors import CalibrationError, ConfigError, ModelError
+from object_pose.core.errors import CalibrationError, ConfigError, DataError, ModelError
 from object_pose.runtime import resources
 
 
@@ -62,3 +62,19 @@ def test_a_model_is_a_path_or_the_name_of_a_shipped_one(share, monkeypatch, tmp_
     (tmp_path / "mine.onnx").write_text("x")
     assert resources.find_model(tmp_path / "mine.onnx") == tmp_path / "mine.onnx"
     assert resources.find_model("thing.txt") == share / "models" / "thing.txt"
+
+
+def test_development_data_lie_where_the_environment_says_and_nowhere_else(tmp_path, monkeypatch):
+    monkeypatch.setenv(resources.DATA_VARIABLE, str(tmp_path))
+    with pytest.raises(DataError, match=rf"data/tiles was not found below {tmp_path} .*\${resources.DATA_VARIABLE}"):
+        resources.find_data("tiles")
+    (tmp_path / "tiles").mkdir()
+    assert resources.find_data("tiles") == tmp_path / "tiles"
+
+
+def test_development_data_lie_beside_the_working_folder(tmp_path, monkeypatch):
+    (tmp_path / "shared" / "data" / "only_here").mkdir(parents=True)
+    (tmp_path / "checkout").mkdir()
+    monkeypatch.delenv(resources.DATA_VARIABLE, raising=False)
+    monkeypatch.chdir(tmp_path / "checkout")
+    assert resources.find_data("only_here") == tmp_path / "shared" / "data" / "only_here"

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -64,6 +65,68 @@ def test_a_killed_run_resumes_from_its_checkpoint(tmp_path: Path) -> None:
     Trainer(LineRecipe(), config(reached + 20), run_dir).run(resume=True, progress=False)
     assert _step(run_dir) == reached + 20
     assert not list(run_dir.glob("*.tmp"))
+
+
+def test_a_resumed_run_has_each_step_recorded_once_and_knows_its_commands(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    Trainer(LineRecipe(), config(50), run_dir, "object-pose train line --output 'my run'").run(progress=False)
+    with (run_dir / "metrics.jsonl").open("a") as file:  # as a kill leaves it: beyond the checkpoint, and half a line
+        file.write('{"time": 1.0, "step": 60, "split": "train", "total": 1.0}\n{"time": 1.0, "st')
+    Trainer(LineRecipe(), config(80), run_dir, "object-pose train line --resume").run(resume=True, progress=False)
+    steps = [r["step"] for r in map(json.loads, (run_dir / "metrics.jsonl").read_text().splitlines())]
+    assert steps == [20, 40, 50, 60, 80, 80]
+    description = json.loads((run_dir / "run.json").read_text())
+    assert description["starts"] == [
+        {"step": 0, "command": "object-pose train line --output 'my run'"},
+        {"step": 50, "command": "object-pose train line --resume"},
+    ]
+
+
+def test_a_full_disk_is_a_clear_error_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    Trainer(LineRecipe(), config(20), run_dir).run(progress=False)
+    (run_dir / "last.pt.tmp").symlink_to("/dev/full")
+    with pytest.raises(DataError, match=r"last\.pt cannot be written.*disk full.*--resume"):
+        Trainer(LineRecipe(), config(60), run_dir).run(resume=True, progress=False)
+    assert _step(run_dir) == 20
+    assert not (run_dir / "last.pt.tmp").is_symlink()
+    Trainer(LineRecipe(), config(60), run_dir).run(resume=True, progress=False)
+    assert _step(run_dir) == 60
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half of it"])
+def test_a_damaged_checkpoint_is_named(tmp_path: Path, content: bytes) -> None:
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    (run_dir / "last.pt").write_bytes(content)
+    with pytest.raises(DataError, match=r"last\.pt cannot be read"):
+        Trainer(LineRecipe(), config(20), run_dir).run(resume=True, progress=False)
+
+
+def test_a_run_of_another_network_is_not_gone_on_with(tmp_path: Path) -> None:
+    Trainer(LineRecipe(), config(10), tmp_path / "run").run(progress=False)
+    with pytest.raises(DataError, match="another network"):
+        load_average(tmp_path / "run", nn.Linear(2, 2))
+
+
+def test_time_that_is_up_ends_a_run_well(tmp_path: Path) -> None:
+    Trainer(LineRecipe(), config(1_000_000, max_minutes=1e-9), tmp_path / "run").run(progress=False)
+    (record,) = map(json.loads, (tmp_path / "run/metrics.jsonl").read_text().splitlines())
+    assert (record["split"], record["step"], _step(tmp_path / "run")) == ("validation", 1, 1)
+
+
+def test_a_recipe_that_draws_is_seen_in_tensorboard(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    class Drawing(LineRecipe):
+        def pictures(self, network: nn.Module) -> dict[str, np.ndarray]:
+            return {"line": np.full((4, 6, 3), 200, np.uint8)}
+
+    Trainer(Drawing(), config(50), tmp_path / "run").run(progress=False)
+    events = EventAccumulator(str(tmp_path / "run"))
+    events.Reload()
+    (picture,) = events.Images("line")
+    assert (picture.step, picture.width, picture.height) == (50, 6, 4)
 
 
 def test_interrupt_keeps_the_checkpoint_and_says_how_to_go_on(tmp_path: Path) -> None:

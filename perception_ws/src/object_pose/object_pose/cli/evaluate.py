@@ -1,4 +1,4 @@
-"""``object-pose evaluate pose``: a model against labelled frames, as figures, pictures and BOP's CSV."""
+"""``object-pose evaluate TASK``: a model against labelled data; poses as figures, pictures and BOP's CSV."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
+from object_pose.cli.evaluate_tasks import add_task_options, run_task
 from object_pose.cli.pipeline_options import add_pipeline_options, pipeline_from_options
 from object_pose.core.metrics import MIN_VISIBILITY, FrameMatches
+from object_pose.evaluation.bop import BopBin, BopScore, BopScorer, bop_meshes, bop_models_folder
 from object_pose.evaluation.pose import (
     LabelledFrame,
     OnFrame,
@@ -22,13 +24,19 @@ from object_pose.evaluation.pose import (
     evaluate_pose,
     rendered_frames,
 )
+from object_pose.evaluation.test_splits import POSE_FRAMES, TEST_SEED
 from object_pose.io.drawing import draw_poses
 from object_pose.io.images import write_image
 from object_pose.io.writers import bop_csv, write_json
-from object_pose.runtime.pipeline import PipelineResult
+from object_pose.runtime.pipeline import PipelineResult, PosePipeline
+from object_pose.simulation.catalog import load_objects
+from object_pose.simulation.scene import TEST_SCENES
+from object_pose.tasks.registry import TASKS
 
 EXAMPLES = """examples:
   object-pose evaluate pose --rendered 200 --seed 1000001
+  object-pose evaluate oriented --output out/oriented --run runs/oriented
+  object-pose evaluate detect --data workplace/val --model models/workplace.onnx --json
   object-pose evaluate pose --data lmo/test --model models/lmo.onnx --no-depth --output out/lmo
 """
 _WORST_PICTURES = 12
@@ -37,9 +45,12 @@ _WORST_PICTURES = 12
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add a sub-command for each task that can be evaluated."""
     tasks = parser.add_subparsers(dest="task", required=True, metavar="TASK")
+    for task in TASKS.values():
+        if task.name != "pose":
+            add_task_options(tasks.add_parser(task.name, help=task.summary, description=task.summary), task.name)
     pose = tasks.add_parser("pose", help="6-DoF poses of known objects", description="6-DoF poses of known objects")
-    source = pose.add_mutually_exclusive_group(required=True)
-    source.add_argument("--data", type=Path, help="BOP scene, or a folder of them")
+    source = pose.add_mutually_exclusive_group()
+    source.add_argument("--data", type=Path, help="BOP scene, or a folder of them (default: the task's test split)")
     source.add_argument("--rendered", type=int, metavar="N", help="evaluate on N rendered frames")
     pose.add_argument("--objects", default="parts", help="objects to render: 'parts' or a folder of BOP models")
     pose.add_argument("--seed", type=int, default=1_000_001, help="seed of the rendered frames")
@@ -48,31 +59,59 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     pose.add_argument("--target-visibility", type=float, default=MIN_VISIBILITY, help="least visible share of a target")
     pose.add_argument(
-        "--output", type=Path, help="folder for summary.json, results.csv and pictures of the worst frames"
+        "--output", type=Path, help="folder for summary.json, results.csv, recall.png and pictures of the worst frames"
     )
+    pose.add_argument("--run", type=Path, dest="run_dir", help="run folder of 'train' whose losses are drawn, too")
     pose.add_argument("--json", action="store_true", help="print JSON")
     add_pipeline_options(pose)
 
 
 def run(options: argparse.Namespace) -> int:
     """Evaluate and print the table."""
+    if options.task != "pose":
+        return run_task(options)
     pipeline = pipeline_from_options(options)
     labels = pipeline.detector.card.labels
     if options.data:
         frames = bop_frames(options.data, labels, options.depth)
+    elif options.rendered:
+        frames = rendered_frames(options.objects, options.rendered, options.seed, with_depth=options.depth)
     else:
-        frames = rendered_frames(options.objects, options.rendered, options.seed)
+        options.rendered = POSE_FRAMES
+        frames = rendered_frames(options.objects, POSE_FRAMES, TEST_SEED, TEST_SCENES, options.depth)
     with ExitStack() as stack:
         on_frame = _output_writer(options.output, labels, stack) if options.output else None
         progress = tqdm(frames, total=options.rendered, unit="frame", disable=options.json)
-        evaluation = evaluate_pose(pipeline, progress, options.target_visibility, on_frame)
+        scorer = _bop_scorer(options, pipeline)
+        evaluation = evaluate_pose(pipeline, progress, options.target_visibility, on_frame, scorer)
     if options.output:
-        write_json(options.output / "summary.json", evaluation.to_json())
+        _write_summary(options.output, evaluation, options.run_dir)
     if options.json:
         print(json.dumps(evaluation.to_json()))
     else:
         print_evaluation(evaluation)
     return 0
+
+
+def _bop_scorer(options: argparse.Namespace, pipeline: PosePipeline) -> BopScorer:
+    """Score as BOP does; VSD needs the objects' meshes, from the data's models folder or the rendered objects."""
+    card = pipeline.detector.card
+    if options.rendered:
+        return BopScorer(card.objects, lambda: [item.mesh for item in load_objects(options.objects)])
+    models = bop_models_folder(options.data)
+    return BopScorer(card.objects, bop_meshes(models, bop_names(card.labels)) if models else None)
+
+
+def _write_summary(output: Path, evaluation: PoseEvaluation, run_dir: Path | None) -> None:
+    # Only here, so that figures alone do not need matplotlib.
+    from object_pose.evaluation.plots import loss_figure, save_figure
+    from object_pose.evaluation.pose_figures import bop_figure
+
+    write_json(output / "summary.json", evaluation.to_json())
+    if evaluation.bop and evaluation.bop.total.targets:
+        save_figure(bop_figure(evaluation.bop), output / "recall.png")
+    if run_dir:
+        save_figure(loss_figure(run_dir), output / "losses.png")
 
 
 def print_evaluation(evaluation: PoseEvaluation) -> None:
@@ -91,6 +130,31 @@ def print_evaluation(evaluation: PoseEvaluation) -> None:
         f"rotation {score.rotation_error_deg_p50:.2f} deg (p95 {score.rotation_error_deg_p95:.1f})"
         + (f"; {evaluation.timings_ms['total']:.1f} ms a frame" if evaluation.timings_ms else "")
     )
+    if evaluation.bop:
+        print_bop(evaluation.bop, console)
+
+
+def print_bop(score: BopScore, console: Console) -> None:
+    """Print BOP's average recalls per object, over distance and over visibility."""
+    table = Table("targets of 10 % visibility", "n", "ADD(-S)", "VSD", "MSSD", "MSPD", "AR", title="BOP average recall")
+    rows = [
+        list(score.per_object.items()),
+        [(_interval(item, "m") + " away", item.group) for item in score.by_distance_m],
+        [(_interval(item, "") + " visible", item.group) for item in score.by_visibility],
+        [("all", score.total)],
+    ]
+    for section in rows:
+        for name, group in section:
+            figures = (group.recall_add_01d, group.ar_vsd, group.ar_mssd, group.ar_mspd, group.ar_bop)
+            table.add_row(name, str(group.targets), *("-" if value is None else f"{value:.3f}" for value in figures))
+        table.add_section()
+    console.print(table)
+    if score.total.ar_bop is None:
+        console.print("VSD, and with it AR, needs measured depth in every frame and the objects' meshes")
+
+
+def _interval(item: BopBin, unit: str) -> str:
+    return f"{item.low:g} to {min(item.high, 1.0) if not unit else item.high:g} {unit}".strip()
 
 
 def _output_writer(output: Path, labels: tuple[str, ...], stack: ExitStack) -> OnFrame:

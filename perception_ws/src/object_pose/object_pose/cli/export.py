@@ -8,17 +8,20 @@ import hashlib
 import tempfile
 from pathlib import Path
 
+from object_pose.core.errors import ConfigError
 from object_pose.training.export import embed_crop_head, export_onnx
-from object_pose.training.tasks import load_settings
+from object_pose.training.tasks import TASKS, load_settings
 
 EXAMPLES = """examples:
   object-pose export --run runs/parts --crops runs/parts_crops --output models/parts.onnx
+  object-pose export oriented --run runs/oriented --output models/oriented.onnx
   object-pose export --run runs/parts --output models/parts.onnx --metric "recall 0.95" --licence Apache-2.0
 """
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``export``."""
+    parser.add_argument("task", nargs="?", choices=TASKS, help="task that the run must be of")
     parser.add_argument("--run", type=Path, required=True, dest="run_dir", help="run folder of 'train'")
     parser.add_argument("--output", type=Path, required=True, help="ONNX file to write")
     parser.add_argument("--crops", type=Path, help="run folder of 'train crops' on the same objects, to go inside")
@@ -31,6 +34,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Export, check torch against ONNX Runtime, print the file's digest."""
     settings = load_settings(options.run_dir)
+    if options.task and settings.task.name != options.task:
+        raise ConfigError(f"{options.run_dir} is a run of the task {settings.task.name}, not of {options.task}")
     exportable = settings.task.exportable(options.run_dir, *settings.configs)
     card = dataclasses.replace(
         exportable.card,

@@ -13,13 +13,14 @@ from typing import Any
 from tqdm import tqdm
 
 from object_pose.core.types import Image
-from object_pose.io.drawing import draw_detections, draw_poses
+from object_pose.io.drawing import draw_poses
 from object_pose.io.images import write_image
 from object_pose.io.records import frame_record
 from object_pose.io.sources import NamedFrame
+from object_pose.io.task_drawing import draw_result
 from object_pose.io.writers import json_lines
 from object_pose.runtime.pipeline import PosePipeline
-from object_pose.runtime.predictor import Detector
+from object_pose.runtime.predictor import Predictor
 
 
 @dataclass(frozen=True)
@@ -33,15 +34,15 @@ class FrameResult:
 Predict = Callable[[NamedFrame], FrameResult]
 
 
-def predict_boxes(detector: Detector) -> Predict:
-    """Return a function that gives a frame's detections."""
-    labels = detector.card.labels
+def predict_task(predictor: Predictor) -> Predict:
+    """Return a function that gives what a model of any task says of a frame."""
+    task, labels = predictor.task.name, predictor.card.labels
 
     def predict(item: NamedFrame) -> FrameResult:
-        frame = item.frame
-        found = detector.detect(frame.rgb)
-        record = frame_record(item.name, frame.stamp_ns, labels, found)
-        return FrameResult(record, lambda: draw_detections(frame.rgb, found, labels))
+        rgb = item.frame.rgb
+        result = predictor.predict(rgb)
+        record = {"name": item.name, "stamp_ns": item.frame.stamp_ns, **predictor.describe(result)}
+        return FrameResult(record, lambda: draw_result(task, rgb, result, labels))
 
     return predict
 
@@ -68,7 +69,7 @@ def show_results(frames: Iterable[NamedFrame], predict: Predict, output: Path | 
             write(result.record)
             if output:
                 write_image(output / f"{item.name}.png", result.draw())
-            tqdm.write(json.dumps(result.record) if as_json else _summary(result.record))
+            tqdm.write(json.dumps(result.record) if as_json else summary(result.record))
 
 
 @contextmanager
@@ -80,13 +81,46 @@ def _record_writer(output: Path | None) -> Iterator[Callable[[dict[str, Any]], N
         yield writer.write
 
 
-def _summary(record: dict[str, Any]) -> str:
-    if "poses" not in record:
-        found = ", ".join(f"{item['class_name']} {item['score']:.2f}" for item in record["detections"])
-        return f"{record['name']}: {found or 'nothing'}"
+def summary(record: dict[str, Any]) -> str:
+    """Return a line for people that says what a record holds."""
+    kind = next((kind for kind in _SUMMARIES if kind in record), None)
+    return f"{record['name']}: {_SUMMARIES[kind](record) if kind else json.dumps(record)}"
+
+
+def _of_poses(record: dict[str, Any]) -> str:
     poses = "; ".join(
         f"{pose['class_name']} {pose['score']:.2f} at ({', '.join(f'{value:.3f}' for value in pose['position'])}) m"
         for pose in record["poses"]
     )
     rejected = "".join(f" [{item['class_name']} rejected: {item['reason']}]" for item in record["rejections"])
-    return f"{record['name']}: {poses or 'nothing'}{rejected}"
+    return f"{poses or 'nothing'}{rejected}"
+
+
+def _of_detections(record: dict[str, Any]) -> str:
+    return ", ".join(f"{item['class_name']} {item['score']:.2f}" for item in record["detections"]) or "nothing"
+
+
+def _of_boxes(record: dict[str, Any]) -> str:
+    boxes = (
+        f"{box['label']} {box['score']:.2f} at ({box['x']:.1f}, {box['y']:.1f}) px, yaw {box['yaw']:.2f} rad"
+        for box in record["boxes"]
+    )
+    return "; ".join(boxes) or "nothing"
+
+
+def _of_mask(record: dict[str, Any]) -> str:
+    return f"{record['label']} covers {record['cover']:.1%} in {len(record['regions'])} regions"
+
+
+def _of_class(record: dict[str, Any]) -> str:
+    return f"{record['label']} {record['score']:.2f}"
+
+
+# What a record has tells what it is; poses come with detections, so they are looked for first.
+_SUMMARIES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "poses": _of_poses,
+    "detections": _of_detections,
+    "boxes": _of_boxes,
+    "regions": _of_mask,
+    "probabilities": _of_class,
+}

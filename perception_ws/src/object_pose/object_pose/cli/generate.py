@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
+from object_pose.cli.folder_claim import claim
 from object_pose.cli.options import add_config_options, config_from_options
-from object_pose.core.errors import ConfigError
 from object_pose.core.params import parameter
-from object_pose.io.writers import write_json
 from object_pose.simulation.bop import write_bop_dataset
 from object_pose.simulation.catalog import load_objects
 from object_pose.simulation.scene import SceneConfig
@@ -55,7 +52,9 @@ def run(options: argparse.Namespace) -> int:
     config = config_from_options(options, GenerateConfig)
     scene_config = config_from_options(options, SceneConfig)
     objects = load_objects(config.objects)
-    _claim(options.output, {**asdict(config), **asdict(scene_config)})
+    settings = {**asdict(config), **asdict(scene_config)}
+    del settings["scenes"]
+    claim(options.output, _SETTINGS, settings)
     with tqdm(total=config.scenes * config.frames, unit="frame", disable=None) as bar:
 
         def frames(scene_id: int) -> Iterator[SimulatedFrame]:
@@ -68,21 +67,3 @@ def run(options: argparse.Namespace) -> int:
             bar.update(done * config.frames - bar.n)
     print(f"{options.output}: {config.scenes} scenes of {config.frames} frames, {len(objects)} object models")
     return 0
-
-
-def _claim(output: Path, settings: dict[str, Any]) -> None:
-    """Note the settings in the folder; raises ``ConfigError`` where it holds something made with others."""
-    file = output / _SETTINGS
-    wanted = {name: value for name, value in settings.items() if name != "scenes"}
-    if not file.exists():
-        if output.is_dir() and any(output.iterdir()):
-            raise ConfigError(f"{output} holds files of something else", "name an empty or new folder")
-        write_json(file, wanted)
-        return
-    present = json.loads(file.read_text())
-    for name, value in wanted.items():
-        if present.get(name) != value:
-            raise ConfigError(
-                f"{output} was generated with {name} {present.get(name)}, not {value}",
-                "use the same options to go on with it, or another folder",
-            )

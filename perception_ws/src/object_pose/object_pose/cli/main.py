@@ -21,13 +21,22 @@ logger = logging.getLogger(__name__)
 VERBS = {
     "run": "run camera, detection and pose nodes",
     "demo": "the whole pipeline on the simulated camera, watched by a separate planner process",
-    "predict": "images, RGB-D files, folders or videos to detections and poses",
+    "predict": "images, RGB-D files, folders or videos to what a model of any task says of them",
+    "dataset": "check, report on, convert, split and render data sets",
     "generate": "render a BOP data set of the procedural parts or of your own meshes",
     "train": "train a task's network",
     "evaluate": "measure a model on a data set",
+    "report": "tell those who decide what a model is worth, as PDF",
     "export": "turn a training run into an ONNX model with its card",
     "bag": "look into recorded bags, replay and evaluate them offline",
+    "models-check": "every shipped model on its test split, each figure beside its bar",
+    "real-folds": "cross-validation on real photographs: trains, tests, each figure beside its bar",
+    "train-smoke": "train every task for a minute and export it",
+    "bench-train": "what a training step costs, beside the machine's matrix product",
     "models": "list and describe the models at hand",
+    "pose-check": "accuracy, honesty and steadiness of poses, each figure beside its bar",
+    "onboard": "your own parts, from CAD files to a ready model with its report",
+    "bench-pose": "the pose head beside PnP alone and Open3D, on the same frames",
     "real-check": "the LM-O model on real frames, through the ROS pipeline",
 }
 

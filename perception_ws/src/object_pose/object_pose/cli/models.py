@@ -52,6 +52,7 @@ def _describe(path: Path) -> dict[str, Any]:
         "licence": card.licence,
         "command": card.command,
         "seed": card.seed,
+        "parameters": card.parameters,
         "size_mb": round(path.stat().st_size / 1e6, 2),
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }

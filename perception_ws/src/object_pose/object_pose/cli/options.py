@@ -15,10 +15,14 @@ from object_pose.core.params import Parameter, make_config, parameters, unknown_
 ConfigT = TypeVar("ConfigT")
 
 
-def add_config_options(parser: argparse.ArgumentParser, config_class: type, title: str) -> None:
+def add_config_options(
+    parser: argparse.ArgumentParser, config_class: type, title: str, leave_out: Collection[str] = ()
+) -> None:
     """Add one ``--name`` option a declared parameter; only those that the user gives override anything."""
     group = parser.add_argument_group(title)
     for item in parameters(config_class):
+        if item.name in leave_out:
+            continue
         flag = "--" + item.name.replace("_", "-")
         text = f"{item.description} (default: {item.default})".replace("%", "%%")
         if item.type is bool:

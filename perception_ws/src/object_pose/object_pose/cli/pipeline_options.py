@@ -6,36 +6,33 @@ import argparse
 from pathlib import Path
 
 from object_pose.cli.options import add_config_options, config_from_options
+from object_pose.cli.predictor_options import add_predictor_options, open_predictor
 from object_pose.core.pose_solver import PoseSolverConfig
 from object_pose.core.tracking import TrackerConfig
 from object_pose.runtime.pipeline import PosePipeline
-from object_pose.runtime.predictor import DetectorConfig
+from object_pose.runtime.predictor import Predictor
 from object_pose.runtime.resources import find_model
+
+_DEFAULT_MODEL = "parts.onnx"
 
 
 def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--model``, ``--config`` and the parameters of detector, solver and tracker."""
-    parser.add_argument("--model", help="ONNX model, or the name of a shipped one (default: parts.onnx)")
-    parser.add_argument("--config", type=Path, help="YAML file of parameters; the command line wins")
+    add_predictor_options(parser, _DEFAULT_MODEL)
     parser.add_argument("--track", action="store_true", help="give objects stable ids over the frames")
-    for config_class, title in (
-        (DetectorConfig, "detector"),
-        (PoseSolverConfig, "pose head"),
-        (TrackerConfig, "tracker"),
-    ):
+    for config_class, title in ((PoseSolverConfig, "pose head"), (TrackerConfig, "tracker")):
         add_config_options(parser, config_class, title)
 
 
 def model_path(options: argparse.Namespace) -> Path:
     """Return the chosen model file, or the shipped one."""
-    return find_model(options.model or "parts.onnx")
+    return find_model(options.model or _DEFAULT_MODEL)
 
 
-def pipeline_from_options(options: argparse.Namespace) -> PosePipeline:
-    """Open the pipeline that the options describe."""
+def pipeline_from_options(options: argparse.Namespace, predictor: Predictor | None = None) -> PosePipeline:
+    """Return the pipeline that the options describe, around a model that is open already or newly opened."""
     return PosePipeline(
-        model_path(options),
-        config_from_options(options, DetectorConfig),
-        config_from_options(options, PoseSolverConfig),
-        config_from_options(options, TrackerConfig) if options.track else None,
+        predictor or open_predictor(options, model_path(options)),
+        solver_config=config_from_options(options, PoseSolverConfig),
+        tracker_config=config_from_options(options, TrackerConfig) if options.track else None,
     )

@@ -1,4 +1,4 @@
-"""``object-pose predict``: files in, detections and poses out."""
+"""``object-pose predict``: files in; out comes what a model of any task says of them, as JSON and pictures."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from object_pose.cli.frame_results import predict_boxes, predict_poses, show_results
-from object_pose.cli.options import config_from_options
+from object_pose.cli.frame_results import predict_poses, predict_task, show_results
 from object_pose.cli.pipeline_options import add_pipeline_options, model_path, pipeline_from_options
+from object_pose.cli.predictor_options import open_predictor
 from object_pose.core.errors import ConfigError
+from object_pose.evaluation.test_splits import find_split
 from object_pose.io.intrinsics import read_camera
 from object_pose.io.sources import NamedFrame, brings_camera, open_frames
-from object_pose.runtime.predictor import Detector, DetectorConfig
+from object_pose.runtime.resources import find_model
+from object_pose.tasks.registry import TASKS
 
 EXAMPLES = """examples:
   object-pose predict photo.png --camera camera.yaml --json
+  object-pose predict classify tray.png --json
+  object-pose predict segment tiles/ --model models/mine.onnx --output out/tiles
   object-pose predict photo.png --depth photo_depth.png --camera camera.yaml --output out/photo
   object-pose predict lmo/test/000002 --model models/lmo.onnx --output out/lmo
   object-pose predict film.mp4 --camera camera.yaml --track --output out/film
@@ -24,6 +28,7 @@ EXAMPLES = """examples:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``predict``."""
+    parser.add_argument("task", nargs="?", choices=TASKS, help="task whose shipped model is taken, without --model")
     parser.add_argument("source", type=Path, help="image, folder, video, BOP scene or bag")
     parser.add_argument("--depth", type=Path, help="depth file of an image, or folder of depth files")
     parser.add_argument("--camera", type=Path, help="intrinsics: camera_info YAML or BOP camera.json")
@@ -33,12 +38,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Predict every frame: poses where the model knows its objects' geometry, detections alone where it does not."""
-    detector = Detector(model_path(options), config_from_options(options, DetectorConfig))
-    frames = _frames(options, poses_wanted=bool(detector.card.objects))
-    predict = predict_poses(pipeline_from_options(options)) if detector.card.objects else predict_boxes(detector)
+    """Predict every frame: poses where the model knows its objects' geometry, the result of its task otherwise."""
+    predictor = open_predictor(options, _model(options))
+    if options.task and predictor.task.name != options.task:
+        raise ConfigError(f"{predictor.path} is a model of the task {predictor.task.name}, not of {options.task}")
+    gives_poses = bool(predictor.card.objects)
+    frames = _frames(options, poses_wanted=gives_poses)
+    predict = predict_poses(pipeline_from_options(options, predictor)) if gives_poses else predict_task(predictor)
     show_results(frames, predict, options.output, options.json)
     return 0
+
+
+def _model(options: argparse.Namespace) -> Path:
+    if options.task and not options.model:
+        return find_model(find_split(options.task).model)
+    return model_path(options)
 
 
 def _frames(options: argparse.Namespace, poses_wanted: bool) -> Iterator[NamedFrame]:

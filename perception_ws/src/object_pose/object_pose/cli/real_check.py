@@ -7,7 +7,6 @@ offline.
 from __future__ import annotations
 
 import argparse
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,10 @@ from rich.table import Table
 from tqdm import tqdm
 
 from object_pose.cli.processes import child_processes, end_processes
-from object_pose.core.errors import DataError
 from object_pose.core.metrics import FrameMatches, PoseMatch, match_frame
+from object_pose.core.pose_solver import SEARCHES_OF_A_STILL
 from object_pose.core.types import ObjectPose
+from object_pose.evaluation.lmo import RGBD_IMAGE, SCENE, find_lmo
 from object_pose.evaluation.pose import LabelledFrame, bop_frames, evaluate_pose
 from object_pose.io.drawing import draw_poses
 from object_pose.io.images import write_image
@@ -29,19 +29,16 @@ from object_pose.ros.conversions import detections_3d_from_message
 from object_pose.ros.planner_probe import PlannerProbe, observe
 from object_pose.ros.spinning import prepare_process
 from object_pose.runtime.pipeline import PipelineResult, PosePipeline
-from object_pose.runtime.resources import find_model
+from object_pose.runtime.resources import DATA_VARIABLE, find_model
 
 EXAMPLES = """examples:
   object-pose real-check
   object-pose real-check --data /data/lmo --model models/lmo.onnx --output out/real
 """
 
-DATA_VARIABLE = "OBJECT_POSE_DATA"
-_RGBD_FRAME = "000003"
-_SCENE = "test/000002"
+_RGBD_FRAME = f"{RGBD_IMAGE:06d}"
 _WATCH_S = 4.0
 _RATE_HZ = 2
-_MAX_SEARCHES = 16
 _START_WITHIN_S = 60.0
 # LM-O calls every object visible above a tenth a target.
 _MIN_VISIBILITY = 0.1
@@ -66,11 +63,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run both checks, print their tables and write summary.json."""
-    data = options.data or default_data()
+    data = options.data or find_lmo()
     pipeline = PosePipeline(find_model(options.model))
     labels = pipeline.detector.card.labels
-    frames = list(bop_frames(data / _SCENE, labels, with_depth=False))
-    target = next(frame for frame in frames if frame.image_id == int(_RGBD_FRAME))
+    frames = list(bop_frames(data / SCENE, labels, with_depth=False))
+    target = next(frame for frame in frames if frame.image_id == RGBD_IMAGE)
 
     rgbd = _through_ros(options.model, _real_frame(data), pipeline, target, options.output)
     rgb = evaluate_pose(pipeline, tqdm(frames, unit="frame"), _MIN_VISIBILITY, _overlay_writer(options.output))
@@ -88,20 +85,8 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def default_data() -> Path:
-    """Return the LM-O folder of the development data; raises ``DataError`` naming where it was looked for."""
-    roots = [Path(os.environ[DATA_VARIABLE])] if DATA_VARIABLE in os.environ else []
-    roots.append(Path("../shared/data"))
-    for root in roots:
-        if (root / "lmo" / _SCENE).is_dir():
-            return root / "lmo"
-    raise DataError(
-        f"LM-O was not found below {', '.join(map(str, roots))}", f"name it with --data or ${DATA_VARIABLE}"
-    )
-
-
 def _real_frame(data: Path) -> RealFrame:
-    scene = data / _SCENE
+    scene = data / SCENE
     return RealFrame(scene / "rgb" / f"{_RGBD_FRAME}.png", scene / "depth" / f"{_RGBD_FRAME}.png", data / "camera.json")
 
 
@@ -112,8 +97,7 @@ def _through_ros(
     prepare_process()
     rclpy.init()
     source = ("--source", files.color, "--depth", files.depth, "--intrinsics", files.intrinsics, "--rate", _RATE_HZ)
-    # A still picture leaves time to search for every detection.
-    search = ("--ros-args", "-p", f"pose_node:max_searches:={_MAX_SEARCHES}")
+    search = ("--ros-args", "-p", f"pose_node:max_searches:={SEARCHES_OF_A_STILL}")
     with child_processes() as start:
         running = {"pipeline": start("object_pose.cli.main", "run", "--model", model, *source, *search)}
         seen = observe(PlannerProbe(), _WATCH_S, _START_WITHIN_S)

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
+from rich.table import Table
 
 from object_pose.cli.options import add_config_options, config_from_options
 from object_pose.training.config import TrainConfig
 from object_pose.training.loop import Trainer
+from object_pose.training.run_folder import RunFolder
+from object_pose.training.summary import PartSummary, summarise
 from object_pose.training.tasks import TASKS, find_task, save_settings
 
 EXAMPLES = """examples:
   object-pose train pose --output runs/parts
   object-pose train pose --objects bop/models --output runs/mine --steps 20000
   object-pose train oriented --output runs/oriented --resume
+  object-pose train detect --data workplace/train --output runs/workplace --config my.yaml --device cuda --seed 1
+  object-pose train oriented --output runs/oriented --summary
 """
 
 
@@ -24,6 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     for task in TASKS.values():
         sub = tasks.add_parser(task.name, help=task.summary, description=task.summary)
         sub.add_argument("--output", type=Path, required=True, help="run folder")
+        sub.add_argument("--summary", action="store_true", help="print the network's parts and end")
         sub.add_argument("--resume", action="store_true", help="go on from the run folder's checkpoint")
         sub.add_argument("--config", type=Path, help="YAML file of options; the command line wins")
         add_config_options(sub, TrainConfig, "training")
@@ -36,8 +45,22 @@ def run(options: argparse.Namespace) -> int:
     task = find_task(options.task)
     train_config = config_from_options(options, TrainConfig, task.defaults)
     configs: tuple[Any, ...] = tuple(config_from_options(options, config_class) for config_class in task.configs)
-    save_settings(options.output, task, configs, train_config.seed, options.command)
-    trainer = Trainer(task.recipe(*configs), train_config, options.output)
+    recipe = task.recipe(*configs)
+    if options.summary:
+        _print_summary(summarise(recipe.network()))
+        return 0
+    RunFolder(options.output).check_free(options.resume)
+    # Whoever repeats the run starts it anew.
+    command = options.command.replace(" --resume", "")
+    trainer = Trainer(recipe, train_config, options.output, command)
+    save_settings(options.output, task, configs, train_config.seed, command)
     trainer.run(resume=options.resume)
     print(f"trained; export with: object-pose export --run {options.output} --output models/NAME.onnx")
     return 0
+
+
+def _print_summary(parts: Sequence[PartSummary]) -> None:
+    table = Table("part", "kind", "learned", "frozen")
+    for part in parts:
+        table.add_row(part.name, part.kind, f"{part.learned:,}", f"{part.frozen:,}", end_section=part is parts[-2])
+    Console().print(table)

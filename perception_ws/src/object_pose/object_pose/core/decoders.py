@@ -82,12 +82,19 @@ class OutputFormat:
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    """Which candidates become detections; ``fuse`` averages keypoints over the candidates that agree on an object."""
+    """Which candidates become results; ``fuse`` averages keypoints over the candidates that agree on an object.
+
+    Where a model carries a second look, its network passes on what scores above ``candidate_threshold``. ``layout`` and
+    ``keypoint_count`` are the model card's.
+    """
 
     score_threshold: float = 0.25
     iou_threshold: float = 0.5
     max_detections: int = 100
     fuse: bool = True
+    candidate_threshold: float = 0.05
+    layout: str = ""
+    keypoint_count: int = 0
 
 
 @dataclass(frozen=True)

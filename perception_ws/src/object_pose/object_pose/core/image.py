@@ -69,6 +69,17 @@ def letterbox(image: NDArray[np.uint8], input_wh: tuple[int, int]) -> tuple[NDAr
     return canvas, box
 
 
+def unletterbox(values: NDArray[np.float32], box: Letterbox) -> NDArray[np.float32]:
+    """Resample a map (h, w) that a network gave over its canvas, at whatever stride, to the image's pixels (H, W)."""
+    if values.shape != box.canvas_wh[::-1]:
+        values = cv2.resize(values, box.canvas_wh, interpolation=cv2.INTER_LINEAR)
+    (left, top), (width, height) = box.offset, box.content_wh
+    content = values[top : top + height, left : left + width]
+    if box.content_wh != box.image_wh:
+        content = cv2.resize(content, box.image_wh, interpolation=cv2.INTER_LINEAR)
+    return np.asarray(content, dtype=np.float32)
+
+
 def to_batch(canvas: Image) -> NDArray[np.float32]:
     """Return an (H, W, 3) uint8 image as the (1, 3, H, W) float32 batch in [0, 1] that networks read."""
     batch = np.empty((1, 3, *canvas.shape[:2]), dtype=np.float32)

@@ -1,8 +1,7 @@
 """Errors of a pose, aware of the object's symmetry, and what they say about many frames.
 
-ADD and ADD-S: Hinterstoisser et al., "Model based training, detection and pose estimation", 2012. MSSD and MSPD:
-Hodan et al., "BOP challenge 2020 on 6D object localization"; there the error is that of the worst surface point,
-for the symmetric truth that suits the estimate best.
+ADD and ADD-S: Hinterstoisser et al., "Model based training, detection and pose estimation", 2012. The errors of the BOP
+challenge are in ``core.bop_errors``.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from object_pose.core import se3
-from object_pose.core.camera import Camera
 from object_pose.core.symmetry import Symmetry
 from object_pose.core.types import ObjectModel, ObjectPose, ObjectTruth
 
@@ -51,20 +49,6 @@ def rotation_error(T_estimate: Array, T_truth: Array, symmetry: Symmetry) -> flo
     """Return the angle in radians to the nearest symmetric estimate; turns about an axis of revolution do not count."""
     closest = symmetry.closest(T_estimate, T_truth)
     return se3.rotation_angle(closest[:3, :3], T_truth[:3, :3])
-
-
-def mssd_error(T_estimate: Array, T_truth: Array, points_object: Array, symmetry: Symmetry) -> float:
-    """Return the maximum symmetry-aware surface distance in metres."""
-    estimated = se3.apply(T_estimate, points_object)
-    true = se3.apply(T_truth @ symmetry.transforms, points_object)
-    return float(np.min(np.max(np.linalg.norm(true - estimated, axis=-1), axis=-1)))
-
-
-def mspd_error(T_estimate: Array, T_truth: Array, points_object: Array, symmetry: Symmetry, camera: Camera) -> float:
-    """Return the maximum symmetry-aware projection distance in pixels."""
-    estimated = camera.project(se3.apply(T_estimate, points_object))
-    true = camera.project(se3.apply(T_truth @ symmetry.transforms, points_object))
-    return float(np.min(np.max(np.linalg.norm(true - estimated, axis=-1), axis=-1)))
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,9 @@ from object_pose.core.types import (
 Array = NDArray[np.float64]
 _Doubt = tuple[RejectionReason, str]
 
+# A still picture leaves time to search for every detection.
+SEARCHES_OF_A_STILL = 16
+
 _MIN_SURFACE_POINTS = 50
 # Below this share of measured surface an object lies in a hole of the depth image.
 _MIN_MEASURED = 0.1

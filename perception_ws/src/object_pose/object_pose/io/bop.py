@@ -32,12 +32,16 @@ class BopFrame:
 
 @dataclass(frozen=True)
 class BopModelInfo:
-    """What ``models_info.json`` says of one object, in metres; the box is axis-aligned in the object frame."""
+    """What ``models_info.json`` says of one object, in metres; the box is axis-aligned in the object frame.
+
+    ``name`` is ours: BOP's own files have none, and it is empty then.
+    """
 
     diameter: float
     box_center: Array
     box_size: Array
     symmetry: Symmetry
+    name: str = ""
 
 
 def read_bop_scene(scene: str | Path, names: Mapping[int, str]) -> Iterator[BopFrame]:
@@ -70,7 +74,8 @@ def read_models_info(path: str | Path) -> dict[int, BopModelInfo]:
 def _model_info(values: Mapping[str, Any]) -> BopModelInfo:
     low = np.array([values[f"min_{axis}"] for axis in "xyz"], dtype=np.float64) * MM
     size = np.array([values[f"size_{axis}"] for axis in "xyz"], dtype=np.float64) * MM
-    return BopModelInfo(float(values["diameter"]) * MM, low + 0.5 * size, size, _symmetry(values))
+    name = str(values.get("name", ""))
+    return BopModelInfo(float(values["diameter"]) * MM, low + 0.5 * size, size, _symmetry(values), name)
 
 
 def _symmetry(values: Mapping[str, Any]) -> Symmetry:

@@ -34,14 +34,14 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 def draw_detections(rgb: Image, detections: Detections, labels: Sequence[str]) -> Image:
     """Return a copy of an (H, W, 3) image with boxes, keypoints, names and scores drawn."""
-    canvas = _Canvas(rgb)
+    canvas = Canvas(rgb)
     for index in reversed(range(len(detections))):
         class_id = int(detections.class_ids[index])
         box = detections.boxes_xyxy[index]
-        canvas.rectangle(box, _color(class_id), 2.0)
+        canvas.rectangle(box, class_color(class_id), 2.0)
         for point in detections.keypoints[index]:
-            canvas.dot(point, _color(class_id))
-        canvas.tag(f"{labels[class_id]} {detections.scores[index]:.2f}", box[:2], _color(class_id))
+            canvas.dot(point, class_color(class_id))
+        canvas.tag(f"{labels[class_id]} {detections.scores[index]:.2f}", box[:2], class_color(class_id))
     return canvas.finish()
 
 
@@ -49,7 +49,7 @@ def draw_poses(
     rgb: Image, poses: Sequence[ObjectPose], camera: Camera, rejections: Sequence[PoseRejection] = ()
 ) -> Image:
     """Return a copy of an image with each pose's 3-D box, axes, name and score, far ones first, and rejections grey."""
-    canvas = _Canvas(rgb)
+    canvas = Canvas(rgb)
     for rejection in rejections:
         canvas.rectangle(rejection.box_xyxy, _REJECTED, 1.0)
         canvas.tag(f"{rejection.class_name}: {rejection.reason.value}", rejection.box_xyxy[:2], _REJECTED)
@@ -58,8 +58,8 @@ def draw_poses(
     return canvas.finish()
 
 
-def _draw_pose(canvas: _Canvas, pose: ObjectPose, camera: Camera) -> None:
-    color = _color(pose.class_id)
+def _draw_pose(canvas: Canvas, pose: ObjectPose, camera: Camera) -> None:
+    color = class_color(pose.class_id)
     corners = se3.apply(pose.T_camera_object, _CORNERS * pose.box_size + pose.box_center)
     origin = se3.apply(pose.T_camera_object, pose.box_center[None])[0]
     if min(corners[:, 2].min(), origin[2]) < _NEAR_M:
@@ -84,11 +84,12 @@ def _project(points_camera: Array, camera: Camera) -> Array:
     return np.asarray(pixels, dtype=np.float64).reshape(-1, 2)
 
 
-def _color(class_id: int) -> Color:
+def class_color(class_id: int) -> Color:
+    """Return a class's colour; they repeat after eight."""
     return _PALETTE[class_id % len(_PALETTE)]
 
 
-class _Canvas:
+class Canvas:
     """A copy of an image to draw on, with widths and text in proportion to its size."""
 
     def __init__(self, rgb: Image) -> None:
@@ -97,16 +98,19 @@ class _Canvas:
         self._tags: list[tuple[str, Array, Color]] = []
 
     def rectangle(self, box_xyxy: Array, color: Color, width: float) -> None:
+        """Draw a box; ``width`` is in pixels of a picture 480 high, here and below."""
         low, high = self._fixed(box_xyxy[:2]), self._fixed(box_xyxy[2:])
         cv2.rectangle(self.image, low, high, color, self._width(width), cv2.LINE_AA, _SUBPIXEL_BITS)
 
     def line(self, start: Array, end: Array, color: Color, width: float, *, faint: bool = False) -> None:
+        """Draw a line, darker when it is ``faint``."""
         if faint:
             color = (color[0] * 3 // 5, color[1] * 3 // 5, color[2] * 3 // 5)
         width_px = self._width(width)
         cv2.line(self.image, self._fixed(start), self._fixed(end), color, width_px, cv2.LINE_AA, _SUBPIXEL_BITS)
 
     def dot(self, point: Array, color: Color) -> None:
+        """Draw a point with a dark rim."""
         radius = max(2, round(2.5 * self._unit))
         for grow, shade in ((1, (0, 0, 0)), (0, color)):
             size = (radius + grow) << _SUBPIXEL_BITS

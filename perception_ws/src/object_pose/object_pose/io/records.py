@@ -6,10 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from object_pose.core import se3
 from object_pose.core.types import Array, Detections, ObjectPose, PoseRejection, PoseResults
+from object_pose.tasks.detect import describe_detections
 
 
 def frame_record(
@@ -21,28 +20,13 @@ def frame_record(
     timings_ms: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Describe one frame; without ``results`` only its detections. SI units unless the key says otherwise."""
-    record: dict[str, Any] = {"name": name, "stamp_ns": stamp_ns, "detections": detection_records(detections, labels)}
+    record: dict[str, Any] = {"name": name, "stamp_ns": stamp_ns, **describe_detections(detections, tuple(labels))}
     if results is not None:
         record["poses"] = [pose_record(pose) for pose in results.poses]
         record["rejections"] = [rejection_record(rejection) for rejection in results.rejections]
     if timings_ms is not None:
         record["timings_ms"] = {stage: round(value, 3) for stage, value in timings_ms.items()}
     return record
-
-
-def detection_records(detections: Detections, labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Describe detections, best first; keypoints are [x, y, sigma] in pixels."""
-    keypoints = np.concatenate([detections.keypoints, detections.keypoint_sigmas[..., None]], axis=2)
-    return [
-        {
-            "class_id": int(detections.class_ids[index]),
-            "class_name": labels[detections.class_ids[index]],
-            "score": _number(detections.scores[index], 4),
-            "box_xyxy": _numbers(detections.boxes_xyxy[index], 2),
-            "keypoints": [_numbers(keypoint, 2) for keypoint in keypoints[index]],
-        }
-        for index in range(len(detections))
-    ]
 
 
 def pose_record(pose: ObjectPose) -> dict[str, Any]:

@@ -112,10 +112,11 @@ def _wait_for_detections(
 def live_view(seen: Observations) -> dict[str, Any]:
     """Return what a live table shows: rate and latency of the last second, and the newest objects."""
     newest_ns = max(seen.detections)
-    recent = seen.between(max(seen.start_ns, newest_ns - _NS_PER_S), newest_ns + 1)
+    # The truth comes before the detections of a frame, so the start may lie after the newest detections.
+    recent = seen.between(newest_ns - _NS_PER_S, newest_ns + 1)
     spread_s = max((newest_ns - min(recent.detections)) / _NS_PER_S, 1e-3)
     return {
-        "elapsed_s": (newest_ns - seen.start_ns) / _NS_PER_S,
+        "elapsed_s": max(newest_ns - seen.start_ns, 0) / _NS_PER_S,
         "rate_hz": (len(recent.detections) - 1) / spread_s,
         "latency_ms": float(np.median(list(recent.latencies_ns.values()))) / _NS_PER_MS,
         "objects": [_object_row(detection) for detection in seen.detections[newest_ns].detections],

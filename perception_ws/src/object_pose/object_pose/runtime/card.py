@@ -32,7 +32,8 @@ class ModelCard:
 
     ``layout`` names how the outputs are laid out, ``core.decoders.Layout`` for detectors; ``input_wh`` is in pixels.
     The description says in words where the model comes from: ``data`` it was trained on, ``metric`` it reached,
-    ``command`` and ``seed`` that made it. Raises ``ModelError`` where the parts do not agree.
+    ``command`` and ``seed`` that made it; ``parameters`` is the number of those that were learned, 0 where unknown.
+    Raises ``ModelError`` where the parts do not agree.
     """
 
     task: str
@@ -48,6 +49,7 @@ class ModelCard:
     licence: str = ""
     command: str = ""
     seed: int = 0
+    parameters: int = 0
 
     def __post_init__(self) -> None:
         if not self.labels or len(set(self.labels)) != len(self.labels):
@@ -70,7 +72,8 @@ class ModelCard:
         """Return the card as ONNX metadata properties."""
         document: dict[str, Any] = {"format": _FORMAT, "task": self.task, "layout": str(self.layout)}
         document |= {"labels": self.labels, "input_wh": self.input_wh, "keypoint_count": self.keypoint_count}
-        document |= {"objects": [_object_to_json(model) for model in self.objects], "seed": self.seed}
+        document |= {"objects": [_object_to_json(model) for model in self.objects]}
+        document |= {"seed": self.seed, "parameters": self.parameters}
         document |= {name: getattr(self, name) for name in _DESCRIPTION}
         return {METADATA_KEY: json.dumps(document)}
 
@@ -93,6 +96,7 @@ class ModelCard:
                 for index, item in enumerate(reader.sequence("objects", dict))
             ),
             seed=reader.integer("seed"),
+            parameters=reader.optional("parameters", lambda: reader.integer("parameters")) or 0,
             **{name: reader.text(name) for name in _DESCRIPTION},
         )
 

@@ -10,7 +10,7 @@ from object_pose.core.errors import ModelError
 from object_pose.core.pose_solver import PoseSolver, PoseSolverConfig
 from object_pose.core.tracking import Tracker, TrackerConfig
 from object_pose.core.types import Array, Detections, Frame, PoseResults
-from object_pose.runtime.predictor import Detector, DetectorConfig
+from object_pose.runtime.predictor import Detector, DetectorConfig, Predictor
 from object_pose.runtime.timing import StageClock
 
 
@@ -24,19 +24,19 @@ class PipelineResult:
 
 
 class PosePipeline:
-    """Frames in, poses out; with a tracker the frames must come in the order of their stamps.
+    """Frames in, poses out, by a model file or one that is open; with a tracker frames come in order of their stamps.
 
     Raises ``ModelError`` when the model cannot be used or does not carry the geometry of its objects.
     """
 
     def __init__(
         self,
-        model: str | Path | Detector,
+        model: str | Path | Predictor,
         detector_config: DetectorConfig | None = None,
         solver_config: PoseSolverConfig | None = None,
         tracker_config: TrackerConfig | None = None,
     ) -> None:
-        self.detector = model if isinstance(model, Detector) else Detector(model, detector_config)
+        self.detector = model if isinstance(model, Predictor) else Detector(model, detector_config)
         objects = self.detector.card.objects
         if not objects:
             raise ModelError(
@@ -50,7 +50,7 @@ class PosePipeline:
         """Estimate the poses of one frame; ``T_world_camera`` (4, 4) lets the tracker follow a moving camera."""
         clock = StageClock()
         with clock.stage("total"):
-            detections = self.detector.detect(frame.rgb, clock)
+            detections: Detections = self.detector.predict(frame.rgb, clock)
             with clock.stage("pose"):
                 expected = self._tracker.expected(T_world_camera) if self._tracker else ()
                 results = self._solver.solve(detections, frame.camera, frame.depth_m, expected)

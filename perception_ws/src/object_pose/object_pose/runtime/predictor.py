@@ -1,19 +1,20 @@
-"""From an RGB image to detections in its own pixels: letterbox, network, decode, and back."""
+"""From an image to a result in its own pixels, for every task: prepare, network, decode, and a second look if any."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from object_pose.core.decoders import DecodeOptions, Layout, OutputFormat, decode
+from object_pose.core.decoders import DecodeOptions
 from object_pose.core.errors import ModelError
-from object_pose.core.image import Letterbox, letterbox, to_batch, to_rgb
-from object_pose.core.nms import box_area
+from object_pose.core.image import to_rgb
 from object_pose.core.params import parameter
 from object_pose.core.types import Detections
 from object_pose.runtime.card import METADATA_KEY, ModelCard
@@ -21,6 +22,74 @@ from object_pose.runtime.crop_head import load_crop_head
 from object_pose.runtime.engine import Engine, EngineConfig, load_engine
 from object_pose.runtime.foreign import card_of_foreign_model
 from object_pose.runtime.timing import StageClock
+from object_pose.tasks.registry import task_of_card
+from object_pose.tasks.task import Interface, Task
+
+_DETECTING = ("detect", "pose")
+
+
+class Predictor:
+    """One model file of any task, opened once; ``card`` says what it is, ``task`` how its results read.
+
+    ``labels`` are the class names that it must have, and those of a foreign model without names; empty for any.
+    ``options`` say how outputs are read, by default as the task does. Raises ``ModelError`` for a file that cannot be
+    used.
+    """
+
+    def __init__(
+        self,
+        model_path: str | Path,
+        config: EngineConfig | None = None,
+        options: DecodeOptions | None = None,
+        labels: tuple[str, ...] = (),
+    ) -> None:
+        config = config or EngineConfig()
+        self.path = Path(model_path)
+        self._engine = load_engine(self.path, config)
+        try:
+            self.card = _read_card(self._engine, labels)
+            self.task: Task[Any, Any] = task_of_card(self.card.task, self.card.layout)
+            _check(self._engine, self.card, self.task)
+            self._second_look = load_crop_head(self.path, self._engine.metadata, self.card, config)
+        except ModelError as error:
+            raise ModelError(f"model file {model_path}: {error.message}", error.hint) from error
+        self._read_with(options or self.task.options)
+
+    def with_options(self, options: DecodeOptions) -> Predictor:
+        """Return a predictor of the same opened network that reads its outputs in another way."""
+        other = copy.copy(self)
+        other._read_with(options)
+        return other
+
+    def predict(self, image: NDArray[np.generic], clock: StageClock | None = None) -> Any:
+        """Return the task's result for an RGB (or grey, or RGBA) uint8 image, in its pixels.
+
+        ``clock`` collects the stages preprocess, inference, decode and, with a second look, crops. Raises ``DataError``
+        for another kind of image.
+        """
+        clock = clock or StageClock()
+        with clock.stage("preprocess"):
+            prepared = self.task.prepare(image, self.card.input_wh)
+        with clock.stage("inference"):
+            outputs = self._engine.run(prepared.batch)
+        with clock.stage("decode"):
+            result = self.task.decode(outputs, prepared, self.card.labels, self._first_options)
+        if self._second_look:
+            with clock.stage("crops"):
+                result = self._second_look.refine(to_rgb(image), result, self._options)
+        return result
+
+    def describe(self, result: Any) -> Mapping[str, Any]:
+        """Return a result as plain JSON values."""
+        return self.task.describe(result, self.card.labels)
+
+    def _read_with(self, options: DecodeOptions) -> None:
+        layout, keypoint_count = str(self.card.layout), self.card.keypoint_count
+        self._options = dataclasses.replace(options, layout=layout, keypoint_count=keypoint_count)
+        # Where a second look has the last word, the first one lets more through.
+        lowest = min(options.candidate_threshold, options.score_threshold)
+        threshold = lowest if self._second_look else options.score_threshold
+        self._first_options = dataclasses.replace(self._options, score_threshold=threshold)
 
 
 @dataclass(frozen=True)
@@ -50,57 +119,36 @@ class DetectorConfig(EngineConfig):
     @property
     def decode_options(self) -> DecodeOptions:
         """What the decoder needs of this."""
-        return DecodeOptions(self.score_threshold, self.iou_threshold, self.max_detections, self.fuse_keypoints)
+        return DecodeOptions(
+            self.score_threshold,
+            self.iou_threshold,
+            self.max_detections,
+            self.fuse_keypoints,
+            self.candidate_threshold,
+        )
 
-    @property
-    def candidate_options(self) -> DecodeOptions:
-        """The same where a crop-level head has the last word."""
-        threshold = min(self.candidate_threshold, self.score_threshold)
-        return dataclasses.replace(self.decode_options, score_threshold=threshold)
 
-
-class Detector:
-    """One model file, opened once; ``card`` says what it finds.
-
-    Raises ``ModelError`` for a file that cannot be used or whose classes are not the expected ones.
-    """
+class Detector(Predictor):
+    """A predictor whose results are ``Detections``; raises ``ModelError`` for a model of another task."""
 
     def __init__(self, model_path: str | Path, config: DetectorConfig | None = None) -> None:
-        self._config = config or DetectorConfig()
-        self._engine = load_engine(model_path, self._config)
-        try:
-            self.card = _read_card(self._engine, self._config.expected_labels)
-            self._format = _output_format(self.card, self._engine)
-            self._crop_head = load_crop_head(Path(model_path), self._engine.metadata, self.card, self._config)
-        except ModelError as error:
-            raise ModelError(f"model file {model_path}: {error.message}", error.hint) from error
+        config = config or DetectorConfig()
+        super().__init__(model_path, config, config.decode_options, config.expected_labels)
+        if self.task.name not in _DETECTING:
+            raise ModelError(
+                f"model file {model_path} is of the task {self.task.name}", f"expected {' or '.join(_DETECTING)}"
+            )
 
     def with_config(self, config: DetectorConfig) -> Detector:
         """Return a detector of the same opened network that reads its output with other thresholds."""
         other = copy.copy(self)
-        other._config = config
+        other._read_with(config.decode_options)
         return other
 
     def detect(self, rgb: NDArray[np.generic], clock: StageClock | None = None) -> Detections:
-        """Return the detections of an RGB (or grey, or RGBA) uint8 image, in its pixels, best first.
-
-        ``clock`` collects the stages preprocess, inference, decode and, with a crop-level head, crops. Raises
-        ``DataError`` for another kind of image.
-        """
-        clock = clock or StageClock()
-        with clock.stage("preprocess"):
-            image = to_rgb(rgb)
-            canvas, box = letterbox(image, self.card.input_wh)
-            batch = to_batch(canvas)
-        with clock.stage("inference"):
-            (output,) = self._engine.run(batch)
-        options = self._config.candidate_options if self._crop_head else self._config.decode_options
-        with clock.stage("decode"):
-            detections = _to_image(decode(self._format, output, options), box)
-        if self._crop_head:
-            with clock.stage("crops"):
-                detections = self._crop_head.refine(image, detections, self._config.decode_options)
-        return detections
+        """Return the detections of an image, best first; see ``predict``."""
+        found: Detections = self.predict(rgb, clock)
+        return found
 
 
 def load_card(model_path: str | Path) -> ModelCard:
@@ -123,30 +171,10 @@ def _read_card(engine: Engine, expected_labels: tuple[str, ...]) -> ModelCard:
     return card
 
 
-def _output_format(card: ModelCard, engine: Engine) -> OutputFormat:
-    """Return the format that the card promises, checked against what the network really takes and gives."""
-    known = [layout.value for layout in Layout]
-    if card.layout not in known:
-        raise ModelError(f"its layout '{card.layout}' is not a detector's", f"known: {', '.join(known)}")
-    expected = (1, 3, card.input_wh[1], card.input_wh[0])
+def _check(engine: Engine, card: ModelCard, task: Task[Any, Any]) -> None:
+    """Hold what the network really takes and gives against what the card promises."""
+    width, height = card.input_wh
+    expected = task.prepare(np.zeros((height, width, 3), dtype=np.uint8), card.input_wh).batch.shape
     if engine.input_shape != expected:
         raise ModelError(f"the network reads images of shape {engine.input_shape}, its card says {expected}")
-    if len(engine.output_shapes) != 1:
-        raise ModelError(f"the network has {len(engine.output_shapes)} outputs, a detector has one")
-    form = OutputFormat(Layout(card.layout), len(card.labels), card.keypoint_count)
-    form.check(engine.output_shapes[0])
-    return form
-
-
-def _to_image(detections: Detections, box: Letterbox) -> Detections:
-    """Map detections from the canvas to the image; boxes are clipped to it, and gone when they lie outside."""
-    corners = box.to_image(detections.boxes_xyxy.reshape(-1, 2, 2))
-    boxes = np.clip(corners, 0.0, np.subtract(box.image_wh, 1.0)).reshape(-1, 4)
-    inside = Detections(
-        boxes,
-        detections.scores,
-        detections.class_ids,
-        box.to_image(detections.keypoints),
-        detections.keypoint_sigmas / float(np.sqrt(np.prod(box.scale))),
-    )
-    return inside.select(box_area(boxes) > 0)
+    task.check(Interface(str(card.layout), card.labels, card.keypoint_count, engine.output_shapes))

@@ -6,10 +6,11 @@ import os
 import sys
 from pathlib import Path
 
-from object_pose.core.errors import CalibrationError, ConfigError, ModelError
+from object_pose.core.errors import CalibrationError, ConfigError, DataError, ModelError
 
 KINDS = ("models", "launch", "calibration", "config")
 SHARE_VARIABLE = "OBJECT_POSE_SHARE"
+DATA_VARIABLE = "OBJECT_POSE_DATA"
 _PACKAGE = Path(__file__).resolve().parents[1]
 _MESSAGE_PACKAGES = ("vision_msgs", "object_pose_msgs")
 _ERRORS = {"models": ModelError, "calibration": CalibrationError}
@@ -33,6 +34,21 @@ def find_model(name: str | Path) -> Path:
     if path.parent != Path():
         raise ModelError(f"model file {path} was not found", "'object-pose models' lists those that are shipped")
     return find("models", path.name)
+
+
+def find_data(name: str) -> Path:
+    """Return a file or folder of the development data, which is not part of the package.
+
+    They lie where the environment says, otherwise beside the checkout or the working folder. Raises ``DataError``
+    naming every place that was looked at.
+    """
+    named = os.environ.get(DATA_VARIABLE)
+    near = [folder.parent / "shared" / "data" for folder in (Path.cwd(), _checkout()) if folder is not None]
+    places = [Path(named)] if named else list(dict.fromkeys(near))
+    for place in places:
+        if (place / name).exists():
+            return place / name
+    raise DataError(f"data/{name} was not found below {', '.join(map(str, places))}", f"name it with ${DATA_VARIABLE}")
 
 
 def folders(kind: str) -> tuple[Path, ...]:

@@ -18,18 +18,15 @@ import numpy as np
 import trimesh
 from numpy.typing import NDArray
 
-from object_pose.core.camera import Camera
 from object_pose.core.errors import DataError
 from object_pose.core.symmetry import Symmetry
 from object_pose.core.types import ObjectTruth
 from object_pose.io.images import write_depth, write_image
-from object_pose.simulation import rasterizer
 from object_pose.simulation.bop_models import bop_object_name
+from object_pose.simulation.depth_image import object_depth
 from object_pose.simulation.objects import SceneObject
 from object_pose.simulation.textures import srgb_bytes
 from object_pose.simulation.truth import SimulatedFrame
-
-Array = NDArray[np.float64]
 
 _MM_PER_M = 1000.0
 
@@ -48,7 +45,7 @@ def write_bop_dataset(
     so an interrupted run is resumed by calling again. ``scene_frames(scene_id)`` must give the same frames every time.
     BOP object ids are class ids plus one.
     """
-    _write_folder(root / "models", lambda folder: _write_models(folder, objects))
+    write_bop_models(root, objects)
     for scene_id in range(scene_count):
         target = root / split / f"{scene_id:06d}"
 
@@ -57,6 +54,12 @@ def write_bop_dataset(
 
         _write_folder(target, write)
         yield target
+
+
+def write_bop_models(root: Path, objects: Sequence[SceneObject]) -> Path:
+    """Write ``root``/models, whole or not at all, unless it is there, and return it."""
+    _write_folder(root / "models", lambda folder: _write_models(folder, objects))
+    return root / "models"
 
 
 def _write_folder(target: Path, write: Callable[[Path], None]) -> None:
@@ -129,7 +132,7 @@ def _write_scene(folder: Path, objects: Sequence[SceneObject], frames: Iterable[
         truths[str(image_id)] = [_truth_entry(truth) for truth in simulated.truths]
         info[str(image_id)] = []
         for index, truth in enumerate(simulated.truths):
-            alone = _silhouette(objects[truth.class_id], truth.T_camera_object, frame.camera)
+            alone = object_depth(objects[truth.class_id].mesh, truth.T_camera_object, frame.camera) > 0.0
             visible = simulated.instance_ids == index
             name = f"{image_id:06d}_{index:06d}.png"
             _write_mask(folder / "mask" / name, alone)
@@ -138,17 +141,6 @@ def _write_scene(folder: Path, objects: Sequence[SceneObject], frames: Iterable[
     _write_json(folder / "scene_camera.json", cameras)
     _write_json(folder / "scene_gt.json", truths)
     _write_json(folder / "scene_gt_info.json", info)
-
-
-def _silhouette(item: SceneObject, T_camera_object: Array, camera: Camera) -> NDArray[np.bool_]:
-    """Return the (H, W) mask of the object drawn alone."""
-    mesh = item.mesh
-    screen = np.empty((len(mesh.vertices), 3))
-    rasterizer.project_perspective(mesh.vertices, camera.matrix @ T_camera_object[:3], screen)
-    nearness = np.zeros((camera.height, camera.width), dtype=np.float32)
-    sides = np.full(len(mesh.faces), mesh.two_sided)
-    rasterizer.rasterize(screen, mesh.faces, sides, nearness, np.empty(nearness.shape, dtype=np.int32))
-    return np.asarray(nearness > 0.0)
 
 
 def _truth_entry(truth: ObjectTruth) -> dict[str, Any]:

@@ -30,15 +30,15 @@ def load_bop_objects(
 ) -> list[SceneObject]:
     """Read every model of ``models_dir`` in its own BOP frame, in metres; class ids follow ascending object ids.
 
-    ``names`` gives readable names to object ids; without one an object is called as its file. Meshes of more than
-    ``max_faces`` are drawn simplified, the pose head's model is taken from the full mesh. Raises ``DataError`` for
-    missing or broken files.
+    ``names`` gives readable names to object ids; without one an object is called as models_info.json or else its file
+    says. Meshes of more than ``max_faces`` are drawn simplified, the pose head's model is taken from the full mesh.
+    Raises ``DataError`` for missing or broken files.
     """
     objects = []
     for object_id, info in sorted(read_models_info(models_dir / "models_info.json").items()):
-        name = (names or {}).get(object_id, bop_object_name(object_id))
+        name = (names or {}).get(object_id) or info.name or bop_object_name(object_id)
         mesh, colors = _read_ply(models_dir / f"{bop_object_name(object_id)}.ply")
-        is_open = not _is_closed(mesh)
+        is_open = not is_closed(mesh)
         model = object_model(name, mesh, info.symmetry, info.diameter, two_sided=is_open)
         vertices, faces, colors = simplify(np.asarray(mesh.vertices), np.asarray(mesh.faces), colors, max_faces)
         drawn = make_render_mesh(name, vertices, faces, colors, two_sided=is_open, crease_deg=_SCAN_CREASE_DEG)
@@ -81,8 +81,8 @@ def _merge(vertices: Array, faces: NDArray[np.int64], cell: float) -> tuple[NDAr
     return cluster, rotated[first]
 
 
-def _is_closed(mesh: trimesh.Trimesh) -> bool:
-    """Whether the surface has no border, vertices that files split for normals or colours taken as one."""
+def is_closed(mesh: trimesh.Trimesh) -> bool:
+    """Tell whether the surface has no border, vertices that files split for normals or colours taken as one."""
     welded = mesh.copy()
     welded.merge_vertices(merge_norm=True, merge_tex=True)
     welded.update_faces((welded.faces != np.roll(welded.faces, 1, axis=1)).all(axis=1))

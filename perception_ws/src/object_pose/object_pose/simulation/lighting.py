@@ -77,6 +77,23 @@ def random_lighting(rng: np.random.Generator, shadow_radius: float) -> Lighting:
     )
 
 
+def held_out_lighting(rng: np.random.Generator, shadow_radius: float) -> Lighting:
+    """Draw lighting for tests, outside what ``random_lighting`` draws: a lower, more coloured lamp and strip lights."""
+    main = np.concatenate([_direction(rng, 0.2, 0.34), rng.uniform(0.6, 2.2) * _strong_colour(rng)])
+    fills = np.zeros((3, 6))
+    for row in fills:
+        row[:] = *_direction(rng, 0.1, 1.0), *(rng.uniform(0.2, 0.6) * _strong_colour(rng))
+    sky = rng.uniform(0.25, 1.0) * _strong_colour(rng)
+    ground = sky * rng.uniform(0.2, 0.7) * rng.uniform(0.85, 1.1, 3)
+    panels = np.zeros((int(rng.integers(6, 10)), 7))
+    for row in panels:
+        row[:] = *_direction(rng, -0.2, 1.0), *(rng.uniform(0.5, 4.0) * _warmth(rng)), rng.uniform(80.0, 160.0)
+    softness = rng.uniform(0.012, 0.02)
+    return make_lighting(
+        main, fills, sky, ground, panels, rng.uniform(0.1, 0.7), rng, softness=softness, shadow_radius=shadow_radius
+    )
+
+
 def _ambient_row(color: Array) -> Array:
     return np.concatenate([np.zeros(3), color])[None]
 
@@ -90,7 +107,15 @@ def _direction(rng: np.random.Generator, lowest_z: float, highest_z: float) -> A
 
 def _warmth(rng: np.random.Generator) -> Array:
     """Colour of a lamp between daylight blue and incandescent orange."""
-    warm = rng.uniform(-0.25, 0.35)
+    return _tint(rng.uniform(-0.25, 0.35))
+
+
+def _strong_colour(rng: np.random.Generator) -> Array:
+    """Colour of a lamp bluer or more orange than any that ``_warmth`` draws."""
+    return _tint(rng.uniform(0.36, 0.6) if rng.random() < 0.5 else rng.uniform(-0.5, -0.26))
+
+
+def _tint(warm: float) -> Array:
     return np.array([1.0 + 0.6 * warm, 1.0, 1.0 - 0.8 * warm])
 
 

@@ -46,6 +46,9 @@ class LiveConfig:
         0.0, "relative error of all depths, as a D435 has up to 0.02", minimum=-0.1, maximum=0.1, read_only=True
     )
     occlusion: bool = parameter(True, "whether something passes in front now and then", read_only=True)
+    arm_radius_m: float = parameter(
+        0.035, "half the width of what passes in front", minimum=0.01, maximum=0.2, read_only=True
+    )
 
     @property
     def camera(self) -> Camera:
@@ -140,7 +143,9 @@ class LiveScene:
 
     def _arm(self) -> Placement:
         shape = next(mesh for mesh in primitive_shapes() if mesh.name == "capsule")
-        return Placement(stretched(shape, np.array([0.035, 0.035, 0.16])), _PARKED)
+        return Placement(
+            stretched(shape, np.array([self.config.arm_radius_m, self.config.arm_radius_m, 0.16])), _PARKED
+        )
 
     def _ball_pose(self, time_s: float) -> Array:
         angle = 0.25 * time_s

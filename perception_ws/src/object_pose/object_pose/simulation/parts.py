@@ -16,6 +16,7 @@ from object_pose.core import se3
 from object_pose.core.errors import ConfigError
 from object_pose.core.symmetry import Symmetry
 from object_pose.simulation import materials, solids
+from object_pose.simulation.gears import involute_tooth
 from object_pose.simulation.materials import Material
 
 Array = NDArray[np.float64]
@@ -45,20 +46,8 @@ def _gear() -> Manifold:
     return body - recess_top - recess_bottom + hub - bore - keyway
 
 
-def _involute_outline(teeth: int, module: float, flank_points: int = 6) -> Array:
-    pitch_radius = 0.5 * module * teeth
-    base_radius = pitch_radius * np.cos(np.radians(20.0))
-    tip_radius, root_radius = pitch_radius + module, pitch_radius - 1.25 * module
-    radii = np.linspace(base_radius, tip_radius, flank_points)
-
-    def involute_angle(radius: Array) -> Array:
-        roll = np.sqrt(np.maximum((radius / base_radius) ** 2 - 1.0, 0.0))
-        return np.asarray(roll - np.arctan(roll))
-
-    at_pitch = float(involute_angle(np.array([pitch_radius]))[0])
-    half_width = np.pi / (2.0 * teeth) + at_pitch - involute_angle(radii)
-    radius = np.concatenate([[root_radius], radii, radii[::-1], [root_radius]])
-    angle = np.concatenate([[-half_width[0] - 0.02], -half_width, half_width[::-1], [half_width[0] + 0.02]])
+def _involute_outline(teeth: int, module: float) -> Array:
+    radius, angle = involute_tooth(teeth, module)
     turns = np.arange(teeth)[:, None] * (2.0 * np.pi / teeth)
     angles, rings = angle[None] + turns, np.broadcast_to(radius, (teeth, len(radius)))
     return np.stack([rings * np.cos(angles), rings * np.sin(angles)], axis=-1).reshape(-1, 2)

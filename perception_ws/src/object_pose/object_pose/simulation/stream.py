@@ -11,14 +11,14 @@ from object_pose.simulation.objects import SceneObject
 from object_pose.simulation.scene import SceneConfig, SceneSampler, render_scene
 from object_pose.simulation.truth import SimulatedFrame
 
-_MAX_SCALE_BIAS = 0.01
+MAX_DEPTH_SCALE_ERROR = 0.01
 
 
 class FrameStream:
     """Iterates over random frames of ``objects`` for ever; equal seeds give equal streams.
 
     Give every loader worker its own ``seed``. With ``depth`` a frame carries depth of a sensor whose scale error is
-    drawn anew for every scene, up to 1 %.
+    drawn anew for every scene, up to ``depth_scale_error``.
     """
 
     def __init__(
@@ -28,11 +28,13 @@ class FrameStream:
         *,
         depth: bool = False,
         seed: int | tuple[int, ...] = 0,
+        depth_scale_error: float = MAX_DEPTH_SCALE_ERROR,
     ) -> None:
         self.objects = tuple(objects)
         self.config = config or SceneConfig()
         self.depth = depth
         self.seed = seed
+        self.depth_scale_error = depth_scale_error
 
     def __iter__(self) -> Iterator[SimulatedFrame]:
         rng = np.random.default_rng(self.seed)
@@ -48,4 +50,4 @@ class FrameStream:
     def _sensor(self, rng: np.random.Generator) -> DepthSensor | None:
         if not self.depth:
             return None
-        return DepthSensor(DepthSensorConfig(scale_bias=rng.uniform(-_MAX_SCALE_BIAS, _MAX_SCALE_BIAS)))
+        return DepthSensor(DepthSensorConfig(scale_bias=rng.uniform(-1.0, 1.0) * self.depth_scale_error))

@@ -26,12 +26,31 @@ class Prepared:
 
 
 @dataclass(frozen=True)
+class Interface:
+    """What a model file promises on its card, and the shapes that its network really gives for one image."""
+
+    layout: str
+    labels: tuple[str, ...]
+    keypoint_count: int
+    output_shapes: tuple[tuple[int, ...], ...]
+
+
+def accept_any(interface: Interface) -> None:
+    """Find nothing wrong with a model's outputs: for tasks whose ``decode`` reads any shape."""
+
+
+_DEFAULT_OPTIONS = DecodeOptions()
+
+
+@dataclass(frozen=True)
 class Task(Generic[ResultT, TruthT]):
     """One task. Every function is pure; labels are the model's class names.
 
     ``prepare`` maps an image and the network's (width, height) to its input; ``decode`` maps the network's outputs, in
     the card's order, to a result in pixels of the image; ``describe`` turns a result into plain JSON values; ``score``
     maps results and truths of equal length to figures, ``metric`` being the one that models are chosen by.
+    ``check`` raises ``ModelError`` for outputs that ``decode`` could not read; ``options`` are how it reads them unless
+    a user says otherwise, ``scored_options`` how it does for ``score``, where rankings want unlikely answers, too.
     """
 
     name: str
@@ -42,6 +61,9 @@ class Task(Generic[ResultT, TruthT]):
     decode: Callable[[Sequence[Array32], Prepared, tuple[str, ...], DecodeOptions], ResultT]
     describe: Callable[[ResultT, tuple[str, ...]], Mapping[str, Any]]
     score: Callable[[Sequence[ResultT], Sequence[TruthT], tuple[str, ...]], dict[str, float]]
+    check: Callable[[Interface], None] = accept_any
+    options: DecodeOptions = _DEFAULT_OPTIONS
+    scored_options: DecodeOptions = _DEFAULT_OPTIONS
 
 
 def prepare_rgb(image: NDArray[np.generic], input_wh: tuple[int, int]) -> Prepared:

@@ -12,6 +12,9 @@ class TrainConfig:
     """One training run; every task's recipe starts from its own defaults of these."""
 
     steps: int = parameter(6000, "optimiser steps", minimum=1, maximum=10_000_000)
+    max_minutes: float = parameter(
+        0.0, "stop after this time with what was learned, 0 for no limit", minimum=0.0, maximum=1e6
+    )
     batch_size: int = parameter(16, "images a step", minimum=1, maximum=4096)
     learning_rate: float = parameter(2e-3, "peak learning rate of AdamW", minimum=1e-7, maximum=1.0)
     weight_decay: float = parameter(0.02, "decay of weights (not of biases or norms)", minimum=0.0, maximum=1.0)

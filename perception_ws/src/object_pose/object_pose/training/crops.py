@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from object_pose.core.crops import CropWindow
 from object_pose.core.nms import box_iou
 from object_pose.core.types import Image
-from object_pose.training.augmentation import DetectionSample, Source, photometric, random_patches
+from object_pose.training.augmentation import DetectionSample, Source, disturbed
 from object_pose.training.blocks import ConvUnit, CrossStage, initialise
 
 Array = NDArray[np.float64]
@@ -109,8 +109,8 @@ class CropRecipe:
         for sample in self.source(rng):
             crop = self._negative(sample, rng) if rng.random() < _NEGATIVE_SHARE else self._positive(sample, rng)
             if crop is not None:
-                image = random_patches(crop.image, rng, self.patch_probability)
-                yield CropSample(photometric(image, rng, self.photometric_strength), crop.class_id, crop.keypoints)
+                image = disturbed(crop.image, rng, self.patch_probability, self.photometric_strength)
+                yield CropSample(image, crop.class_id, crop.keypoints)
 
     def collate(self, samples: list[CropSample]) -> tuple[Tensor, Tensor, Tensor]:
         """Stack to windows (N, 3, S, S) uint8, class ids (N,) and keypoints (N, K, 2)."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import logging
-import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +19,11 @@ from object_pose.core.errors import ModelError
 from object_pose.io.files import replacing
 from object_pose.runtime.card import ModelCard
 from object_pose.runtime.crop_head import CROP_HEAD_KEY
+from object_pose.training.summary import parameter_counts
 
 logger = logging.getLogger(__name__)
 _OPSET = 17
+_GREATEST_DIFFERENCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -49,28 +51,30 @@ def export_onnx(exportable: Exportable, path: Path) -> float:
     count = 3 if exportable.batched else 1
     example = torch.rand((count, exportable.channels, height, width), generator=generator)
     network = exportable.network.eval().float()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp.onnx")
+    with replacing(path) as temporary:
+        _write(network, example, exportable, temporary)
+        card = dataclasses.replace(exportable.card, parameters=parameter_counts(network)[0])
+        _attach(temporary, card.to_metadata())
+        difference = _parity(network, temporary, example)
+        if not difference < _GREATEST_DIFFERENCE:
+            raise ModelError(f"torch and ONNX differ by {difference:.2e} of the output's range", "the export is broken")
+    logger.info("wrote %s, parity %.1e", path, difference)
+    return difference
+
+
+def _write(network: nn.Module, example: torch.Tensor, exportable: Exportable, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
             network,
             (example,),
-            str(temporary),
+            str(path),
             input_names=["images"],
             output_names=list(exportable.output_names),
             dynamic_axes=_dynamic_axes(exportable),
             opset_version=_OPSET,
             dynamo=False,
         )
-    _attach(temporary, exportable.card.to_metadata())
-    difference = _parity(network, temporary, example)
-    if not difference < 1e-3:
-        temporary.unlink()
-        raise ModelError(f"torch and ONNX differ by {difference:.2e} of the output's range", "the export is broken")
-    os.replace(temporary, path)
-    logger.info("wrote %s, parity %.1e", path, difference)
-    return difference
 
 
 def _dynamic_axes(exportable: Exportable) -> dict[str, dict[int, str]]:
@@ -83,10 +87,16 @@ def embed_crop_head(detector: Path, head: Path) -> None:
     _attach(detector, {CROP_HEAD_KEY: base64.b64encode(head.read_bytes()).decode("ascii")})
 
 
+def replace_card(path: Path, card: ModelCard) -> None:
+    """Give an exported model another card, as when its metric becomes known."""
+    _attach(path, card.to_metadata())
+
+
 def _attach(path: Path, metadata: dict[str, str]) -> None:
     model = onnx.load(str(path))
+    present = {entry.key: entry for entry in model.metadata_props}
     for key, value in metadata.items():
-        entry = model.metadata_props.add()
+        entry = present.get(key) or model.metadata_props.add()
         entry.key, entry.value = key, value
     onnx.checker.check_model(model)
     with replacing(path) as temporary:

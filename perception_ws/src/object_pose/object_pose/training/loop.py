@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import json
+import itertools
 import logging
 import math
-import os
+import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from tqdm import tqdm
 
 from object_pose.core.errors import ConfigError, DataError, ObjectPoseError
 from object_pose.training.config import TrainConfig
+from object_pose.training.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
-_CHECKPOINT = "last.pt"
+_SHOWN_EVERY = 20
 
 
 class Recipe(Protocol):
@@ -52,6 +54,24 @@ class Recipe(Protocol):
         ...
 
 
+@runtime_checkable
+class ScheduledRecipe(Protocol):
+    """A recipe whose samples change as the training goes on."""
+
+    def scheduled_samples(self, rng: np.random.Generator, done: Iterator[float]) -> Iterator[Any]:
+        """Yield one training sample for each of ``done``, the share of the training before the step that uses it."""
+        ...
+
+
+@runtime_checkable
+class IllustratedRecipe(Protocol):
+    """A recipe that can show what its network does."""
+
+    def pictures(self, network: nn.Module) -> Mapping[str, NDArray[np.uint8]]:
+        """Return named (H, W, 3) pictures of the averaged network on held-out data, for TensorBoard."""
+        ...
+
+
 class TrainingInterruptedError(ObjectPoseError):
     """The user stopped the run; the checkpoint is written and ``resume`` goes on from it."""
 
@@ -59,21 +79,31 @@ class TrainingInterruptedError(ObjectPoseError):
 class _Samples(IterableDataset[Any]):
     """Endless samples, each data process with its own seed; a resumed run continues with fresh ones."""
 
-    def __init__(self, recipe: Recipe, seed: int, start_step: int) -> None:
-        self.recipe, self.seed, self.start_step = recipe, seed, start_step
+    def __init__(self, recipe: Recipe, config: TrainConfig, start_step: int) -> None:
+        self.recipe, self.config, self.start_step = recipe, config, start_step
 
     def __iter__(self) -> Iterator[Any]:
         info = get_worker_info()
-        worker = info.id if info else 0
+        worker, workers = (info.id, info.num_workers) if info else (0, 1)
         torch.set_num_threads(1)
-        return self.recipe.samples(np.random.default_rng([self.seed, self.start_step, worker]))
+        rng = np.random.default_rng([self.config.seed, self.start_step, worker])
+        if isinstance(self.recipe, ScheduledRecipe):
+            return self.recipe.scheduled_samples(rng, self._done(worker, workers))
+        return self.recipe.samples(rng)
+
+    def _done(self, worker: int, workers: int) -> Iterator[float]:
+        """Yield the share of the training done when each sample is used: the data processes fill batches in turn."""
+        for count in itertools.count():
+            batch = count // self.config.batch_size * workers + worker
+            yield (self.start_step + batch) / self.config.steps
 
 
 class Trainer:
     """Trains one recipe into one run folder (checkpoint, metrics.jsonl, run.json, TensorBoard events)."""
 
-    def __init__(self, recipe: Recipe, config: TrainConfig, run_dir: Path) -> None:
-        self.recipe, self.config, self.run_dir = recipe, config, run_dir
+    def __init__(self, recipe: Recipe, config: TrainConfig, run_dir: Path, command: str = "") -> None:
+        self.recipe, self.config, self.folder = recipe, config, RunFolder(run_dir)
+        self.command = command or shlex.join(sys.argv)
         self.device = _device(config.device)
         self.autocast_dtype = _autocast_dtype(config.precision, self.device)
         if config.threads:
@@ -94,7 +124,7 @@ class Trainer:
         """Train to the configured number of steps and return the averaged network.
 
         Raises ``TrainingInterruptedError`` on Ctrl-C, ``ConfigError`` when the folder holds a run and ``resume`` is not
-        set, ``DataError`` when the loss becomes NaN; the last good checkpoint is kept in each case.
+        set, ``DataError`` when the loss becomes NaN or the disk is full; the last good checkpoint is kept in each case.
         """
         self._open_run(resume)
         with _DeferredInterrupt(self._request_stop), self._open_writer() as self._writer:
@@ -107,15 +137,19 @@ class Trainer:
     def _train(self, progress: bool) -> None:
         batches = iter(self._loader())
         bar = tqdm(total=self.config.steps, initial=self.step, disable=not progress, unit="step", file=sys.stderr)
+        ends_at = time.monotonic() + 60.0 * (self.config.max_minutes or math.inf)
+        is_over = self.step >= self.config.steps
         with bar:
-            while self.step < self.config.steps:
-                parts = self._train_step(next(batches))
+            while not is_over:
+                parts = self.train_step(next(batches))
                 self.step += 1
                 bar.update()
-                self._after_step(parts, bar)
+                is_over = self.step >= self.config.steps or time.monotonic() >= ends_at
+                self._after_step(parts, bar, is_over)
         self.save()
 
-    def _train_step(self, batch: Any) -> dict[str, float]:
+    def train_step(self, batch: Any) -> dict[str, float]:
+        """Learn from one batch; return the parts of the loss. Raises ``DataError`` where it is not finite."""
         self.network.train()
         rate = self._learning_rate()
         for group in self.optimizer.param_groups:
@@ -127,7 +161,7 @@ class Trainer:
         if not bool(torch.isfinite(total)):
             raise DataError(
                 f"the loss became {float(total.detach())} at step {self.step}",
-                f"{self.run_dir / _CHECKPOINT} is the last good one; lower the learning rate or check the labels",
+                f"{self.folder.checkpoint} is the last good one; lower the learning rate or check the labels",
             )
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
@@ -136,18 +170,19 @@ class Trainer:
         self._update_average()
         return {name: float(value.detach()) for name, value in parts.items()} | {"learning_rate": rate}
 
-    def _after_step(self, parts: dict[str, float], bar: Any) -> None:
-        if self.step % 20 == 0:
+    def _after_step(self, parts: dict[str, float], bar: Any, is_over: bool) -> None:
+        if self.step % _SHOWN_EVERY == 0:
             bar.set_postfix({name: f"{value:.3g}" for name, value in parts.items() if name != "learning_rate"})
             self._record("train", parts)
-        if self.step % self.config.validate_every == 0 or self.step == self.config.steps:
+        if self.step % self.config.validate_every == 0 or is_over:
             self._record("validation", self.recipe.validate(self.average))
+            self._show()
         if self.step % self.config.checkpoint_every == 0:
             self.save()
         if self._stop_requested:
             self.save()
             raise TrainingInterruptedError(
-                f"stopped at step {self.step}", f"go on with --resume; kept in {self.run_dir}"
+                f"stopped at step {self.step}", f"go on with --resume; kept in {self.folder.path}"
             )
 
     def _learning_rate(self) -> float:
@@ -168,7 +203,7 @@ class Trainer:
     def _loader(self) -> DataLoader[Any]:
         workers = self.config.workers
         return DataLoader(
-            _Samples(self.recipe, self.config.seed, self.step),
+            _Samples(self.recipe, self.config, self.step),
             batch_size=self.config.batch_size,
             collate_fn=self.recipe.collate,
             num_workers=workers,
@@ -178,61 +213,64 @@ class Trainer:
         )
 
     def save(self) -> None:
-        """Write the checkpoint: to a temporary file first, so that a kill never leaves half of one."""
-        state = {
-            "step": self.step,
-            "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "config": dataclasses.asdict(self.config),
-        }
-        temporary = self.run_dir / f"{_CHECKPOINT}.tmp"
-        torch.save(state, temporary)
-        os.replace(temporary, self.run_dir / _CHECKPOINT)
+        """Write the checkpoint; raises ``DataError`` where that is impossible, with the one before kept."""
+        self.folder.save(
+            {
+                "step": self.step,
+                "network": self.network.state_dict(),
+                "average": self.average.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "config": dataclasses.asdict(self.config),
+            }
+        )
 
     def _open_run(self, resume: bool) -> None:
-        checkpoint = self.run_dir / _CHECKPOINT
-        if checkpoint.exists() and not resume:
-            raise ConfigError(f"{self.run_dir} holds a run already", "go on with --resume or name another folder")
-        self.run_dir.mkdir(parents=True, exist_ok=True)
-        if checkpoint.exists():
-            state = torch.load(checkpoint, map_location=self.device, weights_only=True)
-            self.network.load_state_dict(state["network"])
-            self.average.load_state_dict(state["average"])
+        self.folder.check_free(resume)
+        if self.folder.checkpoint.exists():
+            state = self.folder.load(self.device)
+            _load(self.network, state["network"], self.folder.path)
+            _load(self.average, state["average"], self.folder.path)
             self.optimizer.load_state_dict(state["optimizer"])
             self.step = int(state["step"])
-            logger.info("resumed %s at step %d", self.run_dir, self.step)
-        description = {
-            "command": " ".join(sys.argv),
-            "config": dataclasses.asdict(self.config),
-            "versions": {"python": sys.version.split()[0], "torch": torch.__version__, "numpy": np.__version__},
-        }
-        (self.run_dir / "run.json").write_text(json.dumps(description, indent=2))
+            logger.info("resumed %s at step %d", self.folder.path, self.step)
+        self.folder.start(self.step, self.command, self.config)
 
     def _open_writer(self) -> Any:
         from torch.utils.tensorboard import SummaryWriter
 
-        return SummaryWriter(str(self.run_dir), purge_step=self.step)
+        return SummaryWriter(str(self.folder.path), purge_step=self.step)
 
     def _record(self, split: str, figures: dict[str, float]) -> None:
-        line = {"time": round(time.time(), 1), "step": self.step, "split": split, **figures}
-        with (self.run_dir / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        self.folder.record(self.step, split, figures)
         for name, value in figures.items():
             self._writer.add_scalar(f"{split}/{name}", value, self.step)
 
+    def _show(self) -> None:
+        if isinstance(self.recipe, IllustratedRecipe):
+            for name, picture in self.recipe.pictures(self.average).items():
+                self._writer.add_image(name, picture, self.step, dataformats="HWC")
+
 
 def load_average(run_dir: Path, network: nn.Module) -> nn.Module:
-    """Load the averaged weights of a run into ``network`` and return it in evaluation mode."""
-    network.load_state_dict(_average_of(run_dir))
+    """Load the averaged weights of a run into ``network`` and return it in evaluation mode.
+
+    Raises ``DataError`` where there are none or they are of another network.
+    """
+    _load(network, _average_of(run_dir), run_dir)
     return network.eval()
 
 
+def _load(network: nn.Module, weights: dict[str, Tensor], run_dir: Path) -> None:
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise DataError(
+            f"the run {run_dir} is of another network", "its options or the code changed since: train in a new folder"
+        ) from error
+
+
 def _average_of(run_dir: Path) -> dict[str, Tensor]:
-    checkpoint = run_dir / _CHECKPOINT
-    if not checkpoint.exists():
-        raise DataError(f"{checkpoint} is missing", "train first, or name another run folder")
-    weights: dict[str, Tensor] = torch.load(checkpoint, map_location="cpu", weights_only=True)["average"]
+    weights: dict[str, Tensor] = RunFolder(run_dir).load(torch.device("cpu"))["average"]
     return weights
 
 

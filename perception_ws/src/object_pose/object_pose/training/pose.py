@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from object_pose.core.decoders import Layout
-from object_pose.core.errors import ConfigError
 from object_pose.core.params import parameter
 from object_pose.runtime.card import ModelCard
 from object_pose.runtime.crop_head import LAYOUT as CROP_LAYOUT
@@ -19,11 +18,10 @@ from object_pose.training.detection_recipe import DetectionRecipe
 from object_pose.training.export import Exportable
 from object_pose.training.loop import load_average
 from object_pose.training.rendered import PhotoBackgrounds, RenderedSource, validation_samples
-from object_pose.training.yolo import ExportedYolo, NanoYolo
+from object_pose.training.yolo import ExportedYolo, NanoYolo, check_sizes
 
 KEYPOINT_COUNT = 8
 _VALIDATION_SEED = 2_000_000_011
-_STRIDE = 32
 
 
 @dataclass(frozen=True)
@@ -50,9 +48,7 @@ class PoseTrainingConfig(RenderingConfig):
     scale_jitter: float = parameter(1.3, "crops are this much larger or smaller at most", minimum=1.0, maximum=4.0)
 
     def __post_init__(self) -> None:
-        for name in ("input_width", "input_height", "crop_width", "crop_height"):
-            if getattr(self, name) % _STRIDE:
-                raise ConfigError(f"parameter '{name}' is {getattr(self, name)}", f"it must be a multiple of {_STRIDE}")
+        check_sizes(self, ("input_width", "input_height", "crop_width", "crop_height"))
 
     @property
     def input_wh(self) -> tuple[int, int]:

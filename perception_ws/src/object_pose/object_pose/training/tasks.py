@@ -12,6 +12,8 @@ from object_pose.core.errors import ConfigError, DataError
 from object_pose.core.params import make_config
 from object_pose.simulation.catalog import load_objects
 from object_pose.simulation.scene import SceneConfig
+from object_pose.training.classify import ClassifyTrainingConfig, classify_recipe, exportable_classify
+from object_pose.training.detect import DetectTrainingConfig, detect_recipe, exportable_detect
 from object_pose.training.export import Exportable
 from object_pose.training.loop import Recipe
 from object_pose.training.oriented import OrientedRecipe, exportable_oriented
@@ -23,6 +25,7 @@ from object_pose.training.pose import (
     exportable_pose,
     pose_recipe,
 )
+from object_pose.training.segment import SegmentTrainingConfig, exportable_segment, segment_recipe
 
 _SETTINGS = "task.json"
 
@@ -63,6 +66,14 @@ TASKS: dict[str, TaskTraining] = {
     task.name: task
     for task in (
         TaskTraining(
+            "detect",
+            "boxes of objects in labelled photographs",
+            (DetectTrainingConfig,),
+            detect_recipe,
+            exportable_detect,
+            {"steps": 1800, "learning_rate": 1e-3, "workers": 1, "validate_every": 300},
+        ),
+        TaskTraining(
             "pose",
             "keypoints of rendered parts, for 6-DoF poses",
             (PoseTrainingConfig, SceneConfig),
@@ -77,6 +88,22 @@ TASKS: dict[str, TaskTraining] = {
             _crop_recipe,
             _exportable_crops,
             {"steps": 6000, "batch_size": 64},
+        ),
+        TaskTraining(
+            "classify",
+            "whole images: rendered springs and gears, damaged or not, or a folder a class",
+            (ClassifyTrainingConfig,),
+            classify_recipe,
+            exportable_classify,
+            {"steps": 3000, "learning_rate": 1e-3, "workers": 1},
+        ),
+        TaskTraining(
+            "segment",
+            "masks: building footprints of rendered aerial tiles, or pairs of image and mask",
+            (SegmentTrainingConfig,),
+            segment_recipe,
+            exportable_segment,
+            {"steps": 2500, "batch_size": 16, "workers": 1},
         ),
         TaskTraining(
             "oriented",

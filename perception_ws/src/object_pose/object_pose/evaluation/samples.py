@@ -1,0 +1,165 @@
+"""Labelled images for every task: from a data set on disk, or drawn afresh from a seed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from object_pose.core.errors import ConfigError, DataError
+from object_pose.core.oriented import OrientedBox
+from object_pose.core.types import Detections
+from object_pose.evaluation.pose import bop_frames, rendered_frames
+from object_pose.io.datasets.boxes import read_boxes
+from object_pose.io.datasets.class_folders import read_class_folders
+from object_pose.io.datasets.layouts import find_layout
+from object_pose.io.datasets.mask_pairs import read_mask, read_mask_pairs
+from object_pose.io.datasets.samples import ClassDataset, LabelledBoxes, MaskDataset, require_usable
+from object_pose.io.images import read_image
+from object_pose.runtime.card import ModelCard
+from object_pose.simulation import aerial, inspection
+from object_pose.simulation.scene import TEST_SCENES
+from object_pose.simulation.spaceship import spaceship_sample
+from object_pose.tasks.pose import PoseTruth
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An image, what to call it, and its truth: of the type that its task's ``score`` takes."""
+
+    name: str
+    image: NDArray[np.generic]
+    truth: Any
+
+
+Samples = Iterator[Sample]
+
+
+def read_samples(task: str, data: Path, card: ModelCard) -> Samples:
+    """Yield the samples of a data set on disk, their classes numbered as the model's.
+
+    Raises ``ConfigError`` for a task whose data are never on disk, ``DataError`` for faulty data or unknown classes.
+    """
+    if task not in _READERS:
+        raise ConfigError(f"the task {task} has no data sets on disk", "use --rendered N")
+    return _READERS[task](data, card)
+
+
+def rendered_samples(task: str, count: int, seed: int, card: ModelCard) -> Samples:
+    """Yield ``count`` samples that a simulation draws; equal seeds give equal samples.
+
+    Raises ``ConfigError`` for a task without a simulation.
+    """
+    if task not in _RENDERERS:
+        raise ConfigError(f"nothing renders samples of the task {task}", "use --data FOLDER")
+    return _RENDERERS[task](count, seed, card)
+
+
+def _read_boxes(data: Path, card: ModelCard) -> Samples:
+    # A COCO file names its classes; a YOLO folder need not, and then has the model's.
+    labels = card.labels if find_layout(data).kind == "yolo" else None
+    dataset = require_usable(read_boxes(data, labels))
+    class_ids = _class_ids(dataset.labels, card, {int(i) for item in dataset.samples for i in item.class_ids})
+    for item in dataset.samples:
+        yield Sample(item.path.stem, read_image(item.path), _true_boxes(item, class_ids))
+
+
+def _true_boxes(item: LabelledBoxes, class_ids: NDArray[np.int64]) -> Detections:
+    count = len(item.class_ids)
+    return Detections(
+        item.boxes_xyxy, np.ones(count), class_ids[item.class_ids], np.zeros((count, 0, 2)), np.zeros((count, 0))
+    )
+
+
+def _read_classes(data: Path, card: ModelCard) -> Samples:
+    return class_samples(require_usable(read_class_folders(data)), card)
+
+
+def class_samples(dataset: ClassDataset, card: ModelCard) -> Samples:
+    """Yield the images of a data set with their classes numbered as the model's."""
+    class_ids = _class_ids(dataset.labels, card, {item.class_id for item in dataset.samples})
+    for item in dataset.samples:
+        yield Sample(item.path.stem, read_image(item.path), int(class_ids[item.class_id]))
+
+
+def _read_masks(data: Path, card: ModelCard) -> Samples:
+    return mask_samples(require_usable(read_mask_pairs(data)))
+
+
+def mask_samples(dataset: MaskDataset) -> Samples:
+    """Yield the images of a data set with their masks (H, W) bool."""
+    for pair in dataset.samples:
+        yield Sample(pair.image_path.stem, read_image(pair.image_path), read_mask(pair.mask_path))
+
+
+def _read_poses(data: Path, card: ModelCard) -> Samples:
+    for item in bop_frames(data, card.labels):
+        truth = PoseTruth(item.truths, card.objects, item.frame.camera, item.frame.depth_m)
+        yield Sample(f"{item.scene_id:06d}_{item.image_id:06d}", item.frame.rgb, truth)
+
+
+def _read_oriented(data: Path, card: ModelCard) -> Samples:
+    path = data / "labels.jsonl"
+    if not path.exists():
+        raise DataError(f"{path} does not exist", "'object-pose dataset' renders such folders")
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        try:
+            record = json.loads(line)
+            image, boxes = data / record["image"], tuple(OrientedBox(**box) for box in record["boxes"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise DataError(f"{path}:{number}: {error}", "expected boxes of x, y, yaw, width, height") from error
+        yield Sample(image.stem, read_image(image), boxes)
+
+
+def _class_ids(labels: tuple[str, ...], card: ModelCard, used: set[int]) -> NDArray[np.int64]:
+    """Return the model's class id of each of the data's; -1 where no sample has it and the model lacks it."""
+    unknown = [labels[class_id] for class_id in sorted(used) if labels[class_id] not in card.labels]
+    if unknown:
+        known = ", ".join(card.labels)
+        raise DataError(f"the data have classes that the model lacks: {', '.join(unknown)}", f"it has {known}")
+    return np.array([card.labels.index(name) if name in card.labels else -1 for name in labels], dtype=np.int64)
+
+
+def _render_poses(count: int, seed: int, card: ModelCard) -> Samples:
+    for item in rendered_frames("parts", count, seed, TEST_SCENES):
+        truth = PoseTruth(item.truths, card.objects, item.frame.camera, item.frame.depth_m)
+        yield Sample(f"{item.image_id:06d}", item.frame.rgb, truth)
+
+
+def _render_spaceships(count: int, seed: int, card: ModelCard) -> Samples:
+    for index in range(count):
+        image, label = spaceship_sample(seed + index)
+        yield Sample(f"{seed + index}", image, () if np.isnan(label[0]) else (OrientedBox(*map(float, label)),))
+
+
+def _render_inspections(count: int, seed: int, card: ModelCard) -> Samples:
+    class_ids = _class_ids(inspection.LABELS, card, set(range(len(inspection.LABELS))))
+    for index in range(count):
+        image, class_id = inspection.inspection_sample(seed + index)
+        yield Sample(f"{seed + index}", image, int(class_ids[class_id]))
+
+
+def _render_tiles(count: int, seed: int, card: ModelCard) -> Samples:
+    for index in range(count):
+        image, mask = aerial.sample(seed + index)
+        yield Sample(f"{seed + index}", image, mask > 0)
+
+
+_READERS: dict[str, Callable[[Path, ModelCard], Samples]] = {
+    "detect": _read_boxes,
+    "pose": _read_poses,
+    "oriented": _read_oriented,
+    "classify": _read_classes,
+    "segment": _read_masks,
+}
+_RENDERERS: dict[str, Callable[[int, int, ModelCard], Samples]] = {
+    "pose": _render_poses,
+    "oriented": _render_spaceships,
+    "classify": _render_inspections,
+    "segment": _render_tiles,
+}

@@ -1,0 +1,78 @@
+"""Boxes of objects, with keypoints where the network gives some: any number in an image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from object_pose.core.average_precision import score_boxes
+from object_pose.core.decoders import DecodeOptions, Layout, OutputFormat, decode
+from object_pose.core.errors import ModelError
+from object_pose.core.image import Letterbox
+from object_pose.core.nms import box_area
+from object_pose.core.types import Detections
+from object_pose.tasks.task import Array32, Interface, Prepared, Task, prepare_rgb
+
+
+def check_detector(interface: Interface) -> None:
+    """Raise ``ModelError`` where a network's output is not laid out as its card says."""
+    shapes = interface.output_shapes
+    if len(shapes) != 1:
+        raise ModelError(f"the network has {len(shapes)} outputs, a detector has one")
+    OutputFormat(Layout(interface.layout), len(interface.labels), interface.keypoint_count).check(shapes[0])
+
+
+def decode_detections(
+    outputs: Sequence[Array32], prepared: Prepared, labels: tuple[str, ...], options: DecodeOptions
+) -> Detections:
+    """Return the detections in pixels of the image, best first."""
+    form = OutputFormat(Layout(options.layout), len(labels), options.keypoint_count)
+    return _to_image(decode(form, outputs[0], options), prepared.box)
+
+
+def _to_image(detections: Detections, box: Letterbox) -> Detections:
+    """Map detections from the canvas to the image; boxes are clipped to it, and gone when they lie outside."""
+    corners = box.to_image(detections.boxes_xyxy.reshape(-1, 2, 2))
+    boxes = np.clip(corners, 0.0, np.subtract(box.image_wh, 1.0)).reshape(-1, 4)
+    inside = Detections(
+        boxes,
+        detections.scores,
+        detections.class_ids,
+        box.to_image(detections.keypoints),
+        detections.keypoint_sigmas / float(np.sqrt(np.prod(box.scale))),
+    )
+    return inside.select(box_area(boxes) > 0)
+
+
+def describe_detections(result: Detections, labels: tuple[str, ...]) -> Mapping[str, Any]:
+    """Describe detections, best first; keypoints are [x, y, sigma] in pixels."""
+    keypoints = np.concatenate([result.keypoints, result.keypoint_sigmas[..., None]], axis=2)
+    return {
+        "detections": [
+            {
+                "class_id": int(result.class_ids[index]),
+                "class_name": labels[result.class_ids[index]],
+                "score": round(float(result.scores[index]), 4),
+                "box_xyxy": result.boxes_xyxy[index].round(2).tolist(),
+                "keypoints": keypoints[index].round(2).tolist(),
+            }
+            for index in range(len(result))
+        ]
+    }
+
+
+DETECT = Task[Detections, Detections](
+    name="detect",
+    summary="boxes of objects",
+    layouts=(Layout.YOLOV8_DETECT, Layout.YOLOV5, Layout.END_TO_END, Layout.OBJECT_POSE_KEYPOINTS),
+    metric="map50",
+    prepare=prepare_rgb,
+    decode=decode_detections,
+    describe=describe_detections,
+    score=score_boxes,
+    check=check_detector,
+    options=DecodeOptions(score_threshold=0.3),
+    scored_options=DecodeOptions(score_threshold=0.01),
+)

@@ -1,0 +1,79 @@
+"""Keypoints of objects whose geometry is known, and how good the 6-DoF poses are that follow from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from object_pose.core import se3
+from object_pose.core.camera import Camera
+from object_pose.core.decoders import Layout
+from object_pose.core.metrics import MIN_VISIBILITY, match_frame, score_frames
+from object_pose.core.pose_solver import SEARCHES_OF_A_STILL, PoseSolver, PoseSolverConfig
+from object_pose.core.types import DepthImage, Detections, ObjectModel, ObjectTruth
+from object_pose.tasks.detect import DETECT, check_detector, decode_detections, describe_detections
+from object_pose.tasks.task import Task, prepare_rgb
+
+
+@dataclass(frozen=True)
+class PoseTruth:
+    """What is true of a frame, and what solving its poses takes: camera, depth in metres if any, object models."""
+
+    truths: tuple[ObjectTruth, ...]
+    objects: tuple[ObjectModel, ...]
+    camera: Camera
+    depth_m: DepthImage | None = None
+
+
+def true_detections(truth: PoseTruth, min_visibility: float = MIN_VISIBILITY) -> Detections:
+    """Return what a perfect network would find: visible objects' boxes and projected keypoints, sure to a pixel."""
+    seen = [item for item in truth.truths if item.visibility >= min_visibility]
+    keypoint_count = len(truth.objects[0].keypoints_object)
+    keypoints = np.zeros((len(seen), keypoint_count, 2))
+    for row, item in zip(keypoints, seen):
+        model = truth.objects[item.class_id]
+        pose = model.symmetry.canonical(item.T_camera_object)
+        row[:] = truth.camera.project(se3.apply(pose, model.keypoints_object))
+    return Detections(
+        np.array([item.box_xyxy for item in seen]).reshape(-1, 4),
+        np.ones(len(seen)),
+        np.array([item.class_id for item in seen], dtype=np.int64),
+        keypoints,
+        np.ones((len(seen), keypoint_count)),
+    )
+
+
+def _score(results: Sequence[Detections], truths: Sequence[PoseTruth], labels: tuple[str, ...]) -> dict[str, float]:
+    """Solve every frame's poses from its keypoints and compare them with the truth."""
+    matches = []
+    solvers: dict[int, PoseSolver] = {}  # making one costs more than solving a frame
+    for detections, truth in zip(results, truths):
+        key = id(truth.objects)
+        if key not in solvers:
+            solvers[key] = PoseSolver(truth.objects, PoseSolverConfig(max_searches=SEARCHES_OF_A_STILL))
+        solved = solvers[key].solve(detections, truth.camera, truth.depth_m)
+        matches.append(match_frame(solved.poses, truth.truths, truth.objects))
+    score = score_frames(matches)
+    return {
+        "recall_add_01d": score.recall_add_01d,
+        "precision": score.precision,
+        "translation_error_mm_p50": score.translation_error_mm_p50,
+        "rotation_error_deg_p50": score.rotation_error_deg_p50,
+    }
+
+
+POSE = Task[Detections, PoseTruth](
+    name="pose",
+    summary="keypoints of known objects, for 6-DoF poses",
+    layouts=(Layout.OBJECT_POSE_KEYPOINTS, Layout.YOLOV8_POSE, Layout.END_TO_END_POSE),
+    metric="recall_add_01d",
+    prepare=prepare_rgb,
+    decode=decode_detections,
+    describe=describe_detections,
+    score=_score,
+    check=check_detector,
+    options=DETECT.options,
+    scored_options=DETECT.options,
+)
