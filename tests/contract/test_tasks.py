@@ -114,7 +114,11 @@ def test_the_card_says_what_the_file_is(trained: Trained) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value", "problem"),
-    [("task", "levitate", "'levitate' is unknown"), ("layout", "scrambled", "'scrambled'"), ("input_wh", [32, 48], "its card says")],
+    [
+        ("task", "levitate", "'levitate' is unknown"),
+        ("layout", "scrambled", "'scrambled'"),
+        ("input_wh", [32, 48], "its card says"),
+    ],
 )
 def test_a_card_that_does_not_fit_its_network_is_refused(
     trained: Trained, tmp_path: Path, field: str, value: Any, problem: str
