@@ -38,3 +38,7 @@ class BlockingService:
             self._executor.spin()
         except ExternalShutdownException:
             return
+        except Exception:
+            # ROS may end between the executor's look at the context and its wait, which then fails.
+            if self._node.context.ok():
+                raise
