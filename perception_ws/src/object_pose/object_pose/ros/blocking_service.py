@@ -22,6 +22,7 @@ class BlockingService:
             node_name, context=owner.context, namespace=owner.get_namespace(), start_parameter_services=False
         )
         self._node.create_service(service_type, f"{owner.get_fully_qualified_name()}/{name}", callback)
+        self._closing = False
         self._executor = SingleThreadedExecutor(context=owner.context)
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._run, name=node_name, daemon=True)
@@ -29,6 +30,7 @@ class BlockingService:
 
     def close(self) -> None:
         """Stop serving; an answer in hand is waited for."""
+        self._closing = True
         self._executor.shutdown()
         self._thread.join()
         self._node.destroy_node()
@@ -39,6 +41,6 @@ class BlockingService:
         except ExternalShutdownException:
             return
         except Exception:
-            # ROS may end between the executor's look at the context and its wait, which then fails.
-            if self._node.context.ok():
+            # ROS, or this service, may end between the executor's look at it and its wait, which then fails.
+            if self._node.context.ok() and not self._closing:
                 raise

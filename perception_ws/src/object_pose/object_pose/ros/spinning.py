@@ -52,6 +52,10 @@ def spin(make_nodes: Iterable[Callable[[], PipelineNode]], ros_arguments: Sequen
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except RuntimeError:
+        # ROS may end between the executor's look at the context and its wait, which then fails.
+        if rclpy.ok():
+            raise
     finally:
         _close(nodes, executor)
 
