@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 
 from object_pose.core.classification import Classification, score_classes
 from object_pose.core.decoders import DecodeOptions
 from object_pose.core.errors import ModelError
-from object_pose.core.image import Letterbox
+from object_pose.core.image import unletterbox
 from object_pose.tasks.task import Array32, Interface, Prepared, Task, prepare_rgb
 
 LAYOUT = "class_probabilities_attention"
@@ -21,16 +20,7 @@ def _decode(
     outputs: Sequence[Array32], prepared: Prepared, labels: tuple[str, ...], options: DecodeOptions
 ) -> Classification:
     probabilities, attention = outputs
-    return Classification(probabilities[0].astype(np.float64), attention_on_image(attention[0, 0], prepared.box))
-
-
-def attention_on_image(attention: Array32, box: Letterbox) -> Array32:
-    """Resample a map (h, w) over the network's canvas to the image's pixels (H, W)."""
-    width, height = box.canvas_wh
-    canvas = cv2.resize(attention, (width, height), interpolation=cv2.INTER_LINEAR)
-    (left, top), (w, h) = box.offset, box.content_wh
-    content = canvas[top : top + h, left : left + w]
-    return np.asarray(cv2.resize(content, box.image_wh, interpolation=cv2.INTER_LINEAR), dtype=np.float32)
+    return Classification(probabilities[0].astype(np.float64), unletterbox(attention[0, 0], prepared.box))
 
 
 def _check(interface: Interface) -> None:
