@@ -29,6 +29,17 @@ def test_exported_yolo_has_the_promised_layout() -> None:
     assert (sigmas > 0).all()
 
 
+def test_a_detector_that_flips_sees_the_mirror_image_as_mirrored() -> None:
+    torch.manual_seed(0)
+    exported = ExportedYolo(NanoYolo(class_count=3).eval(), flips=True)
+    images = torch.rand(1, 3, 64, 96)
+    seen, mirrored = exported(images)[0], exported(images.flip(3))[0]
+    expected = seen.clone()
+    expected[0] = 95.0 - seen[0]
+    by_place = [torch.argsort(rows[0] + 1e3 * rows[1]) for rows in (mirrored, expected)]
+    torch.testing.assert_close(mirrored[:, by_place[0]], expected[:, by_place[1]], atol=1e-3, rtol=1e-3)
+
+
 def _perfect_output(targets: DetectionTargets) -> YoloOutput:
     """One anchor in the middle of each of the targets' boxes, predicting it exactly."""
     boxes = targets.boxes_xyxy

@@ -58,6 +58,7 @@ class DetectTrainingConfig:
     mosaic_share: float = parameter(0.5, "share of samples made of four images", minimum=0.0, maximum=1.0)
     mosaic_end: float = parameter(0.85, "share of the training after which no mosaic is made", minimum=0.0, maximum=1.0)
     photometric: float = parameter(0.4, "strength of colour, blur and noise augmentation", minimum=0.0, maximum=2.0)
+    flips: bool = parameter(False, "the model averages over the image and its mirror image: twice the time")
 
     def __post_init__(self) -> None:
         check_sizes(self, ("input_width", "input_height", "crop_width", "crop_height"))
@@ -77,6 +78,7 @@ class BoxRecipe(DetectionRecipe):
     frozen_blocks: int = 0
     mosaic_share: float = 0.5
     mosaic_end: float = 0.85
+    flips: bool = False
 
     def network(self) -> nn.Module:
         """Return the network before training, its backbone pretrained where it can be."""
@@ -117,7 +119,7 @@ class BoxRecipe(DetectionRecipe):
     ) -> list[Detections]:
         """Run the network as it will be exported on images of its input size."""
         assert isinstance(network, Yolo)
-        exported = ExportedYolo(network).eval()
+        exported = ExportedYolo(network, self.flips).eval()
         form = OutputFormat(Layout.YOLOV8_DETECT, self.class_count)
         device = next(network.parameters()).device
         outputs = (exported(torch.from_numpy(to_batch(sample.image)).to(device)) for sample in samples)
@@ -148,6 +150,7 @@ def detect_recipe(config: DetectTrainingConfig) -> BoxRecipe:
         frozen_blocks=config.frozen_blocks,
         mosaic_share=config.mosaic_share,
         mosaic_end=config.mosaic_end,
+        flips=config.flips,
     )
 
 
@@ -157,7 +160,7 @@ def exportable_detect(run_dir: Path, config: DetectTrainingConfig) -> Exportable
     network = _network(config.backbone, len(labels), config.frozen_blocks, pretrained=False)
     load_average(run_dir, network)
     card = ModelCard("detect", Layout.YOLOV8_DETECT, labels, config.input_wh)
-    return Exportable(ExportedYolo(network), card, ("detections",))
+    return Exportable(ExportedYolo(network, config.flips), card, ("detections",))
 
 
 def _network(backbone: str, class_count: int, frozen_blocks: int, pretrained: bool) -> Yolo:

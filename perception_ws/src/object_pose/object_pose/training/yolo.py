@@ -183,20 +183,51 @@ class NanoYolo(Yolo):
 
 
 class ExportedYolo(nn.Module):
-    """The network with the single output tensor of layout ``object_pose_keypoints``."""
+    """The network with the single output tensor of layout ``object_pose_keypoints``.
 
-    def __init__(self, network: Yolo) -> None:
+    With ``flips`` it looks at the image and at its mirror image and gives their mean, which keypoints do not allow:
+    mirroring exchanges their names.
+    """
+
+    def __init__(self, network: Yolo, flips: bool = False) -> None:
         super().__init__()
-        self.network = network
+        assert not (flips and network.keypoint_count)
+        self.network, self.flips = network, flips
 
     def forward(self, images: Tensor) -> Tensor:
         """Map (1, 3, H, W) to (1, 4 + C + 3K, A): cx, cy, w, h, probabilities, K x (x, y, sigma)."""
         output = self.network(images)
-        low, high = output.boxes_xyxy.split(2, dim=-1)
-        channels = [(low + high) / 2, high - low, output.logits.sigmoid()]
+        boxes, probabilities = output.boxes_xyxy, output.logits.sigmoid()
+        if self.flips:
+            boxes, probabilities = _mean(boxes, probabilities, *self._mirrored(images))
+        low, high = boxes.split(2, dim=-1)
+        channels = [(low + high) / 2, high - low, probabilities]
         if self.network.keypoint_count:
             channels.append(torch.cat([output.keypoints, output.sigmas[..., None]], dim=-1).flatten(2))
         return torch.cat(channels, dim=-1).transpose(1, 2)
+
+    def _mirrored(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return boxes and probabilities of the mirror image, mirrored back, cell by cell those of the image."""
+        output = self.network(images.flip(3))
+        height, width = images.shape[2:]
+        cells, start = [], 0
+        for stride in STRIDES:
+            count = (height // stride) * (width // stride)
+            cells.append(torch.arange(start, start + count).reshape(height // stride, width // stride).flip(1).flatten())
+            start += count
+        order = torch.cat(cells).to(images.device)
+        left, top, right, bottom = output.boxes_xyxy[:, order].unbind(dim=-1)
+        last = width - 1.0  # pixel centres are integers
+        boxes = torch.stack([last - right, top, last - left, bottom], dim=-1)
+        return boxes, output.logits.sigmoid()[:, order]
+
+
+def _mean(boxes: Tensor, probabilities: Tensor, other_boxes: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Average two views' probabilities, and their boxes in proportion to how sure each is."""
+    weight = probabilities.amax(dim=-1, keepdim=True) + 1e-6
+    other_weight = other.amax(dim=-1, keepdim=True) + 1e-6
+    mean = (weight * boxes + other_weight * other_boxes) / (weight + other_weight)
+    return mean, (probabilities + other) / 2.0
 
 
 def check_sizes(config: object, names: Sequence[str]) -> None:
