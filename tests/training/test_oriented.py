@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 from object_pose.training.oriented_network import (  # noqa: E402
     STRIDE,
     BoxRefiner,
+    ExportedOriented,
     OrientedNetwork,
     changed,
     changes_between,
@@ -67,3 +68,28 @@ def test_an_untrained_refiner_changes_nothing_and_all_is_within_the_published_li
     changes = BoxRefiner().eval()(torch.rand(1, 1, 200, 200), start)
     torch.testing.assert_close(changed(start, changes), start)
     assert sum(p.numel() for p in OrientedNetwork().parameters() if p.requires_grad) < 2_000_000
+
+
+def test_what_is_found_turns_with_the_image() -> None:
+    torch.manual_seed(3)
+    network = OrientedNetwork().eval()
+    torch.nn.init.constant_(network.cells[-1].bias, -4.0)  # so that no view is sure, and one is the surest
+    exported = ExportedOriented(network)
+    image = torch.rand(1, 1, 200, 200)
+    score, x, y, yaw, width, height = exported(image)[0].tolist()
+    turned = exported(image.rot90(1, (2, 3)))[0].tolist()
+    # A point (x, y) lies at (y, 199 - x) of the image turned counterclockwise.
+    np.testing.assert_allclose(turned[:3], [score, y, 199.0 - x], atol=1e-2)
+    np.testing.assert_allclose(turned[4:], [width, height], rtol=1e-3)
+    assert abs((turned[3] - yaw + np.pi / 2 + np.pi) % (2 * np.pi) - np.pi) < 1e-3
+
+
+def test_a_mirrored_window_asks_for_the_mirrored_change() -> None:
+    torch.manual_seed(0)
+    refiner = BoxRefiner().eval()
+    torch.nn.init.normal_(refiner.head[-1].weight)
+    image = torch.rand(1, 1, 200, 200)
+    box = torch.tensor([[90.0, 110.0, 0.4, 30.0, 45.0]])
+    mirrored_box = torch.tensor([[199.0 - 90.0, 110.0, -0.4, 30.0, 45.0]])
+    change, mirrored = refiner.both_sides(image, box), refiner.both_sides(image.flip(3), mirrored_box)
+    torch.testing.assert_close(mirrored, change * torch.tensor([-1.0, 1.0, -1.0, 1.0, 1.0]), atol=1e-4, rtol=1e-3)

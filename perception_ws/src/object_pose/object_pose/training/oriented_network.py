@@ -12,7 +12,10 @@ STRIDE = 8
 _WINDOW_SCALE = 1.7
 _WINDOW_WH = (64, 96)
 _BRIGHT = 0.8
-_LOOKS = 2
+_VIEWS = 4
+_LOOKS = 3
+# What becomes of a change where left and right change places: shift across and turn.
+_MIRRORED = (-1.0, 1.0, -1.0, 1.0, 1.0)
 
 
 class OrientedNetwork(nn.Module):
@@ -66,7 +69,16 @@ class BoxRefiner(nn.Module):
 
     def forward(self, images: Tensor, boxes: Tensor) -> Tensor:
         """Map images (B, 1, H, W) and boxes (B, 5), x, y, yaw, width, height, to changes (B, 5) for ``changed``."""
-        changes: Tensor = self.head(self.body(windows(images, boxes)))
+        return self._changes(windows(images, boxes))
+
+    def both_sides(self, images: Tensor, boxes: Tensor) -> Tensor:
+        """Return the mean of the changes that the window and its mirror image ask for."""
+        window = windows(images, boxes)
+        mirrored = self._changes(window.flip(3)) * torch.tensor(_MIRRORED, device=images.device)
+        return (self._changes(window) + mirrored) / 2.0
+
+    def _changes(self, window: Tensor) -> Tensor:
+        changes: Tensor = self.head(self.body(window))
         return changes.float()
 
 
@@ -133,7 +145,10 @@ def likeliest_boxes(logits: Tensor, geometry: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class ExportedOriented(nn.Module):
-    """The network as its card's layout ``oriented_box`` says: one scored box an image."""
+    """The network as its card's layout ``oriented_box`` says: one scored box an image.
+
+    The image is seen at four turns of a quarter: the surest view says where, the mean of all how sure.
+    """
 
     def __init__(self, network: OrientedNetwork) -> None:
         super().__init__()
@@ -141,8 +156,31 @@ class ExportedOriented(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map (B, 1, 200, 200) to (B, 6): score, x, y, yaw in [-pi, pi], width, height."""
-        score, boxes = likeliest_boxes(*self.network(images))
+        turned = [images]
+        for _ in range(_VIEWS - 1):
+            turned.append(_quarter_turn(turned[-1]))
+        scores, boxes = likeliest_boxes(*self.network(torch.cat(turned)))
+        views = scores.reshape(_VIEWS, -1)
+        surest = views.argmax(dim=0)
+        boxes = self._turned_back(boxes.reshape(_VIEWS, -1, 5), images.shape[3])
+        box = (boxes * (torch.arange(_VIEWS, device=images.device)[:, None] == surest)[:, :, None]).sum(dim=0)
         for _ in range(_LOOKS):
-            boxes = changed(boxes, self.network.refiner(images, boxes))
-        yaw = torch.atan2(boxes[:, 2].sin(), boxes[:, 2].cos())
-        return torch.cat([score[:, None], boxes[:, :2], yaw[:, None], boxes[:, 3:]], dim=1)
+            box = changed(box, self.network.refiner.both_sides(images, box))
+        yaw = torch.atan2(box[:, 2].sin(), box[:, 2].cos())
+        return torch.cat([views.mean(dim=0)[:, None], box[:, :2], yaw[:, None], box[:, 3:]], dim=1)
+
+    @staticmethod
+    def _turned_back(boxes: Tensor, side: int) -> Tensor:
+        """Map the boxes (V, B, 5) of each view to pixels of the image, a square of ``side`` pixels."""
+        upright = []
+        for turns, view in enumerate(boxes):
+            x, y, yaw, width, height = view.unbind(dim=1)
+            for _ in range(turns):
+                x, y, yaw = side - 1.0 - y, x, yaw + 0.5 * torch.pi
+            upright.append(torch.stack([x, y, yaw, width, height], dim=1))
+        return torch.stack(upright)
+
+
+def _quarter_turn(images: Tensor) -> Tensor:
+    """Turn images (B, C, S, S) counterclockwise as seen; ``torch.rot90`` has no counterpart in ONNX."""
+    return images.transpose(2, 3).flip(2)

@@ -14,6 +14,7 @@ from object_pose.simulation.catalog import load_objects
 from object_pose.simulation.objects import SceneObject
 from object_pose.simulation.scene import SceneConfig
 from object_pose.training.crops import CROP_SIZE, CropNetwork, CropRecipe, ExportedCrops
+from object_pose.training.detection_loss import DetectionLossWeights
 from object_pose.training.detection_recipe import DetectionRecipe
 from object_pose.training.export import Exportable
 from object_pose.training.loop import load_average
@@ -46,6 +47,12 @@ class PoseTrainingConfig(RenderingConfig):
     crop_width: int = parameter(320, "width of a training crop, pixels", minimum=64, maximum=2048)
     crop_height: int = parameter(256, "height of a training crop, pixels", minimum=64, maximum=2048)
     scale_jitter: float = parameter(1.3, "crops are this much larger or smaller at most", minimum=1.0, maximum=4.0)
+    keypoint_weight: float = parameter(
+        1.0,
+        "weight of the keypoints' loss; little is enough where a crop-level head finds them",
+        minimum=0.0,
+        maximum=10.0,
+    )
 
     def __post_init__(self) -> None:
         check_sizes(self, ("input_width", "input_height", "crop_width", "crop_height"))
@@ -70,6 +77,7 @@ def pose_recipe(
         ),
         crop_wh=(config.crop_width, config.crop_height),
         scale_range=(scale / config.scale_jitter, scale * config.scale_jitter),
+        loss_weights=DetectionLossWeights(keypoints=config.keypoint_weight),
         photometric_strength=config.photometric,
     )
 

@@ -212,9 +212,9 @@ class ExportedYolo(nn.Module):
         height, width = images.shape[2:]
         cells, start = [], 0
         for stride in STRIDES:
-            count = (height // stride) * (width // stride)
-            cells.append(torch.arange(start, start + count).reshape(height // stride, width // stride).flip(1).flatten())
-            start += count
+            rows, columns = height // stride, width // stride
+            cells.append(start + torch.arange(rows * columns).reshape(rows, columns).flip(1).flatten())
+            start += rows * columns
         order = torch.cat(cells).to(images.device)
         left, top, right, bottom = output.boxes_xyxy[:, order].unbind(dim=-1)
         last = width - 1.0  # pixel centres are integers
