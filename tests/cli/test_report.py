@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from networks import save_model
-from object_pose.evaluation.inspection_report import pages, study
+from object_pose.evaluation.inspection_report import setup_pages, study
 from object_pose.runtime.card import ModelCard
 from object_pose.simulation.inspection import IMAGE_WH, LABELS, inspection_twins
 from object_pose.tasks.classify import LAYOUT
@@ -22,7 +22,7 @@ def few_pictures(monkeypatch):
     """Draw the same few scenes again and again: the report's numbers are not what is tested here."""
     twins = cache(lambda seed: inspection_twins(seed))
     monkeypatch.setattr(study, "inspection", lambda seed, light=None: twins(seed % 3)[seed % 2])
-    monkeypatch.setattr(pages, "inspection_twins", lambda seed: twins(seed % 3))
+    monkeypatch.setattr(setup_pages, "inspection_twins", lambda seed: twins(seed % 3))
 
 
 @pytest.fixture

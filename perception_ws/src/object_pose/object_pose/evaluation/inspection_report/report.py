@@ -10,7 +10,8 @@ from object_pose.core.errors import DataError
 from object_pose.evaluation.bars import Bar
 from object_pose.evaluation.inspection_report import document
 from object_pose.evaluation.inspection_report.history import RunHistory, read_history, seeds_learned_from
-from object_pose.evaluation.inspection_report.pages import Material, story
+from object_pose.evaluation.inspection_report.pages import story
+from object_pose.evaluation.inspection_report.phrases import Material
 from object_pose.evaluation.inspection_report.study import (
     NEW_LIGHT,
     TEST,
