@@ -29,5 +29,6 @@ def _chosen(options: argparse.Namespace, defaults: DecodeOptions) -> DecodeOptio
         "score_threshold": defaults.score_threshold,
         "iou_threshold": defaults.iou_threshold,
         "max_detections": defaults.max_detections,
+        "candidate_threshold": defaults.candidate_threshold,
     }
     return config_from_options(options, DetectorConfig, values).decode_options

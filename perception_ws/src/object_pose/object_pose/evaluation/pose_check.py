@@ -32,10 +32,12 @@ from object_pose.evaluation.pose import (
 )
 from object_pose.evaluation.tracking import track_live_scene
 from object_pose.runtime.pipeline import PipelineResult, PosePipeline
+from object_pose.runtime.predictor import DetectorConfig
 from object_pose.simulation.catalog import PARTS, load_objects
 from object_pose.simulation.live import LiveConfig, LiveScene
 from object_pose.simulation.scene import TEST_SCENES
 from object_pose.simulation.stream import MAX_DEPTH_SCALE_ERROR
+from object_pose.tasks.pose import STILL_OPTIONS
 
 TEST_SEED = 2_100_000_001
 _SCENES = dataclasses.replace(TEST_SCENES, min_distance_m=0.4, max_distance_m=0.8, max_objects=10)
@@ -98,7 +100,7 @@ def check_rendered(model: Path, frames: int, seed: int = TEST_SEED) -> dict[str,
 
 def check_lmo(model: Path, data: Path) -> dict[str, Any]:
     """Measure a model of LM-O's objects on its real frames: all in colour alone, and the one with depth."""
-    colour_pipeline, depth_pipeline = (PosePipeline(model, solver_config=_solver(use)) for use in (False, True))
+    colour_pipeline, depth_pipeline = (_still_pipeline(model, use) for use in (False, True))
     frames = list(bop_frames(data / SCENE, colour_pipeline.detector.card.labels))
     colour = _run(colour_pipeline, frames, "LM-O, RGB", len(frames))
     rgbd = _run(depth_pipeline, [frame for frame in frames if frame.image_id == RGBD_IMAGE], "LM-O, RGB-D", 1)
@@ -173,7 +175,7 @@ class _Run:
 
 
 def _run_rendered(model: Path, use_depth: bool, frames: int, seed: int, scale_error: float, title: str) -> _Run:
-    pipeline = PosePipeline(model, solver_config=_solver(use_depth))
+    pipeline = _still_pipeline(model, use_depth)
     items = rendered_frames(PARTS, frames, seed, _SCENES, depth_scale_error=scale_error)
     scorer = BopScorer(pipeline.detector.card.objects, lambda: [item.mesh for item in load_objects(PARTS)])
     return _run(pipeline, items, title, frames, scorer)
@@ -195,5 +197,9 @@ def _run(
     return _Run(evaluation, tuple(matches), covariances)
 
 
-def _solver(use_depth: bool) -> PoseSolverConfig:
-    return PoseSolverConfig(use_depth=use_depth, max_searches=SEARCHES_OF_A_STILL)
+def _still_pipeline(model: Path, use_depth: bool) -> PosePipeline:
+    detector = DetectorConfig(
+        score_threshold=STILL_OPTIONS.score_threshold, candidate_threshold=STILL_OPTIONS.candidate_threshold
+    )
+    solver = PoseSolverConfig(use_depth=use_depth, max_searches=SEARCHES_OF_A_STILL)
+    return PosePipeline(model, detector, solver)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from object_pose.core.crops import CropWindow, normalised_batch
 from object_pose.core.decoders import DecodeOptions
@@ -22,6 +23,7 @@ from object_pose.runtime.engine import Engine, EngineConfig, load_embedded_engin
 
 CROP_HEAD_KEY = "object_pose.crop_head"
 LAYOUT = "crop_keypoints"  # probabilities (N, C + 1), the last of none; keypoints (N, C, K, 3): x, y, sigma
+_LIKELY = 0.1  # the least probability of another class than the best one: depth may tell them apart
 _MOST_CANDIDATES = 32  # bounds the time that a cluttered picture can take
 
 
@@ -43,15 +45,14 @@ class CropHead:
         windows = [CropWindow.around(box, self._size) for box in chosen.boxes_xyxy]
         batch = normalised_batch([window.cut(rgb) for window in windows])
         probabilities, keypoints = self._engine.run(batch)
-        class_ids = probabilities[:, :-1].argmax(axis=1)
-        rows = np.arange(len(chosen))
+        rows, class_ids = _likely_classes(probabilities[:, :-1])
         own = keypoints[rows, class_ids].astype(np.float64)
         refined = Detections(
-            chosen.boxes_xyxy,
-            np.sqrt(chosen.scores * probabilities[rows, class_ids]),
-            class_ids.astype(np.int64),
-            np.stack([window.to_image(points[:, :2]) for window, points in zip(windows, own)]),
-            own[..., 2] * np.array([[window.side] for window in windows]),
+            chosen.boxes_xyxy[rows],
+            np.sqrt(chosen.scores[rows] * probabilities[rows, class_ids]),
+            class_ids,
+            np.stack([windows[row].to_image(points[:, :2]) for row, points in zip(rows, own)]),
+            own[..., 2] * np.array([[windows[row].side] for row in rows]),
         )
         refined = refined.select(refined.scores >= options.score_threshold)
         # Two candidates of different classes may have become one class.
@@ -59,6 +60,14 @@ class CropHead:
             refined.boxes_xyxy, refined.scores, refined.class_ids, options.iou_threshold, options.max_detections
         )
         return refined.select(kept)
+
+
+def _likely_classes(probabilities: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows and classes of (N, C) probabilities that are worth a pose: the best, and others near it."""
+    likely = probabilities >= _LIKELY
+    likely[np.arange(len(probabilities)), probabilities.argmax(axis=1)] = True
+    rows, class_ids = np.nonzero(likely)
+    return rows, class_ids
 
 
 def load_crop_head(path: Path, metadata: Mapping[str, str], card: ModelCard, config: EngineConfig) -> CropHead | None:

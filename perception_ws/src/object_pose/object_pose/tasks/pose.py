@@ -9,12 +9,15 @@ import numpy as np
 
 from object_pose.core import se3
 from object_pose.core.camera import Camera
-from object_pose.core.decoders import Layout
+from object_pose.core.decoders import DecodeOptions, Layout
 from object_pose.core.metrics import MIN_VISIBILITY, match_frame, score_frames
 from object_pose.core.pose_solver import SEARCHES_OF_A_STILL, PoseSolver, PoseSolverConfig
 from object_pose.core.types import DepthImage, Detections, ObjectModel, ObjectTruth
 from object_pose.tasks.detect import DETECT, check_detector, decode_detections, describe_detections
 from object_pose.tasks.task import Task, prepare_rgb
+
+# How a still picture is searched: depth judges what a live camera has no time to look at.
+STILL_OPTIONS = DecodeOptions(score_threshold=0.1, candidate_threshold=0.03)
 
 
 @dataclass(frozen=True)
@@ -75,5 +78,5 @@ POSE = Task[Detections, PoseTruth](
     score=_score,
     check=check_detector,
     options=DETECT.options,
-    scored_options=DETECT.options,
+    scored_options=STILL_OPTIONS,
 )

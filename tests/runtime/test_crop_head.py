@@ -1,0 +1,55 @@
+"""The second look: which classes of a window become detections, and where their keypoints lie."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from object_pose.core.decoders import DecodeOptions
+from object_pose.core.types import Detections
+from object_pose.runtime.crop_head import CropHead
+
+
+class Network:
+    """Answers every window with the same probabilities, and keypoint k of class c at (c, k) tenths of the window."""
+
+    input_shape = (1, 3, 64, 64)
+
+    def __init__(self, probabilities: list[float]) -> None:
+        self.probabilities = probabilities
+
+    def run(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        count, classes = len(batch), len(self.probabilities) - 1
+        keypoints = np.zeros((count, classes, 2, 3), dtype=np.float32)
+        keypoints[..., 0] = 0.1 * np.arange(classes)[:, None]
+        keypoints[..., 1] = 0.1 * np.arange(2)
+        keypoints[..., 2] = 0.01
+        return np.tile(np.float32(self.probabilities), (count, 1)), keypoints
+
+
+def _refined(probabilities: list[float], score_threshold: float = 0.1) -> Detections:
+    candidates = Detections(
+        np.array([[20.0, 30.0, 60.0, 70.0]]), np.array([0.81]), np.array([2]), np.zeros((1, 2, 2)), np.ones((1, 2))
+    )
+    head = CropHead(Network(probabilities))  # type: ignore[arg-type]
+    return head.refine(np.zeros((100, 100, 3), np.uint8), candidates, DecodeOptions(score_threshold=score_threshold))
+
+
+def test_two_likely_classes_become_two_detections_the_best_first() -> None:
+    found = _refined([0.64, 0.25, 0.01, 0.1])
+    assert found.class_ids.tolist() == [0, 1]
+    np.testing.assert_allclose(found.scores, [np.sqrt(0.81 * 0.64), np.sqrt(0.81 * 0.25)], rtol=1e-6)
+    # The window is 60 pixels wide about (40, 50); the second class has its keypoints a tenth further right.
+    np.testing.assert_allclose(found.keypoints, [[[40, 50], [40, 56]], [[46, 50], [46, 56]]], atol=1e-4)
+    np.testing.assert_allclose(found.keypoint_sigmas, 0.6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "classes"), [([0.9, 0.05, 0.02, 0.03], [0]), ([0.06, 0.05, 0.04, 0.85], [0])]
+)
+def test_unlikely_classes_are_only_the_best_of_their_window(probabilities, classes) -> None:
+    assert _refined(probabilities).class_ids.tolist() == classes
+
+
+def test_what_scores_too_low_is_dropped() -> None:
+    assert len(_refined([0.04, 0.03, 0.03, 0.9], score_threshold=0.3)) == 0
