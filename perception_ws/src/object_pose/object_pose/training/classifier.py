@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from object_pose.training.blocks import ConvUnit, CrossStage, initialise
+from object_pose.training.calibration import Calibration
 from object_pose.training.mobilenet import MobileNetV2, pretrained_mobilenet
 
 STRIDE = 8
 _BLOCKS = 13  # up to stride 16; what follows was not learned from ImageNet
 _WIDTH = 96
 _RARE_EVIDENCE = -4.0
+_MIRRORINGS: tuple[list[int], ...] = ([], [2], [3], [2, 3])
 
 
 class ClassifierNetwork(nn.Module):
@@ -91,13 +95,29 @@ def damage_evidence(evidence: Tensor, normal_class: int | None) -> Tensor:
 
 
 class ExportedClassifier(nn.Module):
-    """The network with probabilities in place of logits, as ``tasks.classify`` reads them."""
+    """The network with calibrated probabilities in place of logits, as ``tasks.classify`` reads them.
 
-    def __init__(self, network: ClassifierNetwork) -> None:
+    With ``flips`` it looks at four mirrorings of its image, and pools their logits as places are pooled: what is seen
+    in one of them counts.
+    """
+
+    def __init__(self, network: ClassifierNetwork, flips: bool = False, calibration: Calibration | None = None) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.flips, self.calibration = network, flips, calibration
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Map (1, 3, H, W) to probabilities (1, C) and attention (1, 1, H / 8, W / 8)."""
-        logits, evidence = self.network(images)
+        logits, evidence = self.evidence(images)
+        if self.calibration:
+            logits = self.calibration.apply(logits)
         return logits.softmax(dim=1), damage_evidence(evidence, self.network.normal_class).sigmoid()
+
+    def evidence(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Map (1, 3, H, W) to logits (1, C), not yet calibrated, and evidence (1, C, H / 8, W / 8)."""
+        if not self.flips:
+            logits, evidence = self.network(images)
+            return logits, evidence
+        seen = [self.network(images.flip(axes) if axes else images) for axes in _MIRRORINGS]
+        logits = torch.stack([view[0] for view in seen]).logsumexp(dim=0) - math.log(len(seen))
+        back = [view[1].flip(axes) if axes else view[1] for view, axes in zip(seen, _MIRRORINGS)]
+        return logits, torch.stack(back).mean(dim=0)

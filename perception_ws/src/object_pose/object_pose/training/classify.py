@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from object_pose.core.classification import normal_class, score_classes
 from object_pose.core.errors import ConfigError
@@ -24,6 +25,7 @@ from object_pose.io.images import read_image
 from object_pose.runtime.card import ModelCard
 from object_pose.simulation.inspection import (
     LABELS,
+    SEEDS_PER_LOT,
     VALIDATION_SEED,
     inspection_sample,
     inspection_twins,
@@ -32,6 +34,7 @@ from object_pose.simulation.inspection import (
 )
 from object_pose.tasks.classify import LAYOUT
 from object_pose.training.augmentation import photometric
+from object_pose.training.calibration import Calibration, fit_calibration
 from object_pose.training.classifier import STRIDE, ClassifierNetwork, ExportedClassifier, damage_evidence
 from object_pose.training.export import Exportable
 from object_pose.training.loop import load_average
@@ -39,6 +42,7 @@ from object_pose.training.loop import load_average
 _BATCH = 16
 _NEGATIVE_PLACES = 12.0  # so many undamaged places weigh as much as all damaged ones of an image
 _CLEARLY_DAMAGED, _OF_MOST = 0.3, 0.6
+_PICTURES_A_LOT = 8
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class ClassifyTrainingConfig:
     reuse: int = parameter(8, "times that a rendered picture is used", minimum=1, maximum=1000)
     buffer: int = parameter(1200, "rendered pictures kept for reuse", minimum=1, maximum=100_000)
     validation_images: int = parameter(300, "rendered pictures for validation", minimum=10, maximum=100_000)
+    flips: bool = parameter(False, "the model looks at four mirrorings of its image: four times the time")
 
     def __post_init__(self) -> None:
         for name in ("input_width", "input_height"):
@@ -237,13 +242,15 @@ class ClassifyRecipe:
 
 @dataclass(frozen=True)
 class _RenderedValidation:
-    """Held-out rendered pictures; drawn anew at each call because a recipe travels to the data processes."""
+    """Held-out rendered pictures of many lots; drawn anew at each call because a recipe travels to the data processes."""
 
     count: int
     input_wh: tuple[int, int]
 
     def __call__(self) -> list[ClassSample]:
-        drawn = (inspection_sample(VALIDATION_SEED + index) for index in range(self.count))
+        # Pictures of one lot succeed or fail together; making a lot costs as much as some pictures of it.
+        stride = SEEDS_PER_LOT // _PICTURES_A_LOT
+        drawn = (inspection_sample(VALIDATION_SEED + stride * index) for index in range(self.count))
         return [_at_network_size(image, class_id, None, self.input_wh) for image, class_id in drawn]
 
 
@@ -271,9 +278,23 @@ def classify_recipe(config: ClassifyTrainingConfig) -> ClassifyRecipe:
 
 
 def exportable_classify(run_dir: Path, config: ClassifyTrainingConfig) -> Exportable:
-    """Return a run's averaged network, ready to export."""
+    """Return a run's averaged network, ready to export; calibrated where what it was validated on is rendered.
+
+    What is held out of a folder stays untouched: users judge the model by it.
+    """
     labels = read_class_folders(config.data).labels if config.data else LABELS
     network = ClassifierNetwork(len(labels), normal_class(labels), config.frozen_blocks)
     load_average(run_dir, network)
     card = ModelCard("classify", LAYOUT, labels=labels, input_wh=config.input_wh)
-    return Exportable(ExportedClassifier(network), card, ("probabilities", "attention"))
+    exported = ExportedClassifier(network, config.flips)
+    if not config.data:
+        exported.calibration = _calibration(exported, classify_recipe(config))
+    return Exportable(exported, card, ("probabilities", "attention"))
+
+
+def _calibration(exported: ExportedClassifier, recipe: ClassifyRecipe) -> Calibration:
+    batch = recipe.collate(recipe.validation())
+    images = tqdm(batch.images, "calibrating", unit="image")
+    with torch.no_grad():
+        logits = torch.cat([exported.evidence(image[None])[0] for image in images])
+    return fit_calibration(logits, batch.class_ids)
