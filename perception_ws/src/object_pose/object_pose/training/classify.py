@@ -242,7 +242,7 @@ class ClassifyRecipe:
 
 @dataclass(frozen=True)
 class _RenderedValidation:
-    """Held-out rendered pictures of many lots; drawn anew at each call because a recipe travels to the data processes."""
+    """Held-out rendered pictures of many lots; drawn anew at each call, as a recipe travels to the data processes."""
 
     count: int
     input_wh: tuple[int, int]
