@@ -42,7 +42,7 @@ from object_pose.training.loop import load_average
 _BATCH = 16
 _NEGATIVE_PLACES = 12.0  # so many undamaged places weigh as much as all damaged ones of an image
 _CLEARLY_DAMAGED, _OF_MOST = 0.3, 0.6
-_PICTURES_A_LOT = 8
+_VALIDATED_OF_A_LOT = 8
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,9 @@ class ClassifyTrainingConfig:
     photometric: float = parameter(0.25, "strength of colour, blur and noise augmentation", minimum=0.0, maximum=2.0)
     reuse: int = parameter(8, "times that a rendered picture is used", minimum=1, maximum=1000)
     buffer: int = parameter(1200, "rendered pictures kept for reuse", minimum=1, maximum=100_000)
+    lot_scenes: int = parameter(
+        8, "scenes rendered of each lot of parts before the next", minimum=1, maximum=SEEDS_PER_LOT
+    )
     validation_images: int = parameter(300, "rendered pictures for validation", minimum=10, maximum=100_000)
     flips: bool = parameter(False, "the model looks at four mirrorings of its image: four times the time")
 
@@ -103,13 +106,14 @@ class RenderedInspections:
     input_wh: tuple[int, int]
     reuse: int
     capacity: int
+    lot_scenes: int = SEEDS_PER_LOT
 
     def __call__(self, rng: np.random.Generator) -> Iterator[ClassSample]:
         """Yield samples for ever."""
         cv2.setNumThreads(1)
         kept: list[ClassSample] = []
         for lot in training_lots(rng):
-            for seed in lot_seeds(lot):
+            for seed in lot_seeds(lot)[: self.lot_scenes]:
                 for drawn in inspection_twins(seed):
                     sample = _at_network_size(drawn.image, drawn.class_id, drawn.damage, self.input_wh)
                     if len(kept) < self.capacity:
@@ -249,7 +253,7 @@ class _RenderedValidation:
 
     def __call__(self) -> list[ClassSample]:
         # Pictures of one lot succeed or fail together; making a lot costs as much as some pictures of it.
-        stride = SEEDS_PER_LOT // _PICTURES_A_LOT
+        stride = SEEDS_PER_LOT // _VALIDATED_OF_A_LOT
         drawn = (inspection_sample(VALIDATION_SEED + stride * index) for index in range(self.count))
         return [_at_network_size(image, class_id, None, self.input_wh) for image, class_id in drawn]
 
@@ -268,7 +272,7 @@ class _FolderValidation:
 def classify_recipe(config: ClassifyTrainingConfig) -> ClassifyRecipe:
     """Return the recipe for a folder of classes, or for rendered inspections where none is named."""
     if not config.data:
-        source = RenderedInspections(config.input_wh, config.reuse, config.buffer)
+        source = RenderedInspections(config.input_wh, config.reuse, config.buffer, config.lot_scenes)
         validation = _RenderedValidation(config.validation_images, config.input_wh)
         return ClassifyRecipe(LABELS, config, source, validation)
     dataset = require_usable(read_class_folders(config.data))

@@ -80,9 +80,10 @@ def seeds_learned_from(history: RunHistory, count: int) -> list[int]:
     """
     options = history.options
     pictures = (history.steps - history.last_start) * options["batch_size"] // options["reuse"]
-    lots_drawn = max(1, pictures // (2 * SEEDS_PER_LOT * max(1, options["workers"])))
+    scenes = options.get("lot_scenes", SEEDS_PER_LOT)  # runs before this option took all of a lot
+    lots_drawn = max(1, pictures // (2 * scenes * max(1, options["workers"])))
     lots = training_lots(np.random.default_rng([options["seed"], history.last_start, 0]))
-    drawn = [seed for number in itertools.islice(lots, lots_drawn) for seed in lot_seeds(number)]
+    drawn = [seed for number in itertools.islice(lots, lots_drawn) for seed in lot_seeds(number)[:scenes]]
     return drawn[:: max(1, len(drawn) // count)][:count]
 
 
