@@ -94,7 +94,8 @@ def _fold(
 
 
 def _words(recipe: dict[str, str]) -> list[str]:
-    return [word for name, value in recipe.items() for word in (f"--{name}", value)]
+    pairs = ([f"--{name}"] if value == str(True) else [f"--{name}", value] for name, value in recipe.items())
+    return [word for pair in pairs for word in pair]
 
 
 def _given(options: argparse.Namespace) -> dict[str, str]:

@@ -50,7 +50,7 @@ REAL_FOLDS: dict[str, CrossValidation] = {
         "magnetic tiles, 5 folds by file",
         5,
         _held_out_images,
-        (("input-width", 320), ("input-height", 320), ("steps", 500), ("warmup-steps", 50)),
+        (("input-width", 320), ("input-height", 320), ("steps", 500), ("warmup-steps", 50), ("flips", True)),
         (Bar("real_accuracy", 0.95),),
         base=(("steps", 3600), ("reuse", 4)),
     ),
