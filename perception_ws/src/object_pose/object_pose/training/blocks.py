@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+# The ways to see an image whose up and left mean nothing; the axes that are turned round.
+MIRRORINGS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3))
+
 
 class ConvUnit(nn.Sequential):
     """Convolution without bias, batch norm, SiLU."""
@@ -66,6 +69,11 @@ class PyramidPooling(nn.Module):
             parts.append(self.pool(parts[-1]))
         mixed: Tensor = self.leave(torch.cat(parts, dim=1))
         return mixed
+
+
+def mirrored(maps: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Return maps (B, C, H, W) mirrored along one of ``MIRRORINGS``, which undoes itself."""
+    return maps.flip(axes) if axes else maps
 
 
 def initialise(module: nn.Module) -> None:

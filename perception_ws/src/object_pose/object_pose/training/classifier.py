@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from object_pose.training.blocks import ConvUnit, CrossStage, initialise
+from object_pose.training.blocks import MIRRORINGS, ConvUnit, CrossStage, initialise, mirrored
 from object_pose.training.calibration import Calibration
 from object_pose.training.mobilenet import MobileNetV2, pretrained_mobilenet
 
@@ -15,7 +15,6 @@ STRIDE = 8
 _BLOCKS = 13  # up to stride 16; what follows was not learned from ImageNet
 _WIDTH = 96
 _RARE_EVIDENCE = -4.0
-_MIRRORINGS: tuple[list[int], ...] = ([], [2], [3], [2, 3])
 
 
 class ClassifierNetwork(nn.Module):
@@ -117,7 +116,7 @@ class ExportedClassifier(nn.Module):
         if not self.flips:
             logits, evidence = self.network(images)
             return logits, evidence
-        seen = [self.network(images.flip(axes) if axes else images) for axes in _MIRRORINGS]
+        seen = [self.network(mirrored(images, axes)) for axes in MIRRORINGS]
         logits = torch.stack([view[0] for view in seen]).logsumexp(dim=0) - math.log(len(seen))
-        back = [view[1].flip(axes) if axes else view[1] for view, axes in zip(seen, _MIRRORINGS)]
+        back = [mirrored(view[1], axes) for view, axes in zip(seen, MIRRORINGS)]
         return logits, torch.stack(back).mean(dim=0)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from object_pose.training.blocks import ConvUnit, PyramidPooling, initialise
+from object_pose.training.blocks import MIRRORINGS, ConvUnit, PyramidPooling, initialise, mirrored
 from object_pose.training.mobilenet import MobileNetV2, pretrained_mobilenet
 
 STRIDE = 32
@@ -75,10 +75,8 @@ class ExportedUNet(nn.Module):
         if not self.flips:
             probability: Tensor = self.network(images).sigmoid()
             return probability
-        total = self.network(images).sigmoid()
-        for axes in ([2], [3], [2, 3]):
-            total = total + self.network(images.flip(axes)).sigmoid().flip(axes)
-        return total / 4.0
+        views = [mirrored(self.network(mirrored(images, axes)).sigmoid(), axes) for axes in MIRRORINGS]
+        return torch.stack(views).mean(dim=0)
 
 
 def _doubled(x: Tensor) -> Tensor:
