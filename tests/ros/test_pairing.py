@@ -70,3 +70,31 @@ def test_stamps_that_never_meet_are_explained():
         "the stamps of info and detections differ by at least 17.0 ms, more than pair_tolerance_ms = 2"
     )
     assert pairer.explain("depth") == ""
+
+
+def test_what_an_image_lacks_of_a_camera_that_runs_is_said():
+    messages = [("info", 0), ("detections", 0), ("depth", 0), ("info", FRAME_NS), ("detections", FRAME_NS)]
+    first, second = add_all(make(), [*messages, ("depth", 2 * FRAME_NS)])
+    assert (first.missing, second.missing) == ((), ("depth",))
+
+
+def test_however_slow_the_camera_is_its_depth_is_waited_for():
+    pairer, second_ns = make(), 1000 * MS
+    sets = [
+        add_all(pairer, [(stream, frame * 3 * second_ns) for stream in ("info", "detections", "depth")])
+        for frame in range(3)
+    ]
+    assert ["depth" in paired.messages for (paired,) in sets] == [False, True, True]
+
+
+def test_a_stream_that_has_gone_past_is_not_waited_for():
+    (paired,) = add_all(make(), [("depth", 17 * MS), ("info", 0), ("detections", 0)])
+    assert paired.missing == ("depth",)
+
+
+def test_what_waits_for_a_stream_goes_on_when_it_is_forgotten():
+    pairer = make()
+    assert add_all(pairer, [("depth", 0), ("info", FRAME_NS), ("detections", FRAME_NS)]) == []
+    (paired,) = pairer.forget("depth")
+    assert (paired.stamp_ns, paired.missing) == (FRAME_NS, ())
+    assert pairer.explain("depth") == ""

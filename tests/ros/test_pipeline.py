@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
 from object_pose_msgs.msg import KeypointDetectionArray, ObjectPoseArray
 from object_pose_msgs.srv import EstimatePoses, SetModel
 from rclpy.parameter import Parameter as RosParameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import Image
 from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection2DArray, Detection3DArray, VisionInfo
 from visualization_msgs.msg import Marker, MarkerArray
 
 from cube import CAMERA, T_CAMERA_CUBE
+from driver import FRAME_ID, FakeDriver, damage_size, depth_of_another_size, problems, publish_until, start
 from object_pose.core import se3
 from object_pose.core.errors import ConfigError, ModelError
 from object_pose.core.types import Frame
@@ -27,78 +26,14 @@ from object_pose.ros import names, qos
 from object_pose.ros.camera_node import CameraNode
 from object_pose.ros.conversions import camera_transform
 from object_pose.ros.detection_node import DetectionNode
-from object_pose.ros.image_conversions import camera_to_message, depth_to_message, make_header, rgb_to_message
+from object_pose.ros.image_conversions import make_header, rgb_to_message
 from object_pose.ros.pose_node import PoseNode
-
-FRAME_ID = "test_optical_frame"
-
-
-def start(ros, node_class, **parameters):
-    """Make a node with parameters, and bring it up."""
-    overrides = [RosParameter(name, value=value) for name, value in parameters.items()]
-    node = ros.add(node_class(parameter_overrides=overrides))
-    node.bring_up()
-    return node
 
 
 @pytest.fixture
 def pipeline(ros, cube_model):
     """Detection and pose node on the cube's model."""
     return start(ros, PoseNode, model=str(cube_model)), start(ros, DetectionNode, model=str(cube_model))
-
-
-class FakeDriver:
-    """Publishes single frames as a driver would, each field open to damage."""
-
-    def __init__(self, ros, profile=qos.DRIVER_OUTPUT):
-        self._ros = ros
-        self._color = ros.node.create_publisher(Image, names.COLOR, profile)
-        self._info = ros.node.create_publisher(CameraInfo, names.CAMERA_INFO, profile)
-        self._depth = ros.node.create_publisher(Image, names.DEPTH, profile)
-        self._count = 0
-
-    def wait_until_heard(self, depth=True):
-        needed = [self._color, self._info] + [self._depth] * depth
-        self._ros.wait_for(lambda: all(p.get_subscription_count() for p in needed), "subscription of the camera")
-
-    def publish(self, frame: Frame, change_info=None, change_depth=None, depth_delay_ms=0):
-        self._count += 1
-        stamp_ns = 1_000_000_000 + self._count * 50_000_000
-        header = make_header(stamp_ns, FRAME_ID)
-        info = camera_to_message(frame.camera, header)
-        if change_info:
-            change_info(info)
-        if frame.depth_m is not None:
-            depth = depth_to_message(frame.depth_m, make_header(stamp_ns + depth_delay_ms * 1_000_000, FRAME_ID))
-            if change_depth:
-                change_depth(depth)
-            self._depth.publish(depth)
-        self._info.publish(info)
-        self._color.publish(rgb_to_message(frame.rgb, header))
-        return header
-
-
-def publish_until(ros, driver, condition, what, **publication):
-    """Publish frames, five a second, until the condition holds: the first ones may precede discovery."""
-    due = [time.monotonic()]
-
-    def attempt():
-        if time.monotonic() >= due[-1]:
-            driver.publish(**publication)
-            due.append(time.monotonic() + 0.2)
-        return condition()
-
-    ros.wait_for(attempt, what)
-
-
-def problems(diagnostics, node_name):
-    """All problem texts of a node so far."""
-    return [
-        status.message
-        for message in diagnostics
-        for status in message.status
-        if status.name.endswith(node_name) and status.level != DiagnosticStatus.OK
-    ]
 
 
 def test_a_recording_played_as_a_camera_becomes_poses(ros, cube_model, recording):
@@ -167,10 +102,6 @@ def damage_zero_focal(info):
     info.k[0] = info.k[4] = 0.0
 
 
-def damage_size(info):
-    info.width, info.height = 640, 480
-
-
 @pytest.mark.parametrize(
     ("damage", "text"), [(damage_zero_focal, "focal lengths"), (damage_size, "camera_info is for 640x480")]
 )
@@ -183,11 +114,6 @@ def test_a_bad_camera_info_is_named_and_the_next_good_frame_works(ros, pipeline,
     publish_until(ros, driver, found, "diagnosis", frame=frame, change_info=damage)
     assert detections == []
     publish_until(ros, driver, lambda: detections, "recovery", frame=frame)
-
-
-def depth_of_another_size(depth):
-    depth.width, depth.height, depth.step = 160, 120, 320
-    depth.data = depth.data[: 160 * 120 * 2]
 
 
 def depth_of_zeros(depth):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from networks import save_pose_model
+from networks import relief_head, save_pose_model
 from object_pose.core import se3
 from object_pose.core.camera import Camera
 from object_pose.core.types import Frame, ObjectModel
@@ -49,6 +49,11 @@ def cube_frame(stamp_ns: int = 0) -> Frame:
 def save_cube_model(path: Path) -> Path:
     """Write a model file that always finds the cube where it is."""
     return save_pose_model([make_cube()], CAMERA, [(0, T_CAMERA_CUBE)], path)
+
+
+def save_relief_cube_model(path: Path) -> Path:
+    """Write the same with a second look, which reads relief beside colour."""
+    return save_pose_model([make_cube()], CAMERA, [(0, T_CAMERA_CUBE)], path, relief_head(("cube",)))
 
 
 def save_recording(folder: Path, frame: Frame) -> Path:

@@ -1,7 +1,8 @@
-"""Small real ONNX files that give the same outputs whatever they see."""
+"""Small real ONNX files: networks that say the same whatever they see, and a second look that does look."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -11,23 +12,30 @@ from onnx import TensorProto, helper, numpy_helper
 
 from object_pose.core import se3
 from object_pose.core.camera import Camera
+from object_pose.core.crops import COLOR_CHANNELS, RELIEF_CHANNELS
 from object_pose.core.decoders import Layout
 from object_pose.core.types import ObjectModel
 from object_pose.runtime.card import ModelCard
+from object_pose.runtime.crop_head import CROP_HEAD_KEY, LAYOUT
 
 _OPSET = 17
 _IR_VERSION = 9
 _SCORE = 0.9
 _SIGMA_PX = 0.5
+_WINDOW = 16
 
 
 def save_model(graph: onnx.GraphProto, path: Path, metadata: Mapping[str, str] | None = None) -> Path:
     """Write a graph as an ONNX file with metadata properties."""
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION)
-    helper.set_model_props(model, dict(metadata or {}))
-    onnx.checker.check_model(model)
-    onnx.save(model, str(path))
+    onnx.save(_model(graph, metadata or {}), str(path))
     return path
+
+
+def _model(graph: onnx.GraphProto, metadata: Mapping[str, str]) -> onnx.ModelProto:
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION)
+    helper.set_model_props(model, dict(metadata))
+    onnx.checker.check_model(model)
+    return model
 
 
 def save_constant_network(
@@ -45,7 +53,11 @@ def save_constant_network(
 
 
 def save_pose_model(
-    objects: Sequence[ObjectModel], camera: Camera, poses: Iterable[tuple[int, np.ndarray]], path: Path
+    objects: Sequence[ObjectModel],
+    camera: Camera,
+    poses: Iterable[tuple[int, np.ndarray]],
+    path: Path,
+    metadata: Mapping[str, str] | None = None,
 ) -> Path:
     """Write a pose model that finds objects at the same (class id, T_camera_object) in every image of ``camera``."""
     columns = [_candidate(objects, camera, class_id, transform) for class_id, transform in poses]
@@ -59,7 +71,49 @@ def save_pose_model(
         name=path.stem,
         version="1",
     )
-    return save_constant_network(np.stack(columns, axis=1)[None], card.to_metadata(), camera.wh, path)
+    output = np.stack(columns, axis=1)[None]
+    return save_constant_network(output, card.to_metadata() | dict(metadata or {}), camera.wh, path)
+
+
+def relief_head(labels: tuple[str, ...], keypoint_count: int = 8) -> dict[str, str]:
+    """Return the metadata that give a model a crop-level head which reads colour and relief.
+
+    Its probabilities and keypoints follow the means of its five channels, so that each of them shows.
+    """
+    channels, classes = COLOR_CHANNELS + RELIEF_CHANNELS, len(labels)
+    rng = np.random.default_rng(0)
+    constants = {
+        "class_weights": 0.5 * rng.normal(size=(channels, classes + 1)),
+        "class_bias": np.append(np.full(classes, 2.0), 0.0),  # objects rather than none
+        "keypoint_weights": 0.2 * rng.normal(size=(channels, classes * keypoint_count * 3)),
+        "keypoint_shape": np.array([-1, classes, keypoint_count, 3]),
+        "sigma": np.array([0.0, 0.0, 0.01]),
+        "is_place": np.array([1.0, 1.0, 0.0]),
+    }
+    nodes = [
+        helper.make_node("ReduceMean", ["images"], ["means"], axes=[2, 3], keepdims=0),
+        helper.make_node("Gemm", ["means", "class_weights", "class_bias"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+        helper.make_node("MatMul", ["means", "keypoint_weights"], ["flat"]),
+        helper.make_node("Reshape", ["flat", "keypoint_shape"], ["raw"]),
+        helper.make_node("Mul", ["raw", "is_place"], ["places"]),
+        helper.make_node("Add", ["places", "sigma"], ["keypoints"]),
+    ]
+    shapes = {"probabilities": ("count", classes + 1), "keypoints": ("count", classes, keypoint_count, 3)}
+    graph = helper.make_graph(
+        nodes,
+        "relief_head",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ("count", channels, _WINDOW, _WINDOW))],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()],
+        [numpy_helper.from_array(_single(value), name) for name, value in constants.items()],
+    )
+    card = ModelCard("crops", LAYOUT, labels, (_WINDOW, _WINDOW), keypoint_count)
+    data = _model(graph, card.to_metadata()).SerializeToString()
+    return {CROP_HEAD_KEY: base64.b64encode(data).decode("ascii")}
+
+
+def _single(value: np.ndarray) -> np.ndarray:
+    return value.astype(np.float32) if np.issubdtype(value.dtype, np.floating) else value.astype(np.int64)
 
 
 def _candidate(

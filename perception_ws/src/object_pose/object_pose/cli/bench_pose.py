@@ -54,7 +54,9 @@ def run(options: argparse.Namespace) -> int:
     if options.open3d:
         methods["open3d_fpfh_ransac_icp"] = Open3dMethod(scene_objects)
     frames = tqdm(rendered_frames(options.objects, options.frames, options.seed), total=options.frames, unit="frame")
-    scores = compare_methods(frames, lambda frame: detector.detect(frame.rgb), methods, objects)
+    scores = compare_methods(
+        frames, lambda frame: detector.detect(frame.rgb, depth=frame.aligned_depth), methods, objects
+    )
     write_json(options.output, as_json(scores))
     print_methods(scores)
     return 0

@@ -40,7 +40,7 @@ def predict_task(predictor: Predictor) -> Predict:
 
     def predict(item: NamedFrame) -> FrameResult:
         rgb = item.frame.rgb
-        result = predictor.predict(rgb)
+        result = predictor.predict(rgb, depth=item.frame.aligned_depth)
         record = {"name": item.name, "stamp_ns": item.frame.stamp_ns, **predictor.describe(result)}
         return FrameResult(record, lambda: draw_result(task, rgb, result, labels))
 

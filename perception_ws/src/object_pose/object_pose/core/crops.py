@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from object_pose.core.types import Array, Image
+from object_pose.core.types import AlignedDepth, Array, Image
 
+Relief = NDArray[np.float32]
+
+COLOR_CHANNELS, RELIEF_CHANNELS = 3, 2
 _MARGIN = 1.5  # keypoints are box corners, which stick out of the visible silhouette
+_HULL_MARGIN = 1.2  # a window around the keypoints themselves
+# Relief is measured from the near part of what lies in the middle of the window: the object, seldom its table.
+_NEAR_SHARE = 0.3
+_MIN_PIXELS = 8
 
 
 @dataclass(frozen=True)
@@ -27,6 +35,12 @@ class CropWindow:
         extent = max(float(box_xyxy[2] - box_xyxy[0]), float(box_xyxy[3] - box_xyxy[1]), 1.0)
         return cls((box_xyxy[:2] + box_xyxy[2:]) / 2, _MARGIN * extent, size)
 
+    @classmethod
+    def around_keypoints(cls, keypoints: Array, size: int) -> CropWindow:
+        """Return the window that shows keypoints (K, 2) with a margin."""
+        low, high = keypoints.min(axis=0), keypoints.max(axis=0)
+        return cls((low + high) / 2, _HULL_MARGIN * max(float((high - low).max()), 1.0), size)
+
     def cut(self, rgb: Image) -> Image:
         """Return the window (size, size, 3), resampled; grey outside the image."""
         scale = self.size / self.side
@@ -36,6 +50,29 @@ class CropWindow:
             return self._cut_large(rgb)
         window = cv2.warpAffine(rgb, matrix, (self.size, self.size), flags=cv2.INTER_LINEAR, borderValue=(114,) * 3)
         return np.asarray(window, dtype=np.uint8)
+
+    def cut_relief(self, depth: AlignedDepth | None) -> Relief:
+        """Return the window's shape (size, size, 2): depth about the object in half sides, and 1 where measured.
+
+        Relief is thus to the same scale along the ray as across it, and ends at -1 and 1. Without depth all is zero.
+        """
+        relief = np.zeros((self.size, self.size, RELIEF_CHANNELS), dtype=np.float32)
+        if depth is None:
+            return relief
+        places = (np.arange(self.size) + 0.5) * (self.side / self.size) - 0.5 * (self.side + 1.0)
+        columns, rows = (np.rint(middle + places).astype(np.intp) for middle in self.center)
+        width, height = depth.camera.wh
+        inside = ((rows >= 0) & (rows < height))[:, None] & ((columns >= 0) & (columns < width))
+        z = depth.depth_m.take(rows, axis=0, mode="clip").take(columns, axis=1, mode="clip")
+        with np.errstate(invalid="ignore"):
+            measured = inside & (z > 0.0) & (z < np.inf)
+        near = _near_depth(z, measured)
+        if near is None:
+            return relief
+        half_side_m = 0.5 * self.side * near / depth.camera.fx
+        relief[..., 0] = np.where(measured, np.clip((z - near) / half_side_m, -1.0, 1.0), 0.0)
+        relief[..., 1] = measured
+        return relief
 
     def to_window(self, points: Array) -> Array:
         """Map (..., 2) image pixels to window units: 0 in the middle, 1 is the side."""
@@ -61,6 +98,24 @@ class CropWindow:
         return CropWindow(center, self.side * float(ratio.mean()), self.size).cut(np.asarray(small, dtype=np.uint8))
 
 
-def normalised_batch(windows: list[Image]) -> NDArray[np.float32]:
-    """Stack (S, S, 3) windows to the (N, 3, S, S) float32 batch in [0, 1] that the head reads."""
-    return np.ascontiguousarray(np.stack(windows).transpose(0, 3, 1, 2), dtype=np.float32) / np.float32(255.0)
+def _near_depth(z: NDArray[np.float32], measured: NDArray[np.bool_]) -> float | None:
+    """Return the depth of the near part of the middle of a window (S, S), or of the whole where nothing is there."""
+    quarter = len(z) // 4
+    middle = slice(quarter, -quarter)
+    for part, known in ((z[middle, middle], measured[middle, middle]), (z, measured)):
+        values = part[known]
+        if len(values) >= _MIN_PIXELS:
+            place = int(_NEAR_SHARE * (len(values) - 1))
+            return float(np.partition(values, place)[place])
+    return None
+
+
+def normalised_batch(windows: Sequence[Image], reliefs: Sequence[Relief] = ()) -> NDArray[np.float32]:
+    """Stack (S, S, 3) windows, with their reliefs (S, S, 2) where the head reads them, to its float32 batch.
+
+    It is (N, 3 or 5, S, S): colour in [0, 1], relief in [-1, 1], 1 where depth was measured.
+    """
+    batch = np.stack(windows).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255.0)
+    if len(reliefs):
+        batch = np.concatenate([batch, np.stack(reliefs).transpose(0, 3, 1, 2)], axis=1)
+    return np.ascontiguousarray(batch)

@@ -94,7 +94,7 @@ def compare(surfaces: Surfaces, rotation: Array, translation: Array, depth: Dept
     points = rotated + translation[:, None]
     z = np.maximum(points[..., 2], 1e-3)
     pixels = depth.camera.project(np.stack([points[..., 0], points[..., 1], z], axis=-1))
-    measured, ray_x, ray_y = depth.look_up(pixels)
+    measured, ray_x, ray_y = depth.look_up(pixels, z)
     gaps = measured - z
     along_ray = normals[..., 0] * ray_x + normals[..., 1] * ray_y + normals[..., 2]
     offset = normals[..., 0] * points[..., 0] + normals[..., 1] * points[..., 1] + normals[..., 2] * points[..., 2]

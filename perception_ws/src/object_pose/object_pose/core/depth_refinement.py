@@ -24,6 +24,7 @@ Array = NDArray[np.float64]
 _RAY_TOLERANCE_M = 0.006
 _RAY_PRIOR = 0.09
 _SEEN_THROUGH, _OCCLUDED = 0.5, 0.2
+_FAR = 10.0  # in tolerances: all the same from here on
 # Neighbouring depth pixels share their noise over about this many pixels.
 _CORRELATED_PX = 12.0
 # While the scale is coarse, points meet the wrong surface about this share of it away.
@@ -74,7 +75,8 @@ def shift_along_ray(
     moved = shifts * candidates.translation[:, 2:3]
     limit = np.maximum(tolerance(candidates.translation, depth, _RAY_TOLERANCE_M), 1.2 * (moved[:, 1] - moved[:, 0]))
     # Single precision halves the cost of the one array here that is large: (B, N, steps).
-    rest = ((seen.gaps[:, :, None] - moved[:, None, :]) / limit[:, None, None]).astype(np.float32)
+    rest = (seen.gaps[:, :, None] - moved[:, None, :]) / limit[:, None, None]
+    rest = np.clip(rest, -_FAR, _FAR).astype(np.float32)
     agreement = np.maximum(1.0 - np.abs(rest), 0.0) - _SEEN_THROUGH * (rest > 2.0) - _OCCLUDED * (rest < -2.0)
     votes = np.matmul(seen.usable[:, None].astype(np.float32), agreement)[:, 0]
     votes = votes / np.maximum(np.count_nonzero(seen.facing, axis=1), 1)[:, None] - _RAY_PRIOR * steps**2

@@ -15,6 +15,9 @@ from object_pose.core.types import DepthImage
 
 Array = NDArray[np.float64]
 
+# Neighbouring pixels that differ by more, in metres and in sigmas, show different surfaces.
+_SURFACE_STEP_M, _SURFACE_STEP_SIGMAS = 0.006, 4.0
+
 
 @dataclass(frozen=True)
 class DepthNoise:
@@ -30,20 +33,31 @@ class DepthNoise:
 
 @dataclass(frozen=True)
 class DepthView:
-    """Depth as an ideal pinhole would see it: ``depth_m`` (H, W) float32, 0 where nothing was measured."""
+    """Depth as an ideal pinhole would see it: ``depth_m`` (H, W) float32, 0 where nothing was measured.
+
+    ``front_m`` (H, W) is the nearest surface that touches a pixel, where that is another one than the pixel's own:
+    a stereo camera smears thin wires and edges over their neighbours.
+    """
 
     depth_m: DepthImage
+    front_m: DepthImage
     camera: Camera
     noise: DepthNoise
 
-    def look_up(self, pixels: Array) -> tuple[Array, Array, Array]:
-        """Return depth (0: none or outside the image) and ray x/z, y/z of the pixels nearest to ``pixels`` (..., 2)."""
+    def look_up(self, pixels: Array, expected_m: Array | None = None) -> tuple[Array, Array, Array]:
+        """Return depth (0: none or outside the image) and ray x/z, y/z of the pixels nearest to ``pixels`` (..., 2).
+
+        Where two surfaces meet at a pixel, it is the one nearer to ``expected_m`` (...,), if given.
+        """
         camera = self.camera
         columns = np.rint(pixels[..., 0])
         rows = np.rint(pixels[..., 1])
         inside = (columns >= 0) & (columns < camera.width) & (rows >= 0) & (rows < camera.height)
         index = np.where(inside, rows * camera.width + columns, 0.0).astype(np.intp)
         depth = np.take(self.depth_m.reshape(-1), index).astype(np.float64)
+        if expected_m is not None:
+            front = np.take(self.front_m.reshape(-1), index)
+            depth = np.where((depth <= 0.0) | (np.abs(front - expected_m) < np.abs(depth - expected_m)), front, depth)
         depth[~inside] = 0.0
         return depth, (columns - camera.cx) / camera.fx, (rows - camera.cy) / camera.fy
 
@@ -70,7 +84,21 @@ def make_depth_view(depth_m: DepthImage, camera: Camera, noise: DepthNoise) -> D
     if camera.is_distorted:
         # Nearest, because a mean of two surfaces is a surface that does not exist.
         clean = cv2.remap(clean, *_undistortion_maps(camera), cv2.INTER_NEAREST)
-    return DepthView(np.ascontiguousarray(clean), camera, noise)
+    clean = np.ascontiguousarray(clean)
+    return DepthView(clean, _front(clean, noise), camera, noise)
+
+
+def _front(depth_m: DepthImage, noise: DepthNoise) -> DepthImage:
+    """Return the nearest depth of each pixel and its eight neighbours where it is another surface's, else its own."""
+    open_m = np.where(depth_m > 0.0, depth_m, np.float32(np.inf))
+    nearest = cv2.erode(open_m, np.ones((3, 3), dtype=np.uint8))
+    front = depth_m.copy()
+    with np.errstate(invalid="ignore"):  # inf - inf: nothing measured far and wide
+        rows, columns = np.nonzero(open_m - nearest > _SURFACE_STEP_M)
+    here, before = open_m[rows, columns].astype(np.float64), nearest[rows, columns]
+    is_other = here - before > _SURFACE_STEP_SIGMAS * noise.sigma(before.astype(np.float64))
+    front[rows[is_other], columns[is_other]] = before[is_other]
+    return front
 
 
 @lru_cache(maxsize=4)

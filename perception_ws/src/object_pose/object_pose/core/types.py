@@ -37,6 +37,22 @@ class Frame:
         if self.depth_m is not None:
             _expect("depth_m", self.depth_m, (height, width))
 
+    @property
+    def aligned_depth(self) -> AlignedDepth | None:
+        """The frame's depth with its camera, if it has any."""
+        return AlignedDepth(self.depth_m, self.camera) if self.depth_m is not None else None
+
+
+@dataclass(frozen=True)
+class AlignedDepth:
+    """Depth that belongs to a colour image: ``depth_m`` (H, W) float32 metres along z, 0 = none, and their camera."""
+
+    depth_m: DepthImage
+    camera: Camera
+
+    def __post_init__(self) -> None:
+        _expect("depth_m", self.depth_m, (self.camera.height, self.camera.width))
+
 
 @dataclass(frozen=True)
 class Detections:

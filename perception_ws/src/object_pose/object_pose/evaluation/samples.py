@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from object_pose.core.errors import ConfigError, DataError
 from object_pose.core.oriented import OrientedBox
-from object_pose.core.types import Detections
+from object_pose.core.types import AlignedDepth, Detections
 from object_pose.evaluation.pose import bop_frames, rendered_frames
 from object_pose.io.datasets.boxes import read_boxes
 from object_pose.io.datasets.class_folders import read_class_folders
@@ -30,11 +30,12 @@ from object_pose.tasks.pose import PoseTruth
 
 @dataclass(frozen=True)
 class Sample:
-    """An image, what to call it, and its truth: of the type that its task's ``score`` takes."""
+    """An image, what to call it, its truth, of the type that its task's ``score`` takes, and its depth if any."""
 
     name: str
     image: NDArray[np.generic]
     truth: Any
+    depth: AlignedDepth | None = None
 
 
 Samples = Iterator[Sample]
@@ -100,7 +101,8 @@ def mask_samples(dataset: MaskDataset) -> Samples:
 def _read_poses(data: Path, card: ModelCard) -> Samples:
     for item in bop_frames(data, card.labels):
         truth = PoseTruth(item.truths, card.objects, item.frame.camera, item.frame.depth_m)
-        yield Sample(f"{item.scene_id:06d}_{item.image_id:06d}", item.frame.rgb, truth)
+        name = f"{item.scene_id:06d}_{item.image_id:06d}"
+        yield Sample(name, item.frame.rgb, truth, item.frame.aligned_depth)
 
 
 def _read_oriented(data: Path, card: ModelCard) -> Samples:
@@ -128,7 +130,7 @@ def _class_ids(labels: tuple[str, ...], card: ModelCard, used: set[int]) -> NDAr
 def _render_poses(count: int, seed: int, card: ModelCard) -> Samples:
     for item in rendered_frames("parts", count, seed, TEST_SCENES):
         truth = PoseTruth(item.truths, card.objects, item.frame.camera, item.frame.depth_m)
-        yield Sample(f"{item.image_id:06d}", item.frame.rgb, truth)
+        yield Sample(f"{item.image_id:06d}", item.frame.rgb, truth, item.frame.aligned_depth)
 
 
 def _render_spaceships(count: int, seed: int, card: ModelCard) -> Samples:

@@ -59,7 +59,7 @@ def evaluate_task(predictor: Predictor, samples: Iterable[Sample], kept: int = K
     for sample in samples:
         clock = StageClock()
         with clock.stage("all"):
-            result = predictor.predict(sample.image)
+            result = predictor.predict(sample.image, depth=sample.depth)
         case = Case(sample, result, view.quality(result, sample.truth))
         worst, best = _worst([*worst, case], kept), _best([*best, case], kept)
         results.append(result)

@@ -1,4 +1,4 @@
-"""Colour images in, keypoint detections out."""
+"""Colour images in, with depth where the model reads it; keypoint detections out."""
 
 from __future__ import annotations
 
@@ -12,9 +12,20 @@ from vision_msgs.msg import Detection2DArray, VisionInfo
 
 from object_pose.core.errors import ObjectPoseError
 from object_pose.core.params import parameter
+from object_pose.core.types import AlignedDepth
 from object_pose.io.messages import image_from_message
 from object_pose.ros import conversions, names, qos
+from object_pose.ros.frame_inputs import (
+    CAMERA_INFO,
+    COLOR,
+    DEPTH,
+    FrameInputs,
+    FrameInputsConfig,
+    read_aligned_depth,
+)
 from object_pose.ros.image_conversions import make_header
+from object_pose.ros.inputs import WatchedInput
+from object_pose.ros.pairing import FramePairer, PairedSet
 from object_pose.ros.pipeline_node import PipelineNode
 from object_pose.ros.spinning import spin_node
 from object_pose.ros.worker import NewestWorker
@@ -22,19 +33,19 @@ from object_pose.runtime.predictor import Detector, DetectorConfig
 from object_pose.runtime.resources import find_model
 from object_pose.runtime.timing import StageClock
 
+_DEPTH_STREAMS = (DEPTH, CAMERA_INFO)
+
 
 @dataclass(frozen=True)
-class DetectionNodeConfig:
+class DetectionNodeConfig(FrameInputsConfig):
     """What the detection node adds to the detector's parameters."""
 
     model: str = parameter("parts.onnx", "model file, or the name of a shipped model", read_only=True)
-    input_reliability: str = parameter(
-        "best_effort", "QoS of the image subscription", choices=("best_effort", "reliable"), read_only=True
-    )
+    use_depth: bool = parameter(True, "give aligned depth to a model that reads it beside colour", read_only=True)
 
 
 class DetectionNode(PipelineNode):
-    """Runs the network on the newest colour image while anybody listens."""
+    """Runs the network on the newest image while anybody listens; reads depth only while the model does."""
 
     def __init__(self, **node_options: object) -> None:
         super().__init__("detection_node", DetectionNodeConfig, DetectorConfig, **node_options)
@@ -50,10 +61,14 @@ class DetectionNode(PipelineNode):
 
     def activate(self) -> None:
         """Announce the model and listen to the camera."""
+        config = self.config(DetectionNodeConfig)
         self._worker = NewestWorker("detection", self._detect, self.frame_failed)
+        pairer = FramePairer(COLOR, [], _DEPTH_STREAMS, config.pair_tolerance_ns)
+        self._inputs = FrameInputs(self, config, pairer, self._worker.offer)
+        self._depth_inputs: list[WatchedInput] = []
         self._announce()
-        profile = qos.input_profile(self.config(DetectionNodeConfig).input_reliability, qos.SENSOR_INPUT)
-        self.watch(Image, names.COLOR, self._worker.offer, profile)
+        self._follow_model()
+        self._inputs.watch(COLOR)
 
     def deactivate(self) -> None:
         """Finish the image in hand."""
@@ -63,23 +78,52 @@ class DetectionNode(PipelineNode):
         """Use new thresholds from the next image on; the network itself stays."""
         self._detector = self._detector.with_config(self.config(DetectorConfig))
 
-    def _detect(self, message: Image) -> None:
+    def check_topics(self) -> None:
+        """Report, besides silent inputs, streams that come but whose stamps never meet."""
+        super().check_topics()
+        self._inputs.report_mismatches()
+
+    def _detect(self, paired: PairedSet) -> None:
         if not (self._keypoints.get_subscription_count() or self._boxes.get_subscription_count()):
             return
+        message: Image = paired.messages[COLOR]
         detector, model, clock = self._detector, self._model, StageClock()
         with clock.stage("total"):
-            detections = detector.detect(image_from_message(message), clock)
+            rgb = image_from_message(message)
+            depth = self._depth(paired) if self._wants_depth(detector) else None
+            detections = detector.detect(rgb, clock, depth)
         labels = detector.card.labels
         result = conversions.keypoints_to_message(detections, labels, message.header, (message.width, message.height))
         # Both networks: the detector and, where the model has one, its crop-level head.
         inference_ms = clock.timings_ms["inference"] + clock.timings_ms.get("crops", 0.0)
         result.model, result.inference_ms = str(model), inference_ms
-        result.dropped_frames = self._worker.dropped
+        result.dropped_frames = self._worker.dropped + self._inputs.lost
         self._keypoints.publish(result)
         if self._boxes.get_subscription_count():
             self._boxes.publish(conversions.detections_2d_to_message(detections, labels, message.header))
-        self.diagnostics.gauge("dropped_frames", self._worker.dropped)
+        self.diagnostics.gauge("dropped_frames", result.dropped_frames)
         self.diagnostics.processed(inference_ms=inference_ms, total_ms=clock.timings_ms["total"])
+
+    def _depth(self, paired: PairedSet) -> AlignedDepth | None:
+        """Return the image's depth, or None where it is missing or of no use: colour alone has to do then."""
+        image: Image = paired.messages[COLOR]
+        with self.diagnostics.reporting("depth"):
+            return read_aligned_depth(paired, (image.width, image.height))
+        return None
+
+    def _wants_depth(self, detector: Detector) -> bool:
+        return detector.reads_depth and self.config(DetectionNodeConfig).use_depth
+
+    def _follow_model(self) -> None:
+        """Listen to depth and its camera if the model reads them, and to colour alone otherwise."""
+        if not self._wants_depth(self._detector):
+            for watched in self._depth_inputs:
+                self.unwatch(watched)
+            self._depth_inputs = []
+            for stream in _DEPTH_STREAMS:
+                self._inputs.forget(stream)
+        elif not self._depth_inputs:
+            self._depth_inputs = [self._inputs.watch(stream) for stream in _DEPTH_STREAMS]
 
     def _announce(self) -> None:
         stamp_ns = self.get_clock().now().nanoseconds
@@ -95,6 +139,8 @@ class DetectionNode(PipelineNode):
             response.message = str(error)
             return response
         self._announce()
+        if self.is_active:
+            self._follow_model()
         response.success, response.class_names = True, list(self._detector.card.labels)
         return response
 

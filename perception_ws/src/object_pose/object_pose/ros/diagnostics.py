@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from statistics import median
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 
+from object_pose.core.errors import ObjectPoseError
 from object_pose.ros import names, qos
 
 _PERIOD_S = 1.0
@@ -70,6 +72,14 @@ class NodeDiagnostics:
                 self._last_log[kind] = now
         if is_due:
             self._node.get_logger().error(f"{kind}: {text}")
+
+    @contextmanager
+    def reporting(self, kind: str) -> Iterator[None]:
+        """Make an ``ObjectPoseError`` within a problem of a kind, and go on after it."""
+        try:
+            yield
+        except ObjectPoseError as error:
+            self.problem(kind, str(error))
 
     def publish(self) -> None:
         """Publish the status and begin a new period."""

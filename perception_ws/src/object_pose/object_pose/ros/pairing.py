@@ -13,18 +13,19 @@ _NS_PER_S = 1_000_000_000
 
 @dataclass(frozen=True)
 class PairedSet:
-    """The messages of one frame by stream; an optional stream may be missing."""
+    """The messages of one frame by stream; ``missing`` are optional streams that came before, but not with this one."""
 
     stamp_ns: int
     messages: Mapping[str, Any]
+    missing: tuple[str, ...] = ()
 
 
 class FramePairer:
     """Collects an anchor stream and others into sets whose stamps differ by at most the tolerance.
 
-    A set is complete when the required streams are there; an optional one is waited for while it is alive (seen within
-    ``alive_ns`` of the anchor's stamp), at most until the next anchor comes. ``lost`` counts anchors that found no
-    required partner.
+    A set is complete when the required streams are there; an optional one is waited for while it is alive (seen since
+    the last anchor, or within ``alive_ns`` before this one) and has not gone past, at most until the next anchor comes.
+    ``lost`` counts anchors that found no required partner.
     """
 
     def __init__(
@@ -62,6 +63,11 @@ class FramePairer:
         buffer.append((stamp_ns, message))
         return self._complete()
 
+    def forget(self, stream: str) -> list[PairedSet]:
+        """Drop what came of a partner that will come no more; return the sets that waited for it, oldest first."""
+        self._buffers[stream].clear()
+        return self._complete()
+
     def explain(self, stream: str) -> str:
         """Say how the stamps of ``stream`` miss the anchor's; empty when some met since the last call or none came."""
         if stream in self._met:
@@ -89,7 +95,8 @@ class FramePairer:
                 waiting.append((stamp_ns, message))
                 continue
             self._met.update(found)
-            sets.append(PairedSet(stamp_ns, {self._anchor: message, **found}))
+            missing = tuple(name for name in self._optional if name not in found and self._buffers[name])
+            sets.append(PairedSet(stamp_ns, {self._anchor: message, **found}, missing))
             self.lost += len(waiting)
             waiting.clear()
         anchors.clear()
@@ -106,8 +113,10 @@ class FramePairer:
 
     def _awaits(self, stamp_ns: int, found: Mapping[str, Any]) -> bool:
         """Whether a live optional stream has not yet delivered its part of the newest frame."""
-        for name in self._optional:
-            buffer = self._buffers[name]
-            if name not in found and buffer and abs(buffer[-1][0] - stamp_ns) <= self._alive_ns:
-                return True
-        return False
+        last_ns = self._last_anchors[-2] if len(self._last_anchors) > 1 else stamp_ns
+        alive_since_ns = min(stamp_ns - self._alive_ns, last_ns - self._tolerance_ns)
+        return any(
+            self._buffers[name] and alive_since_ns <= self._buffers[name][-1][0] < stamp_ns
+            for name in self._optional
+            if name not in found
+        )

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from object_pose_msgs.msg import KeypointDetectionArray, ObjectPoseArray
 from object_pose_msgs.srv import EstimatePoses
-from sensor_msgs.msg import CameraInfo, Image
 
 from object_pose.core.camera import Camera
 from object_pose.core.errors import DataError
@@ -18,14 +15,21 @@ from object_pose.core.params import parameter
 from object_pose.core.pose_solver import PoseSolverConfig
 from object_pose.core.tracking import TrackerConfig
 from object_pose.core.types import DepthImage, Detections, PoseResults
-from object_pose.io.messages import stamp_ns
-from object_pose.ros import conversions, names, qos
+from object_pose.ros import conversions, qos
 from object_pose.ros.blocking_service import BlockingService
-from object_pose.ros.inputs import WatchedInput
+from object_pose.ros.frame_inputs import (
+    CAMERA_INFO,
+    DEPTH,
+    DETECTIONS,
+    FrameInputs,
+    FrameInputsConfig,
+    read_camera,
+    read_depth,
+)
 from object_pose.ros.overlay import Overlay
 from object_pose.ros.pairing import FramePairer, PairedSet
 from object_pose.ros.pipeline_node import PipelineNode
-from object_pose.ros.pose_inputs import PoseHead, read_camera, read_depth
+from object_pose.ros.pose_inputs import PoseHead
 from object_pose.ros.pose_outputs import PoseOutputs
 from object_pose.ros.spinning import spin_node
 from object_pose.ros.transform_listener import TransformListener
@@ -33,12 +37,11 @@ from object_pose.ros.worker import NewestWorker
 from object_pose.runtime.resources import find_model
 from object_pose.runtime.timing import StageClock
 
-_DETECTIONS, _CAMERA_INFO, _DEPTH = "detections", "camera_info", "depth"
 _DEFAULT_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True)
-class PoseNodeConfig:
+class PoseNodeConfig(FrameInputsConfig):
     """What the pose node adds to the parameters of solver and tracker."""
 
     model: str = parameter(
@@ -57,12 +60,6 @@ class PoseNodeConfig:
     continuous: bool = parameter(
         True, "estimate every frame; otherwise only when ~/estimate_poses asks, and idle until then", read_only=True
     )
-    pair_tolerance_ms: float = parameter(
-        2.0, "stamps of one frame may differ by this much", minimum=0.0, maximum=100.0, read_only=True
-    )
-    input_reliability: str = parameter(
-        "best_effort", "QoS of the subscriptions", choices=("best_effort", "reliable"), read_only=True
-    )
 
 
 class PoseNode(PipelineNode):
@@ -80,18 +77,16 @@ class PoseNode(PipelineNode):
     def activate(self) -> None:
         """Listen to the detections and the camera."""
         config = self.config(PoseNodeConfig)
-        streams = [_DEPTH] if self.config(PoseSolverConfig).use_depth else []
-        self._pairer = FramePairer(_DETECTIONS, [_CAMERA_INFO], streams, int(config.pair_tolerance_ms * 1e6))
         self._worker = NewestWorker("pose", self._solve, self.frame_failed)
-        image_profile = qos.input_profile(config.input_reliability, qos.SENSOR_INPUT)
-        self._overlay = Overlay(self, image_profile)
+        pairer = FramePairer(DETECTIONS, [CAMERA_INFO], [DEPTH], config.pair_tolerance_ns)
+        self._inputs = FrameInputs(self, config, pairer, self._worker.offer)
+        self._overlay = Overlay(self, qos.input_profile(config.input_reliability, qos.SENSOR_INPUT))
         self._transforms = TransformListener(self) if config.track and config.fixed_frame else None
         if config.continuous:
-            self._watch_detections()
-        info_profile = qos.input_profile(config.input_reliability, qos.SMALL_INPUT)
-        self.watch(CameraInfo, names.CAMERA_INFO, self._receiver(_CAMERA_INFO), info_profile)
-        if streams:
-            self.watch(Image, names.DEPTH, self._receiver(_DEPTH), image_profile)
+            self._inputs.watch(DETECTIONS)
+        self._inputs.watch(CAMERA_INFO)
+        if self.config(PoseSolverConfig).use_depth:
+            self._inputs.watch(DEPTH)
         self._service = BlockingService(self, EstimatePoses, "estimate_poses", self._estimate)
 
     def deactivate(self) -> None:
@@ -100,26 +95,15 @@ class PoseNode(PipelineNode):
         self._worker.stop()
         self._overlay.close()
 
-    def _watch_detections(self) -> WatchedInput:
-        profile = qos.input_profile(self.config(PoseNodeConfig).input_reliability, qos.SMALL_INPUT)
-        return self.watch(KeypointDetectionArray, names.KEYPOINTS, self._receiver(_DETECTIONS), profile)
-
-    def _receiver(self, stream: str) -> Callable[[Any], None]:
-        def receive(message: Any) -> None:
-            for paired in self._pairer.add(stream, stamp_ns(message), message):
-                self._worker.offer(paired)
-
-        return receive
-
     def _solve(self, paired: PairedSet) -> None:
         clock = StageClock()
         with clock.stage("total"):
-            message: KeypointDetectionArray = paired.messages[_DETECTIONS]
+            message: KeypointDetectionArray = paired.messages[DETECTIONS]
             head = self._head_for(Path(message.model))
-            camera = read_camera(paired.messages[_CAMERA_INFO], message)
+            camera = read_camera(paired.messages[CAMERA_INFO], (message.image_width, message.image_height))
             detections, depth_m = head.read_detections(message), self._depth(paired, camera)
             results = self._track(head, detections, camera, depth_m, paired.stamp_ns, message.header.frame_id)
-            dropped = message.dropped_frames + self._worker.dropped + self._pairer.lost
+            dropped = message.dropped_frames + self._worker.dropped + self._inputs.lost
             self._outputs.publish(results, message.header, dropped, self.config(PoseNodeConfig).publish_tf)
         for _ in range(len(self._requests)):
             self._requests.pop().put(conversions.results_to_message(results, message.header, dropped))
@@ -164,25 +148,19 @@ class PoseNode(PipelineNode):
 
     def _depth(self, paired: PairedSet, camera: Camera) -> DepthImage | None:
         """Return depth, or None where it is missing or of no use: the poses then say that it was not used."""
-        if _DEPTH not in paired.messages:
-            return None
-        try:
-            return read_depth(paired.messages[_DEPTH], camera)
-        except DataError as error:
-            self.diagnostics.problem("depth", str(error))
-            return None
+        with self.diagnostics.reporting("depth"):
+            return read_depth(paired, camera)
+        return None
 
     def check_topics(self) -> None:
         """Report, besides silent inputs, streams that come but whose stamps never meet."""
         super().check_topics()
-        for stream in self._pairer.partners:
-            if reason := self._pairer.explain(stream):
-                self.diagnostics.problem("pairing", reason)
+        self._inputs.report_mismatches()
 
     def _estimate(self, request: EstimatePoses.Request, response: EstimatePoses.Response) -> EstimatePoses.Response:
         answer: queue.SimpleQueue[ObjectPoseArray] = queue.SimpleQueue()
         self._requests.append(answer)
-        on_demand = None if self.config(PoseNodeConfig).continuous else self._watch_detections()
+        on_demand = None if self.config(PoseNodeConfig).continuous else self._inputs.watch(DETECTIONS)
         try:
             response.result = answer.get(timeout=request.timeout_s or _DEFAULT_TIMEOUT_S)
             response.success = True

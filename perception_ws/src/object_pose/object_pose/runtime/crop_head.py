@@ -1,23 +1,25 @@
 """The detector's second look: each candidate's window to its class, its score and its keypoints.
 
-The network travels inside the detector's model file, so that one file is one model.
+It reads colour and, where there is depth, the relief about the object; older heads read colour alone. The network
+travels inside the detector's model file, so that one file is one model.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from object_pose.core.crops import CropWindow, normalised_batch
+from object_pose.core.crops import COLOR_CHANNELS, RELIEF_CHANNELS, CropWindow, normalised_batch
 from object_pose.core.decoders import DecodeOptions
 from object_pose.core.errors import ModelError
 from object_pose.core.nms import suppress
-from object_pose.core.types import Detections, Image
+from object_pose.core.types import AlignedDepth, Array, Detections, Image
 from object_pose.runtime.card import ModelCard
 from object_pose.runtime.engine import Engine, EngineConfig, load_embedded_engine
 
@@ -32,9 +34,12 @@ class CropHead:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._size = engine.input_shape[2]
+        _, channels, self._size, _ = engine.input_shape
+        self.reads_relief = channels > COLOR_CHANNELS
 
-    def refine(self, rgb: Image, candidates: Detections, options: DecodeOptions) -> Detections:
+    def refine(
+        self, rgb: Image, candidates: Detections, options: DecodeOptions, depth: AlignedDepth | None = None
+    ) -> Detections:
         """Return the candidates that the second look confirms, with its classes and keypoints, best first.
 
         A score becomes the geometric mean of the detector's and this head's.
@@ -43,26 +48,55 @@ class CropHead:
         if not len(chosen):
             return chosen
         windows = [CropWindow.around(box, self._size) for box in chosen.boxes_xyxy]
-        batch = normalised_batch([window.cut(rgb) for window in windows])
+        look = self._look(rgb, depth, windows)
+        for _ in range(options.looks - 1):
+            windows = [CropWindow.around_keypoints(points, self._size) for points in look.likeliest_keypoints]
+            again = self._look(rgb, depth, windows)
+            look = _Look(0.5 * (look.probabilities + again.probabilities), again.keypoints, again.sigmas)
+        return _as_detections(look, chosen, options)
+
+    def _look(self, rgb: Image, depth: AlignedDepth | None, windows: Sequence[CropWindow]) -> _Look:
+        reliefs = [window.cut_relief(depth) for window in windows] if self.reads_relief else []
+        batch = normalised_batch([window.cut(rgb) for window in windows], reliefs)
         probabilities, keypoints = self._engine.run(batch)
-        rows, class_ids = _likely_classes(probabilities[:, :-1])
-        own = keypoints[rows, class_ids].astype(np.float64)
-        refined = Detections(
-            chosen.boxes_xyxy[rows],
-            np.sqrt(chosen.scores[rows] * probabilities[rows, class_ids]),
-            class_ids,
-            np.stack([windows[row].to_image(points[:, :2]) for row, points in zip(rows, own)]),
-            own[..., 2] * np.array([[windows[row].side] for row in rows]),
-        )
-        refined = refined.select(refined.scores >= options.score_threshold)
-        # Two candidates of different classes may have become one class.
-        kept, _ = suppress(
-            refined.boxes_xyxy, refined.scores, refined.class_ids, options.iou_threshold, options.max_detections
-        )
-        return refined.select(kept)
+        places = np.stack([window.to_image(own[..., :2]) for window, own in zip(windows, keypoints.astype(np.float64))])
+        sides = np.array([window.side for window in windows])
+        return _Look(probabilities.astype(np.float64), places, keypoints[..., 2] * sides[:, None, None])
 
 
-def _likely_classes(probabilities: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+@dataclass(frozen=True)
+class _Look:
+    """What N windows show: ``probabilities`` (N, C + 1), the last of none; ``keypoints`` (N, C, K, 2) and ``sigmas``
+    (N, C, K) in image pixels."""
+
+    probabilities: Array
+    keypoints: Array
+    sigmas: Array
+
+    @property
+    def likeliest_keypoints(self) -> Array:
+        """The keypoints (N, K, 2) of each window's likeliest class."""
+        return np.asarray(self.keypoints[np.arange(len(self.keypoints)), self.probabilities[:, :-1].argmax(axis=1)])
+
+
+def _as_detections(look: _Look, chosen: Detections, options: DecodeOptions) -> Detections:
+    rows, class_ids = _likely_classes(look.probabilities[:, :-1])
+    refined = Detections(
+        chosen.boxes_xyxy[rows],
+        np.sqrt(chosen.scores[rows] * look.probabilities[rows, class_ids]),
+        class_ids,
+        look.keypoints[rows, class_ids],
+        look.sigmas[rows, class_ids],
+    )
+    refined = refined.select(refined.scores >= options.score_threshold)
+    # Two candidates of different classes may have become one class.
+    kept, _ = suppress(
+        refined.boxes_xyxy, refined.scores, refined.class_ids, options.iou_threshold, options.max_detections
+    )
+    return refined.select(kept)
+
+
+def _likely_classes(probabilities: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the rows and classes of (N, C) probabilities that are worth a pose: the best, and others near it."""
     likely = probabilities >= _LIKELY
     likely[np.arange(len(probabilities)), probabilities.argmax(axis=1)] = True
@@ -81,6 +115,9 @@ def load_crop_head(path: Path, metadata: Mapping[str, str], card: ModelCard, con
     engine = load_embedded_engine(path, data, config)
     inside = ModelCard.from_metadata(engine.metadata)
     expected = ((1, len(card.labels) + 1), (1, len(card.labels), card.keypoint_count, 3))
+    channels = engine.input_shape[1]
+    if channels not in (COLOR_CHANNELS, COLOR_CHANNELS + RELIEF_CHANNELS):
+        raise ModelError(f"its crop-level head reads {channels} channels", "export the model again")
     if inside.layout != LAYOUT or inside.labels != card.labels or engine.output_shapes != expected:
         raise ModelError(
             f"its crop-level head knows {list(inside.labels)} with outputs {engine.output_shapes}, "

@@ -43,14 +43,17 @@ class PosePipeline:
                 f"model file {self.detector.path} carries no object geometry, so it detects but cannot estimate poses",
                 "train and export it for the task 'pose'",
             )
-        self._solver = PoseSolver(objects, solver_config or PoseSolverConfig())
+        solver_config = solver_config or PoseSolverConfig()
+        self._use_depth = solver_config.use_depth
+        self._solver = PoseSolver(objects, solver_config)
         self._tracker = Tracker(objects, tracker_config) if tracker_config else None
 
     def process(self, frame: Frame, T_world_camera: Array | None = None) -> PipelineResult:
         """Estimate the poses of one frame; ``T_world_camera`` (4, 4) lets the tracker follow a moving camera."""
         clock = StageClock()
         with clock.stage("total"):
-            detections: Detections = self.detector.predict(frame.rgb, clock)
+            depth = frame.aligned_depth if self._use_depth else None
+            detections: Detections = self.detector.predict(frame.rgb, clock, depth)
             with clock.stage("pose"):
                 expected = self._tracker.expected(T_world_camera) if self._tracker else ()
                 results = self._solver.solve(detections, frame.camera, frame.depth_m, expected)

@@ -16,7 +16,7 @@ from object_pose.core.decoders import DecodeOptions
 from object_pose.core.errors import ModelError
 from object_pose.core.image import to_rgb
 from object_pose.core.params import parameter
-from object_pose.core.types import Detections
+from object_pose.core.types import AlignedDepth, Detections
 from object_pose.runtime.card import METADATA_KEY, ModelCard
 from object_pose.runtime.crop_head import load_crop_head
 from object_pose.runtime.engine import Engine, EngineConfig, load_engine
@@ -61,11 +61,18 @@ class Predictor:
         other._read_with(options)
         return other
 
-    def predict(self, image: NDArray[np.generic], clock: StageClock | None = None) -> Any:
+    @property
+    def reads_depth(self) -> bool:
+        """Whether ``predict`` gives more for an image with its depth."""
+        return self._second_look is not None and self._second_look.reads_relief
+
+    def predict(
+        self, image: NDArray[np.generic], clock: StageClock | None = None, depth: AlignedDepth | None = None
+    ) -> Any:
         """Return the task's result for an RGB (or grey, or RGBA) uint8 image, in its pixels.
 
-        ``clock`` collects the stages preprocess, inference, decode and, with a second look, crops. Raises ``DataError``
-        for another kind of image.
+        ``depth`` of the image helps a model that ``reads_depth``. ``clock`` collects the stages preprocess, inference,
+        decode and, with a second look, crops. Raises ``DataError`` for another kind of image.
         """
         clock = clock or StageClock()
         with clock.stage("preprocess"):
@@ -76,7 +83,7 @@ class Predictor:
             result = self.task.decode(outputs, prepared, self.card.labels, self._first_options)
         if self._second_look:
             with clock.stage("crops"):
-                result = self._second_look.refine(to_rgb(image), result, self._options)
+                result = self._second_look.refine(to_rgb(image), result, self._options, depth)
         return result
 
     def describe(self, result: Any) -> Mapping[str, Any]:
@@ -104,6 +111,12 @@ class DetectorConfig(EngineConfig):
     candidate_threshold: float = parameter(
         0.05, "with a crop-level head: candidates above this score get a second look", minimum=0.0, maximum=1.0
     )
+    looks: int = parameter(
+        1,
+        "with a crop-level head: looks at each candidate, each about the keypoints of the one before",
+        minimum=1,
+        maximum=4,
+    )
     fuse_keypoints: bool = parameter(True, "average keypoints over the candidates that agree on an object")
     labels: str = parameter(
         "",
@@ -125,6 +138,7 @@ class DetectorConfig(EngineConfig):
             self.max_detections,
             self.fuse_keypoints,
             self.candidate_threshold,
+            self.looks,
         )
 
 
@@ -145,9 +159,11 @@ class Detector(Predictor):
         other._read_with(config.decode_options)
         return other
 
-    def detect(self, rgb: NDArray[np.generic], clock: StageClock | None = None) -> Detections:
+    def detect(
+        self, rgb: NDArray[np.generic], clock: StageClock | None = None, depth: AlignedDepth | None = None
+    ) -> Detections:
         """Return the detections of an image, best first; see ``predict``."""
-        found: Detections = self.predict(rgb, clock)
+        found: Detections = self.predict(rgb, clock, depth)
         return found
 
 

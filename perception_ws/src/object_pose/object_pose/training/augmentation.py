@@ -9,18 +9,24 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from object_pose.core.types import AlignedDepth
+
 Array = NDArray[np.float64]
 Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class DetectionSample:
-    """An image with its objects: ``boxes_xyxy`` (M, 4), ``class_ids`` (M,), ``keypoints`` (M, K, 2), all in pixels."""
+    """An image with its objects: ``boxes_xyxy`` (M, 4), ``class_ids`` (M,), ``keypoints`` (M, K, 2), all in pixels.
+
+    ``depth`` is the rendered frame's, where its source measures any; what moves the pixels drops it.
+    """
 
     image: Image
     boxes_xyxy: Array
     class_ids: NDArray[np.int64]
     keypoints: Array
+    depth: AlignedDepth | None = None
 
 
 # What gives a training endless samples; each data process calls it once, with its own generator.
@@ -53,6 +59,7 @@ def random_crop(
         image=image,
         boxes_xyxy=sample.boxes_xyxy * scale + np.tile(matrix[:, 2], 2),
         keypoints=sample.keypoints * scale + matrix[:, 2],
+        depth=None,
     )
     return _clip_boxes(moved, width, height)
 

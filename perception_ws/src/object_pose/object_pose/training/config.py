@@ -23,7 +23,9 @@ class TrainConfig:
         0.998, "decay of the averaged weights that are evaluated", minimum=0.0, maximum=0.99999
     )
     clip_norm: float = parameter(10.0, "gradients are scaled down to this norm", minimum=1e-3, maximum=1e6)
-    initial: str = parameter("", "run folder whose weights are the start, where their shapes agree; '' for random ones")
+    initial: str = parameter(
+        "", "run folder or exported model whose weights are the start, where they fit; '' for random ones"
+    )
     seed: int = parameter(0, "seed of weights, data and order", minimum=0, maximum=2**31 - 1)
     device: str = parameter("auto", "where to train", choices=("auto", "cpu", "cuda"))
     precision: str = parameter("auto", "bf16 where the hardware has it, or fp32", choices=("auto", "fp32", "bf16"))

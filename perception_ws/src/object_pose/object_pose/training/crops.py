@@ -1,20 +1,21 @@
 """The crop-level head: a window around a detection to its class, or none, and its keypoints.
 
 A window has the object in the middle and at one size, so orientation is learned from a fraction of the pixels that the
-whole image costs; the detector only has to find candidates.
+whole image costs; the detector only has to find candidates. Beside colour it has relief, the depth about the object,
+which shows how a grey part lies where light does not; windows without it are learned from, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from object_pose.core.crops import CropWindow
+from object_pose.core.crops import COLOR_CHANNELS, RELIEF_CHANNELS, CropWindow, Relief, normalised_batch
 from object_pose.core.nms import box_iou
 from object_pose.core.types import Image
 from object_pose.training.augmentation import DetectionSample, Source, disturbed
@@ -25,6 +26,13 @@ CROP_SIZE = 80
 _NEGATIVE_SHARE = 0.2
 _BACKGROUND_IOU = 0.1
 _VALIDATION_SEED = 7
+_GREY = 114
+# How windows are placed in training: most as a detector's box would, some as a poor one's, some about the keypoints of
+# the look before. Shares of all windows; shifts in shares of the side, scales as factors.
+_POOR_SHARE, _HULL_SHARE = 0.3, 0.3
+_USUAL_SHIFT, _USUAL_SCALE = 0.12, 1.25
+_POOR_SHIFT, _POOR_SCALE = 0.25, 1.6
+_HULL_SHIFT, _HULL_SCALE = 0.06, 1.12
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,7 @@ class CropSample:
     """A window, its class (``class_count`` for none) and its keypoints (K, 2) in window units."""
 
     image: Image
+    relief: Relief
     class_id: int
     keypoints: Array
 
@@ -44,7 +53,7 @@ class CropNetwork(nn.Module):
         self.class_count, self.keypoint_count = class_count, keypoint_count
         w1, w2, w3, w4 = widths
         self.body = nn.Sequential(
-            ConvUnit(3, w1, 3, 2),
+            ConvUnit(COLOR_CHANNELS + RELIEF_CHANNELS, w1, 3, 2),
             CrossStage(w1, w1, 1, True),
             ConvUnit(w1, w2, 3, 2),
             CrossStage(w2, w2, 2, True),
@@ -63,9 +72,9 @@ class CropNetwork(nn.Module):
         nn.init.normal_(self.keypoints.weight, std=0.01)
 
     def forward(self, windows: Tensor) -> tuple[Tensor, Tensor]:
-        """Map (N, 3, S, S) in [0, 1] to class logits (N, C + 1), the last for none, and (N, C, K, 3) keypoints.
+        """Map windows (N, 5, S, S), colour and relief, to logits (N, C + 1) and keypoints (N, C, K, 3).
 
-        A keypoint is x, y and log sigma in window units.
+        The last logit is for none; a keypoint is x, y and log sigma in window units.
         """
         features = self.body(windows).float()
         with torch.autocast(windows.device.type, enabled=False):
@@ -81,7 +90,7 @@ class ExportedCrops(nn.Module):
         self.network = network
 
     def forward(self, windows: Tensor) -> tuple[Tensor, Tensor]:
-        """Map (N, 3, S, S) in [0, 1] to probabilities and keypoints in window units."""
+        """Map (N, 5, S, S), colour and relief, to probabilities and keypoints in window units."""
         logits, keypoints = self.network(windows)
         sigmas = keypoints[..., 2:].clamp(-6.0, 1.0).exp()
         return logits.softmax(dim=1), torch.cat([keypoints[..., :2], sigmas], dim=-1)
@@ -89,7 +98,7 @@ class ExportedCrops(nn.Module):
 
 @dataclass(frozen=True)
 class CropRecipe:
-    """Trains ``CropNetwork`` on windows around the labelled objects of ``source``, shifted as a detector would."""
+    """Trains ``CropNetwork`` on windows around the labelled objects of ``source``, placed as they will be in use."""
 
     class_count: int
     keypoint_count: int
@@ -97,8 +106,8 @@ class CropRecipe:
     validation: Sequence[DetectionSample]
     photometric_strength: float = 0.4
     patch_probability: float = 0.2
-    shift: float = 0.12
-    scale_jitter: float = 1.25
+    colour_only_share: float = 0.2
+    relief_only_share: float = 0.3
 
     def network(self) -> nn.Module:
         """Return the untrained network."""
@@ -109,19 +118,19 @@ class CropRecipe:
         for sample in self.source(rng):
             crop = self._negative(sample, rng) if rng.random() < _NEGATIVE_SHARE else self._positive(sample, rng)
             if crop is not None:
-                image = disturbed(crop.image, rng, self.patch_probability, self.photometric_strength)
-                yield CropSample(image, crop.class_id, crop.keypoints)
+                yield self._disturbed(crop, rng)
 
     def collate(self, samples: list[CropSample]) -> tuple[Tensor, Tensor, Tensor]:
-        """Stack to windows (N, 3, S, S) uint8, class ids (N,) and keypoints (N, K, 2)."""
-        windows = torch.from_numpy(np.stack([sample.image for sample in samples])).permute(0, 3, 1, 2)
+        """Stack to windows (N, 5, S, S), class ids (N,) and keypoints (N, K, 2)."""
+        windows = normalised_batch([sample.image for sample in samples], [sample.relief for sample in samples])
         class_ids = torch.tensor([sample.class_id for sample in samples])
-        return windows, class_ids, torch.from_numpy(np.stack([sample.keypoints for sample in samples])).float()
+        keypoints = torch.from_numpy(np.stack([sample.keypoints for sample in samples])).float()
+        return torch.from_numpy(windows), class_ids, keypoints
 
     def loss(self, network: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> dict[str, Tensor]:
         """Cross-entropy of the class; absolute error and Laplace likelihood of the true class's keypoints."""
         windows, class_ids, truth = batch
-        logits, keypoints = network(windows.to(memory_format=torch.channels_last).float() / 255.0)
+        logits, keypoints = network(windows.to(memory_format=torch.channels_last))
         classes = nn.functional.cross_entropy(logits, class_ids, label_smoothing=0.02)
         real = class_ids < self.class_count
         own = keypoints[real, class_ids[real]]
@@ -133,12 +142,20 @@ class CropRecipe:
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Return class accuracy and the median keypoint error, in window units, on held-out objects."""
+        """Return class accuracy and keypoint errors (window units) on held-out objects, also by colour or relief alone."""
         rng = np.random.default_rng(_VALIDATION_SEED)
         crops = [crop for sample in self.validation for crop in self._all(sample, rng)]
+        flat = [replace(crop, relief=np.zeros_like(crop.relief)) for crop in crops]
+        grey = [replace(crop, image=np.full_like(crop.image, _GREY)) for crop in crops]
+        figures = self._figures(network, crops)
+        for kind, fewer in (("rgb", flat), ("relief", grey)):
+            figures |= {f"{name}_{kind}": value for name, value in self._figures(network, fewer).items()}
+        return figures
+
+    def _figures(self, network: nn.Module, crops: list[CropSample]) -> dict[str, float]:
         windows, class_ids, truth = self.collate(crops)
         device = next(network.parameters()).device
-        parts = [network(part.to(device).float() / 255.0) for part in windows.split(128)]
+        parts = [network(part.to(device)) for part in windows.split(128)]
         logits = torch.cat([part[0] for part in parts]).cpu()
         keypoints = torch.cat([part[1] for part in parts]).cpu()
         own = keypoints[torch.arange(len(class_ids)), class_ids]
@@ -152,19 +169,21 @@ class CropRecipe:
     def _positive(self, sample: DetectionSample, rng: np.random.Generator) -> CropSample | None:
         if len(sample.class_ids) == 0:
             return None
-        return self._window(sample, int(rng.integers(len(sample.class_ids))), rng)
+        return self._labelled(sample, int(rng.integers(len(sample.class_ids))), rng)
 
     def _all(self, sample: DetectionSample, rng: np.random.Generator) -> list[CropSample]:
-        return [self._window(sample, index, rng) for index in range(len(sample.class_ids))]
+        return [self._labelled(sample, index, rng) for index in range(len(sample.class_ids))]
 
-    def _window(self, sample: DetectionSample, index: int, rng: np.random.Generator) -> CropSample:
-        exact = CropWindow.around(sample.boxes_xyxy[index], CROP_SIZE)
-        scale = float(np.exp(rng.uniform(-1.0, 1.0) * np.log(self.scale_jitter)))
-        center = exact.center + rng.uniform(-self.shift, self.shift, 2) * exact.side
-        window = CropWindow(center, exact.side * scale, CROP_SIZE)
-        return CropSample(
-            window.cut(sample.image), int(sample.class_ids[index]), window.to_window(sample.keypoints[index])
-        )
+    def _labelled(self, sample: DetectionSample, index: int, rng: np.random.Generator) -> CropSample:
+        draw = rng.random()
+        box, keypoints = sample.boxes_xyxy[index], sample.keypoints[index]
+        if draw < _HULL_SHARE:
+            window = _moved(CropWindow.around_keypoints(keypoints, CROP_SIZE), _HULL_SHIFT, _HULL_SCALE, rng)
+        elif draw < _HULL_SHARE + _POOR_SHARE:
+            window = _moved(CropWindow.around(box, CROP_SIZE), _POOR_SHIFT, _POOR_SCALE, rng)
+        else:
+            window = _moved(CropWindow.around(box, CROP_SIZE), _USUAL_SHIFT, _USUAL_SCALE, rng)
+        return _cut(window, sample, int(sample.class_ids[index]), window.to_window(keypoints))
 
     def _negative(self, sample: DetectionSample, rng: np.random.Generator) -> CropSample | None:
         """Return a window on the background, of the size of an object, where no labelled object is."""
@@ -176,5 +195,38 @@ class CropRecipe:
         box = np.concatenate([center - half, center + half])
         if len(sample.boxes_xyxy) and box_iou(box[None], sample.boxes_xyxy).max() > _BACKGROUND_IOU:
             return None
-        image = CropWindow.around(box, CROP_SIZE).cut(sample.image)
-        return CropSample(image, self.class_count, np.zeros((self.keypoint_count, 2)))
+        nothing = np.zeros((self.keypoint_count, 2))
+        return _cut(CropWindow.around(box, CROP_SIZE), sample, self.class_count, nothing)
+
+    def _disturbed(self, crop: CropSample, rng: np.random.Generator) -> CropSample:
+        """Disturb colour and relief, and take one of them away now and then, so that each learns to do alone."""
+        draw = rng.random()
+        if draw < self.relief_only_share:
+            image = np.full_like(crop.image, _GREY)
+        else:
+            image = disturbed(crop.image, rng, self.patch_probability, self.photometric_strength)
+        if draw > 1.0 - self.colour_only_share:
+            relief = np.zeros_like(crop.relief)
+        else:
+            relief = self._with_hole(crop.relief, rng)
+        return replace(crop, image=image, relief=relief)
+
+    def _with_hole(self, relief: Relief, rng: np.random.Generator) -> Relief:
+        """Cut a hole into a window's relief by chance, as shiny metal does."""
+        if rng.random() >= self.patch_probability:
+            return relief
+        low = rng.integers(0, CROP_SIZE - 8, 2)
+        high = low + rng.integers(8, CROP_SIZE // 2, 2)
+        holed = relief.copy()
+        holed[low[0] : high[0], low[1] : high[1]] = 0.0
+        return holed
+
+
+def _moved(window: CropWindow, shift: float, scale: float, rng: np.random.Generator) -> CropWindow:
+    """Place a window as wrongly as a detector would: by up to ``shift`` of its side, up to ``scale`` times its size."""
+    side = window.side * float(np.exp(rng.uniform(-1.0, 1.0) * np.log(scale)))
+    return CropWindow(window.center + rng.uniform(-shift, shift, 2) * window.side, side, window.size)
+
+
+def _cut(window: CropWindow, sample: DetectionSample, class_id: int, keypoints: Array) -> CropSample:
+    return CropSample(window.cut(sample.image), window.cut_relief(sample.depth), class_id, keypoints)

@@ -24,10 +24,13 @@ from tqdm import tqdm
 
 from object_pose.core.errors import ConfigError, DataError, ObjectPoseError
 from object_pose.training.config import TrainConfig
+from object_pose.training.onnx_weights import load_onnx, settle_norms
 from object_pose.training.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
 _SHOWN_EVERY = 20
+# Batches and their size by which the norms of an exported model find their statistics again.
+_SETTLING, _SETTLING_BATCH = 6, 16
 
 
 class Recipe(Protocol):
@@ -111,7 +114,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.network = recipe.network().to(self.device, memory_format=torch.channels_last)
         if config.initial:
-            _start_from(Path(config.initial), self.network)
+            self._start_from(Path(config.initial))
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
             _parameter_groups(self.network, config.weight_decay), lr=config.learning_rate, fused=True
@@ -119,6 +122,22 @@ class Trainer:
         self.step = 0
         self._writer: Any = None
         self._stop_requested = False
+
+    def _start_from(self, initial: Path) -> None:
+        """Take over what another run, or an exported model, has learned."""
+        if initial.suffix != ".onnx":
+            _start_from_run(initial, self.network)
+            return
+        found = load_onnx(initial, self.network)
+        samples = self.recipe.samples(np.random.default_rng(self.config.seed))
+        batches = [self.recipe.collate(list(itertools.islice(samples, _SETTLING_BATCH))) for _ in range(_SETTLING)]
+
+        def look() -> None:
+            for batch in batches:
+                self.recipe.loss(self.network, _to_device(batch, self.device))
+
+        settle_norms(self.network, look)
+        logger.info("%d layers start from %s", found, initial)
 
     def run(self, resume: bool = False, progress: bool = True) -> nn.Module:
         """Train to the configured number of steps and return the averaged network.
@@ -274,7 +293,7 @@ def _average_of(run_dir: Path) -> dict[str, Tensor]:
     return weights
 
 
-def _start_from(run_dir: Path, network: nn.Module) -> None:
+def _start_from_run(run_dir: Path, network: nn.Module) -> None:
     """Copy the averaged weights of another run into the layers that it shares with ``network``."""
     own = network.state_dict()
     shared = {

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from object_pose.core.crops import COLOR_CHANNELS, RELIEF_CHANNELS
 from object_pose.core.decoders import Layout
 from object_pose.core.params import parameter
 from object_pose.runtime.card import ModelCard
@@ -18,7 +19,7 @@ from object_pose.training.detection_loss import DetectionLossWeights
 from object_pose.training.detection_recipe import DetectionRecipe
 from object_pose.training.export import Exportable
 from object_pose.training.loop import load_average
-from object_pose.training.rendered import PhotoBackgrounds, RenderedSource, validation_samples
+from object_pose.training.rendered import PhotoBackgrounds, RenderedSource, validation_frames, validation_samples
 from object_pose.training.yolo import ExportedYolo, NanoYolo, check_sizes
 
 KEYPOINT_COUNT = 8
@@ -84,12 +85,12 @@ def pose_recipe(
 
 def crop_recipe(objects: Sequence[SceneObject], config: RenderingConfig, scene_config: SceneConfig) -> CropRecipe:
     """Return the recipe of the crop-level head on the same renders."""
-    size = (scene_config.width, scene_config.height)
+    held_out = validation_frames(objects, scene_config, config.validation_frames, _VALIDATION_SEED, depth=True)
     return CropRecipe(
         class_count=len(objects),
         keypoint_count=KEYPOINT_COUNT,
-        source=_source(objects, config, scene_config),
-        validation=validation_samples(objects, scene_config, size, config.validation_frames, _VALIDATION_SEED),
+        source=replace(_source(objects, config, scene_config), depth=True),
+        validation=list(held_out),
         photometric_strength=config.photometric,
     )
 
@@ -115,4 +116,5 @@ def exportable_crops(run_dir: Path, config: RenderingConfig) -> Exportable:
     network = CropNetwork(len(labels), KEYPOINT_COUNT)
     load_average(run_dir, network)
     card = ModelCard("crops", CROP_LAYOUT, labels, (CROP_SIZE, CROP_SIZE), KEYPOINT_COUNT)
-    return Exportable(ExportedCrops(network), card, ("probabilities", "keypoints"), batched=True)
+    channels = COLOR_CHANNELS + RELIEF_CHANNELS
+    return Exportable(ExportedCrops(network), card, ("probabilities", "keypoints"), channels, batched=True)

@@ -35,6 +35,7 @@ def detection_sample(
         np.array([truth.box_xyxy for truth in truths]).reshape(-1, 4),
         np.array([truth.class_id for truth in truths], dtype=np.int64),
         keypoints,
+        simulated.frame.aligned_depth,
     )
 
 
@@ -71,20 +72,25 @@ class PhotoBackgrounds:
 
 @dataclass(frozen=True)
 class RenderedSource:
-    """Endless rendered samples. Each new frame joins a buffer and pays for ``reuse`` draws from it."""
+    """Endless rendered samples, with ``depth`` measured where wanted.
+
+    Each new frame joins a buffer and pays for ``reuse`` draws from it.
+    """
 
     objects: Sequence[SceneObject]
     scene_config: SceneConfig
     reuse: int = 4
     capacity: int = 1500
     backgrounds: PhotoBackgrounds = PhotoBackgrounds()
+    depth: bool = False
 
     def __call__(self, rng: np.random.Generator) -> Iterator[DetectionSample]:
         """Yield samples for ever."""
         cv2.setNumThreads(1)
         models = [item.model for item in self.objects]
         buffer: list[DetectionSample] = []
-        for simulated in FrameStream(self.objects, self.scene_config, depth=False, seed=int(rng.integers(2**31))):
+        seed = int(rng.integers(2**31))
+        for simulated in FrameStream(self.objects, self.scene_config, depth=self.depth, seed=seed):
             sample = detection_sample(self.backgrounds.replace_background(simulated, rng), models)
             if len(buffer) < self.capacity:
                 buffer.append(sample)
@@ -99,11 +105,18 @@ def validation_samples(
     objects: Sequence[SceneObject], scene_config: SceneConfig, input_wh: tuple[int, int], count: int, seed: int
 ) -> list[DetectionSample]:
     """Render ``count`` held-out frames at the network's input size."""
-    models = [item.model for item in objects]
     rng = np.random.default_rng(seed)
     samples = []
-    for simulated, _ in zip(FrameStream(objects, scene_config, depth=False, seed=seed), range(count)):
-        sample = detection_sample(simulated, models)
-        scale = input_wh[0] / simulated.frame.camera.width
+    for sample in validation_frames(objects, scene_config, count, seed):
+        scale = input_wh[0] / scene_config.width
         samples.append(random_crop(sample, input_wh, (scale, scale), rng))
     return samples
+
+
+def validation_frames(
+    objects: Sequence[SceneObject], scene_config: SceneConfig, count: int, seed: int, *, depth: bool = False
+) -> Iterator[DetectionSample]:
+    """Render ``count`` held-out frames as they are, with ``depth`` where wanted."""
+    models = [item.model for item in objects]
+    for simulated, _ in zip(FrameStream(objects, scene_config, depth=depth, seed=seed), range(count)):
+        yield detection_sample(simulated, models)

@@ -1,0 +1,86 @@
+"""A camera of the test's own for the nodes under test, and what they say about it."""
+
+from __future__ import annotations
+
+import time
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.parameter import Parameter as RosParameter
+from sensor_msgs.msg import CameraInfo, Image
+
+from object_pose.core.types import Frame
+from object_pose.ros import names, qos
+from object_pose.ros.image_conversions import camera_to_message, depth_to_message, make_header, rgb_to_message
+
+FRAME_ID = "test_optical_frame"
+
+
+def start(ros, node_class, **parameters):
+    """Make a node with parameters, and bring it up."""
+    overrides = [RosParameter(name, value=value) for name, value in parameters.items()]
+    node = ros.add(node_class(parameter_overrides=overrides))
+    node.bring_up()
+    return node
+
+
+class FakeDriver:
+    """Publishes single frames as a driver would, each field open to damage."""
+
+    def __init__(self, ros, profile=qos.DRIVER_OUTPUT):
+        self._ros = ros
+        self._color = ros.node.create_publisher(Image, names.COLOR, profile)
+        self._info = ros.node.create_publisher(CameraInfo, names.CAMERA_INFO, profile)
+        self._depth = ros.node.create_publisher(Image, names.DEPTH, profile)
+        self._count = 0
+
+    def wait_until_heard(self, depth=True):
+        needed = [self._color, self._info] + [self._depth] * depth
+        self._ros.wait_for(lambda: all(p.get_subscription_count() for p in needed), "subscription of the camera")
+
+    def publish(self, frame: Frame, change_info=None, change_depth=None, depth_delay_ms=0):
+        self._count += 1
+        stamp_ns = 1_000_000_000 + self._count * 50_000_000
+        header = make_header(stamp_ns, FRAME_ID)
+        info = camera_to_message(frame.camera, header)
+        if change_info:
+            change_info(info)
+        if frame.depth_m is not None:
+            depth = depth_to_message(frame.depth_m, make_header(stamp_ns + depth_delay_ms * 1_000_000, FRAME_ID))
+            if change_depth:
+                change_depth(depth)
+            self._depth.publish(depth)
+        self._info.publish(info)
+        self._color.publish(rgb_to_message(frame.rgb, header))
+        return header
+
+
+def publish_until(ros, driver, condition, what, **publication):
+    """Publish frames, five a second, until the condition holds: the first ones may precede discovery."""
+    due = [time.monotonic()]
+
+    def attempt():
+        if time.monotonic() >= due[-1]:
+            driver.publish(**publication)
+            due.append(time.monotonic() + 0.2)
+        return condition()
+
+    ros.wait_for(attempt, what)
+
+
+def problems(diagnostics, node_name):
+    """All problem texts of a node so far."""
+    return [
+        status.message
+        for message in diagnostics
+        for status in message.status
+        if status.name.endswith(node_name) and status.level != DiagnosticStatus.OK
+    ]
+
+
+def damage_size(info):
+    info.width, info.height = 640, 480
+
+
+def depth_of_another_size(depth):
+    depth.width, depth.height, depth.step = 160, 120, 320
+    depth.data = depth.data[: 160 * 120 * 2]
