@@ -53,3 +53,21 @@ def test_lens_distortion_is_taken_out() -> None:
 def test_noise_grows_with_distance_from_its_floor() -> None:
     np.testing.assert_allclose(NOISE.sigma(np.array([0.0, 1.0])), [0.0005, np.hypot(0.0005, 0.004)])
     assert np.all(np.diff(NOISE.sigma(np.linspace(0.1, 2.0, 20))) > 0.0)
+
+
+def test_where_two_surfaces_meet_the_expected_one_is_looked_up() -> None:
+    depth_m = np.full((240, 320), 0.8, np.float32)
+    depth_m[:, 160] = 0.7  # a wire one pixel wide
+    view = make_depth_view(depth_m, CAMERA, NOISE)
+    beside = np.array([[161.0, 100.0]] * 2)
+    depth, _, _ = view.look_up(beside, np.array([0.71, 0.79]))
+    np.testing.assert_allclose(depth, [0.7, 0.8], rtol=1e-6)
+    np.testing.assert_allclose(view.look_up(beside)[0], 0.8, rtol=1e-6)
+    np.testing.assert_allclose(view.look_up(np.array([[170.0, 100.0]]), np.array([0.7]))[0], 0.8, rtol=1e-6)
+
+
+def test_noise_of_one_surface_is_no_second_one() -> None:
+    rng = np.random.default_rng(0)
+    depth_m = (1.0 + 0.001 * rng.standard_normal((240, 320))).astype(np.float32)
+    view = make_depth_view(depth_m, CAMERA, NOISE)
+    np.testing.assert_array_equal(view.front_m, view.depth_m)

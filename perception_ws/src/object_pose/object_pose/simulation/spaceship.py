@@ -13,9 +13,14 @@ from numpy.typing import NDArray
 
 IMAGE_SIZE = 200
 SHIP_PROBABILITY = 0.8
-_NOISE_LEVEL = 0.8
-_LINES = 6
-_MARGIN = 10
+NOISE_LEVEL = 0.8
+LINES = 6
+# Centres keep off the border; widths are whole pixels, both bounds among them.
+MARGIN = 10
+WIDTHS = (18, 36)
+# Mean and deviation of height over width, and of the tail's notch over height.
+ASPECT = (1.5, 0.2)
+TAIL = (1.0 / 3.0, 0.1)
 
 
 @njit(cache=True)
@@ -47,11 +52,11 @@ def _sample(seed: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     lines = np.zeros((size, size), dtype=np.float32)
     label = np.full(5, np.nan)
     if np.random.random() < SHIP_PROBABILITY:
-        x, y = np.random.randint(_MARGIN, size - _MARGIN), np.random.randint(_MARGIN, size - _MARGIN)
+        x, y = np.random.randint(MARGIN, size - MARGIN), np.random.randint(MARGIN, size - MARGIN)
         yaw = np.random.uniform(0.0, 2.0 * math.pi)
-        width = float(np.random.randint(18, 37))
-        height = width * abs(np.random.normal(1.5, 0.2))
-        tail = height * abs(np.random.normal(1.0 / 3.0, 0.1))
+        width = float(np.random.randint(WIDTHS[0], WIDTHS[1] + 1))
+        height = width * abs(np.random.normal(ASPECT[0], ASPECT[1]))
+        tail = height * abs(np.random.normal(TAIL[0], TAIL[1]))
         along = np.array([height, 0.0, tail, 0.0]) - height / 2.0
         across = np.array([0.0, -width / 2.0, 0.0, width / 2.0])
         columns = np.empty(4, dtype=np.int64)
@@ -63,14 +68,14 @@ def _sample(seed: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
             j = (i + 1) % 4
             _draw_line(ship, columns[i], rows[i], columns[j], rows[j])
         label[:] = np.array([float(x), float(y), yaw, width, height])
-    for _ in range(_LINES):
+    for _ in range(LINES):
         x0, y0 = np.random.randint(0, size), np.random.randint(0, size)
         x1, y1 = np.random.randint(0, size), np.random.randint(0, size)
         _draw_line(lines, x0, y0, x1, y1)
     image = np.maximum(ship, lines)
     for row in range(size):
         for column in range(size):
-            image[row, column] = max(image[row, column], np.float32(_NOISE_LEVEL * np.random.random()))
+            image[row, column] = max(image[row, column], np.float32(NOISE_LEVEL * np.random.random()))
     return image, label
 
 

@@ -142,7 +142,7 @@ class CropRecipe:
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Return class accuracy and keypoint errors (window units) on held-out objects, also by colour or relief alone."""
+        """Return class accuracy and keypoint errors (window units) of held-out objects, also by colour or relief alone."""
         rng = np.random.default_rng(_VALIDATION_SEED)
         crops = [crop for sample in self.validation for crop in self._all(sample, rng)]
         flat = [replace(crop, relief=np.zeros_like(crop.relief)) for crop in crops]

@@ -32,6 +32,8 @@ _CELL_TOLERANCE = (0.4, 0.4, 0.15, 0.15, 0.3, 0.3)
 _CHANGE_TOLERANCE = (0.08, 0.08, 0.15, 0.1, 0.1)
 _START_SPREAD = (0.07, 0.05, 0.1, 0.11, 0.11)
 _VALIDATION_SEED = 1_900_000_000
+# The outlines that are compared take about 20 MB an image.
+_VALIDATION_BATCH = 10
 Sample = tuple[NDArray[np.float32], NDArray[np.float64]]
 
 
@@ -69,11 +71,11 @@ class OrientedRecipe:
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Return the published score and heading accuracy on held-out seeds."""
         assert isinstance(network, OrientedNetwork)
-        exported = ExportedOriented(network).eval()
         device = next(network.parameters()).device
+        exported = ExportedOriented(network).to(device).eval()
         predictions, truths = [], []
-        for start in range(0, self.validation_count, 50):
-            samples = [spaceship_sample(_VALIDATION_SEED + start + i) for i in range(50)]
+        for start in range(0, self.validation_count, _VALIDATION_BATCH):
+            samples = [spaceship_sample(_VALIDATION_SEED + start + i) for i in range(_VALIDATION_BATCH)]
             images, _ = self.collate(samples)
             rows = exported(images.to(device)).cpu().numpy()
             predictions += [decode_oriented(row, SCORE_THRESHOLD) for row in rows]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from object_pose.training.blocks import ConvUnit, CrossStage, PyramidPooling, initialise
+from object_pose.training.outline_fit import OutlineFit
 
 STRIDE = 8
 # The window is this much larger than the box, and sampled this finely across and along it.
@@ -147,15 +148,22 @@ def likeliest_boxes(logits: Tensor, geometry: Tensor) -> tuple[Tensor, Tensor]:
 class ExportedOriented(nn.Module):
     """The network as its card's layout ``oriented_box`` says: one scored box an image.
 
-    The image is seen at four turns of a quarter: the surest view says where, the mean of all how sure.
+    The image is seen at four turns of a quarter: the mean of all says how sure, and the surest view's box gets second
+    looks. It and the four views' boxes are then fitted to the image, and the one whose outline fits best stays.
     """
 
     def __init__(self, network: OrientedNetwork) -> None:
         super().__init__()
         self.network = network
+        self.fit = OutlineFit()
 
     def forward(self, images: Tensor) -> Tensor:
         """Map (B, 1, 200, 200) to (B, 6): score, x, y, yaw in [-pi, pi], width, height."""
+        scores, boxes = self.candidates(images)
+        return torch.cat([scores[:, None], self.fit(images, boxes)], dim=1)
+
+    def candidates(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return scores (B,) and boxes (B, 1 + V, 5): the surest view's after its second looks, then each view's."""
         turned = [images]
         for _ in range(_VIEWS - 1):
             turned.append(_quarter_turn(turned[-1]))
@@ -166,8 +174,7 @@ class ExportedOriented(nn.Module):
         box = (boxes * (torch.arange(_VIEWS, device=images.device)[:, None] == surest)[:, :, None]).sum(dim=0)
         for _ in range(_LOOKS):
             box = changed(box, self.network.refiner.both_sides(images, box))
-        yaw = torch.atan2(box[:, 2].sin(), box[:, 2].cos())
-        return torch.cat([views.mean(dim=0)[:, None], box[:, :2], yaw[:, None], box[:, 3:]], dim=1)
+        return views.mean(dim=0), torch.cat([box[None], boxes]).transpose(0, 1)
 
     @staticmethod
     def _turned_back(boxes: Tensor, side: int) -> Tensor:
