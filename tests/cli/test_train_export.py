@@ -8,6 +8,8 @@ import pytest
 
 from object_pose.io.images import write_image
 from object_pose.io.intrinsics import write_camera
+from object_pose.runtime.predictor import Detector
+from object_pose.runtime.resources import find_model
 from object_pose.simulation.objects import part_objects
 from object_pose.simulation.parts import PART_NAMES
 from object_pose.simulation.scene import SceneConfig
@@ -56,3 +58,19 @@ def test_a_run_that_does_not_exist_cannot_be_resumed_into_an_export(cli, tmp_pat
     (tmp_path / "run").mkdir()
     assert "is no training run" in cli("export", "--run", tmp_path / "run", "--output", tmp_path / "x.onnx").problem
     assert not (tmp_path / "x.onnx").exists()
+
+
+def test_a_shipped_detector_gets_a_new_second_look_and_keeps_its_card(cli, tmp_path):
+    run_dir, model = tmp_path / "crops", tmp_path / "mine.onnx"
+    shipped = find_model("parts.onnx")
+    assert "name a run of 'train crops'" in cli("export", "--detector", shipped, "--output", model).problem
+    outcome = cli("train", "crops", "--output", run_dir, *SCENE, *RUN, "--steps", "1", "--initial", shipped)
+    assert outcome.code == 0, outcome.err
+    outcome = cli("export", "--detector", shipped, "--crops", run_dir, "--output", model, "--metric", "none yet")
+    assert outcome.code == 0, outcome.err
+    card, before = json.loads(cli("models", model, shipped, "--json").out)
+    assert card["metric"] == "none yet"
+    assert {name: card[name] for name in ("labels", "command", "licence")} == {
+        name: before[name] for name in ("labels", "command", "licence")
+    }
+    assert Detector(model).reads_depth

@@ -72,12 +72,6 @@ def test_what_was_not_measured_is_flat_and_says_so() -> None:
     assert not outside[:15, :, 1].any() and outside[25:, 25:, 1].all()
 
 
-def test_a_window_about_keypoints_shows_them_all() -> None:
-    keypoints = np.array([[10.0, 20.0], [90.0, 25.0], [50.0, 60.0]])
-    inside = CropWindow.around_keypoints(keypoints, SIZE).to_window(keypoints)
-    assert np.abs(inside).max() == pytest.approx(0.5 / 1.2)
-
-
 def test_a_batch_has_the_channels_that_the_head_reads() -> None:
     window = CropWindow(np.array([160.0, 120.0]), 50.0, SIZE)
     rgb, relief = window.cut(np.full((240, 320, 3), 255, np.uint8)), window.cut_relief(_depth(0.6, 0.7))

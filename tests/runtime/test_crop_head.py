@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from object_pose.core.camera import Camera
 from object_pose.core.decoders import DecodeOptions
-from object_pose.core.types import Detections
+from object_pose.core.types import AlignedDepth, Detections
 from object_pose.runtime.crop_head import CropHead
 
 
@@ -27,12 +28,13 @@ class Network:
         return np.tile(np.float32(self.probabilities), (count, 1)), keypoints
 
 
-def _refined(probabilities: list[float], score_threshold: float = 0.1) -> Detections:
+def _refined(probabilities: list[float], score_threshold: float = 0.1, wide_look: bool = False) -> Detections:
     candidates = Detections(
         np.array([[20.0, 30.0, 60.0, 70.0]]), np.array([0.81]), np.array([2]), np.zeros((1, 2, 2)), np.ones((1, 2))
     )
     head = CropHead(Network(probabilities))  # type: ignore[arg-type]
-    return head.refine(np.zeros((100, 100, 3), np.uint8), candidates, DecodeOptions(score_threshold=score_threshold))
+    options = DecodeOptions(score_threshold=score_threshold, wide_look=wide_look)
+    return head.refine(np.zeros((100, 100, 3), np.uint8), candidates, options)
 
 
 def test_two_likely_classes_become_two_detections_the_best_first() -> None:
@@ -53,3 +55,32 @@ def test_unlikely_classes_are_only_the_best_of_their_window(probabilities, class
 
 def test_what_scores_too_low_is_dropped() -> None:
     assert len(_refined([0.04, 0.03, 0.03, 0.9], score_threshold=0.3)) == 0
+
+
+def test_a_wide_look_offers_the_keypoints_of_both_windows() -> None:
+    found = _refined([0.64, 0.05, 0.01, 0.3], wide_look=True)
+    assert found.class_ids.tolist() == [0, 0]
+    np.testing.assert_allclose(found.scores, np.sqrt(0.81 * 0.64), rtol=1e-6)
+    # Windows of 60 and 84 pixels about (40, 50), the second keypoint a tenth of them down.
+    np.testing.assert_allclose(found.keypoints, [[[40, 50], [40, 56]], [[40, 50], [40, 58.4]]], atol=1e-4)
+    np.testing.assert_allclose(found.keypoint_sigmas, [[0.6, 0.6], [0.84, 0.84]], rtol=1e-5)
+
+
+def test_a_head_that_reads_relief_is_given_it() -> None:
+    seen = []
+
+    class ReliefNetwork(Network):
+        input_shape = (1, 5, 64, 64)
+
+        def run(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            seen.append(batch)
+            return super().run(batch)
+
+    head = CropHead(ReliefNetwork([0.9, 0.05, 0.05]))  # type: ignore[arg-type]
+    box = np.array([[20.0, 30.0, 60.0, 70.0]])
+    candidates = Detections(box, np.ones(1), np.zeros(1, np.int64), np.zeros((1, 2, 2)), np.ones((1, 2)))
+    depth = AlignedDepth(np.full((100, 100), 0.5, np.float32), Camera(100, 100, 90.0, 90.0, 49.5, 49.5))
+    for given in (depth, None):
+        head.refine(np.zeros((100, 100, 3), np.uint8), candidates, DecodeOptions(), given)
+    assert [batch.shape for batch in seen] == [(1, 5, 64, 64)] * 2
+    assert seen[0][0, 4].all() and not seen[1][0, 3:].any()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -15,7 +15,6 @@ Relief = NDArray[np.float32]
 
 COLOR_CHANNELS, RELIEF_CHANNELS = 3, 2
 _MARGIN = 1.5  # keypoints are box corners, which stick out of the visible silhouette
-_HULL_MARGIN = 1.2  # a window around the keypoints themselves
 # Relief is measured from the near part of what lies in the middle of the window: the object, seldom its table.
 _NEAR_SHARE = 0.3
 _MIN_PIXELS = 8
@@ -35,11 +34,9 @@ class CropWindow:
         extent = max(float(box_xyxy[2] - box_xyxy[0]), float(box_xyxy[3] - box_xyxy[1]), 1.0)
         return cls((box_xyxy[:2] + box_xyxy[2:]) / 2, _MARGIN * extent, size)
 
-    @classmethod
-    def around_keypoints(cls, keypoints: Array, size: int) -> CropWindow:
-        """Return the window that shows keypoints (K, 2) with a margin."""
-        low, high = keypoints.min(axis=0), keypoints.max(axis=0)
-        return cls((low + high) / 2, _HULL_MARGIN * max(float((high - low).max()), 1.0), size)
+    def widened(self, factor: float) -> CropWindow:
+        """Return a window about the same centre, ``factor`` times as large."""
+        return replace(self, side=self.side * factor)
 
     def cut(self, rgb: Image) -> Image:
         """Return the window (size, size, 3), resampled; grey outside the image."""

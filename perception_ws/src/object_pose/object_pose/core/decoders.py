@@ -84,8 +84,8 @@ class OutputFormat:
 class DecodeOptions:
     """Which candidates become results; ``fuse`` averages keypoints over the candidates that agree on an object.
 
-    Where a model carries a second look, its network passes on what scores above ``candidate_threshold``, and it looks
-    ``looks`` times, each time about where the keypoints were. ``layout`` and ``keypoint_count`` are the model card's.
+    Where a model carries a second look, its network passes on what scores above ``candidate_threshold``, and
+    ``wide_look`` looks at a wider window as well. ``layout`` and ``keypoint_count`` are the model card's.
     """
 
     score_threshold: float = 0.25
@@ -93,7 +93,7 @@ class DecodeOptions:
     max_detections: int = 100
     fuse: bool = True
     candidate_threshold: float = 0.05
-    looks: int = 1
+    wide_look: bool = False
     layout: str = ""
     keypoint_count: int = 0
 

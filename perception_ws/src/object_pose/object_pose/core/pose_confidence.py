@@ -13,12 +13,12 @@ from object_pose.core.depth_evidence import Evidence
 
 Array = NDArray[np.float64]
 
-_BIAS = -2.3
-_VERIFICATION = 2.2
-_CLOSENESS = 5.3
-_MERGED = -5.8
-_UNCOVERED = -4.9
-_KEYPOINT_COST = -0.5
+_BIAS = -4.1
+_VERIFICATION = 1.1
+_CLOSENESS = 9.7
+_MERGED = -6.7
+_UNCOVERED = -2.7
+_KEYPOINT_COST = -0.39
 # What the keypoints of a right pose cost on average, in squared sigmas.
 _USUAL_COST = 2.0
 _SURE = 1e-3

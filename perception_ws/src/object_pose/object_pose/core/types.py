@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -87,6 +88,17 @@ class Detections:
             self.class_ids[index],
             self.keypoints[index],
             self.keypoint_sigmas[index],
+        )
+
+    @staticmethod
+    def join(parts: Sequence[Detections]) -> Detections:
+        """Return the detections of several batches with equal keypoint counts, one after the other."""
+        return Detections(
+            np.concatenate([part.boxes_xyxy for part in parts]),
+            np.concatenate([part.scores for part in parts]),
+            np.concatenate([part.class_ids for part in parts]),
+            np.concatenate([part.keypoints for part in parts]),
+            np.concatenate([part.keypoint_sigmas for part in parts]),
         )
 
     @staticmethod

@@ -199,7 +199,9 @@ def _run(
 
 def _still_pipeline(model: Path, use_depth: bool) -> PosePipeline:
     detector = DetectorConfig(
-        score_threshold=STILL_OPTIONS.score_threshold, candidate_threshold=STILL_OPTIONS.candidate_threshold
+        score_threshold=STILL_OPTIONS.score_threshold,
+        candidate_threshold=STILL_OPTIONS.candidate_threshold,
+        wide_look=STILL_OPTIONS.wide_look,
     )
     solver = PoseSolverConfig(use_depth=use_depth, max_searches=SEARCHES_OF_A_STILL)
     return PosePipeline(model, detector, solver)

@@ -26,6 +26,7 @@ from object_pose.runtime.engine import Engine, EngineConfig, load_embedded_engin
 CROP_HEAD_KEY = "object_pose.crop_head"
 LAYOUT = "crop_keypoints"  # probabilities (N, C + 1), the last of none; keypoints (N, C, K, 3): x, y, sigma
 _LIKELY = 0.1  # the least probability of another class than the best one: depth may tell them apart
+_WIDE = 1.4  # a box may show only a part of its object
 _MOST_CANDIDATES = 32  # bounds the time that a cluttered picture can take
 
 
@@ -42,48 +43,48 @@ class CropHead:
     ) -> Detections:
         """Return the candidates that the second look confirms, with its classes and keypoints, best first.
 
-        A score becomes the geometric mean of the detector's and this head's.
+        A score becomes the geometric mean of the detector's and this head's. With ``options.wide_look`` each is there
+        twice, with the keypoints of two windows: depth decides which are right.
         """
         chosen = candidates.select(np.argsort(-candidates.scores, kind="stable")[:_MOST_CANDIDATES])
         if not len(chosen):
             return chosen
         windows = [CropWindow.around(box, self._size) for box in chosen.boxes_xyxy]
-        look = self._look(rgb, depth, windows)
-        for _ in range(options.looks - 1):
-            windows = [CropWindow.around_keypoints(points, self._size) for points in look.likeliest_keypoints]
-            again = self._look(rgb, depth, windows)
-            look = _Look(0.5 * (look.probabilities + again.probabilities), again.keypoints, again.sigmas)
-        return _as_detections(look, chosen, options)
+        looks = [self._look(rgb, depth, windows)]
+        if options.wide_look:
+            looks.append(self._look(rgb, depth, [window.widened(_WIDE) for window in windows]))
+        probabilities = np.mean([look.probabilities for look in looks], axis=0)
+        found = Detections.join([_as_detections(chosen, probabilities, look, options) for look in looks])
+        return found.select(np.argsort(-found.scores, kind="stable"))
 
     def _look(self, rgb: Image, depth: AlignedDepth | None, windows: Sequence[CropWindow]) -> _Look:
         reliefs = [window.cut_relief(depth) for window in windows] if self.reads_relief else []
         batch = normalised_batch([window.cut(rgb) for window in windows], reliefs)
         probabilities, keypoints = self._engine.run(batch)
-        places = np.stack([window.to_image(own[..., :2]) for window, own in zip(windows, keypoints.astype(np.float64))])
+        places = [window.to_image(own[..., :2].astype(np.float64)) for window, own in zip(windows, keypoints)]
         sides = np.array([window.side for window in windows])
-        return _Look(probabilities.astype(np.float64), places, keypoints[..., 2] * sides[:, None, None])
+        return _Look(probabilities, np.stack(places), keypoints[..., 2] * sides[:, None, None])
 
 
 @dataclass(frozen=True)
 class _Look:
-    """What N windows show: ``probabilities`` (N, C + 1), the last of none; ``keypoints`` (N, C, K, 2) and ``sigmas``
-    (N, C, K) in image pixels."""
+    """What N windows show, in image pixels.
 
-    probabilities: Array
+    ``probabilities`` (N, C + 1), the last of none, ``keypoints`` (N, C, K, 2) and their ``sigmas`` (N, C, K).
+    """
+
+    probabilities: NDArray[np.float32]
     keypoints: Array
     sigmas: Array
 
-    @property
-    def likeliest_keypoints(self) -> Array:
-        """The keypoints (N, K, 2) of each window's likeliest class."""
-        return np.asarray(self.keypoints[np.arange(len(self.keypoints)), self.probabilities[:, :-1].argmax(axis=1)])
 
-
-def _as_detections(look: _Look, chosen: Detections, options: DecodeOptions) -> Detections:
-    rows, class_ids = _likely_classes(look.probabilities[:, :-1])
+def _as_detections(
+    chosen: Detections, probabilities: NDArray[np.float32], look: _Look, options: DecodeOptions
+) -> Detections:
+    rows, class_ids = _likely_classes(probabilities[:, :-1])
     refined = Detections(
         chosen.boxes_xyxy[rows],
-        np.sqrt(chosen.scores[rows] * look.probabilities[rows, class_ids]),
+        np.sqrt(chosen.scores[rows] * probabilities[rows, class_ids]),
         class_ids,
         look.keypoints[rows, class_ids],
         look.sigmas[rows, class_ids],
@@ -96,7 +97,7 @@ def _as_detections(look: _Look, chosen: Detections, options: DecodeOptions) -> D
     return refined.select(kept)
 
 
-def _likely_classes(probabilities: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _likely_classes(probabilities: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the rows and classes of (N, C) probabilities that are worth a pose: the best, and others near it."""
     likely = probabilities >= _LIKELY
     likely[np.arange(len(probabilities)), probabilities.argmax(axis=1)] = True

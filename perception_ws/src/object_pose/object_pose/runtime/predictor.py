@@ -111,11 +111,8 @@ class DetectorConfig(EngineConfig):
     candidate_threshold: float = parameter(
         0.05, "with a crop-level head: candidates above this score get a second look", minimum=0.0, maximum=1.0
     )
-    looks: int = parameter(
-        1,
-        "with a crop-level head: looks at each candidate, each about the keypoints of the one before",
-        minimum=1,
-        maximum=4,
+    wide_look: bool = parameter(
+        False, "with a crop-level head: look at a wider window, too; twice the time, more poses of occluded objects"
     )
     fuse_keypoints: bool = parameter(True, "average keypoints over the candidates that agree on an object")
     labels: str = parameter(
@@ -138,7 +135,7 @@ class DetectorConfig(EngineConfig):
             self.max_detections,
             self.fuse_keypoints,
             self.candidate_threshold,
-            self.looks,
+            self.wide_look,
         )
 
 

@@ -27,12 +27,11 @@ _NEGATIVE_SHARE = 0.2
 _BACKGROUND_IOU = 0.1
 _VALIDATION_SEED = 7
 _GREY = 114
-# How windows are placed in training: most as a detector's box would, some as a poor one's, some about the keypoints of
-# the look before. Shares of all windows; shifts in shares of the side, scales as factors.
-_POOR_SHARE, _HULL_SHARE = 0.3, 0.3
+# How windows are placed in training: most as a detector's box would, some as a poor one's. Shifts are shares of the
+# side, scales factors.
+_POOR_SHARE = 0.4
 _USUAL_SHIFT, _USUAL_SCALE = 0.12, 1.25
 _POOR_SHIFT, _POOR_SCALE = 0.25, 1.6
-_HULL_SHIFT, _HULL_SCALE = 0.06, 1.12
 
 
 @dataclass(frozen=True)
@@ -142,7 +141,7 @@ class CropRecipe:
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Return class accuracy and keypoint errors (window units) of held-out objects, also by colour or relief alone."""
+        """Return class accuracy and keypoint errors (window units) of held-out objects, also by one sense alone."""
         rng = np.random.default_rng(_VALIDATION_SEED)
         crops = [crop for sample in self.validation for crop in self._all(sample, rng)]
         flat = [replace(crop, relief=np.zeros_like(crop.relief)) for crop in crops]
@@ -175,15 +174,10 @@ class CropRecipe:
         return [self._labelled(sample, index, rng) for index in range(len(sample.class_ids))]
 
     def _labelled(self, sample: DetectionSample, index: int, rng: np.random.Generator) -> CropSample:
-        draw = rng.random()
-        box, keypoints = sample.boxes_xyxy[index], sample.keypoints[index]
-        if draw < _HULL_SHARE:
-            window = _moved(CropWindow.around_keypoints(keypoints, CROP_SIZE), _HULL_SHIFT, _HULL_SCALE, rng)
-        elif draw < _HULL_SHARE + _POOR_SHARE:
-            window = _moved(CropWindow.around(box, CROP_SIZE), _POOR_SHIFT, _POOR_SCALE, rng)
-        else:
-            window = _moved(CropWindow.around(box, CROP_SIZE), _USUAL_SHIFT, _USUAL_SCALE, rng)
-        return _cut(window, sample, int(sample.class_ids[index]), window.to_window(keypoints))
+        is_poor = rng.random() < _POOR_SHARE
+        shift, scale = (_POOR_SHIFT, _POOR_SCALE) if is_poor else (_USUAL_SHIFT, _USUAL_SCALE)
+        window = _moved(CropWindow.around(sample.boxes_xyxy[index], CROP_SIZE), shift, scale, rng)
+        return _cut(window, sample, int(sample.class_ids[index]), window.to_window(sample.keypoints[index]))
 
     def _negative(self, sample: DetectionSample, rng: np.random.Generator) -> CropSample | None:
         """Return a window on the background, of the size of an object, where no labelled object is."""
