@@ -13,12 +13,12 @@ from object_pose.core.depth_evidence import Evidence
 
 Array = NDArray[np.float64]
 
-_BIAS = -4.1
-_VERIFICATION = 1.1
-_CLOSENESS = 9.7
-_MERGED = -6.7
-_UNCOVERED = -2.7
-_KEYPOINT_COST = -0.39
+_BIAS = -4.6
+_VERIFICATION = 2.2
+_CLOSENESS = 9.4
+_MERGED = -7.8
+_UNCOVERED = -3.0
+_KEYPOINT_COST = -0.5
 # What the keypoints of a right pose cost on average, in squared sigmas.
 _USUAL_COST = 2.0
 _SURE = 1e-3
