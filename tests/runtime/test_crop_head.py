@@ -14,10 +14,9 @@ from object_pose.runtime.crop_head import CropHead
 class Network:
     """Answers every window with the same probabilities, and keypoint k of class c at (c, k) tenths of the window."""
 
-    input_shape = (1, 3, 64, 64)
-
-    def __init__(self, probabilities: list[float]) -> None:
+    def __init__(self, probabilities: list[float], channels: int = 3) -> None:
         self.probabilities = probabilities
+        self.input_shape = (1, channels, 64, 64)
 
     def run(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         count, classes = len(batch), len(self.probabilities) - 1
@@ -28,11 +27,13 @@ class Network:
         return np.tile(np.float32(self.probabilities), (count, 1)), keypoints
 
 
-def _refined(probabilities: list[float], score_threshold: float = 0.1, wide_look: bool = False) -> Detections:
+def _refined(
+    probabilities: list[float], score_threshold: float = 0.1, wide_look: bool = False, channels: int = 3
+) -> Detections:
     candidates = Detections(
         np.array([[20.0, 30.0, 60.0, 70.0]]), np.array([0.81]), np.array([2]), np.zeros((1, 2, 2)), np.ones((1, 2))
     )
-    head = CropHead(Network(probabilities))  # type: ignore[arg-type]
+    head = CropHead(Network(probabilities, channels))  # type: ignore[arg-type]
     options = DecodeOptions(score_threshold=score_threshold, wide_look=wide_look)
     return head.refine(np.zeros((100, 100, 3), np.uint8), candidates, options)
 
@@ -58,25 +59,25 @@ def test_what_scores_too_low_is_dropped() -> None:
 
 
 def test_a_wide_look_offers_the_keypoints_of_both_windows() -> None:
-    found = _refined([0.64, 0.05, 0.01, 0.3], wide_look=True)
+    found = _refined([0.64, 0.05, 0.01, 0.3], wide_look=True, channels=5)
     assert found.class_ids.tolist() == [0, 0]
     np.testing.assert_allclose(found.scores, np.sqrt(0.81 * 0.64), rtol=1e-6)
     # Windows of 60 and 84 pixels about (40, 50), the second keypoint a tenth of them down.
     np.testing.assert_allclose(found.keypoints, [[[40, 50], [40, 56]], [[40, 50], [40, 58.4]]], atol=1e-4)
     np.testing.assert_allclose(found.keypoint_sigmas, [[0.6, 0.6], [0.84, 0.84]], rtol=1e-5)
+    # A head that reads colour alone has never seen wide windows.
+    assert len(_refined([0.64, 0.05, 0.01, 0.3], wide_look=True)) == 1
 
 
 def test_a_head_that_reads_relief_is_given_it() -> None:
     seen = []
 
     class ReliefNetwork(Network):
-        input_shape = (1, 5, 64, 64)
-
         def run(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             seen.append(batch)
             return super().run(batch)
 
-    head = CropHead(ReliefNetwork([0.9, 0.05, 0.05]))  # type: ignore[arg-type]
+    head = CropHead(ReliefNetwork([0.9, 0.05, 0.05], channels=5))  # type: ignore[arg-type]
     box = np.array([[20.0, 30.0, 60.0, 70.0]])
     candidates = Detections(box, np.ones(1), np.zeros(1, np.int64), np.zeros((1, 2, 2)), np.ones((1, 2)))
     depth = AlignedDepth(np.full((100, 100), 0.5, np.float32), Camera(100, 100, 90.0, 90.0, 49.5, 49.5))

@@ -13,7 +13,7 @@ Array = NDArray[np.float64]
 FREE_ANGLE_VARIANCE = np.pi**2 / 3.0
 _MIN_INFORMATION = 1e-6
 _MIN_CLOSENESS = 0.1
-_SYSTEMATIC_M = 0.0007
+_SYSTEMATIC_M = 0.001
 
 
 def from_information(information: Array, closeness: float) -> Array:

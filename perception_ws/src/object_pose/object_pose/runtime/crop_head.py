@@ -51,7 +51,7 @@ class CropHead:
             return chosen
         windows = [CropWindow.around(box, self._size) for box in chosen.boxes_xyxy]
         looks = [self._look(rgb, depth, windows)]
-        if options.wide_look:
+        if options.wide_look and self.reads_relief:  # older heads have not learned from wide windows
             looks.append(self._look(rgb, depth, [window.widened(_WIDE) for window in windows]))
         probabilities = np.mean([look.probabilities for look in looks], axis=0)
         found = Detections.join([_as_detections(chosen, probabilities, look, options) for look in looks])
