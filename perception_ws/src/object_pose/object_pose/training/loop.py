@@ -113,7 +113,7 @@ class Trainer:
             torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
         self.network = recipe.network().to(self.device, memory_format=torch.channels_last)
-        if config.initial:
+        if config.initial and not self.folder.checkpoint.exists():  # a resumed run has its own
             self._start_from(Path(config.initial))
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
