@@ -64,6 +64,17 @@ def depth_listeners(ros):
     }
 
 
+@pytest.fixture
+def reading_node(ros, relief_model):
+    """What a node whose model reads depth reports and finds, and the driver that it hears."""
+    diagnostics = ros.collect(DiagnosticArray, names.DIAGNOSTICS, qos.RESULT)
+    keypoints = ros.collect(KeypointDetectionArray, names.KEYPOINTS, qos.RESULT)
+    start(ros, DetectionNode, model=str(relief_model))
+    driver = FakeDriver(ros)
+    driver.wait_until_heard()
+    return diagnostics, keypoints, driver
+
+
 def test_detections_are_those_of_the_detector_with_depth(ros, relief_model, recording, expected):
     keypoints = ros.collect(KeypointDetectionArray, names.KEYPOINTS, qos.RESULT)
     infos = ros.collect(CameraInfo, names.CAMERA_INFO, qos.SENSOR_INPUT)
@@ -82,24 +93,16 @@ def test_detections_are_those_of_the_detector_with_depth(ros, relief_model, reco
         ({"change_info": damage_size}, "camera_info is for 640x480"),
     ],
 )
-def test_useless_depth_falls_back_to_colour_and_is_named(ros, relief_model, frame, expected, damage, text):
-    diagnostics = ros.collect(DiagnosticArray, names.DIAGNOSTICS, qos.RESULT)
-    keypoints = ros.collect(KeypointDetectionArray, names.KEYPOINTS, qos.RESULT)
-    start(ros, DetectionNode, model=str(relief_model))
-    driver = FakeDriver(ros)
-    driver.wait_until_heard()
+def test_useless_depth_falls_back_to_colour_and_is_named(ros, reading_node, frame, expected, damage, text):
+    diagnostics, keypoints, driver = reading_node
     named = lambda: [m for m in problems(diagnostics, "detection_node") if text in m]  # noqa: E731
     publish_until(ros, driver, lambda: named() and keypoints, "diagnosis", frame=frame, **damage)
     assert not any(expected.used_depth(message) for message in keypoints)
     publish_until(ros, driver, lambda: expected.used_depth(keypoints[-1]), "recovery", frame=frame)
 
 
-def test_an_image_whose_depth_is_lost_is_not_dropped_and_that_is_named(ros, relief_model, frame, expected):
-    diagnostics = ros.collect(DiagnosticArray, names.DIAGNOSTICS, qos.RESULT)
-    keypoints = ros.collect(KeypointDetectionArray, names.KEYPOINTS, qos.RESULT)
-    start(ros, DetectionNode, model=str(relief_model))
-    driver = FakeDriver(ros)
-    driver.wait_until_heard()
+def test_an_image_whose_depth_is_lost_is_not_dropped_and_that_is_named(ros, reading_node, frame, expected):
+    diagnostics, keypoints, driver = reading_node
     publish_until(ros, driver, lambda: keypoints and expected.used_depth(keypoints[-1]), "depth", frame=frame)
     text = "depth did not come with the image"
     named = lambda: [m for m in problems(diagnostics, "detection_node") if text in m]  # noqa: E731
@@ -108,24 +111,16 @@ def test_an_image_whose_depth_is_lost_is_not_dropped_and_that_is_named(ros, reli
     publish_until(ros, driver, lambda: expected.used_depth(keypoints[-1]), "recovery", frame=frame)
 
 
-def test_without_a_depth_camera_colour_alone_has_to_do_and_the_silence_is_named(ros, relief_model, frame, expected):
-    diagnostics = ros.collect(DiagnosticArray, names.DIAGNOSTICS, qos.RESULT)
-    keypoints = ros.collect(KeypointDetectionArray, names.KEYPOINTS, qos.RESULT)
-    start(ros, DetectionNode, model=str(relief_model))
-    driver = FakeDriver(ros)
-    driver.wait_until_heard()
+def test_without_a_depth_camera_colour_alone_has_to_do_and_the_silence_is_named(ros, reading_node, frame, expected):
+    diagnostics, keypoints, driver = reading_node
     named = lambda: [m for m in problems(diagnostics, "detection_node") if names.DEPTH in m]  # noqa: E731
     colour_only = replace(frame, depth_m=None)
     publish_until(ros, driver, lambda: named() and keypoints, "diagnosis", frame=colour_only)
     assert not any(expected.used_depth(message) for message in keypoints)
 
 
-def test_stamps_that_never_meet_are_named(ros, relief_model, frame, expected):
-    diagnostics = ros.collect(DiagnosticArray, names.DIAGNOSTICS, qos.RESULT)
-    keypoints = ros.collect(KeypointDetectionArray, names.KEYPOINTS, qos.RESULT)
-    start(ros, DetectionNode, model=str(relief_model))
-    driver = FakeDriver(ros)
-    driver.wait_until_heard()
+def test_stamps_that_never_meet_are_named(ros, reading_node, frame, expected):
+    diagnostics, keypoints, driver = reading_node
     text = "the stamps of depth and color differ by at least 17.0 ms"
     named = lambda: [m for m in problems(diagnostics, "detection_node") if text in m]  # noqa: E731
     publish_until(ros, driver, lambda: named() and keypoints, "diagnosis", frame=frame, depth_delay_ms=17)

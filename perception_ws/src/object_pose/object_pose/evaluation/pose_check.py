@@ -32,7 +32,7 @@ from object_pose.evaluation.pose import (
 )
 from object_pose.evaluation.tracking import track_live_scene
 from object_pose.runtime.pipeline import PipelineResult, PosePipeline
-from object_pose.runtime.predictor import DetectorConfig
+from object_pose.runtime.predictor import Predictor
 from object_pose.simulation.catalog import PARTS, load_objects
 from object_pose.simulation.live import LiveConfig, LiveScene
 from object_pose.simulation.scene import TEST_SCENES
@@ -198,10 +198,5 @@ def _run(
 
 
 def _still_pipeline(model: Path, use_depth: bool) -> PosePipeline:
-    detector = DetectorConfig(
-        score_threshold=STILL_OPTIONS.score_threshold,
-        candidate_threshold=STILL_OPTIONS.candidate_threshold,
-        wide_look=STILL_OPTIONS.wide_look,
-    )
     solver = PoseSolverConfig(use_depth=use_depth, max_searches=SEARCHES_OF_A_STILL)
-    return PosePipeline(model, detector, solver)
+    return PosePipeline(Predictor(model, options=STILL_OPTIONS), solver_config=solver)

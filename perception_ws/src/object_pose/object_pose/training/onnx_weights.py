@@ -44,16 +44,16 @@ def load_onnx(path: Path, network: nn.Module) -> int:
     A file may hold two networks, a detector and its crop-level head: the one that shares more layers is taken. Raises
     ``ConfigError`` where it cannot be read or shares no layer.
     """
-    graph = max(_graphs(path), key=lambda candidate: len(_match(candidate, network)))
-    found = _match(graph, network)
+    matches = [(graph, _match(graph, network)) for graph in _graphs(path)]
+    graph, found = max(matches, key=lambda match: len(match[1]))
     if not found:
         raise ConfigError(f"the model {path} shares no layer with this network", "name a model of the same task")
-    norms = _following_norms(network)
+    norms, parameters = _following_norms(network), dict(network.named_parameters())
     with torch.no_grad():
         for name, layer in found.items():
             _fill(network.get_submodule(name), norms.get(name), layer)
         for name, value in _scalars(graph):
-            parameter = dict(network.named_parameters()).get(name)
+            parameter = parameters.get(name)
             if parameter is not None and parameter.shape == value.shape:
                 parameter.copy_(value)
     return len(found)
