@@ -233,6 +233,19 @@ def test_one_object_found_as_two_classes_is_reported_once(solver: PoseSolver) ->
     assert reasons(across_classes) == [RejectionReason.DUPLICATE]
 
 
+def test_readings_of_one_object_give_one_pose_the_one_that_depth_confirms(solver: PoseSolver) -> None:
+    right, elsewhere = OBLIQUE, se3.make_transform(OBLIQUE[:3, :3], (0.06, 0.0, 0.5))
+    depth_m = render_depth([(SOLIDS[BRACKET_ID], right), (SOLIDS[BRACKET_ID], elsewhere)], background_m=WALL_M)
+    apart = detect([(BRACKET_ID, elsewhere), (BRACKET_ID, right)])
+    assert len(solver.solve(apart, CAMERA, depth_m).poses) == 2
+    empty = render_depth([(SOLIDS[BRACKET_ID], right)], background_m=WALL_M)
+    readings = dataclasses.replace(apart, groups=np.array([7, 7]))
+    np.testing.assert_allclose(only_pose(solver.solve(readings, CAMERA, empty)).T_camera_object, right, atol=2e-3)
+    both = solver.solve(readings, CAMERA, depth_m)
+    assert len(both.poses) == 1
+    assert reasons(both) == [RejectionReason.DUPLICATE]
+
+
 def test_neighbours_are_no_duplicates(solver: PoseSolver) -> None:
     left, right = (se3.make_transform(OBLIQUE[:3, :3], (x, 0.0, 0.45)) for x in (-0.06, 0.06))
     depth_m = render_depth([(SOLIDS[BRACKET_ID], left), (SOLIDS[BRACKET_ID], right)], background_m=WALL_M)

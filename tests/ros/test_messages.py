@@ -52,6 +52,7 @@ def detections(draw):
         random.integers(0, len(LABELS), count),
         random.uniform(-50, 700, (count, keypoint_count, 2)),
         random.uniform(0.1, 20, (count, keypoint_count)),
+        random.integers(0, 3, count),
     )
 
 
@@ -88,6 +89,9 @@ def test_keypoint_detections_survive_the_wire(found):
     back = conversions.keypoints_from_message(message, found.keypoints.shape[1])
     for name in ("boxes_xyxy", "scores", "class_ids", "keypoints", "keypoint_sigmas"):
         np.testing.assert_array_equal(getattr(back, name), getattr(found, name))
+    np.testing.assert_array_equal(back.groups[:, None] == back.groups, found.groups[:, None] == found.groups)
+    alone = [list(found.groups).count(group) == 1 for group in found.groups]
+    assert [item.group == 0 for item in message.detections] == alone
     assert [item.class_name for item in message.detections] == [LABELS[class_id] for class_id in found.class_ids]
     assert (message.image_width, message.image_height) == (640, 480)
 

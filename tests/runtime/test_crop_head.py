@@ -18,7 +18,7 @@ class Network:
         self.probabilities = probabilities
         self.input_shape = (1, channels, 64, 64)
 
-    def run(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def run(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
         count, classes = len(batch), len(self.probabilities) - 1
         keypoints = np.zeros((count, classes, 2, 3), dtype=np.float32)
         keypoints[..., 0] = 0.1 * np.arange(classes)[:, None]
@@ -27,14 +27,29 @@ class Network:
         return np.tile(np.float32(self.probabilities), (count, 1)), keypoints
 
 
+class Doubtful(Network):
+    """Has three hypotheses of each object, each a tenth of the window further right, of shares 0.3, 0.6 and 0.1."""
+
+    def run(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
+        probabilities, keypoints = super().run(batch)
+        several = np.repeat(keypoints[:, :, None], 3, axis=2)
+        several[..., 0] += 0.1 * np.arange(3)[:, None]
+        return probabilities, several, np.tile(np.float32([0.3, 0.6, 0.1]), (*keypoints.shape[:2], 1))
+
+
 def _refined(
-    probabilities: list[float], score_threshold: float = 0.1, wide_look: bool = False, channels: int = 3
+    probabilities: list[float],
+    score_threshold: float = 0.1,
+    wide_look: bool = False,
+    channels: int = 3,
+    alternative_share: float = 1.0,
+    network: type[Network] = Network,
 ) -> Detections:
     candidates = Detections(
         np.array([[20.0, 30.0, 60.0, 70.0]]), np.array([0.81]), np.array([2]), np.zeros((1, 2, 2)), np.ones((1, 2))
     )
-    head = CropHead(Network(probabilities, channels))  # type: ignore[arg-type]
-    options = DecodeOptions(score_threshold=score_threshold, wide_look=wide_look)
+    head = CropHead(network(probabilities, channels))  # type: ignore[arg-type]
+    options = DecodeOptions(score_threshold=score_threshold, wide_look=wide_look, alternative_share=alternative_share)
     return head.refine(np.zeros((100, 100, 3), np.uint8), candidates, options)
 
 
@@ -67,6 +82,21 @@ def test_a_wide_look_offers_the_keypoints_of_both_windows() -> None:
     np.testing.assert_allclose(found.keypoint_sigmas, [[0.6, 0.6], [0.84, 0.84]], rtol=1e-5)
     # A head that reads colour alone has never seen wide windows.
     assert len(_refined([0.64, 0.05, 0.01, 0.3], wide_look=True)) == 1
+
+
+@pytest.mark.parametrize(("least", "offered"), [(1.0, [1]), (0.25, [1, 0]), (0.05, [1, 0, 2])])
+def test_hypotheses_from_a_share_on_are_readings_of_one_object_the_likeliest_first(least, offered) -> None:
+    found = _refined([0.9, 0.05, 0.02, 0.03], alternative_share=least, network=Doubtful)
+    # The window is 60 pixels wide.
+    np.testing.assert_allclose(found.keypoints[:, 0, 0], [40.0 + 6.0 * hypothesis for hypothesis in offered], rtol=1e-5)
+    assert len(set(found.groups)) == 1
+    np.testing.assert_allclose(found.likeliest().keypoints[:, 0, 0], [46.0], rtol=1e-5)
+
+
+def test_two_likely_classes_of_one_candidate_are_readings_of_one_object() -> None:
+    found = _refined([0.64, 0.25, 0.01, 0.1])
+    assert len(set(found.groups)) == 1
+    assert found.likeliest().class_ids.tolist() == [0]
 
 
 def test_a_head_that_reads_relief_is_given_it() -> None:

@@ -86,7 +86,9 @@ def relief_head(labels: tuple[str, ...], keypoint_count: int = 8) -> dict[str, s
         "class_weights": 0.5 * rng.normal(size=(channels, classes + 1)),
         "class_bias": np.append(np.full(classes, 2.0), 0.0),  # objects rather than none
         "keypoint_weights": 0.2 * rng.normal(size=(channels, classes * keypoint_count * 3)),
-        "keypoint_shape": np.array([-1, classes, keypoint_count, 3]),
+        "keypoint_shape": np.array([-1, classes, 1, keypoint_count, 3]),
+        "share_weights": np.zeros((channels, classes)),
+        "share_shape": np.array([-1, classes, 1]),
         "sigma": np.array([0.0, 0.0, 0.01]),
         "is_place": np.array([1.0, 1.0, 0.0]),
     }
@@ -98,8 +100,15 @@ def relief_head(labels: tuple[str, ...], keypoint_count: int = 8) -> dict[str, s
         helper.make_node("Reshape", ["flat", "keypoint_shape"], ["raw"]),
         helper.make_node("Mul", ["raw", "is_place"], ["places"]),
         helper.make_node("Add", ["places", "sigma"], ["keypoints"]),
+        helper.make_node("MatMul", ["means", "share_weights"], ["share_logits"]),
+        helper.make_node("Reshape", ["share_logits", "share_shape"], ["of_one"]),
+        helper.make_node("Softmax", ["of_one"], ["shares"], axis=2),
     ]
-    shapes = {"probabilities": ("count", classes + 1), "keypoints": ("count", classes, keypoint_count, 3)}
+    shapes = {
+        "probabilities": ("count", classes + 1),
+        "keypoints": ("count", classes, 1, keypoint_count, 3),
+        "shares": ("count", classes, 1),
+    }
     graph = helper.make_graph(
         nodes,
         "relief_head",

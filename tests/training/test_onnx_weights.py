@@ -50,7 +50,7 @@ def _outputs(network: nn.Module, images: Tensor) -> list[Tensor]:
 
 CASES = {
     "yolo": (lambda: NanoYolo(2, 8), ExportedYolo, (1, 3, 64, 96), ("detections",)),
-    "crops": (lambda: CropNetwork(2, 8), ExportedCrops, (1, 5, 80, 80), ("probabilities", "keypoints")),
+    "crops": (lambda: CropNetwork(2, 8), ExportedCrops, (1, 5, 80, 80), ("probabilities", "keypoints", "shares")),
     "classifier": (lambda: ClassifierNetwork(2, None, 6), ExportedClassifier, (1, 3, 64, 96), ("p", "a")),
 }
 
@@ -97,7 +97,8 @@ def test_a_network_that_reads_more_channels_starts_blind_to_them(tmp_path: Path)
 def test_of_a_file_with_two_networks_the_fitting_one_is_taken(tmp_path: Path) -> None:
     yolo, crops = _lived_in(NanoYolo(2, 8)), _lived_in(CropNetwork(2, 8))
     path = _export(ExportedYolo(yolo), torch.rand(1, 3, 64, 96), ("detections",), tmp_path / "model.onnx")
-    head = _export(ExportedCrops(crops), torch.rand(1, 5, 80, 80), ("probabilities", "keypoints"), tmp_path / "h.onnx")
+    _, wrap, shape, outputs = CASES["crops"]
+    head = _export(wrap(crops), torch.rand(shape), outputs, tmp_path / "head.onnx")
     embed_crop_head(path, head)
     found = CropNetwork(2, 8)
     load_onnx(path, found)

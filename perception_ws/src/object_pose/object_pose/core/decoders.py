@@ -84,8 +84,9 @@ class OutputFormat:
 class DecodeOptions:
     """Which candidates become results; ``fuse`` averages keypoints over the candidates that agree on an object.
 
-    Where a model carries a second look, its network passes on what scores above ``candidate_threshold``, and
-    ``wide_look`` looks at a wider window as well. ``layout`` and ``keypoint_count`` are the model card's.
+    Where a model carries a second look, its network passes on what scores above ``candidate_threshold``; ``wide_look``
+    looks at a wider window as well, and further hypotheses of an object's keypoints are offered from
+    ``alternative_share`` on. ``layout`` and ``keypoint_count`` are the model card's.
     """
 
     score_threshold: float = 0.25
@@ -94,6 +95,7 @@ class DecodeOptions:
     fuse: bool = True
     candidate_threshold: float = 0.05
     wide_look: bool = False
+    alternative_share: float = 1.0
     layout: str = ""
     keypoint_count: int = 0
 

@@ -159,6 +159,7 @@ class PoseSolver:
     ) -> PoseResults:
         present = np.count_nonzero(np.isfinite(targets.sigmas), axis=1)
         poses: list[ObjectPose] = []
+        groups: list[int] = []
         rejections: list[PoseRejection] = []
         for index, estimate in enumerate(estimates):
             doubt = _no_pose(int(present[index]), bool(solution.solved[index]), estimate)
@@ -168,7 +169,8 @@ class PoseSolver:
                 rejections.append(self._reject(detections, index, *doubt))
             else:
                 poses.append(self._accept(detections, index, estimate, score))
-        unique, repeated = self._split_duplicates(poses)
+                groups.append(int(detections.groups[index]))
+        unique, repeated = self._split_duplicates(poses, np.array(groups, dtype=np.int64))
         return PoseResults(tuple(unique), tuple(rejections + repeated))
 
     def _doubt(self, estimate: PoseEstimate, score: float, box_xyxy: Array) -> _Doubt | None:
@@ -217,13 +219,15 @@ class PoseSolver:
         score, box = float(detections.scores[index]), detections.boxes_xyxy[index]
         return PoseRejection(class_id, self._objects[class_id].name, score, box, reason, detail)
 
-    def _split_duplicates(self, poses: list[ObjectPose]) -> tuple[list[ObjectPose], list[PoseRejection]]:
+    def _split_duplicates(
+        self, poses: list[ObjectPose], groups: NDArray[np.int64]
+    ) -> tuple[list[ObjectPose], list[PoseRejection]]:
         if not poses:
             return [], []
         centers = np.stack([se3.apply(pose.T_camera_object, pose.box_center[None])[0] for pose in poses])
         diameters = np.array([self._objects[pose.class_id].diameter for pose in poses])
         scores = np.array([pose.score for pose in poses])
-        better = find_duplicates(centers, scores, diameters, self._config.duplicate_distance)
+        better = find_duplicates(centers, scores, diameters, self._config.duplicate_distance, groups)
         unique, repeated = [], []
         for pose, original in zip(poses, better):
             if original is None:

@@ -55,12 +55,17 @@ class AlignedDepth:
         _expect("depth_m", self.depth_m, (self.camera.height, self.camera.width))
 
 
+_NO_GROUPS: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+
+
 @dataclass(frozen=True)
 class Detections:
     """Detections of one image, as arrays of equal length N (N may be 0).
 
     ``boxes_xyxy`` (N, 4) in pixels of the original image, ``scores`` (N,) in [0, 1], ``class_ids`` (N,) int,
     ``keypoints`` (N, K, 2) pixels and ``keypoint_sigmas`` (N, K) pixels, one standard deviation; K may be 0.
+    ``groups`` (N,): detections of one group are readings of one object, and at most one of them is right; where none
+    are given, each is an object of its own.
     """
 
     boxes_xyxy: Array
@@ -68,9 +73,13 @@ class Detections:
     class_ids: NDArray[np.int64]
     keypoints: Array
     keypoint_sigmas: Array
+    groups: NDArray[np.int64] = field(default_factory=lambda: _NO_GROUPS)
 
     def __post_init__(self) -> None:
         count = len(self.scores)
+        if self.groups is _NO_GROUPS:
+            object.__setattr__(self, "groups", np.arange(count))
+        _expect("groups", self.groups, (count,))
         _expect("boxes_xyxy", self.boxes_xyxy, (count, 4))
         _expect("scores", self.scores, (count,))
         _expect("class_ids", self.class_ids, (count,))
@@ -88,17 +97,25 @@ class Detections:
             self.class_ids[index],
             self.keypoints[index],
             self.keypoint_sigmas[index],
+            self.groups[index],
         )
+
+    def likeliest(self) -> Detections:
+        """Return the best reading of each group, in the order of the detections."""
+        by_score = np.argsort(-self.scores, kind="stable")
+        _, firsts = np.unique(self.groups[by_score], return_index=True)
+        return self.select(np.sort(by_score[firsts]))
 
     @staticmethod
     def join(parts: Sequence[Detections]) -> Detections:
-        """Return the detections of several batches with equal keypoint counts, one after the other."""
+        """Return the detections of several batches, one after the other; keypoint counts are equal, groups shared."""
         return Detections(
             np.concatenate([part.boxes_xyxy for part in parts]),
             np.concatenate([part.scores for part in parts]),
             np.concatenate([part.class_ids for part in parts]),
             np.concatenate([part.keypoints for part in parts]),
             np.concatenate([part.keypoint_sigmas for part in parts]),
+            np.concatenate([part.groups for part in parts]),
         )
 
     @staticmethod

@@ -67,7 +67,7 @@ class View:
 
 def _likely(result: Detections) -> Detections:
     """Return the detections that a user would see, of all that a ranking is made of."""
-    return result.select(result.scores >= DETECT.options.score_threshold)
+    return result.select(result.scores >= DETECT.options.score_threshold).likeliest()
 
 
 def _matched(result: Detections, truth: Detections) -> list[tuple[int, int]]:
@@ -124,7 +124,8 @@ def _draw_pose(image: NDArray[np.generic], result: Detections, truth: PoseTruth,
 
 
 def _pose_curves(results: Sequence[Detections], truths: Sequence[PoseTruth], labels: Labels) -> dict[str, Curve]:
-    return _box_curves(results, [true_detections(truth) for truth in truths], labels)
+    likeliest = [result.likeliest() for result in results]
+    return _box_curves(likeliest, [true_detections(truth) for truth in truths], labels)
 
 
 def _pose_confusion(results: Sequence[Detections], truths: Sequence[PoseTruth], labels: Labels) -> Confusion:

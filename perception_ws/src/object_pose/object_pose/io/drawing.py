@@ -33,8 +33,9 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def draw_detections(rgb: Image, detections: Detections, labels: Sequence[str]) -> Image:
-    """Return a copy of an (H, W, 3) image with boxes, keypoints, names and scores drawn."""
+    """Return a copy of an (H, W, 3) image with boxes, keypoints, names and scores of the likeliest detections."""
     canvas = Canvas(rgb)
+    detections = detections.likeliest()
     for index in reversed(range(len(detections))):
         class_id = int(detections.class_ids[index])
         box = detections.boxes_xyxy[index]

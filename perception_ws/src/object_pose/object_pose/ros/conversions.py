@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from geometry_msgs.msg import Point, Pose, PoseWithCovariance, Quaternion, Transform, TransformStamped, Vector3
+from numpy.typing import NDArray
 from object_pose_msgs.msg import KeypointDetection, KeypointDetectionArray, ObjectPoseArray, ObjectTruthArray
 from object_pose_msgs.msg import ObjectPose as ObjectPoseMessage
 from object_pose_msgs.msg import ObjectTruth as ObjectTruthMessage
@@ -45,6 +46,7 @@ def keypoints_to_message(
     detections: Detections, labels: Sequence[str], header: Header, image_wh: tuple[int, int]
 ) -> KeypointDetectionArray:
     """Return the detections with keypoints; ``labels`` names the class ids."""
+    groups = _numbered_groups(detections.groups)
     return KeypointDetectionArray(
         header=header,
         image_width=image_wh[0],
@@ -58,16 +60,25 @@ def keypoints_to_message(
                 keypoints_x=array("d", keypoints[:, 0].tolist()),
                 keypoints_y=array("d", keypoints[:, 1].tolist()),
                 keypoints_sigma=array("d", sigmas.tolist()),
+                group=int(group),
             )
-            for class_id, score, box, keypoints, sigmas in zip(
+            for class_id, score, box, keypoints, sigmas, group in zip(
                 detections.class_ids,
                 detections.scores,
                 detections.boxes_xyxy,
                 detections.keypoints,
                 detections.keypoint_sigmas,
+                groups,
             )
         ],
     )
+
+
+def _numbered_groups(groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Number the groups (N,) of more than one detection from 1 on; 0 is for a detection of its own."""
+    _, members, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    numbers = np.cumsum(sizes > 1) * (sizes > 1)
+    return np.asarray(numbers[members])
 
 
 def keypoints_from_message(message: KeypointDetectionArray, keypoint_count: int) -> Detections:
@@ -84,11 +95,13 @@ def keypoints_from_message(message: KeypointDetectionArray, keypoint_count: int)
         np.array([item.class_id for item in found], dtype=np.int64),
         np.ascontiguousarray(keypoints.transpose(0, 2, 1)),
         np.array([item.keypoints_sigma for item in found], dtype=np.float64),
+        np.array([item.group or -1 - index for index, item in enumerate(found)], dtype=np.int64),
     )
 
 
 def detections_2d_to_message(detections: Detections, labels: Sequence[str], header: Header) -> Detection2DArray:
-    """Return the detections as vision_msgs, class names as ids; they have no pose, so it stays the default."""
+    """Return the likeliest detections as vision_msgs, class names as ids; they have no pose: it stays the default."""
+    detections = detections.likeliest()
     return Detection2DArray(
         header=header,
         detections=[

@@ -24,7 +24,9 @@ from object_pose.runtime.card import ModelCard
 from object_pose.runtime.engine import Engine, EngineConfig, load_embedded_engine
 
 CROP_HEAD_KEY = "object_pose.crop_head"
-LAYOUT = "crop_keypoints"  # probabilities (N, C + 1), the last of none; keypoints (N, C, K, 3): x, y, sigma
+# Probabilities (N, C + 1), the last of none; keypoints (N, C, H, K, 3): x, y, sigma; shares (N, C, H) of hypotheses.
+LAYOUT = "crop_hypotheses"
+_ONE_HYPOTHESIS = "crop_keypoints"  # what older heads give: no H, no shares
 _LIKELY = 0.1  # the least probability of another class than the best one: depth may tell them apart
 _WIDE = 1.4  # a box may show only a part of its object
 _MOST_CANDIDATES = 32  # bounds the time that a cluttered picture can take
@@ -43,8 +45,9 @@ class CropHead:
     ) -> Detections:
         """Return the candidates that the second look confirms, with its classes and keypoints, best first.
 
-        A score becomes the geometric mean of the detector's and this head's. With ``options.wide_look`` each is there
-        twice, with the keypoints of two windows: depth decides which are right.
+        A score becomes the geometric mean of the detector's and this head's. Likely classes, the hypotheses that reach
+        ``options.alternative_share`` and those of the wider window of ``options.wide_look`` are readings of one
+        candidate, a group: depth decides which is right.
         """
         chosen = candidates.select(np.argsort(-candidates.scores, kind="stable")[:_MOST_CANDIDATES])
         if not len(chosen):
@@ -60,41 +63,48 @@ class CropHead:
     def _look(self, rgb: Image, depth: AlignedDepth | None, windows: Sequence[CropWindow]) -> _Look:
         reliefs = [window.cut_relief(depth) for window in windows] if self.reads_relief else []
         batch = normalised_batch([window.cut(rgb) for window in windows], reliefs)
-        probabilities, keypoints = self._engine.run(batch)
+        probabilities, keypoints, *shares = self._engine.run(batch)
+        if not shares:
+            keypoints, shares = keypoints[:, :, None], [np.ones((*keypoints.shape[:2], 1), np.float32)]
         places = [window.to_image(own[..., :2].astype(np.float64)) for window, own in zip(windows, keypoints)]
         sides = np.array([window.side for window in windows])
-        return _Look(probabilities, np.stack(places), keypoints[..., 2] * sides[:, None, None])
+        return _Look(probabilities, np.stack(places), keypoints[..., 2] * sides[:, None, None, None], shares[0])
 
 
 @dataclass(frozen=True)
 class _Look:
     """What N windows show, in image pixels.
 
-    ``probabilities`` (N, C + 1), the last of none, ``keypoints`` (N, C, K, 2) and their ``sigmas`` (N, C, K).
+    ``probabilities`` (N, C + 1), the last of none, ``keypoints`` (N, C, H, K, 2) of H hypotheses, their ``sigmas``
+    (N, C, H, K) and ``shares`` (N, C, H).
     """
 
     probabilities: NDArray[np.float32]
     keypoints: Array
     sigmas: Array
+    shares: NDArray[np.float32]
 
 
 def _as_detections(
     chosen: Detections, probabilities: NDArray[np.float32], look: _Look, options: DecodeOptions
 ) -> Detections:
     rows, class_ids = _likely_classes(probabilities[:, :-1])
-    refined = Detections(
-        chosen.boxes_xyxy[rows],
-        np.sqrt(chosen.scores[rows] * probabilities[rows, class_ids]),
-        class_ids,
-        look.keypoints[rows, class_ids],
-        look.sigmas[rows, class_ids],
-    )
-    refined = refined.select(refined.scores >= options.score_threshold)
+    scores = np.sqrt(chosen.scores[rows] * probabilities[rows, class_ids])
+    good = scores >= options.score_threshold
+    rows, class_ids, scores = rows[good], class_ids[good], scores[good]
     # Two candidates of different classes may have become one class.
-    kept, _ = suppress(
-        refined.boxes_xyxy, refined.scores, refined.class_ids, options.iou_threshold, options.max_detections
+    kept, _ = suppress(chosen.boxes_xyxy[rows], scores, class_ids, options.iou_threshold, options.max_detections)
+    rows, class_ids, scores = rows[kept], class_ids[kept], scores[kept]
+    places, hypotheses = _likely_hypotheses(look.shares[rows, class_ids], options.alternative_share)
+    rows, class_ids = rows[places], class_ids[places]
+    return Detections(
+        chosen.boxes_xyxy[rows],
+        scores[places],
+        class_ids,
+        look.keypoints[rows, class_ids, hypotheses],
+        look.sigmas[rows, class_ids, hypotheses],
+        rows,
     )
-    return refined.select(kept)
 
 
 def _likely_classes(probabilities: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -103,6 +113,15 @@ def _likely_classes(probabilities: NDArray[np.float32]) -> tuple[NDArray[np.int6
     likely[np.arange(len(probabilities)), probabilities.argmax(axis=1)] = True
     rows, class_ids = np.nonzero(likely)
     return rows, class_ids
+
+
+def _likely_hypotheses(shares: NDArray[np.float32], least: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows and hypotheses of (N, H) shares that are the best of their row or have the ``least`` share."""
+    best_first = np.argsort(-shares, axis=1, kind="stable")
+    likely = np.take_along_axis(shares, best_first, axis=1) >= least
+    likely[:, 0] = True
+    rows, ranks = np.nonzero(likely)
+    return rows, best_first[rows, ranks]
 
 
 def load_crop_head(path: Path, metadata: Mapping[str, str], card: ModelCard, config: EngineConfig) -> CropHead | None:
@@ -115,11 +134,20 @@ def load_crop_head(path: Path, metadata: Mapping[str, str], card: ModelCard, con
         raise ModelError("its crop-level head is damaged", "export the model again") from error
     engine = load_embedded_engine(path, data, config)
     inside = ModelCard.from_metadata(engine.metadata)
-    expected = ((1, len(card.labels) + 1), (1, len(card.labels), card.keypoint_count, 3))
+    classes, of_each = (1, len(card.labels) + 1), (1, len(card.labels))
+    if inside.layout == _ONE_HYPOTHESIS:
+        expected: tuple[tuple[int, ...], ...] = (classes, (*of_each, card.keypoint_count, 3))
+    else:
+        hypotheses = engine.output_shapes[-1][-1]
+        expected = (classes, (*of_each, hypotheses, card.keypoint_count, 3), (*of_each, hypotheses))
     channels = engine.input_shape[1]
     if channels not in (COLOR_CHANNELS, COLOR_CHANNELS + RELIEF_CHANNELS):
         raise ModelError(f"its crop-level head reads {channels} channels", "export the model again")
-    if inside.layout != LAYOUT or inside.labels != card.labels or engine.output_shapes != expected:
+    if (
+        inside.layout not in (LAYOUT, _ONE_HYPOTHESIS)
+        or inside.labels != card.labels
+        or engine.output_shapes != expected
+    ):
         raise ModelError(
             f"its crop-level head knows {list(inside.labels)} with outputs {engine.output_shapes}, "
             f"the detector {list(card.labels)} with {card.keypoint_count} keypoints",

@@ -114,6 +114,12 @@ class DetectorConfig(EngineConfig):
     wide_look: bool = parameter(
         False, "with a crop-level head: look at a wider window, too; twice the time, more poses of occluded objects"
     )
+    alternative_share: float = parameter(
+        1.0,
+        "with a crop-level head: further hypotheses of keypoints are tried from this share on, 1 for none",
+        minimum=0.01,
+        maximum=1.0,
+    )
     fuse_keypoints: bool = parameter(True, "average keypoints over the candidates that agree on an object")
     labels: str = parameter(
         "",
@@ -136,6 +142,7 @@ class DetectorConfig(EngineConfig):
             self.fuse_keypoints,
             self.candidate_threshold,
             self.wide_look,
+            self.alternative_share,
         )
 
 

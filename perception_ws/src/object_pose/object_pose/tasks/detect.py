@@ -47,7 +47,8 @@ def _to_image(detections: Detections, box: Letterbox) -> Detections:
 
 
 def describe_detections(result: Detections, labels: tuple[str, ...]) -> Mapping[str, Any]:
-    """Describe detections, best first; keypoints are [x, y, sigma] in pixels."""
+    """Describe the likeliest detections, best first; keypoints are [x, y, sigma] in pixels."""
+    result = result.likeliest()
     keypoints = np.concatenate([result.keypoints, result.keypoint_sigmas[..., None]], axis=2)
     return {
         "detections": [

@@ -23,6 +23,9 @@ from object_pose.training.blocks import ConvUnit, CrossStage, initialise
 
 Array = NDArray[np.float64]
 CROP_SIZE = 80
+HYPOTHESES = 3
+_APART = 0.005  # first weights of what hypotheses differ by: equal ones would stay equal
+_TOLERANCE = 0.05  # mean error of a hypothesis, in window units, beyond which another is to explain a window
 _NEGATIVE_SHARE = 0.2
 _BACKGROUND_IOU = 0.1
 _VALIDATION_SEED = 7
@@ -45,7 +48,11 @@ class CropSample:
 
 
 class CropNetwork(nn.Module):
-    """Classes and, for every class, keypoints with their deviations; 1.9 million parameters for six classes."""
+    """Classes and, for every class, some hypotheses of its keypoints; 2.1 million parameters for six classes.
+
+    An occluded or far object often fits more than one orientation. One answer would be a mean that fits none; several,
+    each with its share, leave the choice to who sees depth.
+    """
 
     def __init__(self, class_count: int, keypoint_count: int, widths: Sequence[int] = (32, 64, 128, 192)) -> None:
         super().__init__()
@@ -67,32 +74,38 @@ class CropNetwork(nn.Module):
         )
         self.classes = nn.Linear(384, class_count + 1)
         self.keypoints = nn.Linear(384, class_count * keypoint_count * 3)
+        self.others = nn.Linear(384, class_count * (HYPOTHESES - 1) * keypoint_count * 3)
+        self.shares = nn.Linear(384, class_count * HYPOTHESES)
         initialise(self)
         nn.init.normal_(self.keypoints.weight, std=0.01)
+        nn.init.normal_(self.others.weight, std=_APART)
+        nn.init.normal_(self.shares.weight, std=0.01)
 
-    def forward(self, windows: Tensor) -> tuple[Tensor, Tensor]:
-        """Map windows (N, 5, S, S), colour and relief, to logits (N, C + 1) and keypoints (N, C, K, 3).
+    def forward(self, windows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Map windows (N, 5, S, S) to logits (N, C + 1), keypoints (N, C, H, K, 3) and shares (N, C, H).
 
-        The last logit is for none; a keypoint is x, y and log sigma in window units.
+        The last logit is for none; a keypoint is x, y and log sigma in window units; shares are logits, too.
         """
         features = self.body(windows).float()
         with torch.autocast(windows.device.type, enabled=False):
-            keypoints = self.keypoints(features).view(-1, self.class_count, self.keypoint_count, 3)
-            return self.classes(features), keypoints
+            first = self.keypoints(features).view(-1, self.class_count, 1, self.keypoint_count, 3)
+            others = self.others(features).view(-1, self.class_count, HYPOTHESES - 1, self.keypoint_count, 3)
+            shares = self.shares(features).view(-1, self.class_count, HYPOTHESES)
+            return self.classes(features), torch.cat([first, first + others], dim=2), shares
 
 
 class ExportedCrops(nn.Module):
-    """The network as its layout ``crop_keypoints`` says: probabilities (N, C + 1) and (N, C, K, 3) x, y, sigma."""
+    """The network as its layout says: probabilities (N, C + 1), (N, C, H, K, 3) x, y, sigma, and shares (N, C, H)."""
 
     def __init__(self, network: CropNetwork) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, windows: Tensor) -> tuple[Tensor, Tensor]:
-        """Map (N, 5, S, S), colour and relief, to probabilities and keypoints in window units."""
-        logits, keypoints = self.network(windows)
+    def forward(self, windows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Map (N, 5, S, S), colour and relief, to probabilities, keypoints in window units and shares."""
+        logits, keypoints, shares = self.network(windows)
         sigmas = keypoints[..., 2:].clamp(-6.0, 1.0).exp()
-        return logits.softmax(dim=1), torch.cat([keypoints[..., :2], sigmas], dim=-1)
+        return logits.softmax(dim=1), torch.cat([keypoints[..., :2], sigmas], dim=-1), shares.softmax(dim=2)
 
 
 @dataclass(frozen=True)
@@ -127,17 +140,27 @@ class CropRecipe:
         return torch.from_numpy(windows), class_ids, keypoints
 
     def loss(self, network: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> dict[str, Tensor]:
-        """Cross-entropy of the class; absolute error and Laplace likelihood of the true class's keypoints."""
+        """Cross-entropy of the class, and how far the true class's hypotheses, each by its share, are off.
+
+        The hypotheses are a mixture of Laplace distributions of whole sets of keypoints, ``_TOLERANCE`` wide, so that
+        one that explains a window is left alone by the others; each also learns its keypoints' deviations.
+        """
         windows, class_ids, truth = batch
-        logits, keypoints = network(windows.to(memory_format=torch.channels_last))
+        logits, keypoints, share_logits = network(windows.to(memory_format=torch.channels_last))
         classes = nn.functional.cross_entropy(logits, class_ids, label_smoothing=0.02)
         real = class_ids < self.class_count
-        own = keypoints[real, class_ids[real]]
-        error = (own[..., :2] - truth[real]).abs().sum(dim=-1)
+        own, shares = keypoints[real, class_ids[real]], share_logits[real, class_ids[real]].log_softmax(dim=1)
+        each = (own[..., :2] - truth[real, None]).abs().sum(dim=-1)
+        error = each.mean(dim=2)
+        explained = shares - error / _TOLERANCE
+        points = -_TOLERANCE * explained.logsumexp(dim=1).mean()
+        responsible = explained.detach().softmax(dim=1)
         log_sigma = own[..., 2].clamp(-6.0, 1.0)
-        likelihood = (error.detach() * torch.exp(-log_sigma) + 2.0 * log_sigma).mean()
-        points = error.mean()
-        return {"classes": classes, "error": points, "total": classes + 10.0 * points + 0.1 * likelihood}
+        likelihood = (each.detach() * torch.exp(-log_sigma) + 2.0 * log_sigma).mean(dim=2)
+        deviations = (responsible * likelihood).sum(dim=1).mean()
+        likeliest = error.gather(1, shares.argmax(dim=1, keepdim=True)).mean()
+        total = classes + 10.0 * points + 0.1 * deviations
+        return {"classes": classes, "error": likeliest, "mixture": points, "total": total}
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
@@ -155,14 +178,15 @@ class CropRecipe:
         windows, class_ids, truth = self.collate(crops)
         device = next(network.parameters()).device
         parts = [network(part.to(device)) for part in windows.split(128)]
-        logits = torch.cat([part[0] for part in parts]).cpu()
-        keypoints = torch.cat([part[1] for part in parts]).cpu()
-        own = keypoints[torch.arange(len(class_ids)), class_ids]
-        error = (own[..., :2] - truth).norm(dim=-1).mean(dim=1)
+        logits, keypoints, shares = (torch.cat(part).cpu() for part in zip(*parts))
+        rows = torch.arange(len(class_ids))
+        error = (keypoints[rows, class_ids, ..., :2] - truth[:, None]).norm(dim=-1).mean(dim=2)
+        likeliest = error[rows, shares[rows, class_ids].argmax(dim=1)]
         return {
             "accuracy": float((logits.argmax(dim=1) == class_ids).float().mean()),
-            "keypoint_error_p50": float(error.median()),
-            "keypoint_error_p90": float(error.quantile(0.9)),
+            "keypoint_error_p50": float(likeliest.median()),
+            "keypoint_error_p90": float(likeliest.quantile(0.9)),
+            "best_of_all_p90": float(error.amin(dim=1).quantile(0.9)),
         }
 
     def _positive(self, sample: DetectionSample, rng: np.random.Generator) -> CropSample | None:

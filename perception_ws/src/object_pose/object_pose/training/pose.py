@@ -117,4 +117,4 @@ def exportable_crops(run_dir: Path, config: RenderingConfig) -> Exportable:
     load_average(run_dir, network)
     card = ModelCard("crops", CROP_LAYOUT, labels, (CROP_SIZE, CROP_SIZE), KEYPOINT_COUNT)
     channels = COLOR_CHANNELS + RELIEF_CHANNELS
-    return Exportable(ExportedCrops(network), card, ("probabilities", "keypoints"), channels, batched=True)
+    return Exportable(ExportedCrops(network), card, ("probabilities", "keypoints", "shares"), channels, batched=True)
