@@ -98,6 +98,17 @@ def test_markers_of_an_object_that_is_gone_are_deleted(ros, pipeline, frame):
     assert {marker.ns for marker in deleted()} >= {"box", "axes", "name"}
 
 
+def test_a_parameter_set_before_the_node_is_configured_counts_from_then_on(ros, cube_model, frame):
+    boxes = ros.collect(Detection2DArray, names.DETECTIONS_2D, qos.RESULT)
+    node = ros.add(DetectionNode(parameter_overrides=[RosParameter("model", value=str(cube_model))]))
+    (result,) = node.set_parameters([RosParameter("score_threshold", value=0.95)])
+    assert result.successful
+    node.bring_up()
+    driver = FakeDriver(ros)
+    publish_until(ros, driver, lambda: boxes, "an answer", frame=frame)
+    assert not boxes[0].detections
+
+
 def damage_zero_focal(info):
     info.k[0] = info.k[4] = 0.0
 

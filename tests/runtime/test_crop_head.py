@@ -89,6 +89,8 @@ def test_hypotheses_from_a_share_on_are_readings_of_one_object_the_likeliest_fir
     found = _refined([0.9, 0.05, 0.02, 0.03], alternative_share=least, network=Doubtful)
     # The window is 60 pixels wide.
     np.testing.assert_allclose(found.keypoints[:, 0, 0], [40.0 + 6.0 * hypothesis for hypothesis in offered], rtol=1e-5)
+    shares = np.array([0.3, 0.6, 0.1])[offered]
+    np.testing.assert_allclose(found.scores, np.sqrt(0.81 * 0.9 * shares / 0.6), rtol=1e-5)
     assert len(set(found.groups)) == 1
     np.testing.assert_allclose(found.likeliest().keypoints[:, 0, 0], [46.0], rtol=1e-5)
 

@@ -96,6 +96,18 @@ def test_mirroring_moves_the_picture_and_the_map_together():
         assert (rows.min() // 8, columns.min() // 8) == (row, column)
 
 
+@pytest.mark.parametrize("turn", [lambda x: x.flip(-1), lambda x: x.flip(-2), lambda x: x.transpose(-2, -1)])
+def test_a_model_that_looks_every_way_sees_a_turned_picture_as_turned(turn):
+    torch.manual_seed(0)
+    exported = ExportedClassifier(ClassifierNetwork(2, 1, 6), flips=True, turns=True).eval()
+    images = torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        probabilities, attention = exported(images)
+        of_turned, attention_of_turned = exported(turn(images))
+    torch.testing.assert_close(of_turned, probabilities)
+    torch.testing.assert_close(attention_of_turned, turn(attention))
+
+
 def test_a_folder_of_classes_is_learned(folder):
     config = ClassifyTrainingConfig(data=str(folder), folds=4, fold=1, frozen_blocks=13, photometric=0.0, **TINY)
     recipe = classify_recipe(config)

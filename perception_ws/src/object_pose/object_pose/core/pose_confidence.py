@@ -1,4 +1,4 @@
-"""How likely a pose is right: the detector's score, updated by what depth and keypoints say about the pose.
+"""How likely a pose is right, by the detector's score, the keypoints and what depth says about the pose.
 
 The weights are a logistic regression on a network's detections in simulated clutter
 (docs/decisions/0002-pose-head.md).
@@ -13,30 +13,43 @@ from object_pose.core.depth_evidence import Evidence
 
 Array = NDArray[np.float64]
 
-_BIAS = -4.6
-_VERIFICATION = 2.2
-_CLOSENESS = 9.4
-_MERGED = -7.8
-_UNCOVERED = -3.0
+_BIAS = -10.6
+_DETECTOR = 0.5
+_CLOSENESS = 12.0
+_OCCLUDED = 3.7
+_MERGED = -10.0
+_UNCOVERED = -1.9
 _KEYPOINT_COST = -0.5
+_KEYPOINT_SPREAD = -3.2
+_LEAST_SPREAD, _MOST_SPREAD = 0.08, 0.5
 # What the keypoints of a right pose cost on average, in squared sigmas.
 _USUAL_COST = 2.0
 _SURE = 1e-3
 
 
-def log_odds_with_depth(evidence: Evidence, keypoint_cost: Array) -> Array:
-    """Return (B,) the log-odds that the evidence adds; ``keypoint_cost`` as in ``reprojection.truncated_cost``."""
-    by_depth = _VERIFICATION * evidence.verification + _CLOSENESS * evidence.closeness
+def log_odds_with_depth(scores: Array, evidence: Evidence, keypoint_cost: Array, keypoint_spread: Array) -> Array:
+    """Return the log-odds (B,) that poses are right, of detections with ``scores`` (B,) in [0, 1].
+
+    ``keypoint_cost`` is as in ``reprojection.truncated_cost``, ``keypoint_spread`` the network's own doubt: the sigma
+    of the keypoints as a share of the detection's longer side.
+    """
+    by_depth = _CLOSENESS * evidence.closeness + _OCCLUDED * evidence.occluded
     by_outline = _MERGED * evidence.merged + _UNCOVERED * evidence.uncovered
-    return np.asarray(_BIAS + by_depth + by_outline + _KEYPOINT_COST * keypoint_cost)
+    doubt = np.log(np.clip(keypoint_spread, _LEAST_SPREAD, _MOST_SPREAD))
+    by_keypoints = _KEYPOINT_COST * keypoint_cost + _KEYPOINT_SPREAD * doubt
+    return np.asarray(_BIAS + _DETECTOR * _log_odds(scores) + by_depth + by_outline + by_keypoints)
 
 
-def log_odds_of_keypoints(keypoint_cost: Array) -> Array:
-    """Return (B,) the log-odds that the fit of the keypoints alone adds."""
-    return np.asarray(_KEYPOINT_COST * (keypoint_cost - _USUAL_COST))
+def log_odds_of_keypoints(scores: Array, keypoint_cost: Array) -> Array:
+    """Return the log-odds (B,) that poses found without depth are right."""
+    return np.asarray(_log_odds(scores) + _KEYPOINT_COST * (keypoint_cost - _USUAL_COST))
 
 
-def updated_score(score: float, log_odds: float) -> float:
-    """Return the detector's ``score`` in [0, 1] after the evidence."""
-    prior = float(np.clip(score, _SURE, 1.0 - _SURE))
-    return float(1.0 / (1.0 + (1.0 - prior) / prior * np.exp(-log_odds)))
+def probability(log_odds: float) -> float:
+    """Return the probability in [0, 1] of log-odds."""
+    return float(1.0 / (1.0 + np.exp(-log_odds)))
+
+
+def _log_odds(probabilities: Array) -> Array:
+    sure = np.clip(probabilities, _SURE, 1.0 - _SURE)
+    return np.asarray(np.log(sure / (1.0 - sure)))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from object_pose.core import depth_refinement, pose_confidence, pose_covariance, se3
 from object_pose.core.camera import Camera
+from object_pose.core.candidates import Candidates
 from object_pose.core.depth_view import DepthView
 from object_pose.core.pnp import INLIER_SIGMAS, PnpSolution
 from object_pose.core.pose_search import FINAL_SCALE_M, SearchResult
@@ -23,14 +24,14 @@ class PoseEstimate:
     """One detection's pose; ``verification``, ``visibility`` and ``depth_rms_m`` are NaN where depth said nothing.
 
     ``covariance`` (6, 6) is measured, symmetries not yet freed. ``inlier_share`` counts keypoints within three sigmas,
-    ``reprojection_rms_px`` is over these. ``log_odds`` are for the pose being right, on top of the detector's.
+    ``reprojection_rms_px`` is over these. ``score`` is the probability that the pose is right, all told.
     """
 
     T_camera_object: Array
     covariance: Array
     reprojection_rms_px: float
     inlier_share: float
-    log_odds: float
+    score: float
     verification: float = np.nan
     visibility: float = np.nan
     depth_rms_m: float = np.nan
@@ -45,9 +46,9 @@ class PoseEstimate:
         return pose_covariance.free_symmetry(self.covariance, self.T_camera_object[:3, :3], symmetry)
 
 
-def from_keypoints(solution: PnpSolution, targets: KeypointTargets) -> list[PoseEstimate]:
-    """Describe the poses that keypoints alone give."""
-    log_odds = pose_confidence.log_odds_of_keypoints(np.where(solution.solved, solution.cost, 0.0))
+def from_keypoints(solution: PnpSolution, targets: KeypointTargets, scores: Array) -> list[PoseEstimate]:
+    """Describe the poses that keypoints alone give, of detections with ``scores`` (B,)."""
+    log_odds = pose_confidence.log_odds_of_keypoints(scores, np.where(solution.solved, solution.cost, 0.0))
     shares = np.count_nonzero(solution.inliers, axis=1) / np.maximum(np.isfinite(targets.sigmas).sum(axis=1), 1)
     return [
         PoseEstimate(
@@ -55,18 +56,22 @@ def from_keypoints(solution: PnpSolution, targets: KeypointTargets) -> list[Pose
             solution.covariance[i],
             float(solution.rms_px[i]),
             float(shares[i]),
-            float(log_odds[i]),
+            pose_confidence.probability(log_odds[i]),
         )
         for i in range(len(shares))
     ]
 
 
-def from_depth(found: SearchResult, depth: DepthView, scale_sigma: float) -> list[PoseEstimate]:
-    """Describe the poses that the search aligned with depth; ``scale_sigma`` is the sensor's relative scale error."""
+def from_depth(found: SearchResult, depth: DepthView, scores: Array, scale_sigma: float) -> list[PoseEstimate]:
+    """Describe the poses that the search aligned with depth, of detections with ``scores`` (B,).
+
+    ``scale_sigma`` is the sensor's relative scale error.
+    """
     candidates, evidence = found.candidates, found.evidence
     information = depth_refinement.information(candidates, found.surfaces, depth, FINAL_SCALE_M)
     rms_px, shares, cost = _keypoint_fit(candidates.targets, candidates.rotation, candidates.translation, depth.camera)
-    log_odds = pose_confidence.log_odds_with_depth(evidence, cost)
+    spread = _keypoint_spread(candidates)
+    log_odds = pose_confidence.log_odds_with_depth(scores, evidence, cost, spread)
     estimates = []
     for i, translation in enumerate(candidates.translation):
         covariance = pose_covariance.from_information(information[i], float(evidence.closeness[i]))
@@ -76,13 +81,19 @@ def from_depth(found: SearchResult, depth: DepthView, scale_sigma: float) -> lis
                 pose_covariance.add_systematic(covariance, translation, scale_sigma),
                 float(rms_px[i]),
                 float(shares[i]),
-                float(log_odds[i]),
+                pose_confidence.probability(log_odds[i]),
                 float(evidence.verification[i]),
                 float(evidence.visibility[i]),
                 float(evidence.rms_m[i]),
             )
         )
     return estimates
+
+
+def _keypoint_spread(candidates: Candidates) -> Array:
+    """Return the median keypoint sigma (B,) of each candidate, as a share of its box's longer side."""
+    sides = (candidates.boxes_xyxy[:, 2:] - candidates.boxes_xyxy[:, :2]).max(axis=1)
+    return np.asarray(np.median(candidates.targets.sigmas, axis=1) / np.maximum(sides, 1.0))
 
 
 def _keypoint_fit(

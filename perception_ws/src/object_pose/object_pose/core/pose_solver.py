@@ -15,7 +15,6 @@ from object_pose.core.duplicates import find_duplicates
 from object_pose.core.errors import DataError, ModelError
 from object_pose.core.params import parameter
 from object_pose.core.pnp import MIN_KEYPOINTS, PnpSolution, solve_pnp
-from object_pose.core.pose_confidence import updated_score
 from object_pose.core.pose_estimate import PoseEstimate
 from object_pose.core.pose_search import PoseSearch
 from object_pose.core.reprojection import KeypointTargets
@@ -33,7 +32,7 @@ Array = NDArray[np.float64]
 _Doubt = tuple[RejectionReason, str]
 
 # A still picture leaves time to search for every detection.
-SEARCHES_OF_A_STILL = 16
+SEARCHES_OF_A_STILL = 48
 
 _MIN_SURFACE_POINTS = 50
 # Below this share of measured surface an object lies in a hole of the depth image.
@@ -131,13 +130,14 @@ class PoseSolver:
             return PoseResults((), ())
         targets = self._targets(detections, camera)
         solution = solve_pnp(targets, camera)
-        estimates = pose_estimate.from_keypoints(solution, targets)
+        estimates = pose_estimate.from_keypoints(solution, targets, detections.scores)
         solved = np.flatnonzero(solution.solved)
         if depth is not None and depth.is_usable and self._search is not None and len(solved):
             boxes = camera.undistort(detections.boxes_xyxy[solved].reshape(-1, 2)).reshape(-1, 4)
             class_ids = detections.class_ids[solved]
             found = self._search.search(solution.take(solved), targets.take(solved), class_ids, boxes, depth, expected)
-            aligned = pose_estimate.from_depth(found, depth, self._config.depth_scale_sigma)
+            scores = detections.scores[solved]
+            aligned = pose_estimate.from_depth(found, depth, scores, self._config.depth_scale_sigma)
             for index, estimate, measured in zip(solved, aligned, found.evidence.measured):
                 if measured >= _MIN_MEASURED:
                     estimates[index] = estimate
@@ -163,17 +163,17 @@ class PoseSolver:
         rejections: list[PoseRejection] = []
         for index, estimate in enumerate(estimates):
             doubt = _no_pose(int(present[index]), bool(solution.solved[index]), estimate)
-            score = updated_score(float(detections.scores[index]), estimate.log_odds)
+            score = float(detections.scores[index])
             doubt = doubt or self._doubt(estimate, score, detections.boxes_xyxy[index])
             if doubt:
                 rejections.append(self._reject(detections, index, *doubt))
             else:
-                poses.append(self._accept(detections, index, estimate, score))
+                poses.append(self._accept(detections, index, estimate))
                 groups.append(int(detections.groups[index]))
         unique, repeated = self._split_duplicates(poses, np.array(groups, dtype=np.int64))
         return PoseResults(tuple(unique), tuple(rejections + repeated))
 
-    def _doubt(self, estimate: PoseEstimate, score: float, box_xyxy: Array) -> _Doubt | None:
+    def _doubt(self, estimate: PoseEstimate, detector_score: float, box_xyxy: Array) -> _Doubt | None:
         """Say why a pose cannot be trusted, if so."""
         config = self._config
         side = float(max(box_xyxy[2] - box_xyxy[0], box_xyxy[3] - box_xyxy[1], 1.0))
@@ -183,10 +183,10 @@ class PoseSolver:
                 return RejectionReason.DEPTH_DISAGREES, detail
             if not estimate.visibility >= config.min_visibility:
                 return RejectionReason.DEPTH_DISAGREES, f"depth confirms only {estimate.visibility:.0%} of the surface"
-            if score < config.min_score:
-                against = estimate.log_odds < 0.0
+            if estimate.score < config.min_score:
+                against = estimate.score < detector_score
                 reason = RejectionReason.DEPTH_DISAGREES if against else RejectionReason.UNCERTAIN
-                return reason, f"score {score:.2f} after all evidence"
+                return reason, f"score {estimate.score:.2f} after all evidence"
         elif estimate.inlier_share < config.min_inlier_share:
             return RejectionReason.REPROJECTION_ERROR, f"only {estimate.inlier_share:.0%} of the keypoints fit one pose"
         elif estimate.reprojection_rms_px > config.max_reprojection_error * side:
@@ -196,13 +196,13 @@ class PoseSolver:
             return RejectionReason.UNCERTAIN, f"position is uncertain by {sigma * 1e3:.0f} mm"
         return None
 
-    def _accept(self, detections: Detections, index: int, estimate: PoseEstimate, score: float) -> ObjectPose:
+    def _accept(self, detections: Detections, index: int, estimate: PoseEstimate) -> ObjectPose:
         class_id = int(detections.class_ids[index])
         model = self._objects[class_id]
         return ObjectPose(
             class_id=class_id,
             class_name=model.name,
-            score=score,
+            score=estimate.score,
             T_camera_object=estimate.T_camera_object,
             covariance=estimate.covariance_with(model.symmetry),
             box_center=model.box_center,

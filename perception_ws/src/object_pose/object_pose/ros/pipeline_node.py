@@ -31,10 +31,11 @@ class PipelineNode(LifecycleNode):
         self.failure: ObjectPoseError | None = None
         self.diagnostics = NodeDiagnostics(self, self._check)
         self.is_active = False
+        self._is_configured = False
         self._announced: list[str] = []
         self._watched: list[WatchedInput] = []
         try:
-            self._declared = NodeParameters(self, config_classes, self.parameters_changed)
+            self._declared = NodeParameters(self, config_classes, self._parameters_changed)
         except ConfigError:
             self.destroy_node()
             raise
@@ -56,7 +57,7 @@ class PipelineNode(LifecycleNode):
         """Release what ``configure`` loaded."""
 
     def parameters_changed(self) -> None:
-        """Use the new parameter values."""
+        """Use the new parameter values; until ``configure`` was called, it will find them."""
 
     def announce(self, message_type: type, topic: str, profile: QoSProfile) -> LifecyclePublisher:
         """Publish while active; a subscriber whose QoS does not match is reported."""
@@ -97,7 +98,7 @@ class PipelineNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Lifecycle callback."""
-        return self._guard(self.configure) or super().on_configure(state)
+        return self._guard(self._configure) or super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Lifecycle callback; publishers are ready before the first frame comes."""
@@ -110,11 +111,11 @@ class PipelineNode(LifecycleNode):
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Lifecycle callback."""
-        return self._guard(self.cleanup) or super().on_cleanup(state)
+        return self._guard(self._clean_up) or super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Lifecycle callback."""
-        return self._guard(self.stop) or self._guard(self.cleanup) or super().on_shutdown(state)
+        return self._guard(self.stop) or self._guard(self._clean_up) or super().on_shutdown(state)
 
     def _check(self) -> None:
         if self.is_active:
@@ -129,6 +130,18 @@ class PipelineNode(LifecycleNode):
             watched.close()
         self._watched.clear()
         self.deactivate()
+
+    def _configure(self) -> None:
+        self.configure()
+        self._is_configured = True
+
+    def _clean_up(self) -> None:
+        self._is_configured = False
+        self.cleanup()
+
+    def _parameters_changed(self) -> None:
+        if self._is_configured:
+            self.parameters_changed()
 
     def _start(self) -> None:
         self.is_active = True

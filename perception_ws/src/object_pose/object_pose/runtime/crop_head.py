@@ -45,9 +45,9 @@ class CropHead:
     ) -> Detections:
         """Return the candidates that the second look confirms, with its classes and keypoints, best first.
 
-        A score becomes the geometric mean of the detector's and this head's. Likely classes, the hypotheses that reach
-        ``options.alternative_share`` and those of the wider window of ``options.wide_look`` are readings of one
-        candidate, a group: depth decides which is right.
+        A score becomes the geometric mean of the detector's and this head's, less for a less likely hypothesis. Likely
+        classes, hypotheses that reach ``options.alternative_share``, and those of the wider window that
+        ``options.wide_look`` asks for are readings of one candidate, a group: depth decides which is right.
         """
         chosen = candidates.select(np.argsort(-candidates.scores, kind="stable")[:_MOST_CANDIDATES])
         if not len(chosen):
@@ -95,11 +95,14 @@ def _as_detections(
     # Two candidates of different classes may have become one class.
     kept, _ = suppress(chosen.boxes_xyxy[rows], scores, class_ids, options.iou_threshold, options.max_detections)
     rows, class_ids, scores = rows[kept], class_ids[kept], scores[kept]
-    places, hypotheses = _likely_hypotheses(look.shares[rows, class_ids], options.alternative_share)
+    shares = look.shares[rows, class_ids]
+    places, hypotheses = _likely_hypotheses(shares, options.alternative_share)
+    # Without depth it is the shares that choose; the likeliest hypothesis keeps its score.
+    likeness = shares[places, hypotheses] / shares.max(axis=1)[places]
     rows, class_ids = rows[places], class_ids[places]
     return Detections(
         chosen.boxes_xyxy[rows],
-        scores[places],
+        scores[places] * np.sqrt(likeness),
         class_ids,
         look.keypoints[rows, class_ids, hypotheses],
         look.sigmas[rows, class_ids, hypotheses],

@@ -76,6 +76,11 @@ def mirrored(maps: Tensor, axes: tuple[int, ...]) -> Tensor:
     return maps.flip(axes) if axes else maps
 
 
+def turned(maps: Tensor, turn: bool) -> Tensor:
+    """Return maps (..., H, W) turned by a quarter and mirrored, (..., W, H), or as they are; it undoes itself."""
+    return maps.transpose(-2, -1) if turn else maps
+
+
 def initialise(module: nn.Module) -> None:
     """He-normal weights for every convolution that follows with a rectifier-like unit."""
     for layer in module.modules():

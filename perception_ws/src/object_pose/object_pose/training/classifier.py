@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
-from object_pose.training.blocks import MIRRORINGS, ConvUnit, CrossStage, initialise, mirrored
+from object_pose.training.blocks import MIRRORINGS, ConvUnit, CrossStage, initialise, mirrored, turned
 from object_pose.training.calibration import Calibration
 from object_pose.training.mobilenet import MobileNetV2, pretrained_mobilenet
 
@@ -96,13 +94,21 @@ def damage_evidence(evidence: Tensor, normal_class: int | None) -> Tensor:
 class ExportedClassifier(nn.Module):
     """The network with calibrated probabilities in place of logits, as ``tasks.classify`` reads them.
 
-    With ``flips`` it looks at four mirrorings of its image, and pools their logits as places are pooled: what is seen
-    in one of them counts.
+    With ``flips`` it gives the mean over four mirrorings of its image, with ``turns`` also over those of the image
+    turned by a quarter.
     """
 
-    def __init__(self, network: ClassifierNetwork, flips: bool = False, calibration: Calibration | None = None) -> None:
+    def __init__(
+        self,
+        network: ClassifierNetwork,
+        flips: bool = False,
+        turns: bool = False,
+        calibration: Calibration | None = None,
+    ) -> None:
         super().__init__()
-        self.network, self.flips, self.calibration = network, flips, calibration
+        self.network, self.calibration = network, calibration
+        self._mirrorings = MIRRORINGS if flips else MIRRORINGS[:1]
+        self._turns = (False, True) if turns else (False,)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Map (1, 3, H, W) to probabilities (1, C) and attention (1, 1, H / 8, W / 8)."""
@@ -113,10 +119,10 @@ class ExportedClassifier(nn.Module):
 
     def evidence(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Map (1, 3, H, W) to logits (1, C), not yet calibrated, and evidence (1, C, H / 8, W / 8)."""
-        if not self.flips:
-            logits, evidence = self.network(images)
-            return logits, evidence
-        seen = [self.network(mirrored(images, axes)) for axes in MIRRORINGS]
-        logits = torch.stack([view[0] for view in seen]).logsumexp(dim=0) - math.log(len(seen))
-        back = [mirrored(view[1], axes) for view, axes in zip(seen, MIRRORINGS)]
-        return logits, torch.stack(back).mean(dim=0)
+        logits, evidence = [], []
+        for turn in self._turns:
+            for axes in self._mirrorings:
+                seen, places = self.network(mirrored(turned(images, turn), axes))
+                logits.append(seen)
+                evidence.append(turned(mirrored(places, axes), turn))
+        return torch.stack(logits).mean(dim=0), torch.stack(evidence).mean(dim=0)

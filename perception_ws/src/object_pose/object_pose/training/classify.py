@@ -34,6 +34,7 @@ from object_pose.simulation.inspection import (
 )
 from object_pose.tasks.classify import LAYOUT
 from object_pose.training.augmentation import photometric
+from object_pose.training.blocks import turned
 from object_pose.training.calibration import Calibration, fit_calibration
 from object_pose.training.classifier import STRIDE, ClassifierNetwork, ExportedClassifier, damage_evidence
 from object_pose.training.export import Exportable
@@ -63,6 +64,9 @@ class ClassifyTrainingConfig:
     )
     validation_images: int = parameter(300, "rendered pictures for validation", minimum=10, maximum=100_000)
     flips: bool = parameter(False, "the model looks at four mirrorings of its image: four times the time")
+    turns: bool = parameter(
+        False, "pictures may lie any way: training and model also look at quarter turns, twice the model's time"
+    )
 
     def __post_init__(self) -> None:
         for name in ("input_width", "input_height"):
@@ -208,6 +212,8 @@ class ClassifyRecipe:
 
     def loss(self, network: nn.Module, batch: ClassBatch) -> dict[str, Tensor]:
         """Cross-entropy of the image's class and, where it is known what a place shows, of each place."""
+        if self.config.turns and bool(torch.rand(()) < 0.5):
+            batch = replace(batch, images=turned(batch.images, True), shown=turned(batch.shown, True))
         logits, evidence = network(batch.images)
         image_loss = nn.functional.cross_entropy(logits, batch.class_ids)
         known = ~torch.isnan(batch.shown)
@@ -290,7 +296,7 @@ def exportable_classify(run_dir: Path, config: ClassifyTrainingConfig) -> Export
     network = ClassifierNetwork(len(labels), normal_class(labels), config.frozen_blocks)
     load_average(run_dir, network)
     card = ModelCard("classify", LAYOUT, labels=labels, input_wh=config.input_wh)
-    exported = ExportedClassifier(network, config.flips)
+    exported = ExportedClassifier(network, config.flips, config.turns)
     if not config.data:
         exported.calibration = _calibration(exported, classify_recipe(config))
     return Exportable(exported, card, ("probabilities", "attention"))
