@@ -32,7 +32,7 @@ Array = NDArray[np.float64]
 _Doubt = tuple[RejectionReason, str]
 
 # A still picture leaves time to search for every detection.
-SEARCHES_OF_A_STILL = 48
+SEARCHES_OF_A_STILL = 64
 
 _MIN_SURFACE_POINTS = 50
 # Below this share of measured surface an object lies in a hole of the depth image.
