@@ -103,8 +103,8 @@ def test_real_folds_train_test_and_are_gone_on_with(cli, tmp_path, monkeypatch):
     monkeypatch.setenv("OBJECT_POSE_DATA", str(tmp_path / "data"))
     recipe = (("steps", 1), ("input-size", 64), ("rendered-share", 0.0))
     known = real_folds.REAL_FOLDS["segment"]
-    bars, base = (Bar("real_iou", 0.0),), (("steps", 1), ("input-size", 64), ("validation-tiles", 4), ("batch-size", 2))
-    tiny = real_folds.CrossValidation("footprints", "tiles", 2, known.held_out, recipe, bars, base)
+    bars = (Bar("real_iou", 0.0),)
+    tiny = real_folds.CrossValidation("footprints", "tiles", 2, known.held_out, recipe, bars, "buildings.onnx")
     monkeypatch.setitem(real_folds.REAL_FOLDS, "segment", tiny)
     places = ["--runs", tmp_path / "runs", "--output", tmp_path / "out"]
     options = [*places, "--batch-size", 2, "--workers", 0, "--threads", 1, "--device", "cpu"]

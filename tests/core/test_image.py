@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from object_pose.core.errors import DataError
-from object_pose.core.image import PADDING_VALUE, Letterbox, letterbox, to_batch, to_rgb
+from object_pose.core.image import (
+    COARSEST_STRIDE,
+    PADDING_VALUE,
+    Letterbox,
+    enlarged_wh,
+    letterbox,
+    to_batch,
+    to_rgb,
+)
 
 SIZES = st.tuples(st.integers(1, 2000), st.integers(1, 2000))
 COORDINATES = st.floats(-5000, 5000)
@@ -34,6 +42,24 @@ def test_image_edges_map_to_content_edges(image_wh, canvas_wh):
     corners = np.array([[-0.5, -0.5], np.subtract(image_wh, 0.5)])
     expected = np.array([box.offset, np.add(box.offset, box.content_wh)]) - 0.5
     np.testing.assert_allclose(box.to_network(corners), expected, atol=1e-9)
+
+
+@given(SIZES, st.tuples(st.integers(1, 20), st.integers(1, 20)), st.floats(1.0, 4.0))
+def test_an_enlarged_canvas_loses_less_and_costs_no_more_than_allowed(image_wh, cells_wh, times):
+    input_wh = (cells_wh[0] * COARSEST_STRIDE, cells_wh[1] * COARSEST_STRIDE)
+    canvas_wh = enlarged_wh(image_wh, input_wh, times)
+    assert all(side % COARSEST_STRIDE == 0 for side in canvas_wh)
+    usual, enlarged = (Letterbox.fit(image_wh, wh).scale.max() for wh in (input_wh, canvas_wh))
+    if canvas_wh != input_wh:
+        assert enlarged > usual
+        assert all(side <= times * own for side, own in zip(canvas_wh, input_wh))
+
+
+def test_an_image_is_seen_as_it_is_where_that_is_allowed():
+    assert enlarged_wh((640, 480), (416, 320), 1.54) == (640, 480)
+    assert enlarged_wh((640, 480), (416, 320), 1.0) == (416, 320)
+    assert enlarged_wh((1280, 720), (416, 320), 1.54) == (640, 384)
+    assert enlarged_wh((320, 240), (416, 320), 2.0) == (416, 320)
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,20 @@ def test_detections_are_in_pixels_of_the_image(constant_model, image_wh):
     assert found.class_ids.tolist() == [1] and detector.card.labels == LABELS
 
 
+@pytest.mark.parametrize(("input_scale", "side"), [(1.0, 20.0), (2.0, 10.0)])
+def test_a_network_of_any_size_sees_the_image_as_large_as_asked(constant_model, input_scale, side):
+    model = constant_model([one_object()], own_card(), input_shape=(1, 3, "height", "width"))
+    detector = Detector(model, DetectorConfig(input_scale=input_scale))
+    found = detector.detect(np.zeros((192, 288, 3), np.uint8))
+    assert found.boxes_xyxy[0, 2] - found.boxes_xyxy[0, 0] == pytest.approx(3.0 * side)
+
+
+def test_a_network_of_one_size_sees_the_image_at_that_size(constant_model):
+    detector = Detector(constant_model([one_object()], own_card()), DetectorConfig(input_scale=1.5))
+    found = detector.detect(np.zeros((192, 288, 3), np.uint8))
+    assert found.boxes_xyxy[0, 2] - found.boxes_xyxy[0, 0] == pytest.approx(60.0)
+
+
 def test_grey_and_rgba_images_will_do(constant_model):
     detector = Detector(constant_model([one_object()], own_card()))
     for shape in [(48, 64), (48, 64, 1), (48, 64, 4)]:

@@ -41,7 +41,7 @@ from object_pose.simulation.scene import SceneConfig
 from object_pose.simulation.symmetry_words import GRAMMAR, describe_symmetry, parse_symmetry
 from object_pose.training.config import TrainConfig
 from object_pose.training.export import replace_card
-from object_pose.training.pose import PoseTrainingConfig, RenderingConfig
+from object_pose.training.pose import CropTrainingConfig, PoseTrainingConfig
 from object_pose.training.tasks import TASKS
 
 EXAMPLES = """examples:
@@ -126,7 +126,7 @@ def _commands(models: Path, scene: Mapping[str, Any], options: argparse.Namespac
     """Return the words of every stage's command."""
     runs = {kind: options.output / "runs" / kind for kind in _wanted_steps(options)}
     shared = {"objects": models} | _given(options, TrainConfig) | dict(scene)
-    own = {"pose": _given(options, PoseTrainingConfig), "crops": _given(options, RenderingConfig)}
+    own = {"pose": _given(options, PoseTrainingConfig), "crops": _given(options, CropTrainingConfig)}
     stages: dict[str, list[Any]] = {
         kind: ["train", kind, "--output", runs[kind], *_flags({"steps": steps} | shared | own[kind])]
         for kind, steps in _wanted_steps(options).items()

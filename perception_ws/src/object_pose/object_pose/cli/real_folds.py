@@ -19,7 +19,7 @@ from object_pose.evaluation.real_folds import PREFIX, REAL_FOLDS, CrossValidatio
 from object_pose.evaluation.report import write_report
 from object_pose.evaluation.tasks import TaskEvaluation, evaluate_task, pool
 from object_pose.runtime.predictor import Predictor
-from object_pose.runtime.resources import find_data
+from object_pose.runtime.resources import find_data, find_model
 from object_pose.training.config import TrainConfig
 
 EXAMPLES = """examples:
@@ -27,10 +27,6 @@ EXAMPLES = """examples:
   object-pose real-folds segment --initial runs/buildings --threads 2
   object-pose real-folds segment --steps 3000 --threads 2 --runs runs/real_long
 """
-
-_DONE = "done"
-# Options that change how long a run takes, not what it learns.
-_OF_THE_MACHINE = ("device", "precision", "threads", "workers")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -58,24 +54,13 @@ def _cross_validate(task: str, folds: CrossValidation, options: argparse.Namespa
     except DataError as error:
         return {"test": folds.description, **failed(str(error), folds.bars)}
     runs = options.runs / task
-    given = _given(options)
-    recipe = {name: str(value) for name, value in folds.recipe} | given
+    start = {"initial": str(find_model(folds.initial))} if folds.initial else {}
+    recipe = start | {name: str(value) for name, value in folds.recipe} | _given(options)
     claim(runs, "folds.json", {"folds": folds.folds, **recipe})
-    if folds.base and not options.initial:
-        recipe["initial"] = str(runs / "base")
-        machine = {name: value for name, value in given.items() if name in _OF_THE_MACHINE}
-        _train_base(task, runs / "base", {name: str(value) for name, value in folds.base} | machine)
     evaluation = pool([_fold(task, folds, fold, data, runs / f"fold_{fold}", recipe) for fold in range(folds.folds)])
     write_report(evaluation, options.output / f"{PREFIX}{task}")
     figures = {f"{PREFIX}{name}": value for name, value in evaluation.figures.items()}
     return {"test": folds.description, "samples": len(evaluation.truths), **judge(figures, folds.bars)}
-
-
-def _train_base(task: str, run_dir: Path, recipe: dict[str, str]) -> None:
-    """Train on what is rendered, unless that is done."""
-    if not (run_dir / _DONE).exists():
-        call("train", task, "--output", run_dir, *_words(recipe), "--resume")
-        (run_dir / _DONE).touch()
 
 
 def _fold(

@@ -86,7 +86,8 @@ class DecodeOptions:
 
     Where a model carries a second look, its network passes on what scores above ``candidate_threshold``; ``wide_look``
     looks at a wider window as well, and further hypotheses of an object's keypoints are offered from
-    ``alternative_share`` on. ``layout`` and ``keypoint_count`` are the model card's.
+    ``alternative_share`` on. A network that takes any size sees an image up to ``input_scale`` times its usual size.
+    ``layout`` and ``keypoint_count`` are the model card's.
     """
 
     score_threshold: float = 0.25
@@ -96,6 +97,7 @@ class DecodeOptions:
     candidate_threshold: float = 0.05
     wide_look: bool = False
     alternative_share: float = 1.0
+    input_scale: float = 1.0
     layout: str = ""
     keypoint_count: int = 0
 

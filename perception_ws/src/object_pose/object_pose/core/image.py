@@ -5,6 +5,7 @@ Pixel centres are integers everywhere, so resampling by ``s`` maps x to ``(x + 0
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -15,6 +16,7 @@ from object_pose.core.errors import DataError
 from object_pose.core.types import Array, Image
 
 PADDING_VALUE = 114
+COARSEST_STRIDE = 32
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,19 @@ class Letterbox:
     def to_image(self, points: Array) -> Array:
         """Map (..., 2) pixels of the canvas to pixels of the image: the inverse of ``to_network``."""
         return np.asarray((points - self.offset + 0.5) / self.scale - 0.5)
+
+
+def enlarged_wh(image_wh: tuple[int, int], input_wh: tuple[int, int], times: float) -> tuple[int, int]:
+    """Return the canvas in which an image loses the least: its own size, at most ``times`` that of ``input_wh``.
+
+    Sides are multiples of a network's coarsest stride; ``input_wh`` comes back where nothing is gained.
+    """
+    largest_wh = (int(times * side / COARSEST_STRIDE) * COARSEST_STRIDE for side in input_wh)
+    scale = min(1.0, *(side / own for side, own in zip(largest_wh, image_wh)))
+    if scale <= Letterbox.fit(image_wh, input_wh).scale.max():
+        return input_wh
+    width, height = (math.ceil(round(own * scale) / COARSEST_STRIDE) * COARSEST_STRIDE for own in image_wh)
+    return width, height
 
 
 def letterbox(image: NDArray[np.uint8], input_wh: tuple[int, int]) -> tuple[NDArray[np.uint8], Letterbox]:

@@ -23,8 +23,8 @@ Options = tuple[tuple[str, object], ...]
 class CrossValidation:
     """``data`` in the development data is dealt into ``folds``; ``held_out`` yields what one of them keeps apart.
 
-    ``recipe`` are the training options that suit the data, as (name, value). Where there is a ``base``, a run with
-    these options on what is rendered, every fold starts from its weights.
+    ``recipe`` are the training options that suit the data, as (name, value). Every fold starts from the weights of the
+    shipped model ``initial``, which saw renders only.
     """
 
     data: str
@@ -33,7 +33,7 @@ class CrossValidation:
     held_out: Callable[[Path, int, int, ModelCard], Samples]
     recipe: Options
     bars: tuple[Bar, ...]
-    base: Options = ()
+    initial: str = ""
 
 
 def _held_out_images(data: Path, folds: int, fold: int, card: ModelCard) -> Samples:
@@ -52,7 +52,7 @@ REAL_FOLDS: dict[str, CrossValidation] = {
         _held_out_images,
         (("input-width", 320), ("input-height", 320), ("steps", 500), ("warmup-steps", 50), ("flips", True)),
         (Bar("real_accuracy", 0.95),),
-        base=(("steps", 3600), ("reuse", 4)),
+        initial="inspection.onnx",
     ),
     "segment": CrossValidation(
         "footprints",
@@ -69,6 +69,6 @@ REAL_FOLDS: dict[str, CrossValidation] = {
             ("rendered-share", 0.25),
         ),
         (Bar("real_iou", 0.78), Bar("real_precision", 0.85), Bar("real_recall", 0.85)),
-        base=(("steps", 1400), ("learning-rate", 3e-3), ("photometric", 0.25)),
+        initial="buildings.onnx",
     ),
 }

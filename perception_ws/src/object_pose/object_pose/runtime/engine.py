@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from object_pose.core.errors import ConfigError, ModelError
+from object_pose.core.image import COARSEST_STRIDE
 from object_pose.core.params import parameter
+from object_pose.runtime.card import METADATA_KEY, ModelCard
 
 logger = logging.getLogger(__name__)
 
@@ -57,12 +59,17 @@ class Engine(Protocol):
         ...
 
     @property
+    def takes_any_size(self) -> bool:
+        """Whether an image may be of another height and width than ``input_shape``."""
+        ...
+
+    @property
     def output_shapes(self) -> tuple[tuple[int, ...], ...]:
         """Shapes of the outputs for one image."""
         ...
 
     def run(self, batch: Batch) -> list[Batch]:
-        """Run the network on a batch of ``input_shape``; raises ``ModelError`` when the engine fails."""
+        """Run the network on an image of a size that it takes; raises ``ModelError`` when the engine fails."""
         ...
 
 
@@ -119,8 +126,10 @@ class OnnxRuntimeEngine:
         _check_providers(config.device, self._session.get_providers())
         inputs = self._session.get_inputs()
         types = [item.type for item in inputs]
-        self.input_shape = _input_shape(path, [tuple(item.shape) for item in inputs], types, "tensor(float)")
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        shapes = [tuple(item.shape) for item in inputs]
+        self.input_shape = _input_shape(path, shapes, types, "tensor(float)", self.metadata)
+        self.takes_any_size = not all(isinstance(size, int) for size in shapes[0][2:])
         self._input_name = inputs[0].name
         self.output_shapes = _warm_up(self, path)
 
@@ -133,7 +142,12 @@ class OnnxRuntimeEngine:
 
 
 class OpenVinoEngine:
-    """OpenVINO on the CPU; on chips with bf16 it computes in bf16, which is its default."""
+    """OpenVINO on the CPU; on chips with bf16 it computes in bf16, which is its default.
+
+    It compiles a network for one size of image.
+    """
+
+    takes_any_size = False
 
     def __init__(self, path: Path, config: EngineConfig, embedded: bytes | None = None) -> None:
         openvino = _import("openvino", "pip install openvino")
@@ -145,10 +159,10 @@ class OpenVinoEngine:
             raise _unreadable(path, error) from error
         types = [item.get_element_type().get_type_name() for item in model.inputs]
         shapes = [_openvino_shape(item.get_partial_shape()) for item in model.inputs]
-        self.input_shape = _input_shape(path, shapes, types, "f32")
+        self.metadata = _openvino_metadata(model)
+        self.input_shape = _input_shape(path, shapes, types, "f32", self.metadata)
         if embedded is None:
             model.reshape(self.input_shape)
-        self.metadata = _openvino_metadata(model)
         hints = {"INFERENCE_NUM_THREADS": config.thread_count, "PERFORMANCE_HINT": "LATENCY"}
         self._model = openvino.Core().compile_model(model, "CPU", hints)
         self.output_shapes = _warm_up(self, path)
@@ -200,14 +214,17 @@ def _check_providers(device: str, actual: list[str]) -> None:
 
 
 def _input_shape(
-    path: Path, shapes: list[tuple[Any, ...]], types: list[str], float_type: str
+    path: Path, shapes: list[tuple[Any, ...]], types: list[str], float_type: str, metadata: Mapping[str, str]
 ) -> tuple[int, int, int, int]:
-    """Return (1, C, H, W); only the batch may be left open in the file."""
+    """Return (1, C, H, W); the batch may be left open in the file, height and width where its card tells them."""
     if len(shapes) != 1:
         raise ModelError(f"model file {path} has {len(shapes)} inputs, expected one image")
     shape = shapes[0]
     if types[0] != float_type:
         raise ModelError(f"model file {path} reads {types[0]}, expected {float_type}", "export it in full precision")
+    if len(shape) == 4 and METADATA_KEY in metadata and not all(isinstance(size, int) for size in shape[2:]):
+        usual = _usual_size(path, metadata)
+        shape = (*shape[:2], *(size if isinstance(size, int) else own for size, own in zip(shape[2:], usual)))
     fixed = [isinstance(size, int) and size > 0 for size in shape]
     if len(shape) != 4 or not all(fixed[1:]):
         raise ModelError(
@@ -217,6 +234,18 @@ def _input_shape(
     if fixed[0] and shape[0] != 1:
         raise ModelError(f"model file {path} reads {shape[0]} images at a time, expected 1", "export it with batch 1")
     return 1, int(shape[1]), int(shape[2]), int(shape[3])
+
+
+def _usual_size(path: Path, metadata: Mapping[str, str]) -> tuple[int, int]:
+    """Return the height and width on a file's card, which fit a network that takes any size."""
+    try:
+        width, height = ModelCard.from_metadata(metadata).input_wh
+    except ModelError as error:
+        raise ModelError(f"model file {path}: {error.message}", error.hint) from error
+    if width % COARSEST_STRIDE or height % COARSEST_STRIDE:
+        problem = f"the network reads images of multiples of {COARSEST_STRIDE}, its card says {width}x{height}"
+        raise ModelError(f"model file {path}: {problem}")
+    return height, width
 
 
 def _warm_up(engine: OnnxRuntimeEngine | OpenVinoEngine, path: Path) -> tuple[tuple[int, ...], ...]:

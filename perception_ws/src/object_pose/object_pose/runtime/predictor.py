@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from object_pose.core.decoders import DecodeOptions
 from object_pose.core.errors import ModelError
-from object_pose.core.image import to_rgb
+from object_pose.core.image import enlarged_wh, to_rgb
 from object_pose.core.params import parameter
 from object_pose.core.types import AlignedDepth, Detections
 from object_pose.runtime.card import METADATA_KEY, ModelCard
@@ -76,7 +76,7 @@ class Predictor:
         """
         clock = clock or StageClock()
         with clock.stage("preprocess"):
-            prepared = self.task.prepare(image, self.card.input_wh)
+            prepared = self.task.prepare(image, self._input_wh(image))
         with clock.stage("inference"):
             outputs = self._engine.run(prepared.batch)
         with clock.stage("decode"):
@@ -85,6 +85,13 @@ class Predictor:
             with clock.stage("crops"):
                 result = self._second_look.refine(to_rgb(image), result, self._options, depth)
         return result
+
+    def _input_wh(self, image: NDArray[np.generic]) -> tuple[int, int]:
+        is_image = image.ndim >= 2 and image.size > 0  # ``prepare`` refuses what is none
+        if not self._engine.takes_any_size or not is_image:
+            return self.card.input_wh
+        height, width = image.shape[:2]
+        return enlarged_wh((width, height), self.card.input_wh, self._options.input_scale)
 
     def describe(self, result: Any) -> Mapping[str, Any]:
         """Return a result as plain JSON values."""
@@ -120,6 +127,12 @@ class DetectorConfig(EngineConfig):
         minimum=0.01,
         maximum=1.0,
     )
+    input_scale: float = parameter(
+        1.0,
+        "a network that takes any size sees an image as large as it is, up to this many times its usual size",
+        minimum=1.0,
+        maximum=4.0,
+    )
     fuse_keypoints: bool = parameter(True, "average keypoints over the candidates that agree on an object")
     labels: str = parameter(
         "",
@@ -143,6 +156,7 @@ class DetectorConfig(EngineConfig):
             self.candidate_threshold,
             self.wide_look,
             self.alternative_share,
+            self.input_scale,
         )
 
 

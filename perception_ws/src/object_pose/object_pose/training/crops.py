@@ -54,19 +54,26 @@ class CropNetwork(nn.Module):
     each with its share, leave the choice to who sees depth.
     """
 
-    def __init__(self, class_count: int, keypoint_count: int, widths: Sequence[int] = (32, 64, 128, 192)) -> None:
+    def __init__(
+        self,
+        class_count: int,
+        keypoint_count: int,
+        widths: Sequence[int] = (32, 64, 128, 192),
+        depths: Sequence[int] = (1, 2, 4, 2),
+    ) -> None:
         super().__init__()
         self.class_count, self.keypoint_count = class_count, keypoint_count
         w1, w2, w3, w4 = widths
+        d1, d2, d3, d4 = depths
         self.body = nn.Sequential(
             ConvUnit(COLOR_CHANNELS + RELIEF_CHANNELS, w1, 3, 2),
-            CrossStage(w1, w1, 1, True),
+            CrossStage(w1, w1, d1, True),
             ConvUnit(w1, w2, 3, 2),
-            CrossStage(w2, w2, 2, True),
+            CrossStage(w2, w2, d2, True),
             ConvUnit(w2, w3, 3, 2),
-            CrossStage(w3, w3, 2, True),
+            CrossStage(w3, w3, d3, True),
             ConvUnit(w3, w4, 3, 2),
-            CrossStage(w4, w4, 1, True),
+            CrossStage(w4, w4, d4, True),
             ConvUnit(w4, 48),
             nn.Flatten(),
             nn.Linear(48 * (CROP_SIZE // 16) ** 2, 384),

@@ -30,7 +30,7 @@ _GREATEST_DIFFERENCE = 1e-3
 class Exportable:
     """A trained network with its card; it reads ``images`` (1, channels, H, W) at the card's size.
 
-    ``batched`` networks take any number of images.
+    ``batched`` networks take any number of images, those of ``any_size`` images of any multiple of their stride.
     """
 
     network: nn.Module
@@ -38,6 +38,7 @@ class Exportable:
     output_names: tuple[str, ...]
     channels: int = 3
     batched: bool = False
+    any_size: bool = False
 
 
 def export_onnx(exportable: Exportable, path: Path) -> float:
@@ -55,7 +56,7 @@ def export_onnx(exportable: Exportable, path: Path) -> float:
         _write(network, example, exportable, temporary)
         card = dataclasses.replace(exportable.card, parameters=parameter_counts(network)[0])
         _attach(temporary, card.to_metadata())
-        difference = _parity(network, temporary, example)
+        difference = max(_parity(network, temporary, images) for images in _examples(exportable, example))
         if not difference < _GREATEST_DIFFERENCE:
             raise ModelError(f"torch and ONNX differ by {difference:.2e} of the output's range", "the export is broken")
     logger.info("wrote %s, parity %.1e", path, difference)
@@ -77,7 +78,14 @@ def _write(network: nn.Module, example: torch.Tensor, exportable: Exportable, pa
         )
 
 
+def _examples(exportable: Exportable, example: torch.Tensor) -> list[torch.Tensor]:
+    """Return what torch and ONNX must agree on: also a larger image where the network takes any size."""
+    return [example, torch.cat([example, example.flip(3)], dim=3)] if exportable.any_size else [example]
+
+
 def _dynamic_axes(exportable: Exportable) -> dict[str, dict[int, str]]:
+    if exportable.any_size:
+        return {"images": {2: "height", 3: "width"}} | {name: {2: "cells"} for name in exportable.output_names}
     names = ("images", *exportable.output_names) if exportable.batched else ()
     return {name: {0: "count"} for name in names}
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from object_pose.core.crops import COLOR_CHANNELS, RELIEF_CHANNELS
 from object_pose.core.decoders import Layout
+from object_pose.core.errors import ConfigError
 from object_pose.core.params import parameter
 from object_pose.runtime.card import ModelCard
 from object_pose.runtime.crop_head import LAYOUT as CROP_LAYOUT
@@ -37,6 +38,23 @@ class RenderingConfig:
     backgrounds: str = parameter("", "folder of photographs put behind the rendered objects, '' for none")
     background_share: float = parameter(0.5, "share of frames that get a photograph", minimum=0.0, maximum=1.0)
     validation_frames: int = parameter(100, "held-out rendered frames", minimum=1, maximum=100_000)
+
+
+@dataclass(frozen=True)
+class CropTrainingConfig(RenderingConfig):
+    """How often the crop-level head has to do with one of its senses, so that each learns to do alone."""
+
+    colour_only_share: float = parameter(
+        0.2, "share of windows without depth; much where the camera has none", minimum=0.0, maximum=1.0
+    )
+    relief_only_share: float = parameter(0.3, "share of windows without colour", minimum=0.0, maximum=1.0)
+
+    def __post_init__(self) -> None:
+        if self.colour_only_share + self.relief_only_share > 1.0:
+            raise ConfigError(
+                "parameters 'colour_only_share' and 'relief_only_share' are more than 1 together",
+                "no window can be without both",
+            )
 
 
 @dataclass(frozen=True)
@@ -83,7 +101,7 @@ def pose_recipe(
     )
 
 
-def crop_recipe(objects: Sequence[SceneObject], config: RenderingConfig, scene_config: SceneConfig) -> CropRecipe:
+def crop_recipe(objects: Sequence[SceneObject], config: CropTrainingConfig, scene_config: SceneConfig) -> CropRecipe:
     """Return the recipe of the crop-level head on the same renders."""
     held_out = validation_frames(objects, scene_config, config.validation_frames, _VALIDATION_SEED, depth=True)
     return CropRecipe(
@@ -92,6 +110,8 @@ def crop_recipe(objects: Sequence[SceneObject], config: RenderingConfig, scene_c
         source=replace(_source(objects, config, scene_config), depth=True),
         validation=list(held_out),
         photometric_strength=config.photometric,
+        colour_only_share=config.colour_only_share,
+        relief_only_share=config.relief_only_share,
     )
 
 
@@ -107,10 +127,10 @@ def exportable_pose(run_dir: Path, config: PoseTrainingConfig) -> Exportable:
     load_average(run_dir, network)
     labels = tuple(model.name for model in models)
     card = ModelCard("pose", Layout.OBJECT_POSE_KEYPOINTS, labels, config.input_wh, KEYPOINT_COUNT, models)
-    return Exportable(ExportedYolo(network), card, ("detections",))
+    return Exportable(ExportedYolo(network), card, ("detections",), any_size=True)
 
 
-def exportable_crops(run_dir: Path, config: RenderingConfig) -> Exportable:
+def exportable_crops(run_dir: Path, config: CropTrainingConfig) -> Exportable:
     """Return a run's averaged crop-level head, ready to export."""
     labels = tuple(item.model.name for item in load_objects(config.objects))
     network = CropNetwork(len(labels), KEYPOINT_COUNT)

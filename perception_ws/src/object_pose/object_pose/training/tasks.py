@@ -18,8 +18,8 @@ from object_pose.training.export import Exportable
 from object_pose.training.loop import Recipe
 from object_pose.training.oriented import OrientedRecipe, exportable_oriented
 from object_pose.training.pose import (
+    CropTrainingConfig,
     PoseTrainingConfig,
-    RenderingConfig,
     crop_recipe,
     exportable_crops,
     exportable_pose,
@@ -54,12 +54,12 @@ def _exportable_pose(run_dir: Path, training: PoseTrainingConfig, scene: SceneCo
     return exportable_pose(run_dir, training)
 
 
-def _crop_recipe(rendering: RenderingConfig, scene: SceneConfig) -> Recipe:
-    return crop_recipe(load_objects(rendering.objects), rendering, scene)
+def _crop_recipe(training: CropTrainingConfig, scene: SceneConfig) -> Recipe:
+    return crop_recipe(load_objects(training.objects), training, scene)
 
 
-def _exportable_crops(run_dir: Path, rendering: RenderingConfig, scene: SceneConfig) -> Exportable:
-    return exportable_crops(run_dir, rendering)
+def _exportable_crops(run_dir: Path, training: CropTrainingConfig, scene: SceneConfig) -> Exportable:
+    return exportable_crops(run_dir, training)
 
 
 TASKS: dict[str, TaskTraining] = {
@@ -84,7 +84,7 @@ TASKS: dict[str, TaskTraining] = {
         TaskTraining(
             "crops",
             "keypoints and classes of windows around detections: the pose detector's second look",
-            (RenderingConfig, SceneConfig),
+            (CropTrainingConfig, SceneConfig),
             _crop_recipe,
             _exportable_crops,
             {"steps": 6000, "batch_size": 64},
