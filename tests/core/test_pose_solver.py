@@ -152,7 +152,7 @@ def test_a_box_around_the_visible_part_explains_what_is_hidden() -> None:
     whole = only_pose(solver.solve(detections, CAMERA, depth_m))
     part = only_pose(solver.solve(dataclasses.replace(detections, boxes_xyxy=visible), CAMERA, depth_m))
     assert part.visibility < 0.7
-    assert part.score > 0.5 > whole.score
+    assert part.score > max(0.5, whole.score)
     np.testing.assert_allclose(part.T_camera_object[:3, 3], OBLIQUE[:3, 3], atol=4e-3)
 
 

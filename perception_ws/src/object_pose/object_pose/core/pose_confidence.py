@@ -13,15 +13,15 @@ from object_pose.core.depth_evidence import Evidence
 
 Array = NDArray[np.float64]
 
-_BIAS = -10.6
+_BIAS = -6.8
 _DETECTOR = 0.5
-_CLOSENESS = 12.0
-_OCCLUDED = 3.7
+_CLOSENESS = 9.6
+_OCCLUDED = 3.0
 _MERGED = -10.0
-_UNCOVERED = -1.9
+_UNCOVERED = -2.0
 _KEYPOINT_COST = -0.5
-_KEYPOINT_SPREAD = -3.2
-_LEAST_SPREAD, _MOST_SPREAD = 0.08, 0.5
+_KEYPOINT_SPREAD = -2.5
+_LEAST_SPREAD, _MOST_SPREAD = 0.16, 1.0
 # What the keypoints of a right pose cost on average, in squared sigmas.
 _USUAL_COST = 2.0
 _SURE = 1e-3

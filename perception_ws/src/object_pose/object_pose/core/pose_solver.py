@@ -45,7 +45,10 @@ class PoseSolverConfig:
 
     use_depth: bool = parameter(True, "align poses with the depth image when there is one")
     keypoint_sigma_scale: float = parameter(
-        1.0, "factor on the keypoint sigmas that the network reports", minimum=0.1, maximum=10.0
+        2.0,
+        "factor on the keypoint sigmas that the network reports: the keypoints of one object err together",
+        minimum=0.1,
+        maximum=10.0,
     )
     keypoint_sigma_floor_px: float = parameter(
         0.5, "no keypoint counts as more accurate than this, in pixels", minimum=0.05, maximum=20.0
