@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+
 import numpy as np
 import pytest
 
 from object_pose.core.camera import Camera
 from object_pose.core.decoders import DecodeOptions
+from object_pose.core.errors import ModelError
 from object_pose.core.types import AlignedDepth, Detections
-from object_pose.runtime.crop_head import CropHead
+from object_pose.runtime.crop_head import CropHead, packed_head, unpacked_head
 
 
 class Network:
@@ -117,3 +120,17 @@ def test_a_head_that_reads_relief_is_given_it() -> None:
         head.refine(np.zeros((100, 100, 3), np.uint8), candidates, DecodeOptions(), given)
     assert [batch.shape for batch in seen] == [(1, 5, 64, 64)] * 2
     assert seen[0][0, 4].all() and not seen[1][0, 3:].any()
+
+
+def test_a_head_travels_as_text_and_older_ones_uncompressed():
+    network = b"\x08\x09 an ONNX file" * 100
+    (text,) = packed_head(network).values()
+    assert unpacked_head(text) == network and len(text) < len(network)
+    assert unpacked_head(base64.b64encode(network).decode()) == network
+
+
+@pytest.mark.parametrize("harm", [lambda text: text[: len(text) // 8 * 4], lambda text: "%" + text[1:]])
+def test_a_damaged_head_is_refused(harm):
+    (text,) = packed_head(b"\x08\x09 an ONNX file" * 100).values()
+    with pytest.raises(ModelError, match="crop-level head is damaged"):
+        unpacked_head(harm(text))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from object_pose.core.crops import COLOR_CHANNELS, RELIEF_CHANNELS
 from object_pose.core.decoders import Layout
 from object_pose.core.types import ObjectModel
 from object_pose.runtime.card import ModelCard
-from object_pose.runtime.crop_head import CROP_HEAD_KEY, LAYOUT
+from object_pose.runtime.crop_head import LAYOUT, packed_head
 
 _OPSET = 17
 _IR_VERSION = 9
@@ -118,7 +117,7 @@ def relief_head(labels: tuple[str, ...], keypoint_count: int = 8) -> dict[str, s
     )
     card = ModelCard("crops", LAYOUT, labels, (_WINDOW, _WINDOW), keypoint_count)
     data = _model(graph, card.to_metadata()).SerializeToString()
-    return {CROP_HEAD_KEY: base64.b64encode(data).decode("ascii")}
+    return packed_head(data)
 
 
 def _single(value: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ CROP_HEAD_KEY = "object_pose.crop_head"
 # Probabilities (N, C + 1), the last of none; keypoints (N, C, H, K, 3): x, y, sigma; shares (N, C, H) of hypotheses.
 LAYOUT = "crop_hypotheses"
 _ONE_HYPOTHESIS = "crop_keypoints"  # what older heads give: no H, no shares
+_COMPRESSED = b"\x78"  # how zlib begins, and ONNX does not
 _LIKELY = 0.1  # the least probability of another class than the best one: depth may tell them apart
 _WIDE = 1.4  # a box may show only a part of its object
 _MOST_CANDIDATES = 32  # bounds the time that a cluttered picture can take
@@ -127,15 +129,28 @@ def _likely_hypotheses(shares: NDArray[np.float32], least: float) -> tuple[NDArr
     return rows, best_first[rows, ranks]
 
 
+def packed_head(network: bytes) -> dict[str, str]:
+    """Return the metadata that put the head's ONNX file into its detector's."""
+    return {CROP_HEAD_KEY: base64.b64encode(zlib.compress(network, level=9)).decode("ascii")}
+
+
+def unpacked_head(text: str) -> bytes:
+    """Return the ONNX file in what ``packed_head`` made, or older exports, which did not compress.
+
+    Raises ``ModelError`` where it is damaged.
+    """
+    try:
+        data = base64.b64decode(text, validate=True)
+        return zlib.decompress(data) if data.startswith(_COMPRESSED) else data
+    except (binascii.Error, zlib.error) as error:
+        raise ModelError("its crop-level head is damaged", "export the model again") from error
+
+
 def load_crop_head(path: Path, metadata: Mapping[str, str], card: ModelCard, config: EngineConfig) -> CropHead | None:
     """Open the head inside a model file, or return None; raises ``ModelError`` where it does not fit the card."""
     if CROP_HEAD_KEY not in metadata:
         return None
-    try:
-        data = base64.b64decode(metadata[CROP_HEAD_KEY], validate=True)
-    except binascii.Error as error:
-        raise ModelError("its crop-level head is damaged", "export the model again") from error
-    engine = load_embedded_engine(path, data, config)
+    engine = load_embedded_engine(path, unpacked_head(metadata[CROP_HEAD_KEY]), config)
     inside = ModelCard.from_metadata(engine.metadata)
     classes, of_each = (1, len(card.labels) + 1), (1, len(card.labels))
     if inside.layout == _ONE_HYPOTHESIS:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import logging
 import warnings
@@ -18,7 +17,7 @@ from torch import nn
 from object_pose.core.errors import ModelError
 from object_pose.io.files import replacing
 from object_pose.runtime.card import ModelCard
-from object_pose.runtime.crop_head import CROP_HEAD_KEY
+from object_pose.runtime.crop_head import packed_head
 from object_pose.training.summary import parameter_counts
 
 logger = logging.getLogger(__name__)
@@ -92,7 +91,7 @@ def _dynamic_axes(exportable: Exportable) -> dict[str, dict[int, str]]:
 
 def embed_crop_head(detector: Path, head: Path) -> None:
     """Put an exported crop-level head into a detector's file, where the runtime looks for it."""
-    _attach(detector, {CROP_HEAD_KEY: base64.b64encode(head.read_bytes()).decode("ascii")})
+    _attach(detector, packed_head(head.read_bytes()))
 
 
 def replace_card(path: Path, card: ModelCard) -> None:

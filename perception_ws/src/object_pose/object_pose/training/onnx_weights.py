@@ -6,8 +6,6 @@ norm is set to change nothing; ``settle_norms`` then gives the norms the statist
 
 from __future__ import annotations
 
-import base64
-import binascii
 import itertools
 import re
 from collections.abc import Callable, Iterator
@@ -21,8 +19,8 @@ from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from object_pose.core.errors import ConfigError
-from object_pose.runtime.crop_head import CROP_HEAD_KEY
+from object_pose.core.errors import ConfigError, ModelError
+from object_pose.runtime.crop_head import CROP_HEAD_KEY, unpacked_head
 
 _LAYERS = ("Conv", "Gemm")
 # What ``ExportedX`` calls the network it wraps; the graph counts further calls of it.
@@ -111,8 +109,8 @@ def _graphs(path: Path) -> list[onnx.GraphProto]:
     try:
         model = onnx.load(str(path))
         inside = [entry.value for entry in model.metadata_props if entry.key == CROP_HEAD_KEY]
-        heads = [onnx.load_from_string(base64.b64decode(text, validate=True)) for text in inside]
-    except (OSError, DecodeError, binascii.Error) as error:
+        heads = [onnx.load_from_string(unpacked_head(text)) for text in inside]
+    except (OSError, DecodeError, ModelError) as error:
         raise ConfigError(f"the model {path} cannot be read", "name a file that 'export' wrote, or a run") from error
     return [model.graph, *(head.graph for head in heads)]
 
