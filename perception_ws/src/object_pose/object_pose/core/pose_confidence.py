@@ -22,8 +22,12 @@ _UNCOVERED = -2.0
 _KEYPOINT_COST = -0.5
 _KEYPOINT_SPREAD = -2.5
 _LEAST_SPREAD, _MOST_SPREAD = 0.16, 1.0
-# What the keypoints of a right pose cost on average, in squared sigmas.
-_USUAL_COST = 2.0
+# The same of poses that keypoints alone give.
+_ALONE_BIAS = -3.1
+_ALONE_DETECTOR = 0.34
+_ALONE_KEYPOINT_COST = -2.5
+_ALONE_DISTANCE_SIGMA = -1.7
+_LEAST_DISTANCE_SIGMA, _MOST_DISTANCE_SIGMA = 0.0135, 2.0
 _SURE = 1e-3
 
 
@@ -40,9 +44,15 @@ def log_odds_with_depth(scores: Array, evidence: Evidence, keypoint_cost: Array,
     return np.asarray(_BIAS + _DETECTOR * _log_odds(scores) + by_depth + by_outline + by_keypoints)
 
 
-def log_odds_of_keypoints(scores: Array, keypoint_cost: Array) -> Array:
-    """Return the log-odds (B,) that poses found without depth are right."""
-    return np.asarray(_log_odds(scores) + _KEYPOINT_COST * (keypoint_cost - _USUAL_COST))
+def log_odds_of_keypoints(scores: Array, keypoint_cost: Array, distance_sigma: Array) -> Array:
+    """Return the log-odds (B,) that poses found without depth are right.
+
+    ``distance_sigma`` is how uncertain a pose's distance is, as a share of the object's diameter: what keypoints alone
+    tell worst.
+    """
+    doubt = np.log(np.clip(distance_sigma, _LEAST_DISTANCE_SIGMA, _MOST_DISTANCE_SIGMA))
+    by_keypoints = _ALONE_KEYPOINT_COST * keypoint_cost + _ALONE_DISTANCE_SIGMA * doubt
+    return np.asarray(_ALONE_BIAS + _ALONE_DETECTOR * _log_odds(scores) + by_keypoints)
 
 
 def probability(log_odds: float) -> float:

@@ -46,9 +46,13 @@ class PoseEstimate:
         return pose_covariance.free_symmetry(self.covariance, self.T_camera_object[:3, :3], symmetry)
 
 
-def from_keypoints(solution: PnpSolution, targets: KeypointTargets, scores: Array) -> list[PoseEstimate]:
-    """Describe the poses that keypoints alone give, of detections with ``scores`` (B,)."""
-    log_odds = pose_confidence.log_odds_of_keypoints(scores, np.where(solution.solved, solution.cost, 0.0))
+def from_keypoints(
+    solution: PnpSolution, targets: KeypointTargets, scores: Array, diameters: Array
+) -> list[PoseEstimate]:
+    """Describe the poses that keypoints alone give, of detections with ``scores`` (B,) of objects of ``diameters``."""
+    cost = np.where(solution.solved, solution.cost, 0.0)
+    distance_variance = np.where(solution.solved, solution.covariance[:, 2, 2], 0.0)
+    log_odds = pose_confidence.log_odds_of_keypoints(scores, cost, np.sqrt(distance_variance) / diameters)
     shares = np.count_nonzero(solution.inliers, axis=1) / np.maximum(np.isfinite(targets.sigmas).sum(axis=1), 1)
     return [
         PoseEstimate(

@@ -107,6 +107,7 @@ class PoseSolver:
         self._objects = tuple(objects)
         self._config = config or PoseSolverConfig()
         _check_objects(self._objects, self._config.use_depth)
+        self._diameters = np.array([model.diameter for model in self._objects])
         self._noise = DepthNoise(self._config.depth_noise_floor_m, self._config.depth_noise_at_1m)
         self._search = (
             PoseSearch(self._objects, self._config.search_below_support, self._config.max_searches)
@@ -133,7 +134,8 @@ class PoseSolver:
             return PoseResults((), ())
         targets = self._targets(detections, camera)
         solution = solve_pnp(targets, camera)
-        estimates = pose_estimate.from_keypoints(solution, targets, detections.scores)
+        diameters = self._diameters[detections.class_ids]
+        estimates = pose_estimate.from_keypoints(solution, targets, detections.scores, diameters)
         solved = np.flatnonzero(solution.solved)
         if depth is not None and depth.is_usable and self._search is not None and len(solved):
             boxes = camera.undistort(detections.boxes_xyxy[solved].reshape(-1, 2)).reshape(-1, 4)
@@ -228,7 +230,7 @@ class PoseSolver:
         if not poses:
             return [], []
         centers = np.stack([se3.apply(pose.T_camera_object, pose.box_center[None])[0] for pose in poses])
-        diameters = np.array([self._objects[pose.class_id].diameter for pose in poses])
+        diameters = self._diameters[[pose.class_id for pose in poses]]
         scores = np.array([pose.score for pose in poses])
         better = find_duplicates(centers, scores, diameters, self._config.duplicate_distance, groups)
         unique, repeated = [], []
