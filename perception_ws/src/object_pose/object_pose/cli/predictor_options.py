@@ -7,6 +7,7 @@ from pathlib import Path
 
 from object_pose.cli.options import add_config_options, config_from_options
 from object_pose.core.decoders import DecodeOptions
+from object_pose.core.params import parameters
 from object_pose.runtime.predictor import DetectorConfig, Predictor
 
 
@@ -21,14 +22,13 @@ def open_predictor(options: argparse.Namespace, model: Path, scored: bool = Fals
     """Open a model that answers as the user says, otherwise as its task does, for a user or for its ``score``."""
     config = config_from_options(options, DetectorConfig)
     predictor = Predictor(model, config, labels=config.expected_labels)
-    return predictor.with_options(_chosen(options, predictor.task.scored_options if scored else predictor.task.options))
+    return predictor.with_options(
+        chosen_options(options, predictor.task.scored_options if scored else predictor.task.options)
+    )
 
 
-def _chosen(options: argparse.Namespace, defaults: DecodeOptions) -> DecodeOptions:
-    values = {
-        "score_threshold": defaults.score_threshold,
-        "iou_threshold": defaults.iou_threshold,
-        "max_detections": defaults.max_detections,
-        "candidate_threshold": defaults.candidate_threshold,
-    }
+def chosen_options(options: argparse.Namespace, defaults: DecodeOptions) -> DecodeOptions:
+    """Return how outputs are read: as the user says, where the user says nothing as ``defaults`` do."""
+    names = [item.name for item in parameters(DetectorConfig) if hasattr(defaults, item.name)]
+    values = {name: getattr(defaults, name) for name in names}
     return config_from_options(options, DetectorConfig, values).decode_options
