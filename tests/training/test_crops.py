@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
+from object_pose.core.errors import ConfigError
 from object_pose.training.crops import HYPOTHESES, CropRecipe
+from object_pose.training.pose import CropTrainingConfig
 
 _KEYPOINTS = 4
 _LEFT, _RIGHT = -0.3, 0.3
@@ -43,3 +46,8 @@ def test_two_ways_to_lie_become_two_hypotheses_with_their_shares() -> None:
     for side, share in ((_LEFT, 0.7), (_RIGHT, 0.3)):
         there = np.abs(places - side).max(axis=1) < 0.05
         assert abs(shares[there].sum() - share) < 0.05
+
+
+def test_no_window_is_without_colour_and_depth():
+    with pytest.raises(ConfigError, match="more than 1 together"):
+        CropTrainingConfig(colour_only_share=0.6, relief_only_share=0.5)

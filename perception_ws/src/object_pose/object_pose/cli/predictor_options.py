@@ -22,9 +22,8 @@ def open_predictor(options: argparse.Namespace, model: Path, scored: bool = Fals
     """Open a model that answers as the user says, otherwise as its task does, for a user or for its ``score``."""
     config = config_from_options(options, DetectorConfig)
     predictor = Predictor(model, config, labels=config.expected_labels)
-    return predictor.with_options(
-        chosen_options(options, predictor.task.scored_options if scored else predictor.task.options)
-    )
+    defaults = predictor.task.scored_options if scored else predictor.task.options
+    return predictor.with_options(chosen_options(options, defaults))
 
 
 def chosen_options(options: argparse.Namespace, defaults: DecodeOptions) -> DecodeOptions:

@@ -54,7 +54,7 @@ def _cross_validate(task: str, folds: CrossValidation, options: argparse.Namespa
     except DataError as error:
         return {"test": folds.description, **failed(str(error), folds.bars)}
     runs = options.runs / task
-    start = {"initial": str(find_model(folds.initial))} if folds.initial else {}
+    start = {"initial": str(find_model(folds.initial))}
     recipe = start | {name: str(value) for name, value in folds.recipe} | _given(options)
     claim(runs, "folds.json", {"folds": folds.folds, **recipe})
     evaluation = pool([_fold(task, folds, fold, data, runs / f"fold_{fold}", recipe) for fold in range(folds.folds)])

@@ -33,7 +33,7 @@ class CrossValidation:
     held_out: Callable[[Path, int, int, ModelCard], Samples]
     recipe: Options
     bars: tuple[Bar, ...]
-    initial: str = ""
+    initial: str
 
 
 def _held_out_images(data: Path, folds: int, fold: int, card: ModelCard) -> Samples:

@@ -48,7 +48,7 @@ class CropSample:
 
 
 class CropNetwork(nn.Module):
-    """Classes and, for every class, some hypotheses of its keypoints; 2.1 million parameters for six classes.
+    """Classes and, for every class, some hypotheses of its keypoints; 1.5 million parameters for six classes.
 
     An occluded or far object often fits more than one orientation. One answer would be a mean that fits none; several,
     each with its share, leave the choice to who sees depth.
