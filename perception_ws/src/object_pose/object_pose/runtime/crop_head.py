@@ -99,7 +99,7 @@ def _as_detections(
     rows, class_ids, scores = rows[kept], class_ids[kept], scores[kept]
     shares = look.shares[rows, class_ids]
     places, hypotheses = _likely_hypotheses(shares, options.alternative_share)
-    # Without depth it is the shares that choose; the likeliest hypothesis keeps its score.
+    # Without depth the shares help to choose; the likeliest hypothesis keeps its score.
     likeness = shares[places, hypotheses] / shares.max(axis=1)[places]
     rows, class_ids = rows[places], class_ids[places]
     return Detections(

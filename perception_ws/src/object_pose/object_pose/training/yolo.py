@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from object_pose.core.errors import ConfigError
+from object_pose.core.image import COARSEST_STRIDE
 from object_pose.training.blocks import ConvUnit, CrossStage, PyramidPooling, initialise
 
-STRIDES = (8, 16, 32)
+STRIDES = (8, 16, COARSEST_STRIDE)
 _PRIOR = 0.01
 
 
@@ -234,8 +235,8 @@ def check_sizes(config: object, names: Sequence[str]) -> None:
     """Raise ``ConfigError`` where one of a config's sizes is no multiple of the coarsest stride."""
     for name in names:
         size = getattr(config, name)
-        if size % STRIDES[-1]:
-            raise ConfigError(f"parameter '{name}' is {size}", f"it must be a multiple of {STRIDES[-1]}")
+        if size % COARSEST_STRIDE:
+            raise ConfigError(f"parameter '{name}' is {size}", f"it must be a multiple of {COARSEST_STRIDE}")
 
 
 def _cell_centers(height: int, width: int, stride: int, device: torch.device) -> Tensor:
