@@ -10,10 +10,12 @@ import numpy as np
 
 from object_pose.core import se3
 from object_pose.core.camera import Camera
+from object_pose.core.outline import even_sample
 from object_pose.core.symmetry import Symmetry
 from object_pose.core.types import Array, DepthImage, ObjectModel
 
 CAMERA = Camera(320, 240, 300.0, 300.0, 159.5, 119.5)
+_DENSE_POINTS = 4000
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,12 @@ class Box:
         normals = np.zeros((count, 3))
         normals[rows, axis] = 2.0 * side - 1.0
         return points, normals
+
+    def edges(self, count: int, rng: np.random.Generator) -> Array:
+        """Return points (count, 3) on the twelve edges."""
+        ends = rng.integers(0, 2, (count, 3)).astype(float)
+        ends[np.arange(count), rng.integers(0, 3, count)] = rng.random(count)
+        return np.asarray(self.low) + ends * (np.asarray(self.high) - np.asarray(self.low))
 
     def contains(self, points: Array) -> np.ndarray:
         """Tell which of (N, 3) points lie strictly inside."""
@@ -92,6 +100,12 @@ class Cylinder:
         normals = np.where(on_side[:, None], np.column_stack([around, np.zeros(count)]), flat)
         return points, normals
 
+    def edges(self, count: int, rng: np.random.Generator) -> Array:
+        """Return points (count, 3) on the two rims."""
+        angle = rng.uniform(0.0, 2.0 * np.pi, count)
+        z = np.where(rng.random(count) < 0.5, self.top, self.bottom)
+        return np.stack([self.radius * np.cos(angle), self.radius * np.sin(angle), z], axis=1)
+
     def contains(self, points: Array) -> np.ndarray:
         """Tell which of (N, 3) points lie strictly inside."""
         inside = np.hypot(points[:, 0], points[:, 1]) < self.radius - 1e-9
@@ -128,6 +142,8 @@ def model_of(name: str, solid: Solid, symmetry: Symmetry | None = None, count: i
     corners = np.array(list(itertools.product(*zip(low, high))))
     all_points = np.concatenate(points)
     diameter = float(np.max(np.linalg.norm(all_points[:, None] - all_points[None, ::7], axis=-1)))
+    dense = [part.edges(_DENSE_POINTS, rng) for part in solid]
+    dense += [part.sample(10 * _DENSE_POINTS, rng)[0] for part in solid]
     return ObjectModel(
         name,
         corners,
@@ -137,6 +153,7 @@ def model_of(name: str, solid: Solid, symmetry: Symmetry | None = None, count: i
         high - low,
         diameter,
         symmetry or Symmetry(),
+        even_sample(np.concatenate(dense), _DENSE_POINTS),
     )
 
 

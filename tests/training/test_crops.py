@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from object_pose.core.errors import ConfigError
-from object_pose.training.crops import HYPOTHESES, CropRecipe
+from object_pose.training.crops import HYPOTHESES, CropNetwork, CropOutput, CropRecipe
 from object_pose.training.pose import CropTrainingConfig
 
 _KEYPOINTS = 4
@@ -24,10 +24,11 @@ class FreeOutputs(nn.Module):
         self.keypoints = nn.Parameter(0.05 * torch.randn(1, HYPOTHESES, _KEYPOINTS, 3, generator=generator))
         self.shares = nn.Parameter(torch.zeros(1, HYPOTHESES))
 
-    def forward(self, windows: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def forward(self, windows: torch.Tensor, class_ids: torch.Tensor) -> CropOutput:
         count = len(windows)
         logits = torch.tensor([[5.0, -5.0]]).expand(count, 2)
-        return logits, self.keypoints.expand(count, 1, -1, -1, -1), self.shares.expand(count, 1, -1)
+        keypoints = self.keypoints.expand(count, 1, -1, -1, -1)
+        return CropOutput(logits, keypoints, keypoints[..., 0] * 0.0, self.shares.expand(count, 1, -1))
 
 
 def test_two_ways_to_lie_become_two_hypotheses_with_their_shares() -> None:
@@ -46,6 +47,32 @@ def test_two_ways_to_lie_become_two_hypotheses_with_their_shares() -> None:
     for side, share in ((_LEFT, 0.7), (_RIGHT, 0.3)):
         there = np.abs(places - side).max(axis=1) < 0.05
         assert abs(shares[there].sum() - share) < 0.05
+
+
+def test_one_class_each_is_what_all_classes_say_of_it() -> None:
+    network = CropNetwork(3, _KEYPOINTS).eval()
+    windows, class_ids = torch.rand(5, 5, 80, 80), torch.tensor([0, 2, 1, 2, 0])
+    with torch.no_grad():
+        every, own = network(windows), network(windows, class_ids)
+    rows = torch.arange(5)
+    assert own.keypoints.shape == (5, 1, HYPOTHESES, _KEYPOINTS, 3)
+    for one, other in ((own.keypoints, every.keypoints), (own.spread, every.spread), (own.shares, every.shares)):
+        torch.testing.assert_close(one[:, 0], other[rows, class_ids])
+
+
+def test_what_moves_in_the_window_moves_its_keypoints() -> None:
+    """Votes are for places relative to their own: the same votes from places further right are further right."""
+    network = CropNetwork(1, _KEYPOINTS).eval()
+    mixed = torch.zeros(1, network.votes.in_channels, 20, 20)
+    with torch.no_grad():
+        network.votes.weight.zero_()
+        network.votes.weight.view(HYPOTHESES, _KEYPOINTS, 4, -1)[:, :, 3, 0] = 50.0  # only lit places count
+        means = []
+        for column in (5, 9):
+            lit = mixed.clone()
+            lit[0, 0, 7, column] = 1.0
+            means.append(network.tally(network.votes(lit).flatten(2))[0][0, 0, 0, 0, :2])
+    torch.testing.assert_close(means[1] - means[0], torch.tensor([4 / 20, 0.0]), atol=1e-4, rtol=0)
 
 
 def test_no_window_is_without_colour_and_depth():

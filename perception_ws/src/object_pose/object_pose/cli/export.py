@@ -12,6 +12,7 @@ from pathlib import Path
 from object_pose.core.errors import ConfigError
 from object_pose.io.files import replacing
 from object_pose.runtime.predictor import load_card
+from object_pose.simulation.catalog import load_objects
 from object_pose.training.export import embed_crop_head, export_onnx, replace_card
 from object_pose.training.tasks import TASKS, load_settings
 
@@ -66,17 +67,19 @@ def _export_run(options: argparse.Namespace) -> float:
 
 
 def _export_with_head(options: argparse.Namespace) -> float:
-    """Put a new head into a detector that is exported already; its card gets what the options say."""
+    """Put a new head into an exported detector; its card gets the objects anew, and what the options say."""
     if not options.crops:
         raise ConfigError(
             "--detector says which model gets a head, but no head", "name a run of 'train crops': --crops"
         )
     card = load_card(options.detector)
+    (training, *_) = load_settings(options.crops).configs
+    objects = tuple(item.model for item in load_objects(training.objects))
     said = {name: getattr(options, name) for name in ("data", "metric", "licence") if getattr(options, name)}
     with replacing(options.output) as temporary:
         shutil.copyfile(options.detector, temporary)
         difference = _embed(options.crops, temporary)
-        replace_card(temporary, dataclasses.replace(card, version=options.version, **said))
+        replace_card(temporary, dataclasses.replace(card, version=options.version, objects=objects, **said))
     return difference
 
 

@@ -28,6 +28,10 @@ _ALONE_DETECTOR = 0.34
 _ALONE_KEYPOINT_COST = -2.5
 _ALONE_DISTANCE_SIGMA = -1.7
 _LEAST_DISTANCE_SIGMA, _MOST_DISTANCE_SIGMA = 0.0135, 2.0
+# How sure keypoints alone were, and where the outline of their pose agrees with colour.
+_OUTLINE_BIAS = -1.9
+_OUTLINE_BEFORE = 0.73
+_OUTLINE_AGREEMENT = 5.0
 _SURE = 1e-3
 
 
@@ -53,6 +57,11 @@ def log_odds_of_keypoints(scores: Array, keypoint_cost: Array, distance_sigma: A
     doubt = np.log(np.clip(distance_sigma, _LEAST_DISTANCE_SIGMA, _MOST_DISTANCE_SIGMA))
     by_keypoints = _ALONE_KEYPOINT_COST * keypoint_cost + _ALONE_DISTANCE_SIGMA * doubt
     return np.asarray(_ALONE_BIAS + _ALONE_DETECTOR * _log_odds(scores) + by_keypoints)
+
+
+def log_odds_of_outline(score: float, agreement: float) -> float:
+    """Return the log-odds that a pose is right whose keypoints said ``score``, by how far its outline agrees."""
+    return float(_OUTLINE_BIAS + _OUTLINE_BEFORE * _log_odds(np.array(score)) + _OUTLINE_AGREEMENT * agreement)
 
 
 def probability(log_odds: float) -> float:

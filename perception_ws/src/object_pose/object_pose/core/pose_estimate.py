@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from object_pose.core import depth_refinement, pose_confidence, pose_covariance,
 from object_pose.core.camera import Camera
 from object_pose.core.candidates import Candidates
 from object_pose.core.depth_view import DepthView
+from object_pose.core.outline_alignment import OutlineFit
 from object_pose.core.pnp import INLIER_SIGMAS, PnpSolution
 from object_pose.core.pose_search import FINAL_SCALE_M, SearchResult
 from object_pose.core.reprojection import KeypointTargets, reproject, truncated_cost
@@ -92,6 +93,17 @@ def from_depth(found: SearchResult, depth: DepthView, scores: Array, scale_sigma
             )
         )
     return estimates
+
+
+def from_outline(estimate: PoseEstimate, fit: OutlineFit) -> PoseEstimate:
+    """Describe a pose that keypoints gave and whose outline was aligned since."""
+    log_odds = pose_confidence.log_odds_of_outline(estimate.score, fit.agreement)
+    return replace(
+        estimate,
+        T_camera_object=fit.T_camera_object,
+        covariance=fit.covariance,
+        score=pose_confidence.probability(log_odds),
+    )
 
 
 def _keypoint_spread(candidates: Candidates) -> Array:

@@ -13,6 +13,8 @@ from object_pose.core.camera import Camera
 from object_pose.core.depth_view import DepthNoise, make_depth_view
 from object_pose.core.duplicates import find_duplicates
 from object_pose.core.errors import DataError, ModelError
+from object_pose.core.outline import OutlineSurface
+from object_pose.core.outline_alignment import ColourView, align_outline
 from object_pose.core.params import parameter
 from object_pose.core.pnp import MIN_KEYPOINTS, PnpSolution, solve_pnp
 from object_pose.core.pose_estimate import PoseEstimate
@@ -21,6 +23,7 @@ from object_pose.core.reprojection import KeypointTargets
 from object_pose.core.types import (
     DepthImage,
     Detections,
+    Image,
     ObjectModel,
     ObjectPose,
     PoseRejection,
@@ -31,7 +34,7 @@ from object_pose.core.types import (
 Array = NDArray[np.float64]
 _Doubt = tuple[RejectionReason, str]
 
-# A still picture leaves time to search for every detection.
+# A still picture leaves time to search for every detection, or to align the outline of each.
 SEARCHES_OF_A_STILL = 64
 
 _MIN_SURFACE_POINTS = 50
@@ -74,6 +77,13 @@ class PoseSolverConfig:
     max_searches: int = parameter(
         2, "at most this many detections of an image, the best first, are searched for", minimum=0, maximum=1000
     )
+    max_outlines: int = parameter(
+        2,
+        "at most this many poses without depth, the best first, are aligned with the outline that colour shows; "
+        "each takes a camera frame's time",
+        minimum=0,
+        maximum=1000,
+    )
     max_translation_sigma_m: float = parameter(
         0.06, "a pose more uncertain than this along any axis is rejected, in metres", minimum=0.001, maximum=10.0
     )
@@ -114,6 +124,9 @@ class PoseSolver:
             if self._config.use_depth
             else None
         )
+        self._surfaces = [
+            OutlineSurface.of(model.surface_object) if len(model.surface_object) else None for model in self._objects
+        ]
 
     def solve(
         self,
@@ -121,8 +134,9 @@ class PoseSolver:
         camera: Camera,
         depth_m: DepthImage | None = None,
         expected: Sequence[ObjectPose] = (),
+        rgb: Image | None = None,
     ) -> PoseResults:
-        """Return a pose or a rejection for every detection of one image.
+        """Return a pose or a rejection for every detection of one image, (H, W, 3) ``rgb``, which outlines are seen in.
 
         ``depth_m`` (H, W) float32 metres along z, aligned to the image; 0, NaN and inf count as not measured. Poses
         that are ``expected``, such as a tracker's, are where the alignment with depth starts while they fit. Raises
@@ -146,7 +160,31 @@ class PoseSolver:
             for index, estimate, measured in zip(solved, aligned, found.evidence.measured):
                 if measured >= _MIN_MEASURED:
                     estimates[index] = estimate
+        if rgb is not None:
+            self._align_outlines(estimates, solved, detections, rgb, camera)
         return self._results(detections, targets, solution, estimates)
+
+    def _align_outlines(
+        self,
+        estimates: list[PoseEstimate],
+        solved: NDArray[np.intp],
+        detections: Detections,
+        rgb: Image,
+        camera: Camera,
+    ) -> None:
+        """Replace the best of the estimates that lack depth by what their outlines make of them."""
+        alone = [index for index in solved if not estimates[index].depth_used]
+        alone.sort(key=lambda index: -estimates[index].score)
+        chosen = alone[: self._config.max_outlines]
+        if not chosen:
+            return
+        view = ColourView(rgb, camera)
+        for index in chosen:
+            surface = self._surfaces[detections.class_ids[index]]
+            estimate = estimates[index]
+            fit = align_outline(view, surface, estimate.T_camera_object, estimate.covariance) if surface else None
+            if fit:
+                estimates[index] = pose_estimate.from_outline(estimate, fit)
 
     def _targets(self, detections: Detections, camera: Camera) -> KeypointTargets:
         count, keypoints = detections.keypoints.shape[:2]

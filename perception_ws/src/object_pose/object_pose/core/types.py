@@ -135,7 +135,8 @@ class ObjectModel:
     """What the pose head knows of one class; object frame, metres.
 
     ``keypoints_object`` (K, 3) in the network's order; ``points_object`` (P, 3) and unit ``normals_object`` (P, 3)
-    sample the surface evenly; the metric box is axis-aligned in the object frame.
+    sample the surface evenly; the metric box is axis-aligned in the object frame. ``surface_object`` (S, 3), points so
+    dense that outlines can be drawn from them, is empty in models that were exported before there was any.
     """
 
     name: str
@@ -146,8 +147,10 @@ class ObjectModel:
     box_size: Array
     diameter: float
     symmetry: Symmetry = field(default_factory=Symmetry)
+    surface_object: Array = field(default_factory=lambda: np.zeros((0, 3)))
 
     def __post_init__(self) -> None:
+        _expect("surface_object", self.surface_object, (None, 3))
         _expect("keypoints_object", self.keypoints_object, (None, 3))
         _expect("points_object", self.points_object, (None, 3))
         _expect("normals_object", self.normals_object, (len(self.points_object), 3))

@@ -199,7 +199,7 @@ def _run(
 
 
 def _still_pipeline(model: Path, use_depth: bool) -> PosePipeline:
-    solver = PoseSolverConfig(use_depth=use_depth, max_searches=SEARCHES_OF_A_STILL)
+    solver = PoseSolverConfig(use_depth=use_depth, max_searches=SEARCHES_OF_A_STILL, max_outlines=SEARCHES_OF_A_STILL)
     if not use_depth:
         # Colour alone leaves the distance open by centimetres; where poses are measured in the image, they still count.
         solver = dataclasses.replace(solver, max_translation_sigma_m=_NO_LIMIT_M)

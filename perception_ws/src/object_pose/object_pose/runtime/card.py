@@ -192,6 +192,7 @@ def _object_to_json(model: ObjectModel) -> dict[str, Any]:
         "symmetry_discrete": _array_to_json(symmetry.discrete),
         "symmetry_axis": None if symmetry.axis is None else _array_to_json(symmetry.axis),
         "symmetry_offset": _array_to_json(symmetry.offset),
+        "surface_object": _array_to_json(model.surface_object),
     }
 
 
@@ -201,6 +202,7 @@ def _object_from_json(reader: _Reader) -> ObjectModel:
         reader.optional("symmetry_axis", lambda: reader.array("symmetry_axis", (3,))),
         reader.array("symmetry_offset", (3,)),
     )
+    surface = reader.optional("surface_object", lambda: reader.array("surface_object", (None, 3)))
     try:
         return ObjectModel(
             reader.text("name"),
@@ -211,6 +213,7 @@ def _object_from_json(reader: _Reader) -> ObjectModel:
             reader.array("box_size", (3,)),
             reader.number("diameter"),
             symmetry,
+            np.zeros((0, 3)) if surface is None else surface,
         )
     except ValueError as error:
         raise ModelError(f"model card: {error}", _UNREADABLE_HINT) from error

@@ -56,7 +56,7 @@ class PosePipeline:
             detections: Detections = self.detector.predict(frame.rgb, clock, depth)
             with clock.stage("pose"):
                 expected = self._tracker.expected(T_world_camera) if self._tracker else ()
-                results = self._solver.solve(detections, frame.camera, frame.depth_m, expected)
+                results = self._solver.solve(detections, frame.camera, frame.depth_m, expected, frame.rgb)
             if self._tracker:
                 with clock.stage("tracking"):
                     results = self._tracker.update(results, frame.stamp_ns, T_world_camera)

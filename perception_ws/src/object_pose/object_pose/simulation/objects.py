@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
 
+from object_pose.core.outline import even_sample
 from object_pose.core.symmetry import Symmetry
 from object_pose.core.types import ObjectModel
 from object_pose.simulation.materials import Material
@@ -24,6 +25,8 @@ Array = NDArray[np.float64]
 
 _SURFACE_POINTS = 800
 _CANDIDATES_PER_POINT = 6
+_DENSE_POINTS, _DENSE_CANDIDATES = 4000, 40_000
+_SHARP_DEG = 30.0
 _MIN_VIEWS = 3
 
 
@@ -60,6 +63,7 @@ def object_model(
         box_size=high - low,
         diameter=mesh_diameter(vertices) if diameter is None else diameter,
         symmetry=symmetry,
+        surface_object=_dense_surface(mesh),
     )
 
 
@@ -83,22 +87,47 @@ def part_objects(names: Sequence[str] = PART_NAMES) -> tuple[SceneObject, ...]:
 
 def _surface_points(vertices: Array, faces: NDArray[np.int64], two_sided: bool) -> tuple[Array, Array]:
     """Sample evenly spaced points (N, 3) of the outer surface and their outward unit normals (N, 3)."""
-    rng = np.random.default_rng(0)
-    normals = face_normals(vertices, faces)
-    doubled_area = np.linalg.norm(normals, axis=1)
-    count = _SURFACE_POINTS * _CANDIDATES_PER_POINT
-    picked = rng.choice(len(faces), size=count, p=doubled_area / doubled_area.sum())
-    u, v = rng.random((2, count, 1))
-    u, v = np.where(u + v > 1.0, 1.0 - u, u), np.where(u + v > 1.0, 1.0 - v, v)
-    corners = vertices[faces[picked]]
-    points = corners[:, 0] + u * (corners[:, 1] - corners[:, 0]) + v * (corners[:, 2] - corners[:, 0])
-    point_normals = normals[picked] / doubled_area[picked, None]
+    points, point_normals = _random_points(vertices, faces, _SURFACE_POINTS * _CANDIDATES_PER_POINT)
     views = vertex_views(
         vertices.astype(np.float32), point_normals, faces.astype(np.int32), two_sided, points.astype(np.float32)
     )
     outside = views.sum(axis=1) >= _MIN_VIEWS
     chosen = _farthest_points(points[outside], _SURFACE_POINTS)
     return points[outside][chosen], point_normals[outside][chosen]
+
+
+def _random_points(vertices: Array, faces: NDArray[np.int64], count: int) -> tuple[Array, Array]:
+    """Draw points (N, 3) of a mesh's surface, evenly by area, with their unit normals (N, 3); deterministic."""
+    rng = np.random.default_rng(0)
+    normals = face_normals(vertices, faces)
+    doubled_area = np.linalg.norm(normals, axis=1)
+    picked = rng.choice(len(faces), size=count, p=doubled_area / doubled_area.sum())
+    u, v = rng.random((2, count, 1))
+    u, v = np.where(u + v > 1.0, 1.0 - u, u), np.where(u + v > 1.0, 1.0 - v, v)
+    corners = vertices[faces[picked]]
+    points = corners[:, 0] + u * (corners[:, 1] - corners[:, 0]) + v * (corners[:, 2] - corners[:, 0])
+    return points, normals[picked] / doubled_area[picked, None]
+
+
+def _dense_surface(mesh: trimesh.Trimesh) -> Array:
+    """Return some ``_DENSE_POINTS`` points (N, 3) of the surface, inner or outer, on sharp edges wherever there are.
+
+    An outline mostly runs along edges, and points beside them would draw it too small.
+    """
+    sharp = mesh.face_adjacency_edges[mesh.face_adjacency_angles > np.radians(_SHARP_DEG)]
+    ends = np.asarray(mesh.vertices, dtype=np.float64)[sharp]
+    points, _ = _random_points(np.asarray(mesh.vertices), np.asarray(mesh.faces), _DENSE_CANDIDATES)
+    return even_sample(np.concatenate([_along(ends), points]), _DENSE_POINTS)
+
+
+def _along(ends: Array) -> Array:
+    """Return points (N, 3) along the lines between pairs of points (E, 2, 3), in all ``_DENSE_CANDIDATES`` or more."""
+    lengths = np.linalg.norm(ends[:, 1] - ends[:, 0], axis=1)
+    counts = np.ceil(_DENSE_CANDIDATES * lengths / max(float(lengths.sum()), 1e-12)).astype(np.intp)
+    line = np.repeat(np.arange(len(ends)), counts)
+    first = np.cumsum(counts) - counts
+    share = (np.arange(len(line)) - first[line] + 0.5) / counts[line]
+    return np.asarray(ends[line, 0] + share[:, None] * (ends[line, 1] - ends[line, 0]))
 
 
 def _farthest_points(points: Array, count: int) -> NDArray[np.int64]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,9 +23,11 @@ from object_pose.training.augmentation import DetectionSample, Source, disturbed
 from object_pose.training.blocks import ConvUnit, CrossStage, initialise
 
 Array = NDArray[np.float64]
-CROP_SIZE = 80
+CROP_SIZE, CROP_STRIDE = 80, 16  # a window's usual side, and what every side is a multiple of
 HYPOTHESES = 3
-_APART = 0.005  # first weights of what hypotheses differ by: equal ones would stay equal
+_FEATURES, _MIXED = 256, 96  # what describes the whole window, and each of its places
+_PLACE = 4  # pixels of a place that votes
+_APART = 0.01  # first weights of votes: equal hypotheses would stay equal
 _TOLERANCE = 0.05  # mean error of a hypothesis, in window units, beyond which another is to explain a window
 _NEGATIVE_SHARE = 0.2
 _BACKGROUND_IOU = 0.1
@@ -47,17 +50,36 @@ class CropSample:
     keypoints: Array
 
 
+class CropOutput(NamedTuple):
+    """What N windows show, of C classes or of one each.
+
+    ``logits`` (N, C + 1), the last for none; ``keypoints`` (N, C, H, K, 3): x, y and log sigma in window units;
+    ``spread`` (N, C, H, K): how far the votes for them lie apart; ``shares`` (N, C, H), as logits.
+    """
+
+    logits: Tensor
+    keypoints: Tensor
+    spread: Tensor
+    shares: Tensor
+
+
 class CropNetwork(nn.Module):
-    """Classes and, for every class, some hypotheses of its keypoints; 1.5 million parameters for six classes.
+    """Classes and, for every class, some hypotheses of its keypoints; a million parameters for six classes.
+
+    Each place of a window votes for where the keypoints lie from it, and how much its vote counts: what is learned of a
+    corner holds wherever the corner is, and what is covered is outvoted (after PVNet, Peng et al. 2019).
 
     An occluded or far object often fits more than one orientation. One answer would be a mean that fits none; several,
     each with its share, leave the choice to who sees depth.
     """
 
+    places: Tensor
+
     def __init__(
         self,
         class_count: int,
         keypoint_count: int,
+        size: int = CROP_SIZE,
         widths: Sequence[int] = (32, 64, 128, 192),
         depths: Sequence[int] = (1, 2, 4, 2),
     ) -> None:
@@ -74,31 +96,67 @@ class CropNetwork(nn.Module):
             CrossStage(w3, w3, d3, True),
             ConvUnit(w3, w4, 3, 2),
             CrossStage(w4, w4, d4, True),
-            ConvUnit(w4, 48),
-            nn.Flatten(),
-            nn.Linear(48 * (CROP_SIZE // 16) ** 2, 384),
-            nn.SiLU(inplace=True),
         )
-        self.classes = nn.Linear(384, class_count + 1)
-        self.keypoints = nn.Linear(384, class_count * keypoint_count * 3)
-        self.others = nn.Linear(384, class_count * (HYPOTHESES - 1) * keypoint_count * 3)
-        self.shares = nn.Linear(384, class_count * HYPOTHESES)
+        # A mean in which each channel weighs the parts of the window in its own way.
+        self.overview = nn.Sequential(
+            nn.Conv2d(w4, w4, size // CROP_STRIDE, groups=w4), nn.Flatten(), nn.Linear(w4, _FEATURES), nn.SiLU()
+        )
+        self.classes = nn.Linear(_FEATURES, class_count + 1)
+        self.shares = nn.Linear(_FEATURES, class_count * HYPOTHESES)
+        self.fine, self.middle, self.coarse = ConvUnit(w2, _MIXED), ConvUnit(w3, _MIXED), ConvUnit(w4, _MIXED)
+        self.whole = nn.Linear(_FEATURES, _MIXED)
+        self.mixed = ConvUnit(_MIXED, _MIXED, 3)
+        self.votes = nn.Conv2d(_MIXED, class_count * HYPOTHESES * keypoint_count * 4, 1)
+        side = size // _PLACE
+        row = (torch.arange(side) + 0.5) / side - 0.5
+        self.register_buffer("places", torch.stack([row.repeat(side), row.repeat_interleave(side)]), persistent=False)
         initialise(self)
-        nn.init.normal_(self.keypoints.weight, std=0.01)
-        nn.init.normal_(self.others.weight, std=_APART)
         nn.init.normal_(self.shares.weight, std=0.01)
+        nn.init.normal_(self.votes.weight, std=_APART)
 
-    def forward(self, windows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Map windows (N, 5, S, S) to logits (N, C + 1), keypoints (N, C, H, K, 3) and shares (N, C, H).
-
-        The last logit is for none; a keypoint is x, y and log sigma in window units; shares are logits, too.
-        """
-        features = self.body(windows).float()
+    def forward(self, windows: Tensor, class_ids: Tensor | None = None) -> CropOutput:
+        """Look at windows (N, 5, S, S); where ``class_ids`` (N,) are given, one class's keypoints each are enough."""
+        features, mixed = self._described(windows)
+        votes = self.votes(mixed).flatten(2) if class_ids is None else self._votes_of(mixed, class_ids)
         with torch.autocast(windows.device.type, enabled=False):
-            first = self.keypoints(features).view(-1, self.class_count, 1, self.keypoint_count, 3)
-            others = self.others(features).view(-1, self.class_count, HYPOTHESES - 1, self.keypoint_count, 3)
+            keypoints, spread = self.tally(votes.float())
             shares = self.shares(features).view(-1, self.class_count, HYPOTHESES)
-            return self.classes(features), torch.cat([first, first + others], dim=2), shares
+            if class_ids is not None:
+                shares = shares[torch.arange(len(shares)), class_ids][:, None]
+            return CropOutput(self.classes(features), keypoints, spread, shares)
+
+    def tally(self, votes: Tensor) -> tuple[Tensor, Tensor]:
+        """Sum up the votes (N, C * H * K * 4, P * P): x and y from a place, log sigma and weight, of each place.
+
+        Returns keypoints (N, C, H, K, 3) and how far the votes for them lie apart (N, C, H, K).
+        """
+        each = votes.view(len(votes), -1, HYPOTHESES, self.keypoint_count, 4, votes.shape[-1])
+        weights = each[..., 3:, :].softmax(dim=-1)
+        towards = each[..., :2, :] + self.places
+        means = (towards * weights).sum(dim=-1)
+        log_sigmas = (each[..., 2:3, :] * weights).sum(dim=-1)
+        spread = ((towards - means[..., None]).abs() * weights).sum(dim=(-2, -1))
+        return torch.cat([means, log_sigmas], dim=-1), spread
+
+    def _described(self, windows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features of whole windows (N, F) and of their places (N, M, P, P)."""
+        fine = self.body[:4](windows)
+        middle = self.body[4:6](fine)
+        coarse = self.body[6:](middle)
+        features = self.overview(coarse).float()
+        wider = _doubled(self.middle(middle) + _doubled(self.coarse(coarse)))
+        return features, self.mixed(self.fine(fine) + wider + self.whole(features)[..., None, None])
+
+    def _votes_of(self, mixed: Tensor, class_ids: Tensor) -> Tensor:
+        """Return what ``votes`` gives for one class of each window, (N, H * K * 4, P * P)."""
+        assert self.votes.bias is not None
+        weight = self.votes.weight.view(self.class_count, -1, _MIXED)[class_ids].to(mixed.dtype)
+        bias = self.votes.bias.view(self.class_count, -1, 1)[class_ids].to(mixed.dtype)
+        return torch.baddbmm(bias, weight, mixed.flatten(2))
+
+
+def _doubled(maps: Tensor) -> Tensor:
+    return nn.functional.interpolate(maps, scale_factor=2.0)
 
 
 class ExportedCrops(nn.Module):
@@ -110,9 +168,10 @@ class ExportedCrops(nn.Module):
 
     def forward(self, windows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Map (N, 5, S, S), colour and relief, to probabilities, keypoints in window units and shares."""
-        logits, keypoints, shares = self.network(windows)
-        sigmas = keypoints[..., 2:].clamp(-6.0, 1.0).exp()
-        return logits.softmax(dim=1), torch.cat([keypoints[..., :2], sigmas], dim=-1), shares.softmax(dim=2)
+        found: CropOutput = self.network(windows)
+        sigmas = found.keypoints[..., 2:].clamp(-6.0, 1.0).exp()
+        keypoints = torch.cat([found.keypoints[..., :2], sigmas], dim=-1)
+        return found.logits.softmax(dim=1), keypoints, found.shares.softmax(dim=2)
 
 
 @dataclass(frozen=True)
@@ -123,6 +182,7 @@ class CropRecipe:
     keypoint_count: int
     source: Source
     validation: Sequence[DetectionSample]
+    size: int = CROP_SIZE
     photometric_strength: float = 0.4
     patch_probability: float = 0.2
     colour_only_share: float = 0.2
@@ -130,7 +190,7 @@ class CropRecipe:
 
     def network(self) -> nn.Module:
         """Return the untrained network."""
-        return CropNetwork(self.class_count, self.keypoint_count)
+        return CropNetwork(self.class_count, self.keypoint_count, self.size)
 
     def samples(self, rng: np.random.Generator) -> Iterator[CropSample]:
         """Yield augmented windows for ever."""
@@ -150,13 +210,17 @@ class CropRecipe:
         """Cross-entropy of the class, and how far the true class's hypotheses, each by its share, are off.
 
         The hypotheses are a mixture of Laplace distributions of whole sets of keypoints, ``_TOLERANCE`` wide, so that
-        one that explains a window is left alone by the others; each also learns its keypoints' deviations.
+        one that explains a window is left alone by the others; each also learns its keypoints' deviations. Votes are
+        drawn together, so that each place that counts is right by itself.
         """
         windows, class_ids, truth = batch
-        logits, keypoints, share_logits = network(windows.to(memory_format=torch.channels_last))
-        classes = nn.functional.cross_entropy(logits, class_ids, label_smoothing=0.02)
         real = class_ids < self.class_count
-        own, shares = keypoints[real, class_ids[real]], share_logits[real, class_ids[real]].log_softmax(dim=1)
+        found: CropOutput = network(
+            windows.to(memory_format=torch.channels_last), class_ids.clamp(max=self.class_count - 1)
+        )
+        classes = nn.functional.cross_entropy(found.logits, class_ids, label_smoothing=0.02)
+        own, shares = found.keypoints[real, 0], found.shares[real, 0].log_softmax(dim=1)
+        spread = found.spread[real].mean()
         each = (own[..., :2] - truth[real, None]).abs().sum(dim=-1)
         error = each.mean(dim=2)
         explained = shares - error / _TOLERANCE
@@ -166,8 +230,8 @@ class CropRecipe:
         likelihood = (each.detach() * torch.exp(-log_sigma) + 2.0 * log_sigma).mean(dim=2)
         deviations = (responsible * likelihood).sum(dim=1).mean()
         likeliest = error.gather(1, shares.argmax(dim=1, keepdim=True)).mean()
-        total = classes + 10.0 * points + 0.1 * deviations
-        return {"classes": classes, "error": likeliest, "mixture": points, "total": total}
+        total = classes + 10.0 * points + 0.1 * deviations + 0.5 * spread
+        return {"classes": classes, "error": likeliest, "mixture": points, "spread": spread, "total": total}
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
@@ -185,7 +249,7 @@ class CropRecipe:
         windows, class_ids, truth = self.collate(crops)
         device = next(network.parameters()).device
         parts = [network(part.to(device)) for part in windows.split(128)]
-        logits, keypoints, shares = (torch.cat(part).cpu() for part in zip(*parts))
+        logits, keypoints, _, shares = (torch.cat(part).cpu() for part in zip(*parts))
         rows = torch.arange(len(class_ids))
         error = (keypoints[rows, class_ids, ..., :2] - truth[:, None]).norm(dim=-1).mean(dim=2)
         likeliest = error[rows, shares[rows, class_ids].argmax(dim=1)]
@@ -207,7 +271,7 @@ class CropRecipe:
     def _labelled(self, sample: DetectionSample, index: int, rng: np.random.Generator) -> CropSample:
         is_poor = rng.random() < _POOR_SHARE
         shift, scale = (_POOR_SHIFT, _POOR_SCALE) if is_poor else (_USUAL_SHIFT, _USUAL_SCALE)
-        window = _moved(CropWindow.around(sample.boxes_xyxy[index], CROP_SIZE), shift, scale, rng)
+        window = _moved(CropWindow.around(sample.boxes_xyxy[index], self.size), shift, scale, rng)
         return _cut(window, sample, int(sample.class_ids[index]), window.to_window(sample.keypoints[index]))
 
     def _negative(self, sample: DetectionSample, rng: np.random.Generator) -> CropSample | None:
@@ -221,7 +285,7 @@ class CropRecipe:
         if len(sample.boxes_xyxy) and box_iou(box[None], sample.boxes_xyxy).max() > _BACKGROUND_IOU:
             return None
         nothing = np.zeros((self.keypoint_count, 2))
-        return _cut(CropWindow.around(box, CROP_SIZE), sample, self.class_count, nothing)
+        return _cut(CropWindow.around(box, self.size), sample, self.class_count, nothing)
 
     def _disturbed(self, crop: CropSample, rng: np.random.Generator) -> CropSample:
         """Disturb colour and relief, and take one of them away now and then, so that each learns to do alone."""
@@ -240,8 +304,8 @@ class CropRecipe:
         """Cut a hole into a window's relief by chance, as shiny metal does."""
         if rng.random() >= self.patch_probability:
             return relief
-        low = rng.integers(0, CROP_SIZE - 8, 2)
-        high = low + rng.integers(8, CROP_SIZE // 2, 2)
+        low = rng.integers(0, self.size - 8, 2)
+        high = low + rng.integers(8, self.size // 2, 2)
         holed = relief.copy()
         holed[low[0] : high[0], low[1] : high[1]] = 0.0
         return holed

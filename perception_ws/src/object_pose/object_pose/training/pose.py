@@ -15,7 +15,7 @@ from object_pose.runtime.crop_head import LAYOUT as CROP_LAYOUT
 from object_pose.simulation.catalog import load_objects
 from object_pose.simulation.objects import SceneObject
 from object_pose.simulation.scene import SceneConfig
-from object_pose.training.crops import CROP_SIZE, CropNetwork, CropRecipe, ExportedCrops
+from object_pose.training.crops import CROP_SIZE, CROP_STRIDE, CropNetwork, CropRecipe, ExportedCrops
 from object_pose.training.detection_loss import DetectionLossWeights
 from object_pose.training.detection_recipe import DetectionRecipe
 from object_pose.training.export import Exportable
@@ -42,14 +42,19 @@ class RenderingConfig:
 
 @dataclass(frozen=True)
 class CropTrainingConfig(RenderingConfig):
-    """How often the crop-level head has to do with one of its senses, so that each learns to do alone."""
+    """How closely the crop-level head looks, and how often it has to do with one of its senses, to learn each alone."""
 
+    crop_size: int = parameter(
+        CROP_SIZE, "side of a window, pixels: a larger one shows more and takes longer", minimum=48, maximum=512
+    )
     colour_only_share: float = parameter(
         0.2, "share of windows without depth; much where the camera has none", minimum=0.0, maximum=1.0
     )
     relief_only_share: float = parameter(0.3, "share of windows without colour", minimum=0.0, maximum=1.0)
 
     def __post_init__(self) -> None:
+        if self.crop_size % CROP_STRIDE:
+            raise ConfigError(f"parameter 'crop_size' is {self.crop_size}", f"it must be a multiple of {CROP_STRIDE}")
         if self.colour_only_share + self.relief_only_share > 1.0:
             raise ConfigError(
                 "parameters 'colour_only_share' and 'relief_only_share' are more than 1 together",
@@ -109,6 +114,7 @@ def crop_recipe(objects: Sequence[SceneObject], config: CropTrainingConfig, scen
         keypoint_count=KEYPOINT_COUNT,
         source=replace(_source(objects, config, scene_config), depth=True),
         validation=list(held_out),
+        size=config.crop_size,
         photometric_strength=config.photometric,
         colour_only_share=config.colour_only_share,
         relief_only_share=config.relief_only_share,
@@ -133,8 +139,8 @@ def exportable_pose(run_dir: Path, config: PoseTrainingConfig) -> Exportable:
 def exportable_crops(run_dir: Path, config: CropTrainingConfig) -> Exportable:
     """Return a run's averaged crop-level head, ready to export."""
     labels = tuple(item.model.name for item in load_objects(config.objects))
-    network = CropNetwork(len(labels), KEYPOINT_COUNT)
+    network = CropNetwork(len(labels), KEYPOINT_COUNT, config.crop_size)
     load_average(run_dir, network)
-    card = ModelCard("crops", CROP_LAYOUT, labels, (CROP_SIZE, CROP_SIZE), KEYPOINT_COUNT)
+    card = ModelCard("crops", CROP_LAYOUT, labels, (config.crop_size, config.crop_size), KEYPOINT_COUNT)
     channels = COLOR_CHANNELS + RELIEF_CHANNELS
     return Exportable(ExportedCrops(network), card, ("probabilities", "keypoints", "shares"), channels, batched=True)

@@ -1,0 +1,172 @@
+"""Aligning poses that lack depth with the outline that colour shows: what keypoints tell worst, it tells best.
+
+A pose's outline parts the colours near it in two, the object's and those around it. Across the outline each of many
+lines says where the colours change sides, and the pose moves there, held back by what the keypoints know (after RBOT,
+Tjaden et al. 2019, and SRT3D, Stoiber et al. 2022; docs/decisions/0007-outline.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from object_pose.core import se3
+from object_pose.core.camera import Camera
+from object_pose.core.outline import Outline, OutlineSurface, draw_outline
+from object_pose.core.types import Array, Image
+
+_LEVELS = 16  # of each colour channel
+_BLUR = 0.7  # of the colours' histograms, in levels
+_LINES = 200
+# How far the lines reach to either side, in pixels, and how many steps are taken with it.
+_ROUNDS = ((10, 3), (7, 3), (5, 2), (4, 2))
+_RING = 5  # the surroundings reach so much further than the lines
+_MIN_PIXELS = 60
+_SUREST = 0.9  # no single pixel tells the sides apart more surely
+_LEAST_VARIANCE = 0.3  # of a line's answer, px^2
+_NEIGHBOURS = 4.0  # lines that err together
+_OUTLIER = 1.5  # distances from the outline, in their median's multiples, that count little
+_AGREES_PX = 1.5
+_MAX_TURN_RAD = 0.2
+_LEAST_INFORMATION = 1e-6 * np.eye(6)
+
+
+class ColourView:
+    """One image's colours as an ideal pinhole sees them, in ``_LEVELS`` levels a channel."""
+
+    def __init__(self, rgb: Image, camera: Camera) -> None:
+        if camera.is_distorted:
+            rgb = np.asarray(cv2.undistort(rgb, camera.matrix, np.asarray(camera.distortion)), dtype=np.uint8)
+        level = rgb.astype(np.intp) * _LEVELS // 256
+        self.camera = camera
+        self.codes = (level[..., 0] * _LEVELS + level[..., 1]) * _LEVELS + level[..., 2]
+
+
+@dataclass(frozen=True)
+class OutlineFit:
+    """A pose after alignment, its covariance (6, 6), and the share of its outline where colour changes, too."""
+
+    T_camera_object: Array
+    covariance: Array
+    agreement: float
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """What N lines say: how far outward the change of colour lies, in pixels, and the variance of that.
+
+    ``information`` is what a line knows more than that the change is within its reach, 1 / px^2.
+    """
+
+    distance: Array
+    variance: Array
+    information: Array
+    known: NDArray[np.bool_]
+
+
+def align_outline(
+    view: ColourView, surface: OutlineSurface, T_camera_object: Array, covariance: Array
+) -> OutlineFit | None:
+    """Move a pose, known to ``covariance`` (6, 6) of a left perturbation, to where its outline fits the colours.
+
+    None where the outline cannot be drawn or its inside is too small to have a colour.
+    """
+    prior = np.linalg.pinv(covariance, hermitian=True)
+    pose, information, lines = T_camera_object, prior, None
+    for reach, steps in _ROUNDS:
+        for _ in range(steps):
+            outline = draw_outline(surface, pose, view.camera, _LINES, reach + _RING)
+            lines = _follow(view, outline, reach) if outline else None
+            if outline is None or lines is None:
+                return None
+            information, gradient = _normal_equations(outline, lines, pose, view.camera)
+            offset = np.concatenate(
+                [pose[:3, 3] - T_camera_object[:3, 3], se3.log_so3(pose[:3, :3] @ T_camera_object[:3, :3].T)]
+            )
+            information, gradient = information + prior, gradient + prior @ offset
+            pose = _moved(pose, -np.linalg.solve(information + _LEAST_INFORMATION, gradient))
+    assert lines is not None
+    agrees = lines.known & (np.abs(lines.distance) < _AGREES_PX) & (lines.variance < _AGREES_PX**2)
+    covariance = np.asarray(np.linalg.inv(information + _LEAST_INFORMATION), dtype=np.float64)
+    return OutlineFit(pose, covariance, float(np.mean(agrees)))
+
+
+def _follow(view: ColourView, outline: Outline, reach: int) -> _Lines | None:
+    """Ask lines across an outline where the colours change sides; None where the inside is too small."""
+    height, width = outline.covered.shape
+    left, top = outline.corner
+    codes = view.codes[top : top + height, left : left + width]
+    probability = _probability_inside(codes, outline.covered, reach)
+    if probability is None:
+        return None
+    steps = np.arange(-reach, reach + 1.0)
+    places = outline.pixels[:, None] + steps[:, None] * outline.normals[:, None] - outline.corner
+    known = np.all((places >= 0.0) & (places <= (width - 1, height - 1)), axis=(1, 2))
+    x, y = (axis.astype(np.float32) for axis in (places[..., 0], places[..., 1]))
+    inside = cv2.remap(probability, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    inside = np.clip(inside.astype(np.float64), 1.0 - _SUREST, _SUREST)
+    # The change lies before the first sample, between two of them or behind the last.
+    before, behind = np.log(inside), np.log(1.0 - inside)
+    nothing = np.zeros((len(places), 1))
+    fit = np.concatenate([nothing, np.cumsum(before, axis=1)], axis=1)
+    fit[:, :-1] += np.cumsum(behind[:, ::-1], axis=1)[:, ::-1]
+    likely = np.exp(fit - fit.max(axis=1, keepdims=True))
+    likely /= likely.sum(axis=1, keepdims=True)
+    changes = np.append(steps - 0.5, steps[-1] + 0.5)
+    distance = likely @ changes
+    variance = likely @ changes**2 - distance**2 + _LEAST_VARIANCE
+    information = np.maximum(1.0 / variance - 1.0 / (np.var(changes) + _LEAST_VARIANCE), 0.0)
+    return _Lines(distance, variance, information, known)
+
+
+def _probability_inside(codes: NDArray[np.intp], covered: NDArray[np.bool_], reach: int) -> NDArray[np.float32] | None:
+    """Return how likely each pixel's colour (h, w) is the object's, by the colours inside and around it."""
+    mask = covered.astype(np.uint8)
+    inner = cv2.erode(mask, np.ones((3, 3), np.uint8)) > 0
+    near = cv2.dilate(mask, np.ones((5, 5), np.uint8)) > 0
+    ring = cv2.dilate(near.astype(np.uint8), np.ones((2 * reach + _RING, 2 * reach + _RING), np.uint8)) > 0
+    outer = ring & ~near
+    if min(np.count_nonzero(inner), np.count_nonzero(outer)) < _MIN_PIXELS:
+        return None
+    own, other = (_histogram(codes[part]) for part in (inner, outer))
+    rare = 1e-5
+    return ((own + rare) / (own + other + 2.0 * rare)).astype(np.float32)[codes]
+
+
+def _histogram(codes: NDArray[np.intp]) -> Array:
+    counts = np.bincount(codes, minlength=_LEVELS**3).reshape((_LEVELS,) * 3)
+    return np.asarray(gaussian_filter(counts / len(codes), _BLUR)).reshape(-1)
+
+
+def _normal_equations(outline: Outline, lines: _Lines, pose: Array, camera: Camera) -> tuple[Array, Array]:
+    """Return the information (6, 6) and gradient (6,) of the lines' squared distances, for a left perturbation."""
+    points = camera.backproject(outline.pixels, outline.depth_m)
+    x, y, z = points.T
+    # How far outward a place on the outline moves, by the motion of its point.
+    by_point = np.zeros((len(z), 3))
+    by_point[:, 0] = outline.normals[:, 0] * camera.fx / z
+    by_point[:, 1] = outline.normals[:, 1] * camera.fy / z
+    by_point[:, 2] = -(by_point[:, 0] * x + by_point[:, 1] * y) / z
+    by_turn = np.cross(points - pose[:3, 3], by_point)
+    jacobian = np.concatenate([by_point, by_turn], axis=1)
+    weights = _weights(lines)
+    weighted = jacobian * weights[:, None]
+    return weighted.T @ jacobian, -weighted.T @ lines.distance
+
+
+def _weights(lines: _Lines) -> Array:
+    """Return what each line counts: the less, the less sure it is, and the further off than most others."""
+    if not np.any(lines.known):
+        return np.zeros(len(lines.distance))
+    usual = float(np.median(np.abs(lines.distance[lines.known]))) + 0.5
+    outlying = (1.0 + (lines.distance / (_OUTLIER * usual)) ** 2) ** 2
+    return np.asarray(lines.known * lines.information / (_NEIGHBOURS * outlying))
+
+
+def _moved(pose: Array, delta: Array) -> Array:
+    turn = delta[3:] * min(1.0, _MAX_TURN_RAD / max(float(np.linalg.norm(delta[3:])), 1e-12))
+    return se3.make_transform(se3.exp_so3(turn) @ pose[:3, :3], pose[:3, 3] + delta[:3])

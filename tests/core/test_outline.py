@@ -1,0 +1,149 @@
+"""Outlines: where a surface's silhouette ends in the image, and poses moved to where colour says it does."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from object_pose.core import se3
+from object_pose.core.camera import Camera
+from object_pose.core.outline import OutlineSurface, draw_outline
+from object_pose.core.outline_alignment import ColourView, align_outline
+from object_pose.core.pose_solver import PoseSolver, PoseSolverConfig
+from object_pose.core.types import Array, Detections, Image
+from raycast import BRACKET, model_of, render_depth
+
+_CAMERA = Camera(640, 480, 600.0, 600.0, 319.5, 239.5)
+_RADIUS_M = 0.05
+_LINES, _MARGIN = 120, 12
+_MODEL = model_of("bracket", BRACKET)
+_SURFACE = OutlineSurface.of(_MODEL.surface_object)
+_TRUTH = se3.make_transform(se3.exp_so3((0.5, -0.7, 0.4)), (0.02, -0.01, 0.5))
+# What keypoints know: 30 mm along the ray, 5 mm across it, 6 degrees.
+_COVARIANCE = np.diag([0.005, 0.005, 0.03, 0.1, 0.1, 0.1]) ** 2
+_OFF = (0.004, -0.003, 0.025, 0.06, -0.05, 0.08)
+
+
+def sphere(count: int = 4000) -> OutlineSurface:
+    """Return a sphere, sampled evenly along a spiral."""
+    z = 1.0 - 2.0 * (np.arange(count) + 0.5) / count
+    angle = np.pi * (1.0 + 5.0**0.5) * np.arange(count)
+    ring = np.sqrt(1.0 - z**2)
+    return OutlineSurface.of(_RADIUS_M * np.stack([ring * np.cos(angle), ring * np.sin(angle), z], axis=1))
+
+
+_SPHERE = sphere()
+
+
+def picture(pose: Array, seed: int = 0, camera: Camera = _CAMERA) -> Image:
+    """Return a mottled orange bracket before mottled grey."""
+    rng = np.random.default_rng(seed)
+    covered = render_depth([(BRACKET, pose)], camera) > 0.0
+    mottled = rng.normal(0.0, 12.0, (camera.height, camera.width, 3))
+    return np.clip(np.where(covered[..., None], (190, 120, 50), (110, 115, 120)) + mottled, 0, 255).astype(np.uint8)
+
+
+def moved(pose: Array, offset: Array | tuple[float, ...]) -> Array:
+    """Return a pose after a left perturbation (dt, dr)."""
+    return se3.make_transform(se3.exp_so3(offset[3:]) @ pose[:3, :3], pose[:3, 3] + offset[:3])
+
+
+def errors(pose: Array) -> tuple[float, float]:
+    """Return millimetres and degrees from the truth."""
+    turn = np.degrees(np.linalg.norm(se3.log_so3(pose[:3, :3] @ _TRUTH[:3, :3].T)))
+    return float(1e3 * np.linalg.norm(pose[:3, 3] - _TRUTH[:3, 3])), float(turn)
+
+
+@given(x=st.floats(-0.1, 0.1), y=st.floats(-0.07, 0.07), z=st.floats(0.35, 1.2))
+def test_a_sphere_ends_where_rays_touch_it(x: float, y: float, z: float) -> None:
+    center = np.array([x, y, z])
+    outline = draw_outline(_SPHERE, se3.make_transform(translation=center), _CAMERA, _LINES, _MARGIN)
+    assert outline is not None
+    rays = _CAMERA.backproject(outline.pixels, np.ones(_LINES))
+    rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+    beside_m = np.linalg.norm(np.cross(rays, center), axis=1)
+    pixel_m = z / _CAMERA.fx
+    assert abs(beside_m.mean() - _RADIUS_M) < 0.35 * pixel_m
+    assert np.abs(beside_m - _RADIUS_M).max() < 1.6 * pixel_m
+    assert np.all(np.abs(outline.depth_m - z) < _RADIUS_M)
+    outward = outline.pixels - _CAMERA.project(center)
+    outward /= np.linalg.norm(outward, axis=1, keepdims=True)
+    assert np.min(np.sum(outward * outline.normals, axis=1)) > 0.8
+
+
+@pytest.mark.parametrize(
+    "translation", [(0.0, 0.0, -0.5), (2.0, 0.0, 0.5), (0.0, 0.0, 30.0)], ids=["behind", "beside", "far away"]
+)
+def test_what_cannot_be_seen_has_no_outline(translation: tuple[float, ...]) -> None:
+    assert draw_outline(_SPHERE, se3.make_transform(translation=translation), _CAMERA, _LINES, _MARGIN) is None
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_pose_moves_to_where_colours_change(seed: int) -> None:
+    offset = np.array(_OFF) * np.where(np.random.default_rng(seed).random(6) < 0.5, -1.0, 1.0)
+    start = moved(_TRUTH, offset)
+    fit = align_outline(ColourView(picture(_TRUTH, seed), _CAMERA), _SURFACE, start, _COVARIANCE)
+    assert fit is not None
+    millimetres, degrees = errors(fit.T_camera_object)
+    assert millimetres < 4.0 < errors(start)[0]
+    assert degrees < 3.0 < errors(start)[1]
+    assert fit.agreement > 0.8
+    # It knows that it knows more, and does not claim too much.
+    assert fit.covariance[2, 2] < 0.05 * _COVARIANCE[2, 2]
+    offset_left = np.concatenate(
+        [fit.T_camera_object[:3, 3] - _TRUTH[:3, 3], se3.log_so3(fit.T_camera_object[:3, :3] @ _TRUTH[:3, :3].T)]
+    )
+    assert offset_left @ np.linalg.solve(fit.covariance, offset_left) < 22.5  # 99.9 % of six degrees of freedom
+
+
+def test_what_hides_a_part_of_it_does_not_pull() -> None:
+    image = picture(_TRUTH)
+    image[:, 355:] = (40, 60, 150)
+    start = moved(_TRUTH, _OFF)
+    fit = align_outline(ColourView(image, _CAMERA), _SURFACE, start, _COVARIANCE)
+    assert fit is not None
+    assert errors(fit.T_camera_object)[0] < 0.5 * errors(start)[0]
+
+
+def test_where_colours_say_nothing_keypoints_keep_the_word() -> None:
+    plain = np.full((480, 640, 3), 120, np.uint8)
+    fit = align_outline(ColourView(plain, _CAMERA), _SURFACE, _TRUTH, _COVARIANCE)
+    assert fit is not None
+    assert errors(fit.T_camera_object)[0] < 2.0
+    assert fit.agreement < 0.1
+    assert fit.covariance[2, 2] > 0.2 * _COVARIANCE[2, 2]
+
+
+def test_a_distorted_image_is_seen_as_a_pinhole_would() -> None:
+    bent = dataclasses.replace(_CAMERA, distortion=(-0.25, 0.08, 0.001, -0.001, 0.0))
+    columns, rows = np.meshgrid(np.arange(640.0), np.arange(480.0))
+    ideal = bent.undistort(np.stack([columns, rows], axis=-1).reshape(-1, 2)).reshape(480, 640, 2).astype(np.float32)
+    image = cv2.remap(picture(_TRUTH), ideal[..., 0], ideal[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    fit = align_outline(ColourView(image, bent), _SURFACE, moved(_TRUTH, _OFF), _COVARIANCE)
+    assert fit is not None
+    assert errors(fit.T_camera_object)[0] < 5.0
+
+
+def test_the_solver_aligns_what_lacks_depth() -> None:
+    keypoints = _CAMERA.project(se3.apply(_TRUTH, _MODEL.keypoints_object))
+    middle = keypoints.mean(axis=0)
+    pixels = middle + 0.94 * (keypoints - middle)  # so it seems 6 % further away
+    box = np.concatenate([keypoints.min(axis=0), keypoints.max(axis=0)])
+    found = Detections(box[None], np.array([0.9]), np.array([0]), pixels[None], np.full((1, 8), 2.0))
+    solver = PoseSolver([_MODEL], PoseSolverConfig(max_translation_sigma_m=1.0))
+    (by_keypoints,) = solver.solve(found, _CAMERA).poses
+    (aligned,) = solver.solve(found, _CAMERA, rgb=picture(_TRUTH)).poses
+    assert errors(aligned.T_camera_object)[0] < 4.0 < 20.0 < errors(by_keypoints.T_camera_object)[0]
+    assert aligned.score > by_keypoints.score
+    older = dataclasses.replace(_MODEL, surface_object=np.zeros((0, 3)))
+    (as_before,) = (
+        PoseSolver([older], PoseSolverConfig(max_translation_sigma_m=1.0))
+        .solve(found, _CAMERA, rgb=picture(_TRUTH))
+        .poses
+    )
+    np.testing.assert_allclose(as_before.T_camera_object, by_keypoints.T_camera_object)
