@@ -16,8 +16,9 @@ from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection2DArray, Detection3DArray, VisionInfo
 from visualization_msgs.msg import Marker, MarkerArray
 
-from cube import CAMERA, T_CAMERA_CUBE
+from cube import CAMERA, T_CAMERA_CUBE, make_cube
 from driver import FRAME_ID, FakeDriver, damage_size, depth_of_another_size, problems, publish_until, start
+from networks import save_pose_model
 from object_pose.core import se3
 from object_pose.core.errors import ConfigError, ModelError
 from object_pose.core.types import Frame
@@ -158,6 +159,25 @@ def test_bad_depth_is_named_and_the_poses_say_that_it_was_not_used(ros, pipeline
     publish_until(ros, driver, lambda: found() and poses, "diagnosis", frame=frame, change_depth=damage)
     assert poses
     assert not any(pose.depth_used for array in poses for pose in array.poses)
+
+
+def test_without_depth_the_outline_in_the_colour_image_tells_the_distance(ros, tmp_path, frame):
+    """Keypoints see the cube 20 mm too far away; its outline, drawn in whole pixels, does not."""
+    seen = T_CAMERA_CUBE.copy()
+    seen[:3, 3] *= 1.05
+    model = str(save_pose_model([make_cube()], CAMERA, [(0, seen)], tmp_path / "far.onnx"))
+    poses = ros.collect(ObjectPoseArray, names.OBJECT_POSES, qos.RESULT)
+    start(ros, PoseNode, model=model, use_depth=False)
+    start(ros, DetectionNode, model=model, use_depth=False)
+    driver = FakeDriver(ros)
+    driver.wait_until_heard(depth=False)
+
+    def aligned() -> bool:
+        found = [pose_from_message(m.poses[0].pose.pose) for m in poses if m.poses]
+        return any(abs(pose[2, 3] - T_CAMERA_CUBE[2, 3]) < 0.012 for pose in found)
+
+    publish_until(ros, driver, aligned, "a pose at the cube's distance", frame=frame)
+    assert not any(pose.depth_used for message in poses for pose in message.poses)
 
 
 def test_a_black_frame_gives_an_answer(ros, pipeline, frame):

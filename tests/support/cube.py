@@ -10,7 +10,7 @@ import numpy as np
 from networks import relief_head, save_pose_model
 from object_pose.core import se3
 from object_pose.core.camera import Camera
-from object_pose.core.types import Frame, ObjectModel
+from object_pose.core.types import Array, Frame, ObjectModel
 from object_pose.io.images import write_depth, write_image
 from object_pose.io.intrinsics import write_camera
 
@@ -23,16 +23,27 @@ _TABLE_M = 0.6
 def make_cube() -> ObjectModel:
     """Return a 6 cm cube that its corners describe."""
     corners = np.array(list(itertools.product((-HALF_SIZE_M, HALF_SIZE_M), repeat=3)))
-    steps = np.linspace(-HALF_SIZE_M, HALF_SIZE_M, 12)
+    size = np.full(3, 2 * HALF_SIZE_M)
+    return ObjectModel(
+        "cube",
+        corners,
+        *_faces(12),
+        np.zeros(3),
+        size,
+        float(np.linalg.norm(size)),
+        surface_object=_faces(26)[0],
+    )
+
+
+def _faces(rows: int) -> tuple[Array, Array]:
+    """Return a grid of ``rows`` times ``rows`` points on each face, edges included, and their normals."""
+    steps = np.linspace(-HALF_SIZE_M, HALF_SIZE_M, rows)
     points, normals = [], []
     for axis, sign in itertools.product(range(3), (-1.0, 1.0)):
         for u, v in itertools.product(steps, steps):
             points.append(np.insert([u, v], axis, sign * HALF_SIZE_M))
             normals.append(np.insert([0.0, 0.0], axis, sign))
-    size = np.full(3, 2 * HALF_SIZE_M)
-    return ObjectModel(
-        "cube", corners, np.array(points), np.array(normals), np.zeros(3), size, float(np.linalg.norm(size))
-    )
+    return np.array(points), np.array(normals)
 
 
 def cube_frame(stamp_ns: int = 0) -> Frame:

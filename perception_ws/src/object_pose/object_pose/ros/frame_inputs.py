@@ -13,7 +13,8 @@ from object_pose.core.camera import Camera
 from object_pose.core.errors import CalibrationError, DataError
 from object_pose.core.params import parameter
 from object_pose.core.types import AlignedDepth, DepthImage
-from object_pose.io.messages import camera_from_message, depth_from_message, stamp_ns
+from object_pose.core.types import Image as RgbImage
+from object_pose.io.messages import camera_from_message, depth_from_message, image_from_message, stamp_ns
 from object_pose.ros import names, qos
 from object_pose.ros.inputs import WatchedInput
 from object_pose.ros.pairing import FramePairer, PairedSet
@@ -113,6 +114,18 @@ def read_depth(paired: PairedSet, camera: Camera) -> DepthImage | None:
     if not depth_m.any():
         raise DataError("depth has no valid pixel", "is the object nearer than the sensor's minimum, the emitter off?")
     return depth_m
+
+
+def read_color(paired: PairedSet, camera: Camera) -> RgbImage | None:
+    """Return the colour image, None while it is not watched; raises ``DataError`` where it is lost or of no use."""
+    message = _partner(paired, COLOR)
+    if message is None:
+        return None
+    if (message.width, message.height) != camera.wh:
+        raise DataError(
+            f"the colour image is {message.width}x{message.height}, the camera {camera.width}x{camera.height}"
+        )
+    return image_from_message(message)
 
 
 def read_aligned_depth(paired: PairedSet, image_wh: tuple[int, int]) -> AlignedDepth | None:

@@ -1,4 +1,4 @@
-"""Keypoint detections, camera_info and depth in; poses out."""
+"""Keypoint detections, camera_info and depth, or colour where there is no depth, in; poses out."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from object_pose.core.errors import DataError
 from object_pose.core.params import parameter
 from object_pose.core.pose_solver import PoseSolverConfig
 from object_pose.core.tracking import TrackerConfig
-from object_pose.core.types import DepthImage, Detections, PoseResults
+from object_pose.core.types import DepthImage, Detections, Image, PoseResults
 from object_pose.ros import conversions, qos
 from object_pose.ros.blocking_service import BlockingService
 from object_pose.ros.frame_inputs import (
     CAMERA_INFO,
+    COLOR,
     DEPTH,
     DETECTIONS,
     FrameInputs,
     FrameInputsConfig,
     read_camera,
+    read_color,
     read_depth,
 )
 from object_pose.ros.overlay import Overlay
@@ -62,6 +64,15 @@ class PoseNodeConfig(FrameInputsConfig):
     )
 
 
+@dataclass(frozen=True)
+class _View:
+    """What the camera saw beside the detections; None where that is not read or of no use."""
+
+    camera: Camera
+    depth_m: DepthImage | None
+    rgb: Image | None
+
+
 class PoseNode(PipelineNode):
     """Estimates the poses of the newest frame; follows the detection node's model."""
 
@@ -78,15 +89,18 @@ class PoseNode(PipelineNode):
         """Listen to the detections and the camera."""
         config = self.config(PoseNodeConfig)
         self._worker = NewestWorker("pose", self._solve, self.frame_failed)
-        pairer = FramePairer(DETECTIONS, [CAMERA_INFO], [DEPTH], config.pair_tolerance_ns)
+        pairer = FramePairer(DETECTIONS, [CAMERA_INFO], [DEPTH, COLOR], config.pair_tolerance_ns)
         self._inputs = FrameInputs(self, config, pairer, self._worker.offer)
         self._overlay = Overlay(self, qos.input_profile(config.input_reliability, qos.SENSOR_INPUT))
         self._transforms = TransformListener(self) if config.track and config.fixed_frame else None
         if config.continuous:
             self._inputs.watch(DETECTIONS)
         self._inputs.watch(CAMERA_INFO)
-        if self.config(PoseSolverConfig).use_depth:
+        solver = self.config(PoseSolverConfig)
+        if solver.use_depth:
             self._inputs.watch(DEPTH)
+        elif solver.max_outlines:
+            self._inputs.watch(COLOR)
         self._service = BlockingService(self, EstimatePoses, "estimate_poses", self._estimate)
 
     def deactivate(self) -> None:
@@ -101,8 +115,9 @@ class PoseNode(PipelineNode):
             message: KeypointDetectionArray = paired.messages[DETECTIONS]
             head = self._head_for(Path(message.model))
             camera = read_camera(paired.messages[CAMERA_INFO], (message.image_width, message.image_height))
-            detections, depth_m = head.read_detections(message), self._depth(paired, camera)
-            results = self._track(head, detections, camera, depth_m, paired.stamp_ns, message.header.frame_id)
+            view = _View(camera, self._depth(paired, camera), self._color(paired, camera))
+            detections = head.read_detections(message)
+            results = self._track(head, detections, view, paired.stamp_ns, message.header.frame_id)
             dropped = message.dropped_frames + self._worker.dropped + self._inputs.lost
             self._outputs.publish(results, message.header, dropped, self.config(PoseNodeConfig).publish_tf)
         for _ in range(len(self._requests)):
@@ -116,8 +131,7 @@ class PoseNode(PipelineNode):
         self,
         head: PoseHead,
         detections: Detections,
-        camera: Camera,
-        depth_m: DepthImage | None,
+        view: _View,
         stamp: int,
         camera_frame_id: str,
     ) -> PoseResults:
@@ -133,7 +147,7 @@ class PoseNode(PipelineNode):
                 self.diagnostics.problem("transform", str(error))
                 tracker = None
         expected = tracker.expected(T_fixed_camera) if tracker else ()
-        results = head.solver.solve(detections, camera, depth_m, expected)
+        results = head.solver.solve(detections, view.camera, view.depth_m, expected, view.rgb)
         return tracker.update(results, stamp, T_fixed_camera) if tracker else results
 
     def _head_for(self, model: Path) -> PoseHead:
@@ -150,6 +164,12 @@ class PoseNode(PipelineNode):
         """Return depth, or None where it is missing or of no use: the poses then say that it was not used."""
         with self.diagnostics.reporting("depth"):
             return read_depth(paired, camera)
+        return None
+
+    def _color(self, paired: PairedSet, camera: Camera) -> Image | None:
+        """Return the colour image, or None where it is not read, missing or of no use."""
+        with self.diagnostics.reporting("color"):
+            return read_color(paired, camera)
         return None
 
     def check_topics(self) -> None:
