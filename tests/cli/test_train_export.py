@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 
+import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from object_pose.io.images import write_image
 from object_pose.io.intrinsics import write_camera
@@ -58,6 +62,29 @@ def test_a_run_that_does_not_exist_cannot_be_resumed_into_an_export(cli, tmp_pat
     (tmp_path / "run").mkdir()
     assert "is no training run" in cli("export", "--run", tmp_path / "run", "--output", tmp_path / "x.onnx").problem
     assert not (tmp_path / "x.onnx").exists()
+
+
+def test_models_are_averaged_weight_by_weight(cli, tmp_path):
+    first, second, mean = tmp_path / "first.onnx", tmp_path / "second.onnx", tmp_path / "mean.onnx"
+    shutil.copyfile(find_model("inspection.onnx"), first)
+    changed = onnx.load(str(first))
+    weight = next(item for item in changed.graph.initializer if len(item.dims) == 4)
+    before = numpy_helper.to_array(weight)
+    weight.CopyFrom(numpy_helper.from_array(before + np.float32(0.5), weight.name))
+    onnx.save(changed, str(second))
+    outcome = cli("export", "--average", first, second, "--output", mean, "--metric", "not measured")
+    assert outcome.code == 0, outcome.err
+    assert "mean of 2 models" in outcome.out
+    found = {item.name: numpy_helper.to_array(item) for item in onnx.load(str(mean)).graph.initializer}
+    for item in onnx.load(str(first)).graph.initializer:
+        expected = before + 0.25 if item.name == weight.name else numpy_helper.to_array(item)
+        np.testing.assert_allclose(found[item.name], expected, rtol=1e-6)
+    card, own = json.loads(cli("models", mean, first, "--json").out)
+    assert (card["metric"], card["labels"]) == ("not measured", own["labels"])
+
+    outcome = cli("export", "--average", first, find_model("oriented.onnx"), "--output", tmp_path / "none.onnx")
+    assert "is of another network than" in outcome.problem
+    assert not (tmp_path / "none.onnx").exists()
 
 
 def test_a_shipped_detector_gets_a_new_second_look_and_keeps_its_card(cli, tmp_path):

@@ -71,7 +71,7 @@ def test_what_moves_in_the_window_moves_its_keypoints() -> None:
         for column in (5, 9):
             lit = mixed.clone()
             lit[0, 0, 7, column] = 1.0
-            means.append(network.tally(network.votes(lit).flatten(2))[0][0, 0, 0, 0, :2])
+            means.append(network.tally(network.votes(lit).flatten(2), 1)[0][0, 0, 0, 0, :2])
     torch.testing.assert_close(means[1] - means[0], torch.tensor([4 / 20, 0.0]), atol=1e-4, rtol=0)
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from object_pose.core.errors import ConfigError
 from object_pose.io.files import replacing
+from object_pose.runtime.card import ModelCard
 from object_pose.runtime.predictor import load_card
 from object_pose.simulation.catalog import load_objects
-from object_pose.training.export import embed_crop_head, export_onnx, replace_card
+from object_pose.training.export import average_models, embed_crop_head, export_onnx, replace_card
 from object_pose.training.tasks import TASKS, load_settings
 
 EXAMPLES = """examples:
@@ -21,6 +22,7 @@ EXAMPLES = """examples:
   object-pose export oriented --run runs/oriented --output models/oriented.onnx
   object-pose export --run runs/parts --output models/parts.onnx --metric "recall 0.95" --licence Apache-2.0
   object-pose export --detector models/parts.onnx --crops runs/parts_crops --output models/parts.onnx
+  object-pose export --average first.onnx second.onnx --output models/inspection.onnx
 """
 
 
@@ -30,6 +32,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--run", type=Path, dest="run_dir", help="run folder of 'train'")
     source.add_argument("--detector", type=Path, help="exported detector that gets the head of --crops, and its card")
+    source.add_argument(
+        "--average", type=Path, nargs="+", metavar="MODEL", help="exported models, one trained on from another"
+    )
     parser.add_argument("--output", type=Path, required=True, help="ONNX file to write")
     parser.add_argument("--crops", type=Path, help="run folder of 'train crops' on the same objects, to go inside")
     parser.add_argument("--version", default="1", help="version on the card")
@@ -40,11 +45,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Export, check torch against ONNX Runtime, print the file's digest."""
-    difference = _export_with_head(options) if options.detector else _export_run(options)
+    if options.average:
+        _export_average(options)
+        check = f"mean of {len(options.average)} models"
+    else:
+        difference = _export_with_head(options) if options.detector else _export_run(options)
+        check = f"torch/ONNX difference {difference:.1e}"
     digest = hashlib.sha256(options.output.read_bytes()).hexdigest()
     size_mb = options.output.stat().st_size / 1e6
-    print(f"{options.output}: {size_mb:.1f} MB, torch/ONNX difference {difference:.1e}, sha256 {digest}")
+    print(f"{options.output}: {size_mb:.1f} MB, {check}, sha256 {digest}")
     return 0
+
+
+def _export_average(options: argparse.Namespace) -> None:
+    cards = [load_card(path) for path in options.average]  # says of a file that it is no model of ours
+    with replacing(options.output) as temporary:
+        average_models(options.average, temporary)
+        replace_card(temporary, _described(cards[0], options))
 
 
 def _export_run(options: argparse.Namespace) -> float:
@@ -75,12 +92,22 @@ def _export_with_head(options: argparse.Namespace) -> float:
     card = load_card(options.detector)
     (training, *_) = load_settings(options.crops).configs
     objects = tuple(item.model for item in load_objects(training.objects))
-    said = {name: getattr(options, name) for name in ("data", "metric", "licence") if getattr(options, name)}
     with replacing(options.output) as temporary:
         shutil.copyfile(options.detector, temporary)
         difference = _embed(options.crops, temporary)
-        replace_card(temporary, dataclasses.replace(card, version=options.version, objects=objects, **said))
+        replace_card(temporary, _described(dataclasses.replace(card, objects=objects), options))
     return difference
+
+
+def _described(card: ModelCard, options: argparse.Namespace) -> ModelCard:
+    """Return a card that says what the options say of it; the rest of it stays."""
+    return dataclasses.replace(
+        card,
+        version=options.version,
+        data=options.data or card.data,
+        metric=options.metric or card.metric,
+        licence=options.licence or card.licence,
+    )
 
 
 def _embed(run_dir: Path, detector: Path) -> float:

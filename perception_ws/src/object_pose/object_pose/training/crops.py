@@ -119,18 +119,18 @@ class CropNetwork(nn.Module):
         features, mixed = self._described(windows)
         votes = self.votes(mixed).flatten(2) if class_ids is None else self._votes_of(mixed, class_ids)
         with torch.autocast(windows.device.type, enabled=False):
-            keypoints, spread = self.tally(votes.float())
+            keypoints, spread = self.tally(votes.float(), self.class_count if class_ids is None else 1)
             shares = self.shares(features).view(-1, self.class_count, HYPOTHESES)
             if class_ids is not None:
                 shares = shares[torch.arange(len(shares)), class_ids][:, None]
             return CropOutput(self.classes(features), keypoints, spread, shares)
 
-    def tally(self, votes: Tensor) -> tuple[Tensor, Tensor]:
+    def tally(self, votes: Tensor, classes: int) -> tuple[Tensor, Tensor]:
         """Sum up the votes (N, C * H * K * 4, P * P): x and y from a place, log sigma and weight, of each place.
 
         Returns keypoints (N, C, H, K, 3) and how far the votes for them lie apart (N, C, H, K).
         """
-        each = votes.view(len(votes), -1, HYPOTHESES, self.keypoint_count, 4, votes.shape[-1])
+        each = votes.view(-1, classes, HYPOTHESES, self.keypoint_count, 4, votes.shape[-1])
         weights = each[..., 3:, :].softmax(dim=-1)
         towards = each[..., :2, :] + self.places
         means = (towards * weights).sum(dim=-1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from onnx import numpy_helper
 from torch import nn
 
-from object_pose.core.errors import ModelError
+from object_pose.core.errors import ConfigError, ModelError
 from object_pose.io.files import replacing
 from object_pose.runtime.card import ModelCard
 from object_pose.runtime.crop_head import packed_head
@@ -78,8 +80,10 @@ def _write(network: nn.Module, example: torch.Tensor, exportable: Exportable, pa
 
 
 def _examples(exportable: Exportable, example: torch.Tensor) -> list[torch.Tensor]:
-    """Return what torch and ONNX must agree on: also a larger image where the network takes any size."""
-    return [example, torch.cat([example, example.flip(3)], dim=3)] if exportable.any_size else [example]
+    """Return what torch and ONNX must agree on: also fewer images, or a larger one, where the network takes any."""
+    if exportable.any_size:
+        return [example, torch.cat([example, example.flip(3)], dim=3)]
+    return [example, example[:1]] if exportable.batched else [example]
 
 
 def _dynamic_axes(exportable: Exportable) -> dict[str, dict[int, str]]:
@@ -87,6 +91,27 @@ def _dynamic_axes(exportable: Exportable) -> dict[str, dict[int, str]]:
         return {"images": {2: "height", 3: "width"}} | {name: {2: "cells"} for name in exportable.output_names}
     names = ("images", *exportable.output_names) if exportable.batched else ()
     return {name: {0: "count"} for name in names}
+
+
+def average_models(paths: Sequence[Path], path: Path) -> None:
+    """Write the model whose weights are the mean of some models' that were trained on from one another.
+
+    Such a mean errs less than each of them (Wortsman et al. 2022). Card and graph are of the first. Raises ``ConfigError``
+    where the models are not of one network.
+    """
+    models = [onnx.load(str(item)) for item in paths]
+    weights = [{tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer} for model in models]
+    for other, name in zip(weights, paths):
+        shapes, expected = ({key: value.shape for key, value in item.items()} for item in (other, weights[0]))
+        if shapes != expected:
+            raise ConfigError(f"{name} is of another network than {paths[0]}", "name exports of runs of one task")
+    for tensor in models[0].graph.initializer:
+        if np.issubdtype(weights[0][tensor.name].dtype, np.floating):
+            mean = np.mean([item[tensor.name] for item in weights], axis=0, dtype=np.float64)
+            tensor.CopyFrom(numpy_helper.from_array(mean.astype(weights[0][tensor.name].dtype), tensor.name))
+    onnx.checker.check_model(models[0])
+    with replacing(path) as temporary:
+        onnx.save(models[0], str(temporary))
 
 
 def embed_crop_head(detector: Path, head: Path) -> None:
