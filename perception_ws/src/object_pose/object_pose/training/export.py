@@ -96,8 +96,8 @@ def _dynamic_axes(exportable: Exportable) -> dict[str, dict[int, str]]:
 def average_models(paths: Sequence[Path], path: Path) -> None:
     """Write the model whose weights are the mean of some models' that were trained on from one another.
 
-    Such a mean errs less than each of them (Wortsman et al. 2022). Card and graph are of the first. Raises ``ConfigError``
-    where the models are not of one network.
+    Such a mean errs less than each of them (Wortsman et al. 2022). Card and graph are of the first. Raises
+    ``ConfigError`` where the models are not of one network.
     """
     models = [onnx.load(str(item)) for item in paths]
     weights = [{tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer} for model in models]
