@@ -69,7 +69,10 @@ class PoseSolverConfig:
         0.08, "least share of the camera-facing model surface that depth confirms", minimum=0.0, maximum=1.0
     )
     min_score: float = parameter(
-        0.5, "least score of a pose, after what depth and keypoints say about it", minimum=0.0, maximum=1.0
+        0.5,
+        "with a depth image: least score of a pose, after what depth, outline and keypoints say about it",
+        minimum=0.0,
+        maximum=1.0,
     )
     search_below_support: float = parameter(
         0.35, "a pose with less support from depth than this (1 is perfect) is searched for", minimum=-1.0, maximum=1.0
@@ -162,7 +165,7 @@ class PoseSolver:
                     estimates[index] = estimate
         if rgb is not None:
             self._align_outlines(estimates, solved, detections, rgb, camera)
-        return self._results(detections, targets, solution, estimates)
+        return self._results(detections, targets, solution, estimates, depth is not None and depth.is_usable)
 
     def _align_outlines(
         self,
@@ -198,7 +201,12 @@ class PoseSolver:
         return KeypointTargets(points, np.where(present[..., None], pixels, 0.0), np.where(present, sigmas, np.inf))
 
     def _results(
-        self, detections: Detections, targets: KeypointTargets, solution: PnpSolution, estimates: list[PoseEstimate]
+        self,
+        detections: Detections,
+        targets: KeypointTargets,
+        solution: PnpSolution,
+        estimates: list[PoseEstimate],
+        has_depth: bool,
     ) -> PoseResults:
         present = np.count_nonzero(np.isfinite(targets.sigmas), axis=1)
         poses: list[ObjectPose] = []
@@ -207,7 +215,7 @@ class PoseSolver:
         for index, estimate in enumerate(estimates):
             doubt = _no_pose(int(present[index]), bool(solution.solved[index]), estimate)
             score = float(detections.scores[index])
-            doubt = doubt or self._doubt(estimate, score, detections.boxes_xyxy[index])
+            doubt = doubt or self._doubt(estimate, score, detections.boxes_xyxy[index], has_depth)
             if doubt:
                 rejections.append(self._reject(detections, index, *doubt))
             else:
@@ -216,7 +224,7 @@ class PoseSolver:
         unique, repeated = self._split_duplicates(poses, np.array(groups, dtype=np.int64))
         return PoseResults(tuple(unique), tuple(rejections + repeated))
 
-    def _doubt(self, estimate: PoseEstimate, detector_score: float, box_xyxy: Array) -> _Doubt | None:
+    def _doubt(self, estimate: PoseEstimate, detector_score: float, box_xyxy: Array, has_depth: bool) -> _Doubt | None:
         """Say why a pose cannot be trusted, if so."""
         config = self._config
         side = float(max(box_xyxy[2] - box_xyxy[0], box_xyxy[3] - box_xyxy[1], 1.0))
@@ -226,14 +234,15 @@ class PoseSolver:
                 return RejectionReason.DEPTH_DISAGREES, detail
             if not estimate.visibility >= config.min_visibility:
                 return RejectionReason.DEPTH_DISAGREES, f"depth confirms only {estimate.visibility:.0%} of the surface"
-            if estimate.score < config.min_score:
-                against = estimate.score < detector_score
-                reason = RejectionReason.DEPTH_DISAGREES if against else RejectionReason.UNCERTAIN
-                return reason, f"score {estimate.score:.2f} after all evidence"
         elif estimate.inlier_share < config.min_inlier_share:
             return RejectionReason.REPROJECTION_ERROR, f"only {estimate.inlier_share:.0%} of the keypoints fit one pose"
         elif estimate.reprojection_rms_px > config.max_reprojection_error * side:
             return RejectionReason.REPROJECTION_ERROR, f"rms {estimate.reprojection_rms_px:.1f} px"
+        # Colour alone is seldom sure; but whoever has depth is not given what depth could not confirm.
+        if has_depth and estimate.score < config.min_score:
+            against = estimate.depth_used and estimate.score < detector_score
+            reason = RejectionReason.DEPTH_DISAGREES if against else RejectionReason.UNCERTAIN
+            return reason, f"score {estimate.score:.2f} after all evidence"
         sigma = float(np.sqrt(np.max(np.linalg.eigvalsh(estimate.covariance[:3, :3]))))
         if not sigma <= config.max_translation_sigma_m:
             return RejectionReason.UNCERTAIN, f"position is uncertain by {sigma * 1e3:.0f} mm"
