@@ -30,8 +30,8 @@ _ALONE_DISTANCE_SIGMA = -1.7
 _LEAST_DISTANCE_SIGMA, _MOST_DISTANCE_SIGMA = 0.0135, 2.0
 # How sure keypoints alone were, and where the outline of their pose agrees with colour.
 _OUTLINE_BIAS = -1.9
-_OUTLINE_BEFORE = 0.73
-_OUTLINE_AGREEMENT = 5.0
+_OUTLINE_BEFORE = 0.8
+_OUTLINE_AGREEMENT = 5.8
 _SURE = 1e-3
 
 

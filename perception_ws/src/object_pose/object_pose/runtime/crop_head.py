@@ -31,7 +31,7 @@ _ONE_HYPOTHESIS = "crop_keypoints"  # what older heads give: no H, no shares
 _COMPRESSED = b"\x78"  # how zlib begins, and ONNX does not
 _LIKELY = 0.1  # the least probability of another class than the best one: depth may tell them apart
 _WIDE = 1.4  # a box may show only a part of its object
-_MOST_CANDIDATES = 32  # bounds the time that a cluttered picture can take
+_MOST_CANDIDATES = 48  # bounds the time that a cluttered picture can take
 
 
 class CropHead:

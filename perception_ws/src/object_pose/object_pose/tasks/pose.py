@@ -18,7 +18,7 @@ from object_pose.tasks.task import Task, prepare_rgb
 
 # How a still picture is searched: depth judges what a live camera has no time to look at.
 STILL_OPTIONS = DecodeOptions(
-    score_threshold=0.1, candidate_threshold=0.03, wide_look=True, alternative_share=0.05, input_scale=1.54
+    score_threshold=0.1, candidate_threshold=0.01, wide_look=True, alternative_share=0.05, input_scale=1.54
 )
 
 
