@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from object_pose.core import se3
 from object_pose.core.camera import Camera
-from object_pose.core.outline import OutlineSurface, draw_outline
+from object_pose.core.outline import OutlineSurface, draw_outline, even_sample
 from object_pose.core.outline_alignment import ColourView, align_outline
 from object_pose.core.pose_solver import PoseSolver, PoseSolverConfig
 from object_pose.core.types import Array, Detections, Image
@@ -57,6 +57,16 @@ def errors(pose: Array) -> tuple[float, float]:
     """Return millimetres and degrees from the truth."""
     turn = np.degrees(np.linalg.norm(se3.log_so3(pose[:3, :3] @ _TRUTH[:3, :3].T)))
     return float(1e3 * np.linalg.norm(pose[:3, 3] - _TRUTH[:3, 3])), float(turn)
+
+
+@given(count=st.integers(1, 300), seed=st.integers(0, 99))
+def test_an_even_sample_is_of_the_points_and_leaves_no_hole(count: int, seed: int) -> None:
+    points = np.random.default_rng(seed).uniform(-1.0, 1.0, (500, 3)) * (1.0, 1.0, 0.0)
+    chosen = even_sample(points, count)
+    assert 1 <= len(chosen) <= count
+    assert {tuple(point) for point in chosen} <= {tuple(point) for point in points}
+    apart = np.linalg.norm(points[:, None] - chosen, axis=2).min(axis=1)
+    assert apart.max() < 2.0 * np.sqrt(4.0 / len(chosen)) * np.sqrt(2.0)
 
 
 @given(x=st.floats(-0.1, 0.1), y=st.floats(-0.07, 0.07), z=st.floats(0.35, 1.2))

@@ -43,6 +43,16 @@ def test_round_trip_keeps_everything(card):
         np.testing.assert_allclose(theirs.symmetry.offset, ours.symmetry.offset, atol=1e-8)
 
 
+def test_the_dense_surface_travels_and_older_cards_have_none(card):
+    surface = np.random.default_rng(0).uniform(-0.02, 0.02, (50, 3))
+    objects = tuple(dataclasses.replace(model, surface_object=surface) for model in card.objects)
+    dense = dataclasses.replace(card, objects=objects)
+    (first, *_) = ModelCard.from_metadata(dense.to_metadata()).objects
+    np.testing.assert_allclose(first.surface_object, surface, atol=1e-8)
+    older = edited(dense, lambda document: [model.pop("surface_object") for model in document["objects"]])
+    assert all(len(model.surface_object) == 0 for model in ModelCard.from_metadata(older).objects)
+
+
 def test_a_card_without_objects_is_a_plain_detector():
     card = ModelCard("detect", Layout.YOLOV8_DETECT, ("person",), (640, 640))
     assert ModelCard.from_metadata(card.to_metadata()) == card

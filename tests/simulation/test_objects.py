@@ -42,6 +42,18 @@ def test_surfaces_that_no_camera_can_see_are_not_sampled():
     assert np.abs(model.points_object / (0.01, 0.02, 0.03)).max(axis=1).min() > 0.99
 
 
+def test_the_dense_surface_covers_all_of_it_and_follows_its_edges():
+    surface = object_model("box", BOX, Symmetry()).surface_object
+    share = np.abs(surface) / (0.01, 0.02, 0.03)
+    assert 3000 < len(surface) <= 4000
+    np.testing.assert_allclose(share.max(axis=1), 1.0, atol=1e-6)
+    on_edge = np.count_nonzero(np.isclose(share, 1.0, atol=1e-6), axis=1) >= 2
+    # Some 1.2 mm apart, along twelve edges of 0.48 m in all.
+    assert np.count_nonzero(on_edge) > 0.48 / 0.0018
+    smooth = object_model("ball", trimesh.creation.icosphere(4, 0.02), Symmetry()).surface_object
+    assert 3000 < len(smooth) <= 4000
+
+
 def test_part_objects_follow_the_order_of_the_names():
     assert tuple(item.model.name for item in part_objects()) == PART_NAMES
     assert len(part_objects(("spring", "gear"))) == 2

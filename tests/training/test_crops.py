@@ -78,3 +78,14 @@ def test_what_moves_in_the_window_moves_its_keypoints() -> None:
 def test_no_window_is_without_colour_and_depth():
     with pytest.raises(ConfigError, match="more than 1 together"):
         CropTrainingConfig(colour_only_share=0.6, relief_only_share=0.5)
+
+
+def test_windows_are_of_whole_places():
+    with pytest.raises(ConfigError, match="'crop_size' is 100"):
+        CropTrainingConfig(crop_size=100)
+
+
+def test_a_larger_window_has_more_places_and_the_same_answers() -> None:
+    found = CropNetwork(2, _KEYPOINTS, size=112).eval()(torch.rand(1, 5, 112, 112))
+    assert found.keypoints.shape == (1, 2, HYPOTHESES, _KEYPOINTS, 3)
+    assert found.logits.shape == (1, 3)
