@@ -50,7 +50,8 @@ def cube_frame(stamp_ns: int = 0) -> Frame:
     """Return what the camera sees: the cube's front, and the table behind it."""
     depth_m = np.full((CAMERA.height, CAMERA.width), _TABLE_M, np.float32)
     front = T_CAMERA_CUBE[:3, 3] + np.array([[-1, -1, -1], [1, 1, -1]]) * HALF_SIZE_M
-    (left, top), (right, bottom) = np.rint(CAMERA.project(front)).astype(int)
+    (left, top), (right, bottom) = CAMERA.project(front)
+    left, top, right, bottom = int(np.ceil(left)), int(np.ceil(top)), int(right), int(bottom)
     depth_m[top : bottom + 1, left : right + 1] = front[0, 2]
     rgb = np.full((CAMERA.height, CAMERA.width, 3), 80, np.uint8)
     rgb[top : bottom + 1, left : right + 1] = (200, 120, 40)

@@ -119,12 +119,12 @@ def photometric(image: Image, rng: np.random.Generator, strength: float = 1.0) -
     tint = rng.uniform(1 - 0.15 * strength, 1 + 0.15 * strength, 3)
     offset = rng.uniform(-25, 25) * strength
     pixels = pixels * (gain * tint).astype(np.float32) + np.float32(offset)
-    middle = pixels.mean()
-    pixels = middle + (pixels - middle) * np.float32(np.exp(strength * rng.uniform(-0.4, 0.4)))
     if rng.random() < strength:
-        # Renders and cameras differ in saturation more than in anything else.
+        # Renders and cameras differ in saturation and contrast more than in anything else.
         grey = pixels.mean(axis=2, keepdims=True)
         pixels = grey + (pixels - grey) * np.float32(np.exp(rng.uniform(-0.9, 0.9)))
+        middle = pixels.mean()
+        pixels = middle + (pixels - middle) * np.float32(np.exp(rng.uniform(-0.4, 0.4) * strength))
     if rng.random() < 0.3 * strength:
         pixels = _blur(pixels, rng)
     if rng.random() < 0.6 * strength:
