@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -90,3 +91,12 @@ class Camera:
             (self.cy + 0.5) * scale_y - 0.5,
             self.distortion,
         )
+
+
+@lru_cache(maxsize=4)
+def undistortion_maps(camera: Camera) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return where each pixel (H, W) of the ideal pinhole lies in the real image, x and y, for ``cv2.remap``."""
+    maps = cv2.initUndistortRectifyMap(
+        camera.matrix, np.asarray(camera.distortion), None, camera.matrix, camera.wh, cv2.CV_32FC1
+    )
+    return maps[0], maps[1]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from object_pose.core.camera import Camera
+from object_pose.core.camera import Camera, undistortion_maps
 from object_pose.core.errors import DataError
 from object_pose.core.types import DepthImage
 
@@ -83,7 +82,7 @@ def make_depth_view(depth_m: DepthImage, camera: Camera, noise: DepthNoise) -> D
     clean = np.where(measured, depth_m, np.float32(0.0)).astype(np.float32, copy=False)
     if camera.is_distorted:
         # Nearest, because a mean of two surfaces is a surface that does not exist.
-        clean = cv2.remap(clean, *_undistortion_maps(camera), cv2.INTER_NEAREST)
+        clean = cv2.remap(clean, *undistortion_maps(camera), cv2.INTER_NEAREST)
     clean = np.ascontiguousarray(clean)
     return DepthView(clean, _front(clean, noise), camera, noise)
 
@@ -99,11 +98,3 @@ def _front(depth_m: DepthImage, noise: DepthNoise) -> DepthImage:
     is_other = here - before > _SURFACE_STEP_SIGMAS * noise.sigma(before.astype(np.float64))
     front[rows[is_other], columns[is_other]] = before[is_other]
     return front
-
-
-@lru_cache(maxsize=4)
-def _undistortion_maps(camera: Camera) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    maps = cv2.initUndistortRectifyMap(
-        camera.matrix, np.asarray(camera.distortion), None, camera.matrix, camera.wh, cv2.CV_32FC1
-    )
-    return maps[0], maps[1]

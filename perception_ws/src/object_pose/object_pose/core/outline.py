@@ -63,12 +63,18 @@ def even_sample(points: Array, count: int) -> Array:
     kept = np.zeros(1, dtype=np.intp)
     for _ in range(_HALVINGS):
         cell = 0.5 * (fine + coarse)
-        _, firsts = np.unique(np.floor(points / cell).astype(np.int64), axis=0, return_index=True)
+        _, firsts = np.unique(cell_keys(np.floor(points / cell).astype(np.int64)), return_index=True)
         if len(firsts) > count:
             fine = cell
         else:
             coarse, kept = cell, firsts
     return points[np.sort(kept)]
+
+
+def cell_keys(cells: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return one number (N,) for each cell (N, 3) of a grid, the same only for the same cell."""
+    x, y, z = (cells - cells.min(axis=0)).T
+    return np.asarray((x * (y.max() + 1) + y) * (z.max() + 1) + z)
 
 
 def draw_outline(
@@ -91,8 +97,8 @@ def draw_outline(
     border = _border(mask)
     if border is None:
         return None
-    places = border[np.linspace(0, len(border), count, endpoint=False).astype(np.intp)]
-    normals = _outward(border, places, mask, count)
+    chosen = np.linspace(0, len(border), count, endpoint=False).astype(np.intp)
+    places, normals = border[chosen], _outward(border, mask)[chosen]
     at = (places[:, 1], places[:, 0])
     covered = cv2.resize(mask, None, fx=1 / _FINER, fy=1 / _FINER, interpolation=cv2.INTER_AREA) > 0
     on_image = (places + 0.5) / _FINER - 0.5 + low
@@ -122,14 +128,13 @@ def _border(mask: NDArray[np.uint8]) -> NDArray[np.intp] | None:
     return np.asarray(longest, dtype=np.intp)[:, 0] if len(longest) >= _MIN_BORDER else None
 
 
-def _outward(border: NDArray[np.intp], places: NDArray[np.intp], mask: NDArray[np.uint8], count: int) -> Array:
-    """Return the unit normals (N, 2) of a closed border at ``count`` places along it, away from the mask."""
+def _outward(border: NDArray[np.intp], mask: NDArray[np.uint8]) -> Array:
+    """Return the unit normals (M, 2) of a closed border (M, 2), away from the mask."""
     half = _SMOOTHING // 2
     around = np.concatenate([border[-half:], border, border[:half]]).astype(np.float64)
     smooth = np.stack([np.convolve(axis, np.full(_SMOOTHING, 1.0 / _SMOOTHING), "valid") for axis in around.T], axis=1)
     along = np.roll(smooth, -half, axis=0) - np.roll(smooth, half, axis=0)
-    along = along[np.linspace(0, len(border), count, endpoint=False).astype(np.intp)]
     normals = np.stack([along[:, 1], -along[:, 0]], axis=1)
     normals /= np.linalg.norm(normals, axis=1, keepdims=True) + 1e-9
-    outside = np.clip(np.rint(places + half * normals).astype(np.intp), 0, np.array(mask.shape[::-1]) - 1)
+    outside = np.clip(np.rint(border + half * normals).astype(np.intp), 0, np.array(mask.shape[::-1]) - 1)
     return np.where(mask[outside[:, 1], outside[:, 0], None] > 0, -normals, normals)

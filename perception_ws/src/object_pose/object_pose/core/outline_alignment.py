@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from object_pose.core import se3
-from object_pose.core.camera import Camera
+from object_pose.core.camera import Camera, undistortion_maps
 from object_pose.core.outline import Outline, OutlineSurface, draw_outline
 from object_pose.core.types import Array, Image
 
@@ -40,7 +40,7 @@ class ColourView:
 
     def __init__(self, rgb: Image, camera: Camera) -> None:
         if camera.is_distorted:
-            rgb = np.asarray(cv2.undistort(rgb, camera.matrix, np.asarray(camera.distortion)), dtype=np.uint8)
+            rgb = np.asarray(cv2.remap(rgb, *undistortion_maps(camera), cv2.INTER_LINEAR), dtype=np.uint8)
         level = rgb.astype(np.intp) * _LEVELS // 256
         self.camera = camera
         self.codes = (level[..., 0] * _LEVELS + level[..., 1]) * _LEVELS + level[..., 2]

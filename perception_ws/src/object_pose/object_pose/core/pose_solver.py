@@ -145,8 +145,8 @@ class PoseSolver:
         that are ``expected``, such as a tracker's, are where the alignment with depth starts while they fit. Raises
         ``DataError`` where depth has another size than the camera or detections do not fit the objects.
         """
-        depth = make_depth_view(depth_m, camera, self._noise) if depth_m is not None and self._search else None
-        has_depth = depth is not None and depth.is_usable
+        view = make_depth_view(depth_m, camera, self._noise) if depth_m is not None and self._search else None
+        depth = view if view is not None and view.is_usable else None
         self._check_detections(detections)
         if len(detections) == 0:
             return PoseResults((), ())
@@ -155,7 +155,7 @@ class PoseSolver:
         diameters = self._diameters[detections.class_ids]
         estimates = pose_estimate.from_keypoints(solution, targets, detections.scores, diameters)
         solved = np.flatnonzero(solution.solved)
-        if depth is not None and self._search is not None and has_depth and len(solved):
+        if depth is not None and self._search is not None and len(solved):
             boxes = camera.undistort(detections.boxes_xyxy[solved].reshape(-1, 2)).reshape(-1, 4)
             class_ids = detections.class_ids[solved]
             found = self._search.search(solution.take(solved), targets.take(solved), class_ids, boxes, depth, expected)
@@ -166,7 +166,7 @@ class PoseSolver:
                     estimates[index] = estimate
         if rgb is not None:
             self._align_outlines(estimates, solved, detections, rgb, camera)
-        return self._results(detections, targets, solution, estimates, has_depth)
+        return self._results(detections, targets, solution, estimates, depth is not None)
 
     def _align_outlines(
         self,

@@ -10,6 +10,7 @@ import trimesh
 from numpy.typing import NDArray
 
 from object_pose.core.errors import DataError
+from object_pose.core.outline import cell_keys
 from object_pose.io.bop import MM, read_models_info
 from object_pose.simulation.mesh import make_render_mesh
 from object_pose.simulation.objects import SceneObject, object_model
@@ -69,9 +70,7 @@ def simplify(
 def _merge(vertices: Array, faces: NDArray[np.int64], cell: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the cluster of every vertex on a grid of ``cell`` and the faces that keep three different corners."""
     grid = np.floor((vertices - vertices.min(axis=0)) / cell).astype(np.int64)
-    stride = int(grid.max()) + 1
-    key = (grid[:, 0] * stride + grid[:, 1]) * stride + grid[:, 2]
-    cluster = np.unique(key, return_inverse=True)[1].reshape(-1)
+    cluster = np.unique(cell_keys(grid), return_inverse=True)[1].reshape(-1)
     merged = cluster[faces]
     a, b, c = merged.T
     merged = merged[(a != b) & (b != c) & (c != a)]
