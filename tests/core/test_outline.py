@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from object_pose.core import se3
 from object_pose.core.camera import Camera
 from object_pose.core.outline import OutlineSurface, draw_outline, even_sample
-from object_pose.core.outline_alignment import ColourView, align_outline
+from object_pose.core.outline_alignment import MOST_STARTS, ColourView, align_outline
 from object_pose.core.pose_solver import PoseSolver, PoseSolverConfig
 from object_pose.core.types import Array, Detections, Image
 from raycast import BRACKET, model_of, render_depth
@@ -109,6 +109,20 @@ def test_a_pose_moves_to_where_colours_change(seed: int) -> None:
         [fit.T_camera_object[:3, 3] - _TRUTH[:3, 3], se3.log_so3(fit.T_camera_object[:3, :3] @ _TRUTH[:3, :3].T)]
     )
     assert offset_left @ np.linalg.solve(fit.covariance, offset_left) < 22.5  # 99.9 % of six degrees of freedom
+
+
+@pytest.mark.parametrize("share", [0.93, 1.08, 1.2])
+def test_from_several_places_a_pose_is_found_that_lies_far_off(share: float) -> None:
+    start = se3.make_transform(_TRUTH[:3, :3], share * _TRUTH[:3, 3])
+    view, wide = ColourView(picture(_TRUTH), _CAMERA), np.diag([0.01, 0.01, 0.1, 0.1, 0.1, 0.1]) ** 2
+    keypoints = _CAMERA.project(se3.apply(_TRUTH, _SURFACE.points))
+    box = np.concatenate([keypoints.min(axis=0), keypoints.max(axis=0)])
+    fit = align_outline(view, _SURFACE, start, wide, box, MOST_STARTS)
+    once = align_outline(view, _SURFACE, start, wide)
+    assert fit is not None
+    assert once is not None
+    assert errors(fit.T_camera_object)[0] < 4.0
+    assert fit.agreement >= once.agreement - 0.02
 
 
 def test_what_hides_a_part_of_it_does_not_pull() -> None:

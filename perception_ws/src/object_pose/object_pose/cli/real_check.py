@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from object_pose.cli.processes import child_processes, end_processes
 from object_pose.core.metrics import FrameMatches, PoseMatch, match_frame
-from object_pose.core.pose_solver import SEARCHES_OF_A_STILL
+from object_pose.core.pose_solver import STILL_SOLVING
 from object_pose.core.types import ObjectPose
 from object_pose.evaluation.lmo import RGBD_IMAGE, SCENE, find_lmo
 from object_pose.evaluation.pose import LabelledFrame, bop_frames, evaluate_pose
@@ -97,7 +97,7 @@ def _through_ros(
     prepare_process()
     rclpy.init()
     source = ("--source", files.color, "--depth", files.depth, "--intrinsics", files.intrinsics, "--rate", _RATE_HZ)
-    search = ("--ros-args", "-p", f"pose_node:max_searches:={SEARCHES_OF_A_STILL}")
+    search = ("--ros-args", "-p", f"pose_node:max_searches:={STILL_SOLVING.max_searches}")
     with child_processes() as start:
         running = {"pipeline": start("object_pose.cli.main", "run", "--model", model, *source, *search)}
         seen = observe(PlannerProbe(), _WATCH_S, _START_WITHIN_S)

@@ -60,6 +60,11 @@ class DepthView:
         depth[~inside] = 0.0
         return depth, (columns - camera.cx) / camera.fx, (rows - camera.cy) / camera.fy
 
+    def without(self, explained: NDArray[np.bool_]) -> DepthView:
+        """Return the view as if the pixels ``explained`` (H, W) had not been measured."""
+        depth, front = (np.where(explained, np.float32(0.0), of) for of in (self.depth_m, self.front_m))
+        return DepthView(depth, front, self.camera, self.noise)
+
     @property
     def is_usable(self) -> bool:
         """Whether any pixel was measured."""

@@ -7,6 +7,7 @@ to a fraction of a pixel the same outline as the mesh's.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -25,6 +26,7 @@ _MOST_PIXELS = 1 << 22  # a pose so near that its mask is larger is not drawn
 _MIN_DEPTH_M = 0.05
 _HALVINGS = 14
 _MIN_BORDER = 40  # pixels of the mask's border, below which there is no outline to speak of
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 _SMOOTHING = 9  # of the border's direction, in pixels of the mask
 
 
@@ -84,6 +86,39 @@ def draw_outline(
 
     None where it lies behind the camera or outside the image, or is too small or too large to be drawn.
     """
+    drawn = _drawn(surface, T_camera_object, camera, margin)
+    if drawn is None:
+        return None
+    low, depth, mask = drawn
+    border = _border(mask)
+    if border is None:
+        return None
+    chosen = np.linspace(0, len(border), count, endpoint=False).astype(np.intp)
+    places, normals = border[chosen], _outward(border, mask)[chosen]
+    at = (places[:, 1], places[:, 0])
+    covered = _as_pixels(mask).mean(axis=(1, 3)) > 0.5
+    on_image = (places + 0.5) / _FINER - 0.5 + low
+    return Outline(low, covered, on_image, normals, depth[at].astype(np.float64))
+
+
+def draw_depth(
+    surface: OutlineSurface, T_camera_object: Array, camera: Camera
+) -> tuple[NDArray[np.intp], NDArray[np.float32]] | None:
+    """Return the depth (h, w) that a pose has in the image, in metres and inf beside it, and its first pixel (2,).
+
+    None as of ``draw_outline``.
+    """
+    drawn = _drawn(surface, T_camera_object, camera, _LEAST_GAP)
+    if drawn is None:
+        return None
+    low, depth, mask = drawn
+    return low, _as_pixels(np.where(mask > 0, depth, np.float32(np.inf))).min(axis=(1, 3))
+
+
+def _drawn(
+    surface: OutlineSurface, T_camera_object: Array, camera: Camera, margin: int
+) -> tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.uint8]] | None:
+    """Return the first pixel (2,) of the image's part ``margin`` around a pose, and its depth and mask there."""
     points = se3.apply(T_camera_object, surface.points)
     if points[:, 2].min() < _MIN_DEPTH_M:
         return None
@@ -93,16 +128,13 @@ def draw_outline(
     if np.any(high - low < 2 * margin // 3) or np.prod(high - low) * _FINER**2 > _MOST_PIXELS:
         return None
     gap = _FINER * _GAP * surface.spacing_m * camera.fx / float(points[:, 2].mean())
-    depth, mask = _splatted(pixels - low, points[:, 2], high - low, gap)
-    border = _border(mask)
-    if border is None:
-        return None
-    chosen = np.linspace(0, len(border), count, endpoint=False).astype(np.intp)
-    places, normals = border[chosen], _outward(border, mask)[chosen]
-    at = (places[:, 1], places[:, 0])
-    covered = cv2.resize(mask, None, fx=1 / _FINER, fy=1 / _FINER, interpolation=cv2.INTER_AREA) > 0
-    on_image = (places + 0.5) / _FINER - 0.5 + low
-    return Outline(low, covered, on_image, normals, depth[at].astype(np.float64))
+    return low, *_splatted(pixels - low, points[:, 2], high - low, gap)
+
+
+def _as_pixels(mask: NDArray[_Scalar]) -> NDArray[_Scalar]:
+    """Return what lies in the mask as (h, ``_FINER``, w, ``_FINER``) of the image's pixels."""
+    height, width = mask.shape
+    return mask.reshape(height // _FINER, _FINER, width // _FINER, _FINER)
 
 
 def _splatted(

@@ -22,8 +22,23 @@ from object_pose.core.types import Array, Image
 _LEVELS = 16  # of each colour channel
 _BLUR = 0.7  # of the colours' histograms, in levels
 _LINES = 200
+_Rounds = tuple[tuple[int, int], ...]
 # How far the lines reach to either side, in pixels, and how many steps are taken with it.
-_ROUNDS = ((10, 3), (7, 3), (5, 2), (4, 2))
+_NEAR: _Rounds = ((10, 3),)
+_FAR: _Rounds = ((22, 2), (10, 2))
+_LAST: _Rounds = ((7, 3), (5, 2), (4, 2))
+# Where the search starts, as a share of the distance or in the detection's box, and how it begins there; the best that
+# comes of it goes on. Keypoints that nobody is sure of shrink towards their middle, which a box does not.
+_IN_BOX = 0.0
+_STARTS: tuple[tuple[float, _Rounds], ...] = (
+    (1.0, _NEAR),
+    (_IN_BOX, _FAR),
+    (1.0, _FAR),
+    (0.92, _FAR),
+    (1.08, _FAR),
+)
+_BOX_SHARES = (0.7, 1.2)  # of the distance, at least and at most, that a box can ask for
+MOST_STARTS = len(_STARTS)
 _RING = 5  # the surroundings reach so much further than the lines
 _MIN_PIXELS = 60
 _SUREST = 0.9  # no single pixel tells the sides apart more surely
@@ -68,27 +83,74 @@ class _Lines:
     known: NDArray[np.bool_]
 
 
+@dataclass(frozen=True)
+class _Prior:
+    """What is known without the outline: a pose and its information (6, 6) of a left perturbation."""
+
+    T_camera_object: Array
+    information: Array
+
+    def offset(self, pose: Array) -> Array:
+        """Return the perturbation (6,) that leads to ``pose``."""
+        turn = se3.log_so3(pose[:3, :3] @ self.T_camera_object[:3, :3].T)
+        return np.concatenate([pose[:3, 3] - self.T_camera_object[:3, 3], turn])
+
+
 def align_outline(
-    view: ColourView, surface: OutlineSurface, T_camera_object: Array, covariance: Array
+    view: ColourView,
+    surface: OutlineSurface,
+    T_camera_object: Array,
+    covariance: Array,
+    box_xyxy: Array | None = None,
+    starts: int = 1,
 ) -> OutlineFit | None:
     """Move a pose, known to ``covariance`` (6, 6) of a left perturbation, to where its outline fits the colours.
 
+    It is sought from 1 to ``MOST_STARTS`` places, one of which has it fill ``box_xyxy`` (4,), in undistorted pixels.
     None where the outline cannot be drawn or its inside is too small to have a colour.
     """
-    prior = np.linalg.pinv(covariance, hermitian=True)
-    pose, information, lines = T_camera_object, prior, None
-    for reach, steps in _ROUNDS:
+    prior = _Prior(T_camera_object, np.asarray(np.linalg.pinv(covariance, hermitian=True)))
+    fits = []
+    for share, rounds in _STARTS[:starts]:
+        if share == _IN_BOX and box_xyxy is not None:
+            start = _in_box(T_camera_object, surface, view.camera, box_xyxy)
+        else:
+            start = se3.make_transform(T_camera_object[:3, :3], (share or 1.0) * T_camera_object[:3, 3])
+        fits += [fit] if (fit := _aligned(view, surface, start, prior, rounds)) else []
+    if not fits:
+        return None
+    best = max(fits, key=lambda fit: fit.agreement)
+    return _aligned(view, surface, best.T_camera_object, prior, _LAST)
+
+
+def _in_box(T_camera_object: Array, surface: OutlineSurface, camera: Camera, box_xyxy: Array) -> Array:
+    """Return the pose moved along and across its viewing ray until it fills the box."""
+    points = se3.apply(T_camera_object, surface.points)
+    if points[:, 2].min() <= 0.0:
+        return T_camera_object
+    pixels = camera.project(points)
+    low, high = pixels.min(axis=0), pixels.max(axis=0)
+    share = np.sqrt(np.prod(high - low) / np.prod(np.maximum(box_xyxy[2:] - box_xyxy[:2], 1.0)))
+    translation = np.clip(share, *_BOX_SHARES) * T_camera_object[:3, 3]
+    aside = 0.5 * (box_xyxy[:2] + box_xyxy[2:] - low - high) / (camera.fx, camera.fy)
+    translation[:2] += aside * translation[2]
+    return se3.make_transform(T_camera_object[:3, :3], translation)
+
+
+def _aligned(
+    view: ColourView, surface: OutlineSurface, pose: Array, prior: _Prior, rounds: _Rounds
+) -> OutlineFit | None:
+    information, lines = prior.information, None
+    for reach, steps in rounds:
         for _ in range(steps):
             outline = draw_outline(surface, pose, view.camera, _LINES, reach + _RING)
             lines = _follow(view, outline, reach) if outline else None
             if outline is None or lines is None:
                 return None
             information, gradient = _normal_equations(outline, lines, pose, view.camera)
-            offset = np.concatenate(
-                [pose[:3, 3] - T_camera_object[:3, 3], se3.log_so3(pose[:3, :3] @ T_camera_object[:3, :3].T)]
-            )
-            information, gradient = information + prior, gradient + prior @ offset
-            pose = _moved(pose, -np.linalg.solve(information + _LEAST_INFORMATION, gradient))
+            information, gradient = information + prior.information, gradient + prior.information @ prior.offset(pose)
+            step = np.asarray(np.linalg.solve(information + _LEAST_INFORMATION, gradient), dtype=np.float64)
+            pose = _moved(pose, -step)
     assert lines is not None
     agrees = lines.known & (np.abs(lines.distance) < _AGREES_PX) & (lines.variance < _AGREES_PX**2)
     covariance = np.asarray(np.linalg.inv(information + _LEAST_INFORMATION), dtype=np.float64)

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from object_pose.core import pose_estimate, se3
 from object_pose.core.camera import Camera
-from object_pose.core.depth_view import DepthNoise, make_depth_view
+from object_pose.core.depth_view import DepthNoise, DepthView, make_depth_view
 from object_pose.core.duplicates import find_duplicates
 from object_pose.core.errors import DataError, ModelError
+from object_pose.core.explained_depth import are_covered, explained_pixels
 from object_pose.core.outline import OutlineSurface
-from object_pose.core.outline_alignment import ColourView, align_outline
+from object_pose.core.outline_alignment import MOST_STARTS, ColourView, align_outline
 from object_pose.core.params import parameter
 from object_pose.core.pnp import MIN_KEYPOINTS, PnpSolution, solve_pnp
 from object_pose.core.pose_estimate import PoseEstimate
@@ -34,9 +35,8 @@ from object_pose.core.types import (
 Array = NDArray[np.float64]
 _Doubt = tuple[RejectionReason, str]
 
-# A still picture leaves time to search for every detection, or to align the outline of each.
-SEARCHES_OF_A_STILL = 64
-
+# From this score on a pose is sure enough to look behind it.
+_SURE = 0.7
 _MIN_SURFACE_POINTS = 50
 # Below this share of measured surface an object lies in a hole of the depth image.
 _MIN_MEASURED = 0.1
@@ -87,6 +87,12 @@ class PoseSolverConfig:
         minimum=0,
         maximum=1000,
     )
+    outline_starts: int = parameter(
+        1,
+        "each outline is sought from so many places: more find what keypoints put further off, and take as much longer",
+        minimum=1,
+        maximum=MOST_STARTS,
+    )
     max_translation_sigma_m: float = parameter(
         0.06, "a pose more uncertain than this along any axis is rejected, in metres", minimum=0.001, maximum=10.0
     )
@@ -110,6 +116,10 @@ class PoseSolverConfig:
     )
 
 
+# A still picture leaves time to search for every detection, and to align the outline of each from everywhere.
+STILL_SOLVING = PoseSolverConfig(max_searches=64, max_outlines=64, outline_starts=MOST_STARTS)
+
+
 class PoseSolver:
     """Estimates the poses of known objects; ``Detections.class_ids`` index ``objects``.
 
@@ -127,9 +137,7 @@ class PoseSolver:
             if self._config.use_depth
             else None
         )
-        self._surfaces = [
-            OutlineSurface.of(model.surface_object) if len(model.surface_object) else None for model in self._objects
-        ]
+        self._surfaces = [_surface(model) for model in self._objects]
 
     def solve(
         self,
@@ -155,18 +163,43 @@ class PoseSolver:
         diameters = self._diameters[detections.class_ids]
         estimates = pose_estimate.from_keypoints(solution, targets, detections.scores, diameters)
         solved = np.flatnonzero(solution.solved)
-        if depth is not None and self._search is not None and len(solved):
-            boxes = camera.undistort(detections.boxes_xyxy[solved].reshape(-1, 2)).reshape(-1, 4)
-            class_ids = detections.class_ids[solved]
-            found = self._search.search(solution.take(solved), targets.take(solved), class_ids, boxes, depth, expected)
-            scores = detections.scores[solved]
-            aligned = pose_estimate.from_depth(found, depth, scores, self._config.depth_scale_sigma)
-            for index, estimate, measured in zip(solved, aligned, found.evidence.measured):
-                if measured >= _MIN_MEASURED:
-                    estimates[index] = estimate
+        if depth is not None and len(solved):
+            self._align_with_depth(estimates, solved, detections, solution, targets, depth, expected)
         if rgb is not None:
             self._align_outlines(estimates, solved, detections, rgb, camera)
         return self._results(detections, targets, solution, estimates, depth is not None)
+
+    def _align_with_depth(
+        self,
+        estimates: list[PoseEstimate],
+        solved: NDArray[np.intp],
+        detections: Detections,
+        solution: PnpSolution,
+        targets: KeypointTargets,
+        depth: DepthView,
+        expected: Sequence[ObjectPose],
+    ) -> None:
+        """Replace the estimates of what depth sees; where objects that are sure cover others, look behind them."""
+        search = self._search
+        assert search is not None
+        alone = list(estimates)
+        boxes = depth.camera.undistort(detections.boxes_xyxy.reshape(-1, 2)).reshape(-1, 4)
+
+        def align(rows: NDArray[np.intp], view: DepthView) -> None:
+            of_rows = solution.take(rows), targets.take(rows), detections.class_ids[rows], boxes[rows]
+            found = search.search(*of_rows, view, expected)
+            aligned = pose_estimate.from_depth(found, view, detections.scores[rows], self._config.depth_scale_sigma)
+            for row, estimate, measured in zip(rows, aligned, found.evidence.measured):
+                estimates[row] = estimate if measured >= _MIN_MEASURED else alone[row]
+
+        align(solved, depth)
+        sure = [row for row in solved if estimates[row].depth_used and estimates[row].score >= _SURE]
+        poses = [(self._surfaces[detections.class_ids[row]], estimates[row].T_camera_object) for row in sure]
+        explained = explained_pixels(depth, poses)
+        is_other = ~np.isin(detections.groups[solved], detections.groups[sure])
+        covered = solved[is_other & are_covered(boxes[solved], explained)]
+        if len(covered):
+            align(covered, depth.without(explained))
 
     def _align_outlines(
         self,
@@ -177,16 +210,19 @@ class PoseSolver:
         camera: Camera,
     ) -> None:
         """Replace the best of the estimates that lack depth by what their outlines make of them."""
+        class_ids = detections.class_ids
         alone = [index for index in solved if not estimates[index].depth_used]
+        alone = [index for index in alone if len(self._objects[class_ids[index]].surface_object)]
         alone.sort(key=lambda index: -estimates[index].score)
         chosen = alone[: self._config.max_outlines]
         if not chosen:
             return
         view = ColourView(rgb, camera)
         for index in chosen:
-            surface = self._surfaces[detections.class_ids[index]]
             estimate = estimates[index]
-            fit = align_outline(view, surface, estimate.T_camera_object, estimate.covariance) if surface else None
+            prior = estimate.T_camera_object, estimate.covariance
+            box = camera.undistort(detections.boxes_xyxy[index].reshape(2, 2)).reshape(4)
+            fit = align_outline(view, self._surfaces[class_ids[index]], *prior, box, self._config.outline_starts)
             if fit:
                 estimates[index] = pose_estimate.from_outline(estimate, fit)
 
@@ -307,6 +343,11 @@ class PoseSolver:
         expected, got = len(self._objects[0].keypoints_object), detections.keypoints.shape[1]
         if got not in (0, expected):
             raise DataError(f"detections have {got} keypoints, the objects {expected}")
+
+
+def _surface(model: ObjectModel) -> OutlineSurface:
+    """Return what outlines are drawn of; older models have but the surface that depth is compared with."""
+    return OutlineSurface.of(model.surface_object if len(model.surface_object) else model.points_object)
 
 
 def _no_pose(present: int, solved: bool, estimate: PoseEstimate) -> _Doubt | None:

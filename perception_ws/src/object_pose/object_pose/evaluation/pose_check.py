@@ -18,7 +18,7 @@ from tqdm import tqdm
 from object_pose.core.bop_errors import MIN_VISIBILITY
 from object_pose.core.calibration_metrics import CovarianceScore, expected_calibration_error, score_covariances
 from object_pose.core.metrics import FrameMatches
-from object_pose.core.pose_solver import SEARCHES_OF_A_STILL, PoseSolverConfig
+from object_pose.core.pose_solver import STILL_SOLVING
 from object_pose.core.tracking import TrackerConfig
 from object_pose.evaluation.bars import Bar
 from object_pose.evaluation.bop import BopScorer
@@ -199,7 +199,7 @@ def _run(
 
 
 def _still_pipeline(model: Path, use_depth: bool) -> PosePipeline:
-    solver = PoseSolverConfig(use_depth=use_depth, max_searches=SEARCHES_OF_A_STILL, max_outlines=SEARCHES_OF_A_STILL)
+    solver = dataclasses.replace(STILL_SOLVING, use_depth=use_depth)
     if not use_depth:
         # Colour alone leaves the distance open by centimetres; where poses are measured in the image, they still count.
         solver = dataclasses.replace(solver, max_translation_sigma_m=_NO_LIMIT_M)

@@ -11,7 +11,7 @@ from object_pose.core import se3
 from object_pose.core.camera import Camera
 from object_pose.core.decoders import DecodeOptions, Layout
 from object_pose.core.metrics import MIN_VISIBILITY, match_frame, score_frames
-from object_pose.core.pose_solver import SEARCHES_OF_A_STILL, PoseSolver, PoseSolverConfig
+from object_pose.core.pose_solver import STILL_SOLVING, PoseSolver
 from object_pose.core.types import DepthImage, Detections, ObjectModel, ObjectTruth
 from object_pose.tasks.detect import DETECT, check_detector, decode_detections, describe_detections
 from object_pose.tasks.task import Task, prepare_rgb
@@ -57,7 +57,7 @@ def _score(results: Sequence[Detections], truths: Sequence[PoseTruth], labels: t
     for detections, truth in zip(results, truths):
         key = id(truth.objects)
         if key not in solvers:
-            solvers[key] = PoseSolver(truth.objects, PoseSolverConfig(max_searches=SEARCHES_OF_A_STILL))
+            solvers[key] = PoseSolver(truth.objects, STILL_SOLVING)
         solved = solvers[key].solve(detections, truth.camera, truth.depth_m)
         matches.append(match_frame(solved.poses, truth.truths, truth.objects))
     score = score_frames(matches)

@@ -11,12 +11,15 @@ import numpy as np
 
 from object_pose.core import se3
 from object_pose.core.errors import DataError
-from object_pose.core.types import ObjectModel
+from object_pose.core.types import Image, ObjectModel
 from object_pose.simulation.objects import SceneObject
 from object_pose.simulation.scene import SceneConfig
 from object_pose.simulation.stream import FrameStream
 from object_pose.simulation.truth import SimulatedFrame
 from object_pose.training.augmentation import DetectionSample, random_crop
+
+_PHOTOS_A_SIDE = (1, 1, 2, 3)  # of the collage behind the objects, as often as named
+_SEAM_PX = (0.4, 1.1)  # how soft, as sigma, the seam between an object and a photograph is
 
 
 def detection_sample(
@@ -60,14 +63,28 @@ class PhotoBackgrounds:
         """Return the frame with, for a ``share`` of frames, a photograph wherever no labelled object is."""
         if not self.paths or rng.random() >= self.share:
             return simulated
-        photo = cv2.imread(str(self.paths[int(rng.integers(len(self.paths)))]), cv2.IMREAD_COLOR_RGB)
-        if photo is None:
-            return simulated
         rgb = simulated.frame.rgb
+        height, width = rgb.shape[:2]
+        photo = self._collage((width, height), int(rng.choice(_PHOTOS_A_SIDE)), rng)
+        # A hard seam would be the surest sign of an object, and no camera draws it.
+        covered = np.asarray(simulated.instance_ids >= 0, dtype=np.float32)
+        share = cv2.GaussianBlur(covered, (0, 0), rng.uniform(*_SEAM_PX))[..., None]
+        mixed = rgb * share + photo * (1.0 - share)
+        return replace(simulated, frame=replace(simulated.frame, rgb=np.rint(mixed).astype(np.uint8)))
+
+    def _collage(self, wh: tuple[int, int], side: int, rng: np.random.Generator) -> Image:
+        """Return ``side`` by ``side`` photographs as one picture: the more of them, the busier what lies behind."""
+        tile_wh = (-(-wh[0] // side), -(-wh[1] // side))
+        rows = [np.hstack([self._photo(tile_wh, rng) for _ in range(side)]) for _ in range(side)]
+        return np.vstack(rows)[: wh[1], : wh[0]]
+
+    def _photo(self, wh: tuple[int, int], rng: np.random.Generator) -> Image:
+        path = self.paths[int(rng.integers(len(self.paths)))]
+        photo = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+        if photo is None:
+            raise DataError(f"cannot read photograph {path}", "remove it, or name another folder of photographs")
         flipped = photo[:, ::-1] if rng.random() < 0.5 else photo
-        photo = cv2.resize(flipped, rgb.shape[1::-1], interpolation=cv2.INTER_AREA)
-        covered = (simulated.instance_ids >= 0)[..., None]
-        return replace(simulated, frame=replace(simulated.frame, rgb=np.where(covered, rgb, photo)))
+        return np.asarray(cv2.resize(flipped, wh, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 @dataclass(frozen=True)

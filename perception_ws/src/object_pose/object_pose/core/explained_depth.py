@@ -1,0 +1,48 @@
+"""What is left of a depth image once the objects that are sure are taken out of it.
+
+Little of a covered object is seen, and most of what lies in its detection's box belongs to what covers it: as long as
+that is there to be matched, it wins. Where it is a known object itself, its pixels are explained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from object_pose.core.depth_view import DepthView
+from object_pose.core.outline import OutlineSurface, draw_depth
+from object_pose.core.types import Array
+
+Mask = NDArray[np.bool_]
+
+_EXPLAINED_M = 0.012  # a measured point may lie so far from the drawn surface
+_EDGE = np.ones((3, 3), dtype=np.uint8)  # a stereo camera smears edges over their neighbours
+# Of a box less than this is nothing to take out, and more than this leaves nothing to be seen.
+_LEAST_SHARE, _GREATEST_SHARE = 0.03, 0.8
+
+
+def explained_pixels(depth: DepthView, poses: Iterable[tuple[OutlineSurface, Array]]) -> Mask:
+    """Return the pixels (H, W) whose depth surfaces at their poses ``T_camera_object`` (4, 4) account for."""
+    explained = np.zeros(depth.depth_m.shape, dtype=np.uint8)
+    for surface, T_camera_object in poses:
+        drawn = draw_depth(surface, T_camera_object, depth.camera)
+        if drawn is not None:
+            (left, top), depth_m = drawn
+            part = np.s_[top : top + depth_m.shape[0], left : left + depth_m.shape[1]]
+            explained[part] |= np.abs(depth.depth_m[part] - depth_m) < _EXPLAINED_M
+    return np.asarray(cv2.dilate(explained, _EDGE) > 0)
+
+
+def are_covered(boxes_xyxy: Array, explained: Mask) -> Mask:
+    """Tell for each of the boxes (B, 4), in pixels, whether others' pixels lie in it and leave something to be seen."""
+    limits = np.array(explained.shape[::-1] * 2)
+    corners = np.clip(np.rint(boxes_xyxy), 0, limits).astype(np.intp)
+    shares = np.array([_share(explained[top : bottom + 1, left : right + 1]) for left, top, right, bottom in corners])
+    return np.asarray((shares > _LEAST_SHARE) & (shares < _GREATEST_SHARE))
+
+
+def _share(part: Mask) -> float:
+    return float(part.mean()) if part.size else 0.0
