@@ -111,6 +111,14 @@ def test_a_pose_moves_to_where_colours_change(seed: int) -> None:
     assert offset_left @ np.linalg.solve(fit.covariance, offset_left) < 22.5  # 99.9 % of six degrees of freedom
 
 
+@pytest.mark.parametrize("blur_px", [0.8, 1.5])
+def test_a_blurred_edge_lies_in_its_middle(blur_px: float) -> None:
+    image = cv2.GaussianBlur(picture(_TRUTH), (0, 0), blur_px)
+    fit = align_outline(ColourView(image, _CAMERA), _SURFACE, _TRUTH, _COVARIANCE)
+    assert fit is not None
+    assert abs(np.linalg.norm(fit.T_camera_object[:3, 3]) / np.linalg.norm(_TRUTH[:3, 3]) - 1.0) < 0.01
+
+
 @pytest.mark.parametrize("share", [0.93, 1.08, 1.2])
 def test_from_several_places_a_pose_is_found_that_lies_far_off(share: float) -> None:
     start = se3.make_transform(_TRUTH[:3, :3], share * _TRUTH[:3, 3])

@@ -7,7 +7,7 @@ Tjaden et al. 2019, and SRT3D, Stoiber et al. 2022; docs/decisions/0007-outline.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -46,18 +46,24 @@ _LEAST_VARIANCE = 0.3  # of a line's answer, px^2
 _NEIGHBOURS = 4.0  # lines that err together
 _OUTLIER = 1.5  # distances from the outline, in their median's multiples, that count little
 _AGREES_PX = 1.5
+# Edges are looked for so far to either side of the outline, between what lies beyond ``_EDGE_SIDE``.
+_EDGE_REACH, _EDGE_SIDE, _EDGE_STEP = 2.5, 1.25, 0.5
+_EDGE_ROUNDS = 4
+_EDGE_NOISE = 6.0  # of a colour, in levels of 256
+_EDGE_VARIANCE = 0.3  # of the sharpest edge, px^2
+_LEAST_CONTRAST = 4.0  # squared, in that of the colours to either side
 _MAX_TURN_RAD = 0.2
 _LEAST_INFORMATION = 1e-6 * np.eye(6)
 
 
 class ColourView:
-    """One image's colours as an ideal pinhole sees them, in ``_LEVELS`` levels a channel."""
+    """One image as an ideal pinhole sees it, (H, W, 3) ``rgb``, and its colours in ``_LEVELS`` levels a channel."""
 
     def __init__(self, rgb: Image, camera: Camera) -> None:
         if camera.is_distorted:
             rgb = np.asarray(cv2.remap(rgb, *undistortion_maps(camera), cv2.INTER_LINEAR), dtype=np.uint8)
         level = rgb.astype(np.intp) * _LEVELS // 256
-        self.camera = camera
+        self.camera, self.rgb = camera, rgb
         self.codes = (level[..., 0] * _LEVELS + level[..., 1]) * _LEVELS + level[..., 2]
 
 
@@ -120,7 +126,8 @@ def align_outline(
     if not fits:
         return None
     best = max(fits, key=lambda fit: fit.agreement)
-    return _aligned(view, surface, best.T_camera_object, prior, _LAST)
+    fit = _aligned(view, surface, best.T_camera_object, prior, _LAST)
+    return _on_edges(view, surface, fit, prior) if fit else None
 
 
 def _in_box(T_camera_object: Array, surface: OutlineSurface, camera: Camera, box_xyxy: Array) -> Array:
@@ -147,14 +154,48 @@ def _aligned(
             lines = _follow(view, outline, reach) if outline else None
             if outline is None or lines is None:
                 return None
-            information, gradient = _normal_equations(outline, lines, pose, view.camera)
-            information, gradient = information + prior.information, gradient + prior.information @ prior.offset(pose)
-            step = np.asarray(np.linalg.solve(information + _LEAST_INFORMATION, gradient), dtype=np.float64)
-            pose = _moved(pose, -step)
+            pose, information = _stepped(pose, outline, lines, prior, view.camera)
     assert lines is not None
     agrees = lines.known & (np.abs(lines.distance) < _AGREES_PX) & (lines.variance < _AGREES_PX**2)
     covariance = np.asarray(np.linalg.inv(information + _LEAST_INFORMATION), dtype=np.float64)
     return OutlineFit(pose, covariance, float(np.mean(agrees)))
+
+
+def _on_edges(view: ColourView, surface: OutlineSurface, fit: OutlineFit, prior: _Prior) -> OutlineFit:
+    """Move a fit on to the edges: blurred ones look like the surroundings more than like the object, to histograms."""
+    pose = fit.T_camera_object
+    for _ in range(_EDGE_ROUNDS):
+        outline = draw_outline(surface, pose, view.camera, _LINES, _RING)
+        if outline is None:
+            return fit
+        pose, _ = _stepped(pose, outline, _edges(view, outline), prior, view.camera)
+    return replace(fit, T_camera_object=pose)
+
+
+def _stepped(pose: Array, outline: Outline, lines: _Lines, prior: _Prior, camera: Camera) -> tuple[Array, Array]:
+    """Return the pose after one step of Gauss-Newton, and the information (6, 6) that it rests on."""
+    information, gradient = _normal_equations(outline, lines, pose, camera)
+    information, gradient = information + prior.information, gradient + prior.information @ prior.offset(pose)
+    step = np.asarray(np.linalg.solve(information + _LEAST_INFORMATION, gradient), dtype=np.float64)
+    return _moved(pose, -step), information
+
+
+def _edges(view: ColourView, outline: Outline) -> _Lines:
+    """Ask lines across an outline where colour is half way from what lies inside to what lies outside."""
+    steps = np.arange(-_EDGE_REACH, _EDGE_REACH + _EDGE_STEP / 2, _EDGE_STEP)
+    places = outline.pixels[:, None] + steps[:, None] * outline.normals[:, None]
+    known = np.all((places >= 0.0) & (places <= np.array(view.camera.wh) - 1.0), axis=(1, 2))
+    x, y = (axis.astype(np.float32) for axis in (places[..., 0], places[..., 1]))
+    colors = cv2.remap(view.rgb, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(np.float64)
+    inner, outer, middle = steps <= -_EDGE_SIDE, steps >= _EDGE_SIDE, np.abs(steps) < _EDGE_SIDE
+    outside = colors[:, outer].mean(axis=1)
+    across = colors[:, inner].mean(axis=1) - outside
+    noise = 0.5 * np.sum(colors[:, inner].var(axis=1) + colors[:, outer].var(axis=1), axis=1) + _EDGE_NOISE**2
+    contrast = np.sum(across**2, axis=1) / noise
+    share = np.sum((colors[:, middle] - outside[:, None]) * across[:, None], axis=2) / (contrast * noise + 1.0)[:, None]
+    distance = _EDGE_STEP * np.sum(np.clip(share, 0.0, 1.0) - 0.5, axis=1)
+    variance = _EDGE_VARIANCE + 4.0 / np.maximum(contrast, _LEAST_CONTRAST)
+    return _Lines(distance, variance, np.where(contrast > _LEAST_CONTRAST, 1.0 / variance, 0.0), known)
 
 
 def _follow(view: ColourView, outline: Outline, reach: int) -> _Lines | None:
