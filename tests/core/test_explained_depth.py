@@ -13,7 +13,7 @@ from object_pose.core.explained_depth import are_covered, explained_pixels
 from object_pose.core.outline import OutlineSurface
 from object_pose.core.pose_solver import PoseSolver
 from object_pose.core.types import Array, Detections, ObjectTruth
-from pose_scene import BRACKET_ID, MODELS, PLATE_ID, SOLIDS, detect, random_view
+from pose_scene import BRACKET_ID, MODELS, PLATE_ID, detect, random_view
 from raycast import BRACKET, CAMERA, PLATE, render_depth
 
 _WALL_M = 0.62
