@@ -40,7 +40,8 @@ def are_covered(boxes_xyxy: Array, explained: Mask) -> Mask:
     """Tell for each of the boxes (B, 4), in pixels, whether others' pixels lie in it and leave something to be seen."""
     limits = np.array(explained.shape[::-1] * 2)
     corners = np.clip(np.rint(boxes_xyxy), 0, limits).astype(np.intp)
-    shares = np.array([_share(explained[top : bottom + 1, left : right + 1]) for left, top, right, bottom in corners])
+    parts = (explained[top : bottom + 1, left : right + 1] for left, top, right, bottom in corners)
+    shares = np.array([_share(part) for part in parts], dtype=np.float64)
     return np.asarray((shares > _LEAST_SHARE) & (shares < _GREATEST_SHARE))
 
 

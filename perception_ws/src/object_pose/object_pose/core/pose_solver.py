@@ -14,6 +14,7 @@ from object_pose.core.depth_view import DepthNoise, DepthView, make_depth_view
 from object_pose.core.duplicates import find_duplicates
 from object_pose.core.errors import DataError, ModelError
 from object_pose.core.explained_depth import are_covered, explained_pixels
+from object_pose.core.nms import box_iou
 from object_pose.core.outline import OutlineSurface
 from object_pose.core.outline_alignment import MOST_STARTS, ColourView, align_outline
 from object_pose.core.params import parameter
@@ -193,11 +194,12 @@ class PoseSolver:
                 estimates[row] = estimate if measured >= _MIN_MEASURED else alone[row]
 
         align(solved, depth)
-        sure = [row for row in solved if estimates[row].depth_used and estimates[row].score >= _SURE]
-        poses = [(self._surfaces[detections.class_ids[row]], estimates[row].T_camera_object) for row in sure]
+        sure = np.array([estimates[row].depth_used and estimates[row].score >= _SURE for row in solved], dtype=bool)
+        sure, others = solved[sure], solved[~np.isin(detections.groups[solved], detections.groups[solved[sure]])]
+        covering = sure[np.any(box_iou(boxes[sure], boxes[others]) > 0.0, axis=1)]
+        poses = [(self._surfaces[detections.class_ids[row]], estimates[row].T_camera_object) for row in covering]
         explained = explained_pixels(depth, poses)
-        is_other = ~np.isin(detections.groups[solved], detections.groups[sure])
-        covered = solved[is_other & are_covered(boxes[solved], explained)]
+        covered = others[are_covered(boxes[others], explained)]
         if len(covered):
             align(covered, depth.without(explained))
 
@@ -347,7 +349,8 @@ class PoseSolver:
 
 def _surface(model: ObjectModel) -> OutlineSurface:
     """Return what outlines are drawn of; older models have but the surface that depth is compared with."""
-    return OutlineSurface.of(model.surface_object if len(model.surface_object) else model.points_object)
+    points = model.surface_object if len(model.surface_object) else model.points_object
+    return OutlineSurface.of(points) if len(points) > 1 else OutlineSurface(points, 0.0)
 
 
 def _no_pose(present: int, solved: bool, estimate: PoseEstimate) -> _Doubt | None:
