@@ -11,7 +11,7 @@ from object_pose.core import metrics, se3
 from object_pose.core.depth_view import DepthNoise, make_depth_view
 from object_pose.core.explained_depth import are_covered, explained_pixels
 from object_pose.core.outline import OutlineSurface
-from object_pose.core.pose_solver import PoseSolver
+from object_pose.core.pose_solver import PoseSolver, PoseSolverConfig
 from object_pose.core.types import Array, Detections, ObjectTruth
 from pose_scene import BRACKET_ID, MODELS, PLATE_ID, detect, random_view
 from raycast import BRACKET, CAMERA, PLATE, render_depth
@@ -82,7 +82,7 @@ def _covered(rng: np.random.Generator) -> tuple[Detections, Array, np.ndarray]:
 
 
 def test_a_covered_object_is_found_once_what_covers_it_is_known() -> None:
-    solver = PoseSolver(MODELS)
+    solver = PoseSolver(MODELS, PoseSolverConfig(look_behind=True))
     rng = np.random.default_rng(3)
     known = unknown = 0
     for _ in range(16):

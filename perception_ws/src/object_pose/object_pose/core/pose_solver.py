@@ -81,6 +81,9 @@ class PoseSolverConfig:
     max_searches: int = parameter(
         2, "at most this many detections of an image, the best first, are searched for", minimum=0, maximum=1000
     )
+    look_behind: bool = parameter(
+        False, "search once more, behind objects that are sure, for what they cover; takes another camera frame's time"
+    )
     max_outlines: int = parameter(
         2,
         "at most this many poses without depth, the best first, are aligned with the outline that colour shows; "
@@ -118,7 +121,7 @@ class PoseSolverConfig:
 
 
 # A still picture leaves time to search for every detection, and to align the outline of each from everywhere.
-STILL_SOLVING = PoseSolverConfig(max_searches=64, max_outlines=64, outline_starts=MOST_STARTS)
+STILL_SOLVING = PoseSolverConfig(max_searches=64, look_behind=True, max_outlines=64, outline_starts=MOST_STARTS)
 
 
 class PoseSolver:
@@ -194,8 +197,14 @@ class PoseSolver:
                 estimates[row] = estimate if measured >= _MIN_MEASURED else alone[row]
 
         align(solved, depth)
+        if not self._config.look_behind:
+            return
         sure = np.array([estimates[row].depth_used and estimates[row].score >= _SURE for row in solved], dtype=bool)
-        sure, others = solved[sure], solved[~np.isin(detections.groups[solved], detections.groups[solved[sure]])]
+        doubtful = np.array([estimates[row].score < self._config.min_score for row in solved], dtype=bool)
+        sure, others = (
+            solved[sure],
+            solved[doubtful & ~np.isin(detections.groups[solved], detections.groups[solved[sure]])],
+        )
         covering = sure[np.any(box_iou(boxes[sure], boxes[others]) > 0.0, axis=1)]
         poses = [(self._surfaces[detections.class_ids[row]], estimates[row].T_camera_object) for row in covering]
         explained = explained_pixels(depth, poses)
