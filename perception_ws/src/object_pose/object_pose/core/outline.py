@@ -26,8 +26,8 @@ _MOST_PIXELS = 1 << 22  # a pose so near that its mask is larger is not drawn
 _MIN_DEPTH_M = 0.05
 _HALVINGS = 14
 _MIN_BORDER = 40  # pixels of the mask's border, below which there is no outline to speak of
-_Scalar = TypeVar("_Scalar", bound=np.generic)
 _SMOOTHING = 9  # of the border's direction, in pixels of the mask
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True)

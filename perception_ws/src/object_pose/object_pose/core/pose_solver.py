@@ -167,10 +167,11 @@ class PoseSolver:
         diameters = self._diameters[detections.class_ids]
         estimates = pose_estimate.from_keypoints(solution, targets, detections.scores, diameters)
         solved = np.flatnonzero(solution.solved)
+        boxes = camera.undistort(detections.boxes_xyxy.reshape(-1, 2)).reshape(-1, 4)
         if depth is not None and len(solved):
-            self._align_with_depth(estimates, solved, detections, solution, targets, depth, expected)
+            self._align_with_depth(estimates, solved, detections, boxes, solution, targets, depth, expected)
         if rgb is not None:
-            self._align_outlines(estimates, solved, detections, rgb, camera)
+            self._align_outlines(estimates, solved, detections, boxes, rgb, camera)
         return self._results(detections, targets, solution, estimates, depth is not None)
 
     def _align_with_depth(
@@ -178,6 +179,7 @@ class PoseSolver:
         estimates: list[PoseEstimate],
         solved: NDArray[np.intp],
         detections: Detections,
+        boxes: Array,
         solution: PnpSolution,
         targets: KeypointTargets,
         depth: DepthView,
@@ -187,7 +189,6 @@ class PoseSolver:
         search = self._search
         assert search is not None
         alone = list(estimates)
-        boxes = depth.camera.undistort(detections.boxes_xyxy.reshape(-1, 2)).reshape(-1, 4)
 
         def align(rows: NDArray[np.intp], view: DepthView) -> None:
             of_rows = solution.take(rows), targets.take(rows), detections.class_ids[rows], boxes[rows]
@@ -217,6 +218,7 @@ class PoseSolver:
         estimates: list[PoseEstimate],
         solved: NDArray[np.intp],
         detections: Detections,
+        boxes: Array,
         rgb: Image,
         camera: Camera,
     ) -> None:
@@ -232,8 +234,8 @@ class PoseSolver:
         for index in chosen:
             estimate = estimates[index]
             prior = estimate.T_camera_object, estimate.covariance
-            box = camera.undistort(detections.boxes_xyxy[index].reshape(2, 2)).reshape(4)
-            fit = align_outline(view, self._surfaces[class_ids[index]], *prior, box, self._config.outline_starts)
+            starts = boxes[index], self._config.outline_starts
+            fit = align_outline(view, self._surfaces[class_ids[index]], *prior, *starts)
             if fit:
                 estimates[index] = pose_estimate.from_outline(estimate, fit)
 

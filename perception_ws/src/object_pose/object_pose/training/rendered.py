@@ -64,8 +64,7 @@ class PhotoBackgrounds:
         if not self.paths or rng.random() >= self.share:
             return simulated
         rgb = simulated.frame.rgb
-        height, width = rgb.shape[:2]
-        photo = self._collage((width, height), int(rng.choice(_PHOTOS_A_SIDE)), rng)
+        photo = self._collage(rgb.shape[1::-1], int(rng.choice(_PHOTOS_A_SIDE)), rng)
         # A hard seam would be the surest sign of an object, and no camera draws it.
         covered = np.asarray(simulated.instance_ids >= 0, dtype=np.float32)
         share = cv2.GaussianBlur(covered, (0, 0), rng.uniform(*_SEAM_PX))[..., None]
