@@ -12,12 +12,14 @@ from onnx import numpy_helper
 
 from object_pose.io.images import write_image
 from object_pose.io.intrinsics import write_camera
+from object_pose.runtime.crop_head import CROP_HEAD_KEY, unpacked_head
 from object_pose.runtime.predictor import Detector
 from object_pose.runtime.resources import find_model
 from object_pose.simulation.objects import part_objects
 from object_pose.simulation.parts import PART_NAMES
 from object_pose.simulation.scene import SceneConfig
 from object_pose.simulation.stream import FrameStream
+from object_pose.training.export import embed_crop_head
 
 SCENE = ["--width", "96", "--height", "64", "--focal-px", "90", "--max-objects", "3"]
 NETWORK = ["--input-width", "96", "--input-height", "64", "--crop-width", "64", "--crop-height", "64"]
@@ -85,6 +87,29 @@ def test_models_are_averaged_weight_by_weight(cli, tmp_path):
     outcome = cli("export", "--average", first, find_model("oriented.onnx"), "--output", tmp_path / "none.onnx")
     assert "is of another network than" in outcome.problem
     assert not (tmp_path / "none.onnx").exists()
+
+
+def test_the_heads_inside_are_averaged_too(cli, tmp_path):
+    first, second, mean = find_model("parts.onnx"), tmp_path / "second.onnx", tmp_path / "mean.onnx"
+    shutil.copyfile(first, second)
+    before = _head(first)
+    changed = _head(first)
+    weight = next(item for item in changed.graph.initializer if len(item.dims) == 4)
+    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) + np.float32(0.5), weight.name))
+    (tmp_path / "head.onnx").write_bytes(changed.SerializeToString())
+    embed_crop_head(second, tmp_path / "head.onnx")
+    outcome = cli("export", "--average", first, second, "--output", mean)
+    assert outcome.code == 0, outcome.err
+    for own, found in zip(before.graph.initializer, _head(mean).graph.initializer, strict=True):
+        more = 0.25 if own.name == weight.name else 0.0
+        np.testing.assert_allclose(
+            numpy_helper.to_array(found), numpy_helper.to_array(own) + more, rtol=1e-4, atol=1e-6
+        )
+
+
+def _head(path):
+    (text,) = (entry.value for entry in onnx.load(str(path)).metadata_props if entry.key == CROP_HEAD_KEY)
+    return onnx.load_from_string(unpacked_head(text))
 
 
 def test_a_shipped_detector_gets_a_new_second_look_and_keeps_its_card(cli, tmp_path):

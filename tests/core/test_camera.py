@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from object_pose.core.camera import Camera
+from object_pose.core.camera import Camera, distorted_mask, undistortion_maps
 from object_pose.core.errors import CalibrationError
 from object_pose.core.types import Array
 
@@ -57,3 +57,13 @@ def test_impossible_intrinsics_are_refused(change: dict[str, float]) -> None:
     values = {"width": 640, "height": 480, "fx": 600.0, "fy": 600.0, "cx": 319.5, "cy": 239.5} | change
     with pytest.raises(CalibrationError):
         Camera(**values)  # type: ignore[arg-type]
+
+
+def test_a_mask_of_the_ideal_image_comes_back_from_the_real_one() -> None:
+    ideal = np.zeros((480, 640), dtype=bool)
+    ideal[100:300, 200:500] = True
+    real = distorted_mask(ideal, REAL)
+    again = cv2.remap(real.astype(np.uint8), *undistortion_maps(REAL), cv2.INTER_NEAREST) > 0
+    assert np.mean(real != ideal) > 0.001
+    assert np.mean(again != ideal) < 0.1 * np.mean(real != ideal)
+    assert np.array_equal(distorted_mask(ideal, IDEAL), ideal)

@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from object_pose.core import se3
 from object_pose.core.camera import Camera
+from object_pose.core.crops import CropWindow
 from object_pose.core.outline import OutlineSurface, draw_outline, even_sample
 from object_pose.core.outline_alignment import MOST_STARTS, ColourView, align_outline
 from object_pose.core.pose_solver import PoseSolver, PoseSolverConfig
+from object_pose.core.seen_masks import SeenMask
 from object_pose.core.types import Array, Detections, Image
 from raycast import BRACKET, model_of, render_depth
 
@@ -109,6 +112,27 @@ def test_a_pose_moves_to_where_colours_change(seed: int) -> None:
         [fit.T_camera_object[:3, 3] - _TRUTH[:3, 3], se3.log_so3(fit.T_camera_object[:3, :3] @ _TRUTH[:3, :3].T)]
     )
     assert offset_left @ np.linalg.solve(fit.covariance, offset_left) < 22.5  # 99.9 % of six degrees of freedom
+
+
+def test_a_mask_finds_the_pose_where_colours_say_nothing() -> None:
+    grey = np.random.default_rng(0).normal(115.0, 12.0, (480, 640, 3)).clip(0, 255).astype(np.uint8)
+    covered = render_depth([(BRACKET, _TRUTH)], _CAMERA) > 0.0
+    window = CropWindow.around(box_of(covered), 80)
+    seen = SeenMask(window.cut_mask(covered, 40), np.array([*window.center, window.side]))
+    start = moved(_TRUTH, _OFF)
+    view = ColourView(grey, _CAMERA)
+    fit = align_outline(view, _SURFACE, start, _COVARIANCE, seen=seen)
+    assert fit is not None
+    millimetres, degrees = errors(fit.T_camera_object)
+    assert millimetres < 8.0 and degrees < 4.5
+    blind = align_outline(view, _SURFACE, start, _COVARIANCE)
+    assert blind is None or errors(blind.T_camera_object)[0] > 2.0 * millimetres
+
+
+def box_of(covered: NDArray[np.bool_]) -> Array:
+    """Return the (4,) box around the pixels of a mask (H, W)."""
+    rows, columns = np.nonzero(covered)
+    return np.array([columns.min(), rows.min(), columns.max(), rows.max()], dtype=np.float64)
 
 
 @pytest.mark.parametrize("blur_px", [0.8, 1.5])

@@ -14,6 +14,7 @@ from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo, VisionInfo
 
 from object_pose.core import se3
+from object_pose.core.seen_masks import SeenMasks
 from object_pose.core.types import (
     Detections,
     ObjectPose,
@@ -44,8 +45,11 @@ boxes = st.lists(st.floats(0.0, 640.0), min_size=4, max_size=4).map(np.array)
 
 @st.composite
 def detections(draw):
-    count, keypoint_count = draw(st.integers(0, 4)), draw(st.integers(0, 8))
+    count, keypoint_count, cells = draw(st.integers(0, 4)), draw(st.integers(0, 8)), draw(st.sampled_from([0, 3, 40]))
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    masks = SeenMasks(
+        random.uniform(0, 1, (count, cells, cells)).astype(np.float32), random.uniform(5, 600, (count, 3))
+    )
     return Detections(
         random.uniform(0, 640, (count, 4)),
         random.uniform(0, 1, count),
@@ -53,6 +57,7 @@ def detections(draw):
         random.uniform(-50, 700, (count, keypoint_count, 2)),
         random.uniform(0.1, 20, (count, keypoint_count)),
         random.integers(0, 3, count),
+        masks,
     )
 
 
@@ -90,6 +95,9 @@ def test_keypoint_detections_survive_the_wire(found):
     for name in ("boxes_xyxy", "scores", "class_ids", "keypoints", "keypoint_sigmas"):
         np.testing.assert_array_equal(getattr(back, name), getattr(found, name))
     np.testing.assert_array_equal(back.groups[:, None] == back.groups, found.groups[:, None] == found.groups)
+    if len(found):
+        np.testing.assert_allclose(back.masks.shares, found.masks.shares, atol=0.5 / 255 + 1e-6)
+        np.testing.assert_array_equal(back.masks.windows, found.masks.windows)
     alone = [list(found.groups).count(group) == 1 for group in found.groups]
     assert [item.group == 0 for item in message.detections] == alone
     assert [item.class_name for item in message.detections] == [LABELS[class_id] for class_id in found.class_ids]

@@ -98,6 +98,17 @@ def test_hypotheses_from_a_share_on_are_readings_of_one_object_the_likeliest_fir
     np.testing.assert_allclose(found.likeliest().keypoints[:, 0, 0], [46.0], rtol=1e-5)
 
 
+def test_masks_come_with_the_windows_that_they_are_of() -> None:
+    class Seeing(Doubtful):
+        def run(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
+            return (*super().run(batch), np.full((len(batch), 32, 32), 0.25, np.float32))
+
+    found = _refined([0.9, 0.05, 0.02, 0.03], wide_look=True, channels=5, network=Seeing)
+    assert found.masks.shares.shape == (2, 32, 32) and np.all(found.masks.shares == 0.25)
+    np.testing.assert_allclose(found.masks.windows, [[40.0, 50.0, 60.0], [40.0, 50.0, 84.0]])
+    assert _refined([0.9, 0.05, 0.02, 0.03], network=Doubtful).masks[0] is None
+
+
 def test_two_likely_classes_of_one_candidate_are_readings_of_one_object() -> None:
     found = _refined([0.64, 0.25, 0.01, 0.1])
     assert len(set(found.groups)) == 1

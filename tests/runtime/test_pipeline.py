@@ -9,10 +9,17 @@ from object_pose.core import se3
 from object_pose.core.camera import Camera
 from object_pose.core.decoders import Layout
 from object_pose.core.errors import ModelError
+from object_pose.core.pose_solver import STILL_SOLVING
 from object_pose.core.tracking import TrackerConfig
 from object_pose.core.types import Frame
 from object_pose.runtime.card import ModelCard
 from object_pose.runtime.pipeline import PosePipeline
+from object_pose.runtime.predictor import Predictor
+from object_pose.runtime.resources import find_model
+from object_pose.simulation.catalog import load_objects
+from object_pose.simulation.scene import SceneConfig
+from object_pose.simulation.stream import FrameStream
+from object_pose.tasks.pose import STILL_OPTIONS
 
 CAMERA = Camera(192, 128, 180.0, 180.0, 95.5, 63.5)
 T_CAMERA_OBJECT = se3.make_transform(se3.exp_so3([0.5, -0.4, 0.3]), [0.01, -0.02, 0.3])
@@ -69,3 +76,21 @@ def test_no_detection_no_pose(constant_model, make_object):
         result = PosePipeline(path).process(dataclasses.replace(black_frame(), depth_m=depth_m))
         assert len(result.detections) == 0
         assert result.results.poses == () and result.results.rejections == ()
+
+
+def test_a_look_behind_adds_to_what_was_seen_and_takes_nothing_away():
+    model, scenes = find_model("parts.onnx"), SceneConfig(min_objects=8, max_spread_m=0.12, min_spread_m=0.08)
+    predictor = Predictor(model, options=STILL_OPTIONS)
+    once, twice = (
+        PosePipeline(predictor, solver_config=dataclasses.replace(STILL_SOLVING, look_behind=behind))
+        for behind in (False, True)
+    )
+    added = 0
+    for simulated, _ in zip(FrameStream(load_objects("parts"), scenes, depth=True, seed=4), range(4)):
+        first, more = (pipeline.process(simulated.frame) for pipeline in (once, twice))
+        seen = {pose.class_name for pose in first.results.poses if pose.score > 0.9}
+        assert seen <= {pose.class_name for pose in more.results.poses}
+        assert len(more.results.poses) >= len(first.results.poses)
+        assert "behind" in more.timings and "behind" not in first.timings
+        added += len(more.results.poses) - len(first.results.poses)
+    assert added > 0

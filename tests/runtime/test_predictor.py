@@ -48,6 +48,18 @@ def test_a_network_of_any_size_sees_the_image_as_large_as_asked(constant_model, 
     assert found.boxes_xyxy[0, 2] - found.boxes_xyxy[0, 0] == pytest.approx(3.0 * side)
 
 
+def test_smaller_looks_add_what_they_alone_find_and_say_no_object_twice(constant_model):
+    # This network finds the same pixels of its input at every size, so each look finds another box of the image.
+    model = constant_model([one_object()], own_card(), input_shape=(1, 3, "height", "width"))
+    image = np.zeros((192, 288, 3), np.uint8)
+    once, more = (Detector(model, DetectorConfig(input_scale=3.0, smaller_looks=n)).detect(image) for n in (0, 2))
+    widths = more.boxes_xyxy[:, 2] - more.boxes_xyxy[:, 0]
+    np.testing.assert_allclose(sorted(widths), 20.0 * 288 / np.array([288, 224, 192]), rtol=1e-4)
+    assert len(once) == 1 and len(set(more.groups)) == len(more) == 3
+    of_one_size = Detector(constant_model([one_object()], own_card()), DetectorConfig(smaller_looks=2))
+    assert len(of_one_size.detect(image)) == 1
+
+
 def test_a_network_of_one_size_sees_the_image_at_that_size(constant_model):
     detector = Detector(constant_model([one_object()], own_card()), DetectorConfig(input_scale=1.5))
     found = detector.detect(np.zeros((192, 288, 3), np.uint8))

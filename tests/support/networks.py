@@ -77,7 +77,8 @@ def save_pose_model(
 def relief_head(labels: tuple[str, ...], keypoint_count: int = 8) -> dict[str, str]:
     """Return the metadata that give a model a crop-level head which reads colour and relief.
 
-    Its probabilities and keypoints follow the means of its five channels, so that each of them shows.
+    Its probabilities and keypoints follow the means of its five channels, so that each of them shows; its mask is of
+    what was measured.
     """
     channels, classes = COLOR_CHANNELS + RELIEF_CHANNELS, len(labels)
     rng = np.random.default_rng(0)
@@ -90,6 +91,7 @@ def relief_head(labels: tuple[str, ...], keypoint_count: int = 8) -> dict[str, s
         "share_shape": np.array([-1, classes, 1]),
         "sigma": np.array([0.0, 0.0, 0.01]),
         "is_place": np.array([1.0, 1.0, 0.0]),
+        "measured": np.array(channels - 1),
     }
     nodes = [
         helper.make_node("ReduceMean", ["images"], ["means"], axes=[2, 3], keepdims=0),
@@ -102,11 +104,13 @@ def relief_head(labels: tuple[str, ...], keypoint_count: int = 8) -> dict[str, s
         helper.make_node("MatMul", ["means", "share_weights"], ["share_logits"]),
         helper.make_node("Reshape", ["share_logits", "share_shape"], ["of_one"]),
         helper.make_node("Softmax", ["of_one"], ["shares"], axis=2),
+        helper.make_node("Gather", ["images", "measured"], ["masks"], axis=1),
     ]
     shapes = {
         "probabilities": ("count", classes + 1),
         "keypoints": ("count", classes, 1, keypoint_count, 3),
         "shares": ("count", classes, 1),
+        "masks": ("count", _WINDOW, _WINDOW),
     }
     graph = helper.make_graph(
         nodes,

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+
+import cv2
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from object_pose.core.camera import Camera
 from object_pose.core.errors import ConfigError
+from object_pose.core.types import AlignedDepth
+from object_pose.training.augmentation import DetectionSample
 from object_pose.training.crops import HYPOTHESES, CropNetwork, CropOutput, CropRecipe
 from object_pose.training.pose import CropTrainingConfig
 
 _KEYPOINTS = 4
 _LEFT, _RIGHT = -0.3, 0.3
+_CAMERA = Camera(160, 120, 150.0, 150.0, 79.5, 59.5)
 
 
 class FreeOutputs(nn.Module):
@@ -23,12 +31,14 @@ class FreeOutputs(nn.Module):
         generator = torch.Generator().manual_seed(0)
         self.keypoints = nn.Parameter(0.05 * torch.randn(1, HYPOTHESES, _KEYPOINTS, 3, generator=generator))
         self.shares = nn.Parameter(torch.zeros(1, HYPOTHESES))
+        self.mask = nn.Parameter(torch.zeros(1, 2, 2))
 
     def forward(self, windows: torch.Tensor, class_ids: torch.Tensor) -> CropOutput:
         count = len(windows)
         logits = torch.tensor([[5.0, -5.0]]).expand(count, 2)
         keypoints = self.keypoints.expand(count, 1, -1, -1, -1)
-        return CropOutput(logits, keypoints, keypoints[..., 0] * 0.0, self.shares.expand(count, 1, -1))
+        mask = self.mask.expand(count, 2, 2)
+        return CropOutput(logits, keypoints, keypoints[..., 0] * 0.0, self.shares.expand(count, 1, -1), mask)
 
 
 def test_two_ways_to_lie_become_two_hypotheses_with_their_shares() -> None:
@@ -36,7 +46,8 @@ def test_two_ways_to_lie_become_two_hypotheses_with_their_shares() -> None:
     network = FreeOutputs()
     truth = torch.zeros(40, _KEYPOINTS, 2)
     truth[:28, :, 0], truth[28:, :, 0] = _LEFT, _RIGHT  # 70 % lie one way
-    batch = torch.zeros(40, 5, 8, 8), torch.zeros(40, dtype=torch.long), truth
+    covered = torch.tensor([[1.0, 0.0], [0.0, 0.25]]).expand(40, -1, -1)
+    batch = torch.zeros(40, 5, 8, 8), torch.zeros(40, dtype=torch.long), truth, covered
     optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
     for _ in range(600):
         optimizer.zero_grad()
@@ -47,6 +58,7 @@ def test_two_ways_to_lie_become_two_hypotheses_with_their_shares() -> None:
     for side, share in ((_LEFT, 0.7), (_RIGHT, 0.3)):
         there = np.abs(places - side).max(axis=1) < 0.05
         assert abs(shares[there].sum() - share) < 0.05
+    np.testing.assert_allclose(network.mask[0].detach().sigmoid(), [[1.0, 0.0], [0.0, 0.25]], atol=0.05)
 
 
 def test_one_class_each_is_what_all_classes_say_of_it() -> None:
@@ -89,3 +101,48 @@ def test_a_larger_window_has_more_places_and_the_same_answers() -> None:
     found = CropNetwork(2, _KEYPOINTS, size=112).eval()(torch.rand(1, 5, 112, 112))
     assert found.keypoints.shape == (1, 2, HYPOTHESES, _KEYPOINTS, 3)
     assert found.logits.shape == (1, 3)
+
+
+def _frames(rng: np.random.Generator) -> Iterator[DetectionSample]:
+    """Yield one frame for ever: a red square, of which half is seen, and a green one, before black at 1 m."""
+    owners = np.full((120, 160), -1, np.int8)
+    owners[20:60, 20:60], owners[70:110, 90:130] = 0, 1
+    image = np.array([(0, 0, 0), (200, 0, 0), (0, 200, 0)], np.uint8)[owners + 1]
+    depth = AlignedDepth(np.where(owners >= 0, 0.5, 1.0).astype(np.float32), _CAMERA)
+    boxes = np.array([[19.5, 19.5, 59.5, 59.5], [89.5, 69.5, 129.5, 109.5]])
+    while True:
+        yield DetectionSample(
+            image, boxes, np.array([0, 1]), np.zeros((2, _KEYPOINTS, 2)), depth, owners, np.array([0.2, 1.0])
+        )
+
+
+def _plain_recipe() -> CropRecipe:
+    """Return a recipe that changes neither colour nor relief."""
+    return CropRecipe(2, _KEYPOINTS, _frames, [], 80, 0.0, 0.0, 0.0, 0.0)
+
+
+def test_masks_are_where_windows_show_their_object_and_nothing_has_none() -> None:
+    samples = list(itertools.islice(_plain_recipe().samples(np.random.default_rng(0)), 300))
+    for sample in samples:
+        mask = cv2.resize(sample.mask, (80, 80), interpolation=cv2.INTER_LINEAR)
+        if sample.class_id == 2:
+            assert not sample.mask.any()
+            continue
+        red, green, _ = np.moveaxis(sample.image.astype(int), 2, 0)
+        own, other = (red, green) if sample.class_id == 0 else (green, red)
+        assert own[mask > 0.9].min() > 100
+        assert own[mask < 0.05].max(initial=0) < 130  # grey where nothing is, or another's colour
+        assert other[mask > 0.9].max() < 60
+    counts = np.bincount([sample.class_id for sample in samples], minlength=3)
+    assert counts[0] > 1.5 * counts[1], "what is hardly seen is shown the more often"
+    assert counts[2] > 20
+
+
+def test_erased_objects_leave_grey_and_no_depth() -> None:
+    samples = list(itertools.islice(_plain_recipe().samples(np.random.default_rng(1)), 300))
+    nothing = [sample for sample in samples if sample.class_id == 2]
+    erased = [sample for sample in nothing if np.any(np.all(sample.image == 114, axis=2) & (sample.image.max() > 0))]
+    assert erased
+    for sample in erased:
+        inside = np.all(sample.image == 114, axis=2)
+        assert np.mean(sample.relief[inside][:, 1] == 0.0) > 0.8

@@ -93,6 +93,16 @@ class Camera:
         )
 
 
+def distorted_mask(mask: NDArray[np.bool_], camera: Camera) -> NDArray[np.bool_]:
+    """Return a mask (H, W) of the ideal pinhole's pixels as one of the real image's."""
+    if not camera.is_distorted:
+        return mask
+    rows, columns = np.mgrid[: camera.height, : camera.width]
+    ideal = camera.undistort(np.stack([columns, rows], axis=-1).reshape(-1, 2)).astype(np.float32)
+    x, y = ideal.reshape(camera.height, camera.width, 2).transpose(2, 0, 1)
+    return np.asarray(cv2.remap(mask.astype(np.uint8), x, y, cv2.INTER_NEAREST) > 0)
+
+
 @lru_cache(maxsize=4)
 def undistortion_maps(camera: Camera) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return where each pixel (H, W) of the ideal pinhole lies in the real image, x and y, for ``cv2.remap``."""

@@ -14,10 +14,12 @@ from object_pose.core.types import AlignedDepth, Array, Image
 Relief = NDArray[np.float32]
 
 COLOR_CHANNELS, RELIEF_CHANNELS = 3, 2
+_GREY = 114  # of what lies outside the image, or is erased
 _MARGIN = 1.5  # keypoints are box corners, which stick out of the visible silhouette
 # Relief is measured from the near part of what lies in the middle of the window: the object, seldom its table.
 _NEAR_SHARE = 0.3
 _MIN_PIXELS = 8
+_CELL_SAMPLES = 4  # to a side, of a mask's cell
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,19 @@ class CropWindow:
 
     def cut(self, rgb: Image) -> Image:
         """Return the window (size, size, 3), resampled; grey outside the image."""
-        scale = self.size / self.side
-        offset = -scale * (self.center - self.side / 2) + 0.5 * scale - 0.5
-        matrix = np.array([[scale, 0.0, offset[0]], [0.0, scale, offset[1]]])
-        if scale < 0.6:
+        if self.size < 0.6 * self.side:
             return self._cut_large(rgb)
-        window = cv2.warpAffine(rgb, matrix, (self.size, self.size), flags=cv2.INTER_LINEAR, borderValue=(114,) * 3)
+        size = (self.size, self.size)
+        window = cv2.warpAffine(rgb, self._matrix(), size, flags=cv2.INTER_LINEAR, borderValue=(_GREY,) * 3)
         return np.asarray(window, dtype=np.uint8)
+
+    def cut_mask(self, mask: NDArray[np.bool_], cells: int) -> NDArray[np.float32]:
+        """Return the share of each of the window's cells (cells, cells) that a mask (H, W) of the image covers."""
+        finer = replace(self, size=_CELL_SAMPLES * cells)
+        full = mask.astype(np.uint8) * np.uint8(255)
+        cut = cv2.warpAffine(full, finer._matrix(), (finer.size, finer.size), flags=cv2.INTER_LINEAR)
+        shares = cv2.resize(cut, (cells, cells), interpolation=cv2.INTER_AREA)
+        return np.asarray(shares, dtype=np.float32) / np.float32(255.0)
 
     def cut_relief(self, depth: AlignedDepth | None) -> Relief:
         """Return the window's shape (size, size, 2): depth about the object in half sides, and 1 where measured.
@@ -79,6 +87,12 @@ class CropWindow:
         """Map (..., 2) window units to image pixels."""
         return np.asarray(points * self.side + self.center)
 
+    def _matrix(self) -> Array:
+        """Return the affine map (2, 3) from image pixels to the window's."""
+        scale = self.size / self.side
+        offset = -scale * (self.center - self.side / 2) + 0.5 * scale - 0.5
+        return np.array([[scale, 0.0, offset[0]], [0.0, scale, offset[1]]])
+
     def _cut_large(self, rgb: Image) -> Image:
         # Averaging first keeps what bilinear sampling at a small scale would skip.
         half = self.side / 2
@@ -86,13 +100,19 @@ class CropWindow:
         high = np.ceil(np.minimum(self.center + half + 1, rgb.shape[1::-1])).astype(int)
         region = rgb[low[1] : high[1], low[0] : high[0]]
         if region.size == 0:
-            return np.full((self.size, self.size, 3), 114, dtype=np.uint8)
+            return np.full((self.size, self.size, 3), _GREY, dtype=np.uint8)
         shrink = 1.25 * self.size / self.side
         wh = np.maximum(np.rint(shrink * np.array(region.shape[1::-1])), 1).astype(int)
         small = cv2.resize(region, (int(wh[0]), int(wh[1])), interpolation=cv2.INTER_AREA)
         ratio = wh / region.shape[1::-1]
         center = (self.center - low + 0.5) * ratio - 0.5
         return CropWindow(center, self.side * float(ratio.mean()), self.size).cut(np.asarray(small, dtype=np.uint8))
+
+
+def without_pixels(rgb: Image, depth: AlignedDepth, erased: NDArray[np.bool_]) -> tuple[Image, AlignedDepth]:
+    """Return an image (H, W, 3) and its depth as if the pixels ``erased`` (H, W) showed nothing: grey, not measured."""
+    depth_m = np.where(erased, np.float32(0.0), depth.depth_m)
+    return np.where(erased[..., None], np.uint8(_GREY), rgb), AlignedDepth(depth_m, depth.camera)
 
 
 def _near_depth(z: NDArray[np.float32], measured: NDArray[np.bool_]) -> float | None:

@@ -5,7 +5,8 @@ Every layout is one float array; candidates below the score threshold are droppe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
@@ -86,8 +87,9 @@ class DecodeOptions:
 
     Where a model carries a second look, its network passes on what scores above ``candidate_threshold``; ``wide_look``
     looks at a wider window as well, and further hypotheses of an object's keypoints are offered from
-    ``alternative_share`` on. A network that takes any size sees an image up to ``input_scale`` times its usual size.
-    ``layout`` and ``keypoint_count`` are the model card's.
+    ``alternative_share`` on. A network that takes any size sees an image up to ``input_scale`` times its usual size,
+    and looks at it so many times more, each time smaller (``smaller_looks``). ``layout`` and ``keypoint_count`` are the
+    model card's.
     """
 
     score_threshold: float = 0.25
@@ -98,6 +100,7 @@ class DecodeOptions:
     wide_look: bool = False
     alternative_share: float = 1.0
     input_scale: float = 1.0
+    smaller_looks: int = 0
     layout: str = ""
     keypoint_count: int = 0
 
@@ -145,6 +148,13 @@ def decode(form: OutputFormat, output: Output, options: DecodeOptions) -> Detect
         keypoints, sigmas = _fuse(found, kept, owner)
     scores = np.clip(found.scores[kept], 0.0, 1.0)
     return Detections(found.boxes[kept], scores, found.class_ids[kept], keypoints, sigmas)
+
+
+def merge_looks(looks: Sequence[Detections], options: DecodeOptions) -> Detections:
+    """Return what several looks at one image found, each object once, the best first."""
+    found = Detections.join(looks)
+    kept, _ = suppress(found.boxes_xyxy, found.scores, found.class_ids, options.iou_threshold, options.max_detections)
+    return replace(found.select(kept), groups=np.arange(len(kept)))
 
 
 def _fuse(found: _Candidates, kept: NDArray[np.int64], owner: NDArray[np.int64]) -> tuple[Array, Array]:

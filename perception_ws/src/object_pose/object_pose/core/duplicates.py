@@ -6,6 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+def repeat_known(centers: Array, diameters: Array, known: Array, known_diameters: Array, distance: float) -> Mask:
+    """Tell for each of N poses whether it is one of the M ``known`` ones, as of ``find_duplicates``."""
+    apart = np.linalg.norm(centers[:, None] - known, axis=2)
+    reach = distance * np.minimum(diameters[:, None], known_diameters)
+    return np.asarray(np.any(apart < reach, axis=1))
 
 
 def find_duplicates(

@@ -66,6 +66,12 @@ def enlarged_wh(image_wh: tuple[int, int], input_wh: tuple[int, int], times: flo
     return width, height
 
 
+def smaller_wh(input_wh: tuple[int, int], scale: float) -> tuple[int, int]:
+    """Return the least canvas that holds ``scale`` of a size, with sides that a network's coarsest stride divides."""
+    width, height = (math.ceil(side * scale / COARSEST_STRIDE) * COARSEST_STRIDE for side in input_wh)
+    return width, height
+
+
 def letterbox(image: NDArray[np.uint8], input_wh: tuple[int, int]) -> tuple[NDArray[np.uint8], Letterbox]:
     """Fit an (H, W[, C]) uint8 image into an ``input_wh`` canvas padded with grey; an image that fits is not copied."""
     height, width = image.shape[:2]

@@ -1,8 +1,8 @@
 """Aligning poses that lack depth with the outline that colour shows: what keypoints tell worst, it tells best.
 
-A pose's outline parts the colours near it in two, the object's and those around it. Across the outline each of many
-lines says where the colours change sides, and the pose moves there, held back by what the keypoints know (after RBOT,
-Tjaden et al. 2019, and SRT3D, Stoiber et al. 2022; docs/decisions/0007-outline.md).
+A pose's outline parts the colours near it in two, the object's and those around it; a network's mask of the object
+says so, too. Across the outline each of many lines says where the sides change, and the pose moves there, held back by
+what the keypoints know (after RBOT, Tjaden et al. 2019, and SRT3D, Stoiber et al. 2022; docs/decisions/0007 and 0009).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from scipy.ndimage import gaussian_filter
 from object_pose.core import se3
 from object_pose.core.camera import Camera, undistortion_maps
 from object_pose.core.outline import Outline, OutlineSurface, draw_outline
+from object_pose.core.seen_masks import SeenMask
 from object_pose.core.types import Array, Image
 
 _LEVELS = 16  # of each colour channel
@@ -42,6 +43,8 @@ MOST_STARTS = len(_STARTS)
 _RING = 5  # the surroundings reach so much further than the lines
 _MIN_PIXELS = 60
 _SUREST = 0.9  # no single pixel tells the sides apart more surely
+# A mask seldom holds too much, but on unfamiliar pictures often too little: shine and shade are missed.
+_LEAST_IN_MASK, _MOST_IN_MASK = 0.25, 0.9
 _LEAST_VARIANCE = 0.3  # of a line's answer, px^2
 _NEIGHBOURS = 4.0  # lines that err together
 _OUTLIER = 1.5  # distances from the outline, in their median's multiples, that count little
@@ -109,10 +112,12 @@ def align_outline(
     covariance: Array,
     box_xyxy: Array | None = None,
     starts: int = 1,
+    seen: SeenMask | None = None,
 ) -> OutlineFit | None:
     """Move a pose, known to ``covariance`` (6, 6) of a left perturbation, to where its outline fits the colours.
 
-    It is sought from 1 to ``MOST_STARTS`` places, one of which has it fill ``box_xyxy`` (4,), in undistorted pixels.
+    It is sought from 1 to ``MOST_STARTS`` places, one of which has it fill ``box_xyxy`` (4,). The box and where the
+    object is ``seen`` are in undistorted pixels.
     None where the outline cannot be drawn or its inside is too small to have a colour.
     """
     prior = _Prior(T_camera_object, np.asarray(np.linalg.pinv(covariance, hermitian=True)))
@@ -122,11 +127,11 @@ def align_outline(
             start = _in_box(T_camera_object, surface, view.camera, box_xyxy)
         else:
             start = se3.make_transform(T_camera_object[:3, :3], (share or 1.0) * T_camera_object[:3, 3])
-        fits += [fit] if (fit := _aligned(view, surface, start, prior, rounds)) else []
+        fits += [fit] if (fit := _aligned(view, surface, start, prior, rounds, seen)) else []
     if not fits:
         return None
     best = max(fits, key=lambda fit: fit.agreement)
-    fit = _aligned(view, surface, best.T_camera_object, prior, _LAST)
+    fit = _aligned(view, surface, best.T_camera_object, prior, _LAST, seen)
     return _on_edges(view, surface, fit, prior) if fit else None
 
 
@@ -145,13 +150,18 @@ def _in_box(T_camera_object: Array, surface: OutlineSurface, camera: Camera, box
 
 
 def _aligned(
-    view: ColourView, surface: OutlineSurface, pose: Array, prior: _Prior, rounds: _Rounds
+    view: ColourView,
+    surface: OutlineSurface,
+    pose: Array,
+    prior: _Prior,
+    rounds: _Rounds,
+    seen: SeenMask | None,
 ) -> OutlineFit | None:
     information, lines = prior.information, None
     for reach, steps in rounds:
         for _ in range(steps):
             outline = draw_outline(surface, pose, view.camera, _LINES, reach + _RING)
-            lines = _follow(view, outline, reach) if outline else None
+            lines = _follow(view, outline, reach, seen) if outline else None
             if outline is None or lines is None:
                 return None
             pose, information = _stepped(pose, outline, lines, prior, view.camera)
@@ -198,14 +208,16 @@ def _edges(view: ColourView, outline: Outline) -> _Lines:
     return _Lines(distance, variance, np.where(contrast > _LEAST_CONTRAST, 1.0 / variance, 0.0), known)
 
 
-def _follow(view: ColourView, outline: Outline, reach: int) -> _Lines | None:
-    """Ask lines across an outline where the colours change sides; None where the inside is too small."""
+def _follow(view: ColourView, outline: Outline, reach: int, seen: SeenMask | None) -> _Lines | None:
+    """Ask lines across an outline where the sides change; None where the inside is too small."""
     height, width = outline.covered.shape
     left, top = outline.corner
     codes = view.codes[top : top + height, left : left + width]
     probability = _probability_inside(codes, outline.covered, reach)
     if probability is None:
         return None
+    if seen:
+        probability = _agreed(probability, seen.over(outline.corner, probability.shape))
     steps = np.arange(-reach, reach + 1.0)
     places = outline.pixels[:, None] + steps[:, None] * outline.normals[:, None] - outline.corner
     known = np.all((places >= 0.0) & (places <= (width - 1, height - 1)), axis=(1, 2))
@@ -238,6 +250,14 @@ def _probability_inside(codes: NDArray[np.intp], covered: NDArray[np.bool_], rea
     own, other = (_histogram(codes[part]) for part in (inner, outer))
     rare = 1e-5
     return ((own + rare) / (own + other + 2.0 * rare)).astype(np.float32)[codes]
+
+
+def _agreed(by_colour: NDArray[np.float32], by_mask: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return what two independent witnesses say together, each a probability (h, w) that is never quite sure."""
+    colour = np.clip(by_colour, 1.0 - _SUREST, _SUREST)
+    mask = np.clip(by_mask, _LEAST_IN_MASK, _MOST_IN_MASK)
+    both = colour * mask
+    return np.asarray(both / (both + (1.0 - colour) * (1.0 - mask)), dtype=np.float32)
 
 
 def _histogram(codes: NDArray[np.intp]) -> Array:

@@ -13,14 +13,14 @@ from object_pose.core.depth_evidence import Evidence
 
 Array = NDArray[np.float64]
 
-_BIAS = -6.8
-_DETECTOR = 0.5
-_CLOSENESS = 9.6
-_OCCLUDED = 3.0
-_MERGED = -10.0
-_UNCOVERED = -2.0
-_KEYPOINT_COST = -0.5
-_KEYPOINT_SPREAD = -2.5
+_BIAS = -14.7
+_DETECTOR = 1.45
+_CLOSENESS = 17.2
+_OCCLUDED = 13.7
+_MERGED = -12.9
+_UNCOVERED = -8.8
+_KEYPOINT_COST = -0.8
+_KEYPOINT_SPREAD = -3.0
 _LEAST_SPREAD, _MOST_SPREAD = 0.16, 1.0
 # The same of poses that keypoints alone give.
 _ALONE_BIAS = -3.1

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from object_pose.core import pose_estimate, se3
-from object_pose.core.camera import Camera
+from object_pose.core.camera import Camera, distorted_mask
 from object_pose.core.depth_view import DepthNoise, DepthView, make_depth_view
-from object_pose.core.duplicates import find_duplicates
+from object_pose.core.duplicates import find_duplicates, repeat_known
 from object_pose.core.errors import DataError, ModelError
 from object_pose.core.explained_depth import are_covered, explained_pixels
 from object_pose.core.nms import box_iou
@@ -34,6 +34,7 @@ from object_pose.core.types import (
 )
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 _Doubt = tuple[RejectionReason, str]
 
 # From this score on a pose is sure enough to look behind it.
@@ -82,7 +83,7 @@ class PoseSolverConfig:
         2, "at most this many detections of an image, the best first, are searched for", minimum=0, maximum=1000
     )
     look_behind: bool = parameter(
-        False, "search once more, behind objects that are sure, for what they cover; takes another camera frame's time"
+        False, "look once more, without the objects that are sure, for what they cover; takes the same time again"
     )
     max_outlines: int = parameter(
         2,
@@ -121,7 +122,10 @@ class PoseSolverConfig:
 
 
 # A still picture leaves time to search for every detection, and to align the outline of each from everywhere.
-STILL_SOLVING = PoseSolverConfig(max_searches=64, look_behind=True, max_outlines=64, outline_starts=MOST_STARTS)
+# Whoever looks at it knows what a score means.
+STILL_SOLVING = PoseSolverConfig(
+    max_searches=64, look_behind=True, max_outlines=160, outline_starts=MOST_STARTS, min_score=0.15
+)
 
 
 class PoseSolver:
@@ -173,6 +177,26 @@ class PoseSolver:
         if rgb is not None:
             self._align_outlines(estimates, solved, detections, boxes, rgb, camera)
         return self._results(detections, targets, solution, estimates, depth is not None)
+
+    def explained(self, poses: Sequence[ObjectPose], camera: Camera, depth_m: DepthImage) -> Mask:
+        """Return the pixels (H, W) of an image whose depth the poses that are sure account for."""
+        sure = [pose for pose in poses if pose.depth_used and pose.score >= _SURE]
+        surfaces = [(self._surfaces[pose.class_id], pose.T_camera_object) for pose in sure]
+        explained = explained_pixels(make_depth_view(depth_m, camera, self._noise), surfaces)
+        return distorted_mask(explained, camera)
+
+    def joined(self, first: PoseResults, more: PoseResults) -> PoseResults:
+        """Return what one look found, and what another one found beside that with depth."""
+        measured = [pose for pose in more.poses if pose.depth_used]
+        if not measured or not first.poses:
+            return PoseResults((*first.poses, *measured), first.rejections)
+        places = [(_centers(poses), self._diameters_of(poses)) for poses in (measured, first.poses)]
+        repeats = repeat_known(*places[0], *places[1], self._config.duplicate_distance)
+        new = [pose for pose, repeated in zip(measured, repeats) if not repeated]
+        return PoseResults((*first.poses, *new), first.rejections)
+
+    def _diameters_of(self, poses: Sequence[ObjectPose]) -> Array:
+        return np.asarray(self._diameters[[pose.class_id for pose in poses]])
 
     def _align_with_depth(
         self,
@@ -230,12 +254,12 @@ class PoseSolver:
         chosen = alone[: self._config.max_outlines]
         if not chosen:
             return
-        view = ColourView(rgb, camera)
+        view, masks = ColourView(rgb, camera), detections.masks.undistorted(camera)
         for index in chosen:
             estimate = estimates[index]
             prior = estimate.T_camera_object, estimate.covariance
-            starts = boxes[index], self._config.outline_starts
-            fit = align_outline(view, self._surfaces[class_ids[index]], *prior, *starts)
+            surface, starts = self._surfaces[class_ids[index]], self._config.outline_starts
+            fit = align_outline(view, surface, *prior, boxes[index], starts, masks[index])
             if fit:
                 estimates[index] = pose_estimate.from_outline(estimate, fit)
 
@@ -326,10 +350,9 @@ class PoseSolver:
     ) -> tuple[list[ObjectPose], list[PoseRejection]]:
         if not poses:
             return [], []
-        centers = np.stack([se3.apply(pose.T_camera_object, pose.box_center[None])[0] for pose in poses])
-        diameters = self._diameters[[pose.class_id for pose in poses]]
         scores = np.array([pose.score for pose in poses])
-        better = find_duplicates(centers, scores, diameters, self._config.duplicate_distance, groups)
+        places = _centers(poses), scores, self._diameters_of(poses)
+        better = find_duplicates(*places, self._config.duplicate_distance, groups)
         unique, repeated = [], []
         for pose, original in zip(poses, better):
             if original is None:
@@ -356,6 +379,11 @@ class PoseSolver:
         expected, got = len(self._objects[0].keypoints_object), detections.keypoints.shape[1]
         if got not in (0, expected):
             raise DataError(f"detections have {got} keypoints, the objects {expected}")
+
+
+def _centers(poses: Sequence[ObjectPose]) -> Array:
+    """Return the (N, 3) middles of the poses' metric boxes, camera frame."""
+    return np.stack([se3.apply(pose.T_camera_object, pose.box_center[None])[0] for pose in poses])
 
 
 def _surface(model: ObjectModel) -> OutlineSurface:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from object_pose.core.camera import Camera
+from object_pose.core.seen_masks import SeenMasks
 from object_pose.core.symmetry import Symmetry
 
 Array = NDArray[np.float64]
@@ -56,6 +57,7 @@ class AlignedDepth:
 
 
 _NO_GROUPS: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+_NO_MASKS = SeenMasks.unknown(0)
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Detections:
     ``boxes_xyxy`` (N, 4) in pixels of the original image, ``scores`` (N,) in [0, 1], ``class_ids`` (N,) int,
     ``keypoints`` (N, K, 2) pixels and ``keypoint_sigmas`` (N, K) pixels, one standard deviation; K may be 0.
     ``groups`` (N,): detections of one group are readings of one object, and at most one of them is right; where none
-    are given, each is an object of its own.
+    are given, each is an object of its own. ``masks`` are those pixels that show the object.
     """
 
     boxes_xyxy: Array
@@ -74,11 +76,15 @@ class Detections:
     keypoints: Array
     keypoint_sigmas: Array
     groups: NDArray[np.int64] = field(default_factory=lambda: _NO_GROUPS)
+    masks: SeenMasks = field(default_factory=lambda: _NO_MASKS)
 
     def __post_init__(self) -> None:
         count = len(self.scores)
         if self.groups is _NO_GROUPS:
             object.__setattr__(self, "groups", np.arange(count))
+        if self.masks is _NO_MASKS:
+            object.__setattr__(self, "masks", SeenMasks.unknown(count))
+        _expect("masks", self.masks.windows, (count, 3))
         _expect("groups", self.groups, (count,))
         _expect("boxes_xyxy", self.boxes_xyxy, (count, 4))
         _expect("scores", self.scores, (count,))
@@ -98,6 +104,7 @@ class Detections:
             self.keypoints[index],
             self.keypoint_sigmas[index],
             self.groups[index],
+            self.masks.select(index),
         )
 
     def likeliest(self) -> Detections:
@@ -116,6 +123,7 @@ class Detections:
             np.concatenate([part.keypoints for part in parts]),
             np.concatenate([part.keypoint_sigmas for part in parts]),
             np.concatenate([part.groups for part in parts]),
+            SeenMasks.join([part.masks for part in parts]),
         )
 
     @staticmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Sequence
 
@@ -29,6 +30,7 @@ from vision_msgs.msg import (
 )
 
 from object_pose.core import se3
+from object_pose.core.seen_masks import SeenMasks
 from object_pose.core.types import Array, Detections, ObjectPose, ObjectTruth, PoseRejection, PoseResults
 from object_pose.io.pose_messages import pose_from_message
 from object_pose.runtime.card import ModelCard
@@ -61,14 +63,18 @@ def keypoints_to_message(
                 keypoints_y=array("d", keypoints[:, 1].tolist()),
                 keypoints_sigma=array("d", sigmas.tolist()),
                 group=int(group),
+                mask=array("B", np.rint(255.0 * shares).astype(np.uint8).tobytes()),
+                mask_window=window,
             )
-            for class_id, score, box, keypoints, sigmas, group in zip(
+            for class_id, score, box, keypoints, sigmas, group, shares, window in zip(
                 detections.class_ids,
                 detections.scores,
                 detections.boxes_xyxy,
                 detections.keypoints,
                 detections.keypoint_sigmas,
                 groups,
+                detections.masks.shares,
+                detections.masks.windows,
             )
         ],
     )
@@ -82,7 +88,10 @@ def _numbered_groups(groups: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def keypoints_from_message(message: KeypointDetectionArray, keypoint_count: int) -> Detections:
-    """Return the detections of a message; raises ``ValueError`` where one has not ``keypoint_count`` keypoints."""
+    """Return the detections of a message.
+
+    Raises ``ValueError`` where one has not ``keypoint_count`` keypoints, or masks are not square and of one size.
+    """
     found = message.detections
     if not found:
         return Detections.empty(keypoint_count)
@@ -96,7 +105,18 @@ def keypoints_from_message(message: KeypointDetectionArray, keypoint_count: int)
         np.ascontiguousarray(keypoints.transpose(0, 2, 1)),
         np.array([item.keypoints_sigma for item in found], dtype=np.float64),
         np.array([item.group or -1 - index for index, item in enumerate(found)], dtype=np.int64),
+        _masks_from_message(message),
     )
+
+
+def _masks_from_message(message: KeypointDetectionArray) -> SeenMasks:
+    found = message.detections
+    sizes = {len(item.mask) for item in found}
+    cells = math.isqrt(max(sizes))
+    if sizes != {cells**2}:
+        raise ValueError(f"masks must be square and of one size, got lengths {sorted(sizes)}")
+    shares = np.stack([np.asarray(item.mask, dtype=np.float32).reshape(cells, cells) for item in found])
+    return SeenMasks(shares / np.float32(255.0), np.array([item.mask_window for item in found], dtype=np.float64))
 
 
 def detections_2d_to_message(detections: Detections, labels: Sequence[str], header: Header) -> Detection2DArray:

@@ -20,14 +20,17 @@ from object_pose.core.crops import COLOR_CHANNELS, RELIEF_CHANNELS, CropWindow, 
 from object_pose.core.decoders import DecodeOptions
 from object_pose.core.errors import ModelError
 from object_pose.core.nms import suppress
+from object_pose.core.seen_masks import SeenMasks
 from object_pose.core.types import AlignedDepth, Array, Detections, Image
 from object_pose.runtime.card import ModelCard
 from object_pose.runtime.engine import Engine, EngineConfig, load_embedded_engine
 
 CROP_HEAD_KEY = "object_pose.crop_head"
-# Probabilities (N, C + 1), the last of none; keypoints (N, C, H, K, 3): x, y, sigma; shares (N, C, H) of hypotheses.
-LAYOUT = "crop_hypotheses"
-_ONE_HYPOTHESIS = "crop_keypoints"  # what older heads give: no H, no shares
+# Probabilities (N, C + 1), the last of none; keypoints (N, C, H, K, 3): x, y, sigma; shares (N, C, H) of hypotheses;
+# masks (N, M, M) of what is seen of the object, whatever its class.
+LAYOUT = "crop_masks"
+_NO_MASKS = "crop_hypotheses"  # older heads
+_ONE_HYPOTHESIS = "crop_keypoints"  # still older ones: no H, no shares, no masks
 _COMPRESSED = b"\x78"  # how zlib begins, and ONNX does not
 _LIKELY = 0.1  # the least probability of another class than the best one: depth may tell them apart
 _WIDE = 1.4  # a box may show only a part of its object
@@ -65,12 +68,17 @@ class CropHead:
     def _look(self, rgb: Image, depth: AlignedDepth | None, windows: Sequence[CropWindow]) -> _Look:
         reliefs = [window.cut_relief(depth) for window in windows] if self.reads_relief else []
         batch = normalised_batch([window.cut(rgb) for window in windows], reliefs)
-        probabilities, keypoints, *shares = self._engine.run(batch)
-        if not shares:
-            keypoints, shares = keypoints[:, :, None], [np.ones((*keypoints.shape[:2], 1), np.float32)]
+        probabilities, keypoints, *others = self._engine.run(batch)
+        if not others:
+            keypoints, others = keypoints[:, :, None], [np.ones((*keypoints.shape[:2], 1), np.float32)]
+        shares, *masks = others
         places = [window.to_image(own[..., :2].astype(np.float64)) for window, own in zip(windows, keypoints)]
         sides = np.array([window.side for window in windows])
-        return _Look(probabilities, np.stack(places), keypoints[..., 2] * sides[:, None, None, None], shares[0])
+        sigmas = keypoints[..., 2] * sides[:, None, None, None]
+        seen = SeenMasks.unknown(len(windows))
+        if masks:
+            seen = SeenMasks(masks[0], np.array([[*window.center, window.side] for window in windows]))
+        return _Look(probabilities, np.stack(places), sigmas, shares, seen)
 
 
 @dataclass(frozen=True)
@@ -78,13 +86,14 @@ class _Look:
     """What N windows show, in image pixels.
 
     ``probabilities`` (N, C + 1), the last of none, ``keypoints`` (N, C, H, K, 2) of H hypotheses, their ``sigmas``
-    (N, C, H, K) and ``shares`` (N, C, H).
+    (N, C, H, K), ``shares`` (N, C, H) and N ``masks``.
     """
 
     probabilities: NDArray[np.float32]
     keypoints: Array
     sigmas: Array
     shares: NDArray[np.float32]
+    masks: SeenMasks
 
 
 def _as_detections(
@@ -109,6 +118,7 @@ def _as_detections(
         look.keypoints[rows, class_ids, hypotheses],
         look.sigmas[rows, class_ids, hypotheses],
         rows,
+        look.masks.select(rows),
     )
 
 
@@ -156,13 +166,16 @@ def load_crop_head(path: Path, metadata: Mapping[str, str], card: ModelCard, con
     if inside.layout == _ONE_HYPOTHESIS:
         expected: tuple[tuple[int, ...], ...] = (classes, (*of_each, card.keypoint_count, 3))
     else:
-        hypotheses = engine.output_shapes[-1][-1]
+        hypotheses = engine.output_shapes[2][-1] if len(engine.output_shapes) > 2 else 0
         expected = (classes, (*of_each, hypotheses, card.keypoint_count, 3), (*of_each, hypotheses))
+        if inside.layout == LAYOUT:
+            cells = engine.output_shapes[-1][-1]
+            expected = (*expected, (1, cells, cells))
     channels = engine.input_shape[1]
     if channels not in (COLOR_CHANNELS, COLOR_CHANNELS + RELIEF_CHANNELS):
         raise ModelError(f"its crop-level head reads {channels} channels", "export the model again")
     if (
-        inside.layout not in (LAYOUT, _ONE_HYPOTHESIS)
+        inside.layout not in (LAYOUT, _NO_MASKS, _ONE_HYPOTHESIS)
         or inside.labels != card.labels
         or engine.output_shapes != expected
     ):

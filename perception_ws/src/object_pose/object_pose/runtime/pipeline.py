@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from object_pose.core.crops import without_pixels
 from object_pose.core.errors import ModelError
 from object_pose.core.pose_solver import PoseSolver, PoseSolverConfig
 from object_pose.core.tracking import Tracker, TrackerConfig
-from object_pose.core.types import Array, Detections, Frame, PoseResults
+from object_pose.core.types import AlignedDepth, Array, Detections, Frame, Image, PoseResults
 from object_pose.runtime.predictor import Detector, DetectorConfig, Predictor
 from object_pose.runtime.timing import StageClock
 
@@ -44,7 +47,7 @@ class PosePipeline:
                 "train and export it for the task 'pose'",
             )
         solver_config = solver_config or PoseSolverConfig()
-        self._use_depth = solver_config.use_depth
+        self._use_depth, self._look_behind = solver_config.use_depth, solver_config.look_behind
         self._solver = PoseSolver(objects, solver_config)
         self._tracker = Tracker(objects, tracker_config) if tracker_config else None
 
@@ -57,7 +60,20 @@ class PosePipeline:
             with clock.stage("pose"):
                 expected = self._tracker.expected(T_world_camera) if self._tracker else ()
                 results = self._solver.solve(detections, frame.camera, frame.depth_m, expected, frame.rgb)
+            if self._look_behind and depth and results.poses:
+                with clock.stage("behind"):
+                    results = self._behind(frame.rgb, depth, results)
             if self._tracker:
                 with clock.stage("tracking"):
                     results = self._tracker.update(results, frame.stamp_ns, T_world_camera)
         return PipelineResult(detections, results, clock.timings_ms)
+
+    def _behind(self, rgb: Image, depth: AlignedDepth, results: PoseResults) -> PoseResults:
+        """Add what a look without the objects that are sure finds: the rest of the image is all about the others."""
+        explained = self._solver.explained(results.poses, depth.camera, depth.depth_m)
+        if not np.any(explained):
+            return results
+        rest, rest_depth = without_pixels(rgb, depth, explained)
+        detections = self.detector.predict(rest, depth=rest_depth)
+        more = self._solver.solve(detections, rest_depth.camera, rest_depth.depth_m, rgb=rest)
+        return self._solver.joined(results, more)

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from object_pose.core.decoders import DecodeOptions
+from object_pose.core.decoders import DecodeOptions, merge_looks
 from object_pose.core.errors import ModelError
-from object_pose.core.image import enlarged_wh, to_rgb
+from object_pose.core.image import enlarged_wh, smaller_wh, to_rgb
 from object_pose.core.params import parameter
 from object_pose.core.types import AlignedDepth, Detections
 from object_pose.runtime.card import METADATA_KEY, ModelCard
@@ -26,6 +26,7 @@ from object_pose.tasks.registry import task_of_card
 from object_pose.tasks.task import Interface, Task
 
 _DETECTING = ("detect", "pose")
+_SMALLER = 0.75  # of the size, each further look
 
 
 class Predictor:
@@ -76,22 +77,26 @@ class Predictor:
         """
         clock = clock or StageClock()
         with clock.stage("preprocess"):
-            prepared = self.task.prepare(image, self._input_wh(image))
+            looks = [self.task.prepare(image, wh) for wh in self._input_whs(image)]
         with clock.stage("inference"):
-            outputs = self._engine.run(prepared.batch)
+            outputs = [self._engine.run(look.batch) for look in looks]
         with clock.stage("decode"):
-            result = self.task.decode(outputs, prepared, self.card.labels, self._first_options)
+            labels, options = self.card.labels, self._first_options
+            results = [self.task.decode(found, look, labels, options) for found, look in zip(outputs, looks)]
+            result = results[0] if len(results) == 1 else merge_looks(results, options)
         if self._second_look:
             with clock.stage("crops"):
                 result = self._second_look.refine(to_rgb(image), result, self._options, depth)
         return result
 
-    def _input_wh(self, image: NDArray[np.generic]) -> tuple[int, int]:
+    def _input_whs(self, image: NDArray[np.generic]) -> list[tuple[int, int]]:
+        """Return the sizes at which the network looks at an image, the usual one first."""
         is_image = image.ndim >= 2 and image.size > 0  # ``prepare`` refuses what is none
         if not self._engine.takes_any_size or not is_image:
-            return self.card.input_wh
+            return [self.card.input_wh]
         height, width = image.shape[:2]
-        return enlarged_wh((width, height), self.card.input_wh, self._options.input_scale)
+        largest = enlarged_wh((width, height), self.card.input_wh, self._options.input_scale)
+        return [smaller_wh(largest, _SMALLER**look) for look in range(self._options.smaller_looks + 1)]
 
     def describe(self, result: Any) -> Mapping[str, Any]:
         """Return a result as plain JSON values."""
@@ -133,6 +138,13 @@ class DetectorConfig(EngineConfig):
         minimum=1.0,
         maximum=4.0,
     )
+    smaller_looks: int = parameter(
+        0,
+        "a network that takes any size looks so many times more, each time at three quarters of the size: more "
+        "candidates where a picture is blurred or noisy, and more false ones",
+        minimum=0,
+        maximum=4,
+    )
     fuse_keypoints: bool = parameter(True, "average keypoints over the candidates that agree on an object")
     labels: str = parameter(
         "",
@@ -157,6 +169,7 @@ class DetectorConfig(EngineConfig):
             self.wide_look,
             self.alternative_share,
             self.input_scale,
+            self.smaller_looks,
         )
 
 

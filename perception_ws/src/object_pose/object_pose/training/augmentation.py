@@ -19,7 +19,9 @@ Image = NDArray[np.uint8]
 class DetectionSample:
     """An image with its objects: ``boxes_xyxy`` (M, 4), ``class_ids`` (M,), ``keypoints`` (M, K, 2), all in pixels.
 
-    ``depth`` is the rendered frame's, where its source measures any; what moves the pixels drops it.
+    ``depth`` is the rendered frame's, where its source measures any, and ``owners`` (H, W) says whose each pixel is:
+    the object's place in the lists, -1 for none. What moves the pixels drops both. ``visibilities`` (M,) are the shares
+    of the objects' silhouettes that are seen, where somebody knows.
     """
 
     image: Image
@@ -27,6 +29,8 @@ class DetectionSample:
     class_ids: NDArray[np.int64]
     keypoints: Array
     depth: AlignedDepth | None = None
+    owners: NDArray[np.int8] | None = None
+    visibilities: Array | None = None
 
 
 # What gives a training endless samples; each data process calls it once, with its own generator.
@@ -60,6 +64,7 @@ def random_crop(
         boxes_xyxy=sample.boxes_xyxy * scale + np.tile(matrix[:, 2], 2),
         keypoints=sample.keypoints * scale + matrix[:, 2],
         depth=None,
+        owners=None,
     )
     return _clip_boxes(moved, width, height)
 

@@ -11,12 +11,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from object_pose.core.crops import COLOR_CHANNELS, RELIEF_CHANNELS, CropWindow, Relief, normalised_batch
+from object_pose.core.crops import COLOR_CHANNELS, RELIEF_CHANNELS, CropWindow, Relief, normalised_batch, without_pixels
 from object_pose.core.nms import box_iou
 from object_pose.core.types import Image
 from object_pose.training.augmentation import DetectionSample, Source, disturbed
@@ -27,40 +28,55 @@ CROP_SIZE, CROP_STRIDE = 80, 16  # a window's usual side, and what every side is
 HYPOTHESES = 3
 _FEATURES, _MIXED = 256, 96  # what describes the whole window, and each of its places
 _PLACE = 4  # pixels of a place that votes
+_CELLS_OF_PLACE = 2  # to a side, of the mask
+_MASK_CELL = _PLACE // _CELLS_OF_PLACE
 _APART = 0.01  # first weights of votes: equal hypotheses would stay equal
 _TOLERANCE = 0.05  # mean error of a hypothesis, in window units, beyond which another is to explain a window
 _NEGATIVE_SHARE = 0.2
 _BACKGROUND_IOU = 0.1
 _VALIDATION_SEED = 7
 _GREY = 114
+_RARE_VISIBILITY = 0.3  # what is hardly seen is shown the more often, the less than this is seen of it
 # How windows are placed in training: most as a detector's box would, some as a poor one's. Shifts are shares of the
 # side, scales factors.
 _POOR_SHARE = 0.4
 _USUAL_SHIFT, _USUAL_SCALE = 0.12, 1.25
 _POOR_SHIFT, _POOR_SCALE = 0.25, 1.6
+# Of the windows so many show objects erased, each of the others with this chance; and so many of those with nothing. An
+# erased object takes up to so many pixels about it away.
+_ERASED_SHARE, _ERASED_OTHERS, _ERASED_NEGATIVES, _ERASED_BORDER = 0.3, 0.7, 0.4, 2
 
 
 @dataclass(frozen=True)
 class CropSample:
-    """A window, its class (``class_count`` for none) and its keypoints (K, 2) in window units."""
+    """A window, its class (``class_count`` for none), its keypoints (K, 2) in window units and its mask.
+
+    ``mask`` (M, M): the share of each cell in which the object is seen.
+    """
 
     image: Image
     relief: Relief
     class_id: int
     keypoints: Array
+    mask: NDArray[np.float32]
+
+
+_Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 class CropOutput(NamedTuple):
     """What N windows show, of C classes or of one each.
 
     ``logits`` (N, C + 1), the last for none; ``keypoints`` (N, C, H, K, 3): x, y and log sigma in window units;
-    ``spread`` (N, C, H, K): how far the votes for them lie apart; ``shares`` (N, C, H), as logits.
+    ``spread`` (N, C, H, K): how far the votes for them lie apart; ``shares`` (N, C, H), as logits; ``mask`` (N, M, M):
+    where the object is seen, as logits.
     """
 
     logits: Tensor
     keypoints: Tensor
     spread: Tensor
     shares: Tensor
+    mask: Tensor
 
 
 class CropNetwork(nn.Module):
@@ -70,7 +86,8 @@ class CropNetwork(nn.Module):
     corner holds wherever the corner is, and what is covered is outvoted (after PVNet, Peng et al. 2019).
 
     An occluded or far object often fits more than one orientation. One answer would be a mean that fits none; several,
-    each with its share, leave the choice to who sees depth.
+    each with its share, leave the choice to who sees depth. Which pixels are the object's is told for the window,
+    whatever its class.
     """
 
     places: Tensor
@@ -107,6 +124,7 @@ class CropNetwork(nn.Module):
         self.whole = nn.Linear(_FEATURES, _MIXED)
         self.mixed = ConvUnit(_MIXED, _MIXED, 3)
         self.votes = nn.Conv2d(_MIXED, class_count * HYPOTHESES * keypoint_count * 4, 1)
+        self.mask = nn.Sequential(ConvUnit(_MIXED, _MIXED // 2, 3), nn.Conv2d(_MIXED // 2, _CELLS_OF_PLACE**2, 1))
         side = size // _PLACE
         row = (torch.arange(side) + 0.5) / side - 0.5
         self.register_buffer("places", torch.stack([row.repeat(side), row.repeat_interleave(side)]), persistent=False)
@@ -118,12 +136,13 @@ class CropNetwork(nn.Module):
         """Look at windows (N, 5, S, S); where ``class_ids`` (N,) are given, one class's keypoints each are enough."""
         features, mixed = self._described(windows)
         votes = self.votes(mixed).flatten(2) if class_ids is None else self._votes_of(mixed, class_ids)
+        mask = nn.functional.pixel_shuffle(self.mask(mixed).float(), _CELLS_OF_PLACE)[:, 0]
         with torch.autocast(windows.device.type, enabled=False):
             keypoints, spread = self.tally(votes.float(), self.class_count if class_ids is None else 1)
             shares = self.shares(features).view(-1, self.class_count, HYPOTHESES)
             if class_ids is not None:
                 shares = shares[torch.arange(len(shares)), class_ids][:, None]
-            return CropOutput(self.classes(features), keypoints, spread, shares)
+            return CropOutput(self.classes(features), keypoints, spread, shares, mask)
 
     def tally(self, votes: Tensor, classes: int) -> tuple[Tensor, Tensor]:
         """Sum up the votes (N, C * H * K * 4, P * P): x and y from a place, log sigma and weight, of each place.
@@ -160,18 +179,21 @@ def _doubled(maps: Tensor) -> Tensor:
 
 
 class ExportedCrops(nn.Module):
-    """The network as its layout says: probabilities (N, C + 1), (N, C, H, K, 3) x, y, sigma, and shares (N, C, H)."""
+    """The network as its layout says.
+
+    Probabilities (N, C + 1), keypoints (N, C, H, K, 3) x, y, sigma, shares (N, C, H) and masks (N, M, M) in [0, 1].
+    """
 
     def __init__(self, network: CropNetwork) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, windows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Map (N, 5, S, S), colour and relief, to probabilities, keypoints in window units and shares."""
+    def forward(self, windows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Map (N, 5, S, S), colour and relief, to probabilities, keypoints in window units, shares and masks."""
         found: CropOutput = self.network(windows)
         sigmas = found.keypoints[..., 2:].clamp(-6.0, 1.0).exp()
         keypoints = torch.cat([found.keypoints[..., :2], sigmas], dim=-1)
-        return found.logits.softmax(dim=1), keypoints, found.shares.softmax(dim=2)
+        return found.logits.softmax(dim=1), keypoints, found.shares.softmax(dim=2), found.mask.sigmoid()
 
 
 @dataclass(frozen=True)
@@ -199,21 +221,22 @@ class CropRecipe:
             if crop is not None:
                 yield self._disturbed(crop, rng)
 
-    def collate(self, samples: list[CropSample]) -> tuple[Tensor, Tensor, Tensor]:
-        """Stack to windows (N, 5, S, S), class ids (N,) and keypoints (N, K, 2)."""
+    def collate(self, samples: list[CropSample]) -> _Batch:
+        """Stack to windows (N, 5, S, S), class ids (N,), keypoints (N, K, 2) and masks (N, M, M)."""
         windows = normalised_batch([sample.image for sample in samples], [sample.relief for sample in samples])
         class_ids = torch.tensor([sample.class_id for sample in samples])
         keypoints = torch.from_numpy(np.stack([sample.keypoints for sample in samples])).float()
-        return torch.from_numpy(windows), class_ids, keypoints
+        masks = torch.from_numpy(np.stack([sample.mask for sample in samples]))
+        return torch.from_numpy(windows), class_ids, keypoints, masks
 
-    def loss(self, network: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> dict[str, Tensor]:
+    def loss(self, network: nn.Module, batch: _Batch) -> dict[str, Tensor]:
         """Cross-entropy of the class, and how far the true class's hypotheses, each by its share, are off.
 
         The hypotheses are a mixture of Laplace distributions of whole sets of keypoints, ``_TOLERANCE`` wide, so that
         one that explains a window is left alone by the others; each also learns its keypoints' deviations. Votes are
         drawn together, so that each place that counts is right by itself.
         """
-        windows, class_ids, truth = batch
+        windows, class_ids, truth, masks = batch
         real = class_ids < self.class_count
         found: CropOutput = network(
             windows.to(memory_format=torch.channels_last), class_ids.clamp(max=self.class_count - 1)
@@ -230,8 +253,10 @@ class CropRecipe:
         likelihood = (each.detach() * torch.exp(-log_sigma) + 2.0 * log_sigma).mean(dim=2)
         deviations = (responsible * likelihood).sum(dim=1).mean()
         likeliest = error.gather(1, shares.argmax(dim=1, keepdim=True)).mean()
-        total = classes + 10.0 * points + 0.1 * deviations + 0.5 * spread
-        return {"classes": classes, "error": likeliest, "mixture": points, "spread": spread, "total": total}
+        mask = nn.functional.binary_cross_entropy_with_logits(found.mask, masks)
+        total = classes + 10.0 * points + 0.1 * deviations + 0.5 * spread + 2.0 * mask
+        figures = {"classes": classes, "error": likeliest, "mixture": points, "spread": spread, "mask": mask}
+        return figures | {"total": total}
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
@@ -246,24 +271,29 @@ class CropRecipe:
         return figures
 
     def _figures(self, network: nn.Module, crops: list[CropSample]) -> dict[str, float]:
-        windows, class_ids, truth = self.collate(crops)
+        windows, class_ids, truth, masks = self.collate(crops)
         device = next(network.parameters()).device
         parts = [network(part.to(device)) for part in windows.split(128)]
-        logits, keypoints, _, shares = (torch.cat(part).cpu() for part in zip(*parts))
+        logits, keypoints, _, shares, mask = (torch.cat(part).cpu() for part in zip(*parts))
         rows = torch.arange(len(class_ids))
         error = (keypoints[rows, class_ids, ..., :2] - truth[:, None]).norm(dim=-1).mean(dim=2)
         likeliest = error[rows, shares[rows, class_ids].argmax(dim=1)]
+        own, found = masks > 0.5, mask > 0.0
+        overlap = (own & found).sum(dim=(1, 2)) / (own | found).sum(dim=(1, 2)).clamp(min=1)
         return {
             "accuracy": float((logits.argmax(dim=1) == class_ids).float().mean()),
             "keypoint_error_p50": float(likeliest.median()),
             "keypoint_error_p90": float(likeliest.quantile(0.9)),
             "best_of_all_p90": float(error.amin(dim=1).quantile(0.9)),
+            "mask_iou": float(overlap.mean()),
         }
 
     def _positive(self, sample: DetectionSample, rng: np.random.Generator) -> CropSample | None:
         if len(sample.class_ids) == 0:
             return None
-        return self._labelled(sample, int(rng.integers(len(sample.class_ids))), rng)
+        assert sample.visibilities is not None
+        weights = 1.0 / (_RARE_VISIBILITY + sample.visibilities)
+        return self._labelled(sample, int(rng.choice(len(weights), p=weights / weights.sum())), rng)
 
     def _all(self, sample: DetectionSample, rng: np.random.Generator) -> list[CropSample]:
         return [self._labelled(sample, index, rng) for index in range(len(sample.class_ids))]
@@ -272,10 +302,17 @@ class CropRecipe:
         is_poor = rng.random() < _POOR_SHARE
         shift, scale = (_POOR_SHIFT, _POOR_SCALE) if is_poor else (_USUAL_SHIFT, _USUAL_SCALE)
         window = _moved(CropWindow.around(sample.boxes_xyxy[index], self.size), shift, scale, rng)
-        return _cut(window, sample, int(sample.class_ids[index]), window.to_window(sample.keypoints[index]))
+        assert sample.owners is not None
+        mask = window.cut_mask(sample.owners == index, self.size // _MASK_CELL)
+        if rng.random() < _ERASED_SHARE:
+            others = np.arange(len(sample.class_ids)) != index
+            sample = _erased(sample, others & (rng.random(len(others)) < _ERASED_OTHERS), rng)
+        return _cut(window, sample, int(sample.class_ids[index]), window.to_window(sample.keypoints[index]), mask)
 
     def _negative(self, sample: DetectionSample, rng: np.random.Generator) -> CropSample | None:
-        """Return a window on the background, of the size of an object, where no labelled object is."""
+        """Return a window on the background, of an object's size, or on an erased one, where no other object is."""
+        if len(sample.class_ids) and rng.random() < _ERASED_NEGATIVES:
+            return self._nothing_left(sample, int(rng.integers(len(sample.class_ids))), rng)
         height, width = sample.image.shape[:2]
         side = float(np.exp(rng.uniform(np.log(20.0), np.log(height / 2.0))))
         aspect = float(np.exp(rng.uniform(-0.7, 0.7)))
@@ -284,8 +321,22 @@ class CropRecipe:
         box = np.concatenate([center - half, center + half])
         if len(sample.boxes_xyxy) and box_iou(box[None], sample.boxes_xyxy).max() > _BACKGROUND_IOU:
             return None
+        return self._of_nothing(CropWindow.around(box, self.size), sample)
+
+    def _nothing_left(self, sample: DetectionSample, index: int, rng: np.random.Generator) -> CropSample | None:
+        """Return a window on an object that is erased, or None where another one is left there."""
+        erased = rng.random(len(sample.class_ids)) < _ERASED_OTHERS
+        erased[index] = True
+        box = sample.boxes_xyxy[index]
+        if box_iou(box[None], sample.boxes_xyxy[~erased]).max(initial=0.0) > _BACKGROUND_IOU:
+            return None
+        window = _moved(CropWindow.around(box, self.size), _POOR_SHIFT, _POOR_SCALE, rng)
+        return self._of_nothing(window, _erased(sample, erased, rng))
+
+    def _of_nothing(self, window: CropWindow, sample: DetectionSample) -> CropSample:
         nothing = np.zeros((self.keypoint_count, 2))
-        return _cut(CropWindow.around(box, self.size), sample, self.class_count, nothing)
+        nowhere = np.zeros((self.size // _MASK_CELL,) * 2, dtype=np.float32)
+        return _cut(window, sample, self.class_count, nothing, nowhere)
 
     def _disturbed(self, crop: CropSample, rng: np.random.Generator) -> CropSample:
         """Disturb colour and relief, and take one of them away now and then, so that each learns to do alone."""
@@ -317,5 +368,16 @@ def _moved(window: CropWindow, shift: float, scale: float, rng: np.random.Genera
     return CropWindow(window.center + rng.uniform(-shift, shift, 2) * window.side, side, window.size)
 
 
-def _cut(window: CropWindow, sample: DetectionSample, class_id: int, keypoints: Array) -> CropSample:
-    return CropSample(window.cut(sample.image), window.cut_relief(sample.depth), class_id, keypoints)
+def _erased(sample: DetectionSample, objects: NDArray[np.bool_], rng: np.random.Generator) -> DetectionSample:
+    """Return the sample without some of its objects (M,), as the runtime erases those that it is sure of."""
+    assert sample.owners is not None and sample.depth is not None
+    theirs = np.append(objects, False)[sample.owners].astype(np.uint8)
+    side = 1 + 2 * int(rng.integers(_ERASED_BORDER + 1))
+    image, depth = without_pixels(sample.image, sample.depth, cv2.dilate(theirs, np.ones((side, side), np.uint8)) > 0)
+    return replace(sample, image=image, depth=depth)
+
+
+def _cut(
+    window: CropWindow, sample: DetectionSample, class_id: int, keypoints: Array, mask: NDArray[np.float32]
+) -> CropSample:
+    return CropSample(window.cut(sample.image), window.cut_relief(sample.depth), class_id, keypoints, mask)

@@ -19,7 +19,7 @@ from torch import nn
 from object_pose.core.errors import ConfigError, ModelError
 from object_pose.io.files import replacing
 from object_pose.runtime.card import ModelCard
-from object_pose.runtime.crop_head import packed_head
+from object_pose.runtime.crop_head import CROP_HEAD_KEY, packed_head, unpacked_head
 from object_pose.training.summary import parameter_counts
 
 logger = logging.getLogger(__name__)
@@ -96,10 +96,24 @@ def _dynamic_axes(exportable: Exportable) -> dict[str, dict[int, str]]:
 def average_models(paths: Sequence[Path], path: Path) -> None:
     """Write the model whose weights are the mean of some models' that were trained on from one another.
 
-    Such a mean errs less than each of them (Wortsman et al. 2022). Card and graph are of the first. Raises
-    ``ConfigError`` where the models are not of one network.
+    Such a mean errs less than each of them (Wortsman et al. 2022). Crop-level heads inside are averaged, too; card and
+    graph are of the first. Raises ``ConfigError`` where the models are not of one network.
     """
     models = [onnx.load(str(item)) for item in paths]
+    mean = _averaged(models, paths)
+    heads = [onnx.load_from_string(unpacked_head(text)) for model in models for text in _head_texts(model)]
+    with replacing(path) as temporary:
+        onnx.save(mean, str(temporary))
+        if len(heads) == len(models):
+            _attach(temporary, packed_head(_averaged(heads, paths).SerializeToString()))
+
+
+def _head_texts(model: onnx.ModelProto) -> list[str]:
+    return [entry.value for entry in model.metadata_props if entry.key == CROP_HEAD_KEY]
+
+
+def _averaged(models: Sequence[onnx.ModelProto], paths: Sequence[Path]) -> onnx.ModelProto:
+    """Return the first model with the mean of all models' weights."""
     weights = [{tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer} for model in models]
     for other, name in zip(weights, paths):
         shapes, expected = ({key: value.shape for key, value in item.items()} for item in (other, weights[0]))
@@ -110,8 +124,7 @@ def average_models(paths: Sequence[Path], path: Path) -> None:
             mean = np.mean([item[tensor.name] for item in weights], axis=0, dtype=np.float64)
             tensor.CopyFrom(numpy_helper.from_array(mean.astype(weights[0][tensor.name].dtype), tensor.name))
     onnx.checker.check_model(models[0])
-    with replacing(path) as temporary:
-        onnx.save(models[0], str(temporary))
+    return models[0]
 
 
 def embed_crop_head(detector: Path, head: Path) -> None:

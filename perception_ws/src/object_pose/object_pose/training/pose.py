@@ -143,4 +143,6 @@ def exportable_crops(run_dir: Path, config: CropTrainingConfig) -> Exportable:
     load_average(run_dir, network)
     card = ModelCard("crops", CROP_LAYOUT, labels, (config.crop_size, config.crop_size), KEYPOINT_COUNT)
     channels = COLOR_CHANNELS + RELIEF_CHANNELS
-    return Exportable(ExportedCrops(network), card, ("probabilities", "keypoints", "shares"), channels, batched=True)
+    return Exportable(
+        ExportedCrops(network), card, ("probabilities", "keypoints", "shares", "masks"), channels, batched=True
+    )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from object_pose.core import se3
 from object_pose.core.errors import DataError
@@ -26,7 +27,8 @@ def detection_sample(
     simulated: SimulatedFrame, models: Sequence[ObjectModel], minimum_visibility: float = 0.1
 ) -> DetectionSample:
     """Turn a rendered frame into labels: visible boxes and the canonical pose's projected keypoints."""
-    truths = [truth for truth in simulated.truths if truth.visibility >= minimum_visibility]
+    visible = [number for number, truth in enumerate(simulated.truths) if truth.visibility >= minimum_visibility]
+    truths = [simulated.truths[number] for number in visible]
     keypoint_count = len(models[0].keypoints_object)
     keypoints = np.zeros((len(truths), keypoint_count, 2))
     for row, truth in zip(keypoints, truths):
@@ -39,7 +41,16 @@ def detection_sample(
         np.array([truth.class_id for truth in truths], dtype=np.int64),
         keypoints,
         simulated.frame.aligned_depth,
+        _owners(simulated, visible),
+        np.array([truth.visibility for truth in truths]),
     )
+
+
+def _owners(simulated: SimulatedFrame, visible: Sequence[int]) -> NDArray[np.int8]:
+    """Return whose each pixel (H, W) is, as a place in ``visible``, -1 for none."""
+    place_of = np.full(len(simulated.truths) + 1, -1, dtype=np.int8)  # the last for -1
+    place_of[list(visible)] = np.arange(len(visible))
+    return place_of[simulated.instance_ids]
 
 
 @dataclass(frozen=True)
