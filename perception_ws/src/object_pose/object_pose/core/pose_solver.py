@@ -83,7 +83,9 @@ class PoseSolverConfig:
         2, "at most this many detections of an image, the best first, are searched for", minimum=0, maximum=1000
     )
     look_behind: bool = parameter(
-        False, "look once more, without the objects that are sure, for what they cover; takes the same time again"
+        False,
+        "search once more behind objects that are sure and, with the detector at hand, look once more without them; "
+        "takes the same time again",
     )
     max_outlines: int = parameter(
         2,
