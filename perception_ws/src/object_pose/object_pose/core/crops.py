@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from object_pose.core.image import PADDING_VALUE
 from object_pose.core.types import AlignedDepth, Array, Image
 
 Relief = NDArray[np.float32]
 
 COLOR_CHANNELS, RELIEF_CHANNELS = 3, 2
-_GREY = 114  # of what lies outside the image, or is erased
 _MARGIN = 1.5  # keypoints are box corners, which stick out of the visible silhouette
 # Relief is measured from the near part of what lies in the middle of the window: the object, seldom its table.
 _NEAR_SHARE = 0.3
@@ -45,7 +45,7 @@ class CropWindow:
         if self.size < 0.6 * self.side:
             return self._cut_large(rgb)
         size = (self.size, self.size)
-        window = cv2.warpAffine(rgb, self._matrix(), size, flags=cv2.INTER_LINEAR, borderValue=(_GREY,) * 3)
+        window = cv2.warpAffine(rgb, self._matrix(), size, flags=cv2.INTER_LINEAR, borderValue=(PADDING_VALUE,) * 3)
         return np.asarray(window, dtype=np.uint8)
 
     def cut_mask(self, mask: NDArray[np.bool_], cells: int) -> NDArray[np.float32]:
@@ -100,7 +100,7 @@ class CropWindow:
         high = np.ceil(np.minimum(self.center + half + 1, rgb.shape[1::-1])).astype(int)
         region = rgb[low[1] : high[1], low[0] : high[0]]
         if region.size == 0:
-            return np.full((self.size, self.size, 3), _GREY, dtype=np.uint8)
+            return np.full((self.size, self.size, 3), PADDING_VALUE, dtype=np.uint8)
         shrink = 1.25 * self.size / self.side
         wh = np.maximum(np.rint(shrink * np.array(region.shape[1::-1])), 1).astype(int)
         small = cv2.resize(region, (int(wh[0]), int(wh[1])), interpolation=cv2.INTER_AREA)
@@ -112,7 +112,7 @@ class CropWindow:
 def without_pixels(rgb: Image, depth: AlignedDepth, erased: NDArray[np.bool_]) -> tuple[Image, AlignedDepth]:
     """Return an image (H, W, 3) and its depth as if the pixels ``erased`` (H, W) showed nothing: grey, not measured."""
     depth_m = np.where(erased, np.float32(0.0), depth.depth_m)
-    return np.where(erased[..., None], np.uint8(_GREY), rgb), AlignedDepth(depth_m, depth.camera)
+    return np.where(erased[..., None], np.uint8(PADDING_VALUE), rgb), AlignedDepth(depth_m, depth.camera)
 
 
 def _near_depth(z: NDArray[np.float32], measured: NDArray[np.bool_]) -> float | None:

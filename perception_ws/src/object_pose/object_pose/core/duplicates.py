@@ -11,9 +11,8 @@ Mask = NDArray[np.bool_]
 
 def repeat_known(centers: Array, diameters: Array, known: Array, known_diameters: Array, distance: float) -> Mask:
     """Tell for each of N poses whether it is one of the M ``known`` ones, as of ``find_duplicates``."""
-    apart = np.linalg.norm(centers[:, None] - known, axis=2)
-    reach = distance * np.minimum(diameters[:, None], known_diameters)
-    return np.asarray(np.any(apart < reach, axis=1))
+    near = [_are_near(*one, known, known_diameters, distance) for one in zip(centers, diameters)]
+    return np.asarray(np.reshape(near, (len(centers), len(known))).any(axis=1), dtype=np.bool_)
 
 
 def find_duplicates(
@@ -28,11 +27,16 @@ def find_duplicates(
     better: list[int | None] = [None] * len(scores)
     kept: list[int] = []
     for index in np.argsort(-scores, kind="stable"):
-        reach = distance * np.minimum(diameters[kept], diameters[index])
-        is_near = np.linalg.norm(centers[kept] - centers[index], axis=1) < reach
+        is_near = _are_near(centers[index], diameters[index], centers[kept], diameters[kept], distance)
         same = np.flatnonzero(is_near | (groups[kept] == groups[index]))
         if len(same):
             better[index] = kept[same[0]]
         else:
             kept.append(int(index))
     return better
+
+
+def _are_near(center: Array, diameter: float, others: Array, other_diameters: Array, distance: float) -> Mask:
+    """Tell which of (M, 3) other centres are nearer than ``distance`` times the smaller diameter."""
+    reach = distance * np.minimum(other_diameters, diameter)
+    return np.asarray(np.linalg.norm(others - center, axis=1) < reach)

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from object_pose.core.image import PADDING_VALUE
 from object_pose.core.types import AlignedDepth
 
 Array = NDArray[np.float64]
@@ -57,7 +58,7 @@ def random_crop(
     source = sample.image
     if scale < 0.7:
         source = cv2.blur(source, (2, 2))  # averages as area resampling would
-    image = cv2.warpAffine(source, matrix, output_wh, flags=cv2.INTER_LINEAR, borderValue=(114, 114, 114))
+    image = cv2.warpAffine(source, matrix, output_wh, flags=cv2.INTER_LINEAR, borderValue=(PADDING_VALUE,) * 3)
     moved = replace(
         sample,
         image=image,

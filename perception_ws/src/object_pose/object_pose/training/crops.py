@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from object_pose.core.crops import COLOR_CHANNELS, RELIEF_CHANNELS, CropWindow, Relief, normalised_batch, without_pixels
+from object_pose.core.image import PADDING_VALUE
 from object_pose.core.nms import box_iou
 from object_pose.core.types import Image
 from object_pose.training.augmentation import DetectionSample, Source, disturbed
@@ -35,7 +36,6 @@ _TOLERANCE = 0.05  # mean error of a hypothesis, in window units, beyond which a
 _NEGATIVE_SHARE = 0.2
 _BACKGROUND_IOU = 0.1
 _VALIDATION_SEED = 7
-_GREY = 114
 _RARE_VISIBILITY = 0.3  # what is hardly seen is shown the more often, the less than this is seen of it
 # How windows are placed in training: most as a detector's box would, some as a poor one's. Shifts are shares of the
 # side, scales factors.
@@ -264,7 +264,7 @@ class CropRecipe:
         rng = np.random.default_rng(_VALIDATION_SEED)
         crops = [crop for sample in self.validation for crop in self._all(sample, rng)]
         flat = [replace(crop, relief=np.zeros_like(crop.relief)) for crop in crops]
-        grey = [replace(crop, image=np.full_like(crop.image, _GREY)) for crop in crops]
+        grey = [replace(crop, image=np.full_like(crop.image, PADDING_VALUE)) for crop in crops]
         figures = self._figures(network, crops)
         for kind, fewer in (("rgb", flat), ("relief", grey)):
             figures |= {f"{name}_{kind}": value for name, value in self._figures(network, fewer).items()}
@@ -342,7 +342,7 @@ class CropRecipe:
         """Disturb colour and relief, and take one of them away now and then, so that each learns to do alone."""
         draw = rng.random()
         if draw < self.relief_only_share:
-            image = np.full_like(crop.image, _GREY)
+            image = np.full_like(crop.image, PADDING_VALUE)
         else:
             image = disturbed(crop.image, rng, self.patch_probability, self.photometric_strength)
         if draw > 1.0 - self.colour_only_share:
