@@ -11,7 +11,8 @@ from object_pose.core import metrics, se3
 from object_pose.core.depth_view import DepthNoise, make_depth_view
 from object_pose.core.explained_depth import are_covered, explained_pixels
 from object_pose.core.outline import OutlineSurface
-from object_pose.core.pose_solver import PoseSolver, PoseSolverConfig
+from object_pose.core.pose_solver import PoseSolver
+from object_pose.core.pose_solver_config import PoseSolverConfig
 from object_pose.core.types import Array, Detections, ObjectTruth
 from pose_scene import BRACKET_ID, MODELS, PLATE_ID, detect, random_view
 from raycast import BRACKET, CAMERA, PLATE, render_depth

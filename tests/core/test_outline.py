@@ -16,7 +16,8 @@ from object_pose.core.camera import Camera
 from object_pose.core.crops import CropWindow
 from object_pose.core.outline import OutlineSurface, draw_outline, even_sample
 from object_pose.core.outline_alignment import MOST_STARTS, ColourView, align_outline
-from object_pose.core.pose_solver import PoseSolver, PoseSolverConfig
+from object_pose.core.pose_solver import PoseSolver
+from object_pose.core.pose_solver_config import PoseSolverConfig
 from object_pose.core.seen_masks import SeenMask
 from object_pose.core.types import Array, Detections, Image
 from raycast import BRACKET, model_of, render_depth

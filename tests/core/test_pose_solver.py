@@ -11,7 +11,8 @@ import pytest
 from object_pose.core import metrics, se3
 from object_pose.core.camera import Camera
 from object_pose.core.errors import DataError, ModelError
-from object_pose.core.pose_solver import PoseSolver, PoseSolverConfig
+from object_pose.core.pose_solver import PoseSolver
+from object_pose.core.pose_solver_config import PoseSolverConfig
 from object_pose.core.types import Array, Detections, ObjectPose, ObjectTruth, PoseResults, RejectionReason
 from pose_scene import BRACKET_ID, MODELS, PLATE_ID, SHAFT_ID, SOLIDS, detect, random_view
 from raycast import CAMERA, Box, add_sensor_noise, render_depth

@@ -10,7 +10,7 @@ from rclpy.parameter import Parameter as RosParameter
 
 from object_pose.core.errors import ConfigError
 from object_pose.core.params import parameter, parameters
-from object_pose.core.pose_solver import PoseSolverConfig
+from object_pose.core.pose_solver_config import PoseSolverConfig
 from object_pose.core.tracking import TrackerConfig
 from object_pose.ros.camera_node import CameraNodeConfig
 from object_pose.ros.detection_node import DetectionNodeConfig

@@ -9,7 +9,7 @@ from object_pose.core import se3
 from object_pose.core.camera import Camera
 from object_pose.core.decoders import Layout
 from object_pose.core.errors import ModelError
-from object_pose.core.pose_solver import STILL_SOLVING
+from object_pose.core.pose_solver_config import STILL_SOLVING
 from object_pose.core.tracking import TrackerConfig
 from object_pose.core.types import Frame
 from object_pose.runtime.card import ModelCard

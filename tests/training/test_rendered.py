@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,8 @@ from object_pose.core.camera import Camera
 from object_pose.core.errors import DataError
 from object_pose.core.types import Frame
 from object_pose.simulation.truth import SimulatedFrame
-from object_pose.training.augmentation import photometric
+from object_pose.training.augmentation import DetectionSample, photometric, uneven_light
+from object_pose.training.detection_recipe import DetectionRecipe
 from object_pose.training.rendered import PhotoBackgrounds
 
 _CAMERA = Camera(160, 120, 150.0, 150.0, 79.5, 59.5)
@@ -85,3 +87,36 @@ def test_cameras_blur_and_sharpen_but_strength_0_changes_nothing() -> None:
     assert np.quantile(overshoot, 0.9) > 0.1  # some pictures are sharpened,
     assert max(widths) >= 2  # some blurred,
     assert np.median(overshoot) < 0.1  # most are neither
+
+
+def test_light_changes_across_a_picture_but_strength_0_changes_nothing() -> None:
+    grey = np.full((96, 128, 3), 100, np.uint8)
+    assert np.array_equal(uneven_light(grey, np.random.default_rng(0), 0.0), grey)
+    ratios = []
+    for seed in range(40):
+        lit = uneven_light(grey, np.random.default_rng(seed), 1.0)
+        assert lit.shape == grey.shape and lit.dtype == np.uint8
+        assert np.array_equal(lit[..., 0], lit[..., 1]), "light has no colour of its own"
+        quarters = [float(part.mean()) for half in np.split(lit, 2) for part in np.split(half, 2, axis=1)]
+        ratios.append(max(quarters) / min(quarters))
+    assert np.median(ratios) > 1.2
+    assert min(ratios) > 1.0
+
+
+def test_a_detector_learns_what_is_left_when_objects_are_erased() -> None:
+    """Two objects of their own grey: what is a label is seen, what is none is not."""
+    levels = (50, 200)
+    image, owners = np.zeros((120, 160, 3), np.uint8), np.full((120, 160), -1, np.int8)
+    boxes = np.array([[10.0, 40.0, 49.0, 79.0], [100.0, 40.0, 139.0, 79.0]])
+    for index, (level, box) in enumerate(zip(levels, boxes.astype(int))):
+        area = slice(box[1], box[3] + 1), slice(box[0], box[2] + 1)
+        image[area], owners[area] = level, index
+    sample = DetectionSample(image, boxes, np.array([0, 1]), np.zeros((2, 0, 2)), owners=owners)
+    recipe = DetectionRecipe(2, 0, lambda rng: iter([sample] * 60), (), (160, 120), (1.0, 1.0), erased_share=1.0)
+    recipe = dataclasses.replace(recipe, patch_probability=0.0, photometric_strength=0.0)
+    labels = []
+    for crop in recipe.samples(np.random.default_rng(0)):
+        seen = {index for index, level in enumerate(levels) if np.any(crop.image == level)}
+        assert seen == set(crop.class_ids.tolist())
+        labels.append(len(crop.class_ids))
+    assert set(labels) == {0, 1, 2}

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from object_pose.cli.options import config_from_options
 from object_pose.cli.pipeline_options import add_pipeline_options, model_path
-from object_pose.core.pose_solver import PoseSolverConfig
+from object_pose.core.pose_solver_config import PoseSolverConfig
 from object_pose.evaluation.baselines import (
     MethodScore,
     Open3dMethod,

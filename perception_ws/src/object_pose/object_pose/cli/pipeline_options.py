@@ -7,7 +7,7 @@ from pathlib import Path
 
 from object_pose.cli.options import add_config_options, config_from_options
 from object_pose.cli.predictor_options import add_predictor_options, open_predictor
-from object_pose.core.pose_solver import PoseSolverConfig
+from object_pose.core.pose_solver_config import PoseSolverConfig
 from object_pose.core.tracking import TrackerConfig
 from object_pose.runtime.pipeline import PosePipeline
 from object_pose.runtime.predictor import Predictor

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from object_pose.cli.processes import child_processes, end_processes
 from object_pose.core.metrics import FrameMatches, PoseMatch, match_frame
-from object_pose.core.pose_solver import STILL_SOLVING
+from object_pose.core.pose_solver_config import STILL_SOLVING
 from object_pose.core.types import ObjectPose
 from object_pose.evaluation.lmo import RGBD_IMAGE, SCENE, find_lmo
 from object_pose.evaluation.pose import LabelledFrame, bop_frames, evaluate_pose

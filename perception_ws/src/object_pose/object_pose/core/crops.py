@@ -109,10 +109,14 @@ class CropWindow:
         return CropWindow(center, self.side * float(ratio.mean()), self.size).cut(np.asarray(small, dtype=np.uint8))
 
 
-def without_pixels(rgb: Image, depth: AlignedDepth, erased: NDArray[np.bool_]) -> tuple[Image, AlignedDepth]:
-    """Return an image (H, W, 3) and its depth as if the pixels ``erased`` (H, W) showed nothing: grey, not measured."""
-    depth_m = np.where(erased, np.float32(0.0), depth.depth_m)
-    return np.where(erased[..., None], np.uint8(PADDING_VALUE), rgb), AlignedDepth(depth_m, depth.camera)
+def painted_over(rgb: Image, erased: NDArray[np.bool_]) -> Image:
+    """Return an image (H, W, 3) as if the pixels ``erased`` (H, W) showed nothing: grey."""
+    return np.where(erased[..., None], np.uint8(PADDING_VALUE), rgb)
+
+
+def not_measured(depth: AlignedDepth, erased: NDArray[np.bool_]) -> AlignedDepth:
+    """Return depth as if the pixels ``erased`` (H, W) had not been measured."""
+    return AlignedDepth(np.where(erased, np.float32(0.0), depth.depth_m), depth.camera)
 
 
 def _near_depth(z: NDArray[np.float32], measured: NDArray[np.bool_]) -> float | None:

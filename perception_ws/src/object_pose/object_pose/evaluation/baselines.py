@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from object_pose.core.errors import ConfigError
 from object_pose.core.metrics import FrameMatches, PoseScore, match_frame, score_frames
-from object_pose.core.pose_solver import PoseSolver, PoseSolverConfig
+from object_pose.core.pose_solver import PoseSolver
+from object_pose.core.pose_solver_config import PoseSolverConfig
 from object_pose.core.types import Detections, Frame, ObjectModel, ObjectPose
 from object_pose.evaluation.pose import LabelledFrame
 from object_pose.simulation.objects import SceneObject

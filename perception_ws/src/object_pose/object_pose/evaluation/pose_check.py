@@ -18,7 +18,7 @@ from tqdm import tqdm
 from object_pose.core.bop_errors import MIN_VISIBILITY
 from object_pose.core.calibration_metrics import CovarianceScore, expected_calibration_error, score_covariances
 from object_pose.core.metrics import FrameMatches
-from object_pose.core.pose_solver import STILL_SOLVING
+from object_pose.core.pose_solver_config import STILL_SOLVING
 from object_pose.core.tracking import TrackerConfig
 from object_pose.evaluation.bars import Bar
 from object_pose.evaluation.bop import BopScorer

@@ -7,7 +7,8 @@ from pathlib import Path
 from object_pose_msgs.msg import KeypointDetectionArray
 
 from object_pose.core.errors import DataError, ModelError
-from object_pose.core.pose_solver import PoseSolver, PoseSolverConfig
+from object_pose.core.pose_solver import PoseSolver
+from object_pose.core.pose_solver_config import PoseSolverConfig
 from object_pose.core.tracking import Tracker, TrackerConfig
 from object_pose.core.types import Detections
 from object_pose.ros.conversions import keypoints_from_message

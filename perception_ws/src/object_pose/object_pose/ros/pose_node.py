@@ -12,7 +12,7 @@ from object_pose_msgs.srv import EstimatePoses
 from object_pose.core.camera import Camera
 from object_pose.core.errors import DataError
 from object_pose.core.params import parameter
-from object_pose.core.pose_solver import PoseSolverConfig
+from object_pose.core.pose_solver_config import PoseSolverConfig
 from object_pose.core.tracking import TrackerConfig
 from object_pose.core.types import DepthImage, Detections, Image, PoseResults
 from object_pose.ros import conversions, qos

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from object_pose.core.crops import without_pixels
+from object_pose.core.crops import not_measured, painted_over
 from object_pose.core.errors import ModelError
-from object_pose.core.pose_solver import PoseSolver, PoseSolverConfig
+from object_pose.core.pose_solver import PoseSolver
+from object_pose.core.pose_solver_config import PoseSolverConfig
 from object_pose.core.tracking import Tracker, TrackerConfig
 from object_pose.core.types import AlignedDepth, Array, Detections, Frame, Image, PoseResults
 from object_pose.runtime.predictor import Detector, DetectorConfig, Predictor
@@ -73,7 +74,7 @@ class PosePipeline:
         explained = self._solver.explained(results.poses, depth.camera, depth.depth_m)
         if not np.any(explained):
             return results
-        rest, rest_depth = without_pixels(rgb, depth, explained)
+        rest, rest_depth = painted_over(rgb, explained), not_measured(depth, explained)
         detections = self.detector.predict(rest, depth=rest_depth)
         more = self._solver.solve(detections, rest_depth.camera, rest_depth.depth_m, rgb=rest)
         return self._solver.joined(results, more)

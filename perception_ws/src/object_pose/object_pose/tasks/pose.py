@@ -11,7 +11,8 @@ from object_pose.core import se3
 from object_pose.core.camera import Camera
 from object_pose.core.decoders import DecodeOptions, Layout
 from object_pose.core.metrics import MIN_VISIBILITY, match_frame, score_frames
-from object_pose.core.pose_solver import STILL_SOLVING, PoseSolver
+from object_pose.core.pose_solver import PoseSolver
+from object_pose.core.pose_solver_config import STILL_SOLVING
 from object_pose.core.types import DepthImage, Detections, ObjectModel, ObjectTruth
 from object_pose.tasks.detect import DETECT, check_detector, decode_detections, describe_detections
 from object_pose.tasks.task import Task, prepare_rgb

@@ -9,11 +9,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from object_pose.core.crops import not_measured, painted_over
 from object_pose.core.image import PADDING_VALUE
 from object_pose.core.types import AlignedDepth
 
 Array = NDArray[np.float64]
 Image = NDArray[np.uint8]
+_ERASED_BORDER_PX = 2  # at most so much about an erased object goes with it
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def _clip_boxes(sample: DetectionSample, width: int, height: int, minimum_share:
     clipped = np.clip(boxes, 0, [width - 1, height - 1, width - 1, height - 1])
     sides, full_sides = clipped[:, 2:] - clipped[:, :2], np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-6)
     keep = (sides.min(axis=1, initial=np.inf) >= 3) & (sides.prod(axis=1) >= minimum_share * full_sides.prod(axis=1))
-    return DetectionSample(sample.image, clipped[keep], sample.class_ids[keep], sample.keypoints[keep])
+    return only(replace(sample, boxes_xyxy=clipped), keep)
 
 
 def flipped(sample: DetectionSample) -> DetectionSample:
@@ -110,6 +112,26 @@ def mosaic(
         np.concatenate([tile.boxes_xyxy for tile in tiles]),
         np.concatenate([tile.class_ids for tile in tiles]),
         np.concatenate([tile.keypoints for tile in tiles]),
+    )
+
+
+def erased(sample: DetectionSample, objects: NDArray[np.bool_], rng: np.random.Generator) -> DetectionSample:
+    """Return the sample without the pixels of some of its objects (M,), as the runtime erases those it is sure of.
+
+    The lists still name them; ``only`` leaves them out.
+    """
+    assert sample.owners is not None
+    theirs = np.append(objects, False)[sample.owners].astype(np.uint8)
+    side = 1 + 2 * int(rng.integers(_ERASED_BORDER_PX + 1))
+    pixels = cv2.dilate(theirs, np.ones((side, side), np.uint8)) > 0
+    depth = None if sample.depth is None else not_measured(sample.depth, pixels)
+    return replace(sample, image=painted_over(sample.image, pixels), depth=depth)
+
+
+def only(sample: DetectionSample, objects: NDArray[np.bool_]) -> DetectionSample:
+    """Return the sample with some of its objects (M,) as labels, without the maps that speak of all."""
+    return DetectionSample(
+        sample.image, sample.boxes_xyxy[objects], sample.class_ids[objects], sample.keypoints[objects]
     )
 
 
@@ -149,6 +171,47 @@ def photometric(image: Image, rng: np.random.Generator, strength: float = 1.0) -
         quality = int(rng.integers(25, 90))
         result = cv2.imdecode(cv2.imencode(".jpg", result, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
     return np.asarray(result, dtype=np.uint8)
+
+
+def uneven_light(image: Image, rng: np.random.Generator, strength: float = 1.0) -> Image:
+    """Let light change across a picture: softly, by a shadow with an edge, by shine; ``strength`` 0 changes nothing.
+
+    A renderer's diffuse surfaces under few lamps have little of it, and a whole picture's gain has none.
+    """
+    height, width = image.shape[:2]
+    if strength <= 0.0:
+        return image
+    cells = tuple(rng.integers(2, 6, 2))
+    soft = rng.normal(0.0, 0.35 * strength, cells).astype(np.float32)
+    light = np.exp(cv2.resize(soft, (width, height), interpolation=cv2.INTER_CUBIC))
+    if rng.random() < 0.3 * strength:
+        light *= _shadow(width, height, rng)
+    pixels = image * light[..., None]
+    if rng.random() < 0.4 * strength:
+        pixels += _shine(width, height, rng)[..., None]
+    return np.clip(pixels, 0, 255).astype(np.uint8)
+
+
+def _shadow(width: int, height: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return the share of light (H, W) left beyond a line across a picture, whose edge is more or less soft."""
+    angle = rng.uniform(0.0, 2.0 * np.pi)
+    x, y = np.meshgrid(np.arange(width) - rng.uniform(0, width), np.arange(height) - rng.uniform(0, height))
+    softness = rng.uniform(0.5, 0.05 * (width + height))
+    beyond = 0.5 + 0.5 * np.tanh((x * np.cos(angle) + y * np.sin(angle)) / softness)
+    return np.asarray(1.0 - rng.uniform(0.3, 0.7) * beyond, dtype=np.float32)
+
+
+def _shine(width: int, height: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return what some drawn-out spots of reflected lamps add (H, W), in grey levels."""
+    added = np.zeros((height, width), dtype=np.float32)
+    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    for _ in range(int(rng.integers(1, 5))):
+        angle, length = rng.uniform(0.0, np.pi), rng.uniform(0.02, 0.2) * max(width, height)
+        dx, dy = x - rng.uniform(0, width), y - rng.uniform(0, height)
+        along = (dx * np.cos(angle) + dy * np.sin(angle)) / length
+        across = (dy * np.cos(angle) - dx * np.sin(angle)) / (length * rng.uniform(0.15, 0.8))
+        added += np.float32(rng.uniform(40.0, 220.0)) * np.exp(-0.5 * (along**2 + across**2))
+    return added
 
 
 def random_patches(image: Image, rng: np.random.Generator, probability: float = 0.3) -> Image:

@@ -11,17 +11,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from object_pose.core.crops import COLOR_CHANNELS, RELIEF_CHANNELS, CropWindow, Relief, normalised_batch, without_pixels
+from object_pose.core.crops import COLOR_CHANNELS, RELIEF_CHANNELS, CropWindow, Relief, normalised_batch
 from object_pose.core.image import PADDING_VALUE
 from object_pose.core.nms import box_iou
 from object_pose.core.types import Image
-from object_pose.training.augmentation import DetectionSample, Source, disturbed
+from object_pose.training.augmentation import DetectionSample, Source, disturbed, erased, uneven_light
 from object_pose.training.blocks import ConvUnit, CrossStage, initialise
 
 Array = NDArray[np.float64]
@@ -42,9 +41,8 @@ _RARE_VISIBILITY = 0.3  # what is hardly seen is shown the more often, the less 
 _POOR_SHARE = 0.4
 _USUAL_SHIFT, _USUAL_SCALE = 0.12, 1.25
 _POOR_SHIFT, _POOR_SCALE = 0.25, 1.6
-# Of the windows so many show objects erased, each of the others with this chance; and so many of those with nothing. An
-# erased object takes up to so many pixels about it away.
-_ERASED_SHARE, _ERASED_OTHERS, _ERASED_NEGATIVES, _ERASED_BORDER = 0.3, 0.7, 0.4, 2
+# Of the windows so many show objects erased, each of the others with this chance; and so many of those with nothing.
+_ERASED_SHARE, _ERASED_OTHERS, _ERASED_NEGATIVES = 0.3, 0.7, 0.4
 
 
 @dataclass(frozen=True)
@@ -209,6 +207,7 @@ class CropRecipe:
     patch_probability: float = 0.2
     colour_only_share: float = 0.2
     relief_only_share: float = 0.3
+    uneven_light: float = 0.0
 
     def network(self) -> nn.Module:
         """Return the untrained network."""
@@ -306,7 +305,7 @@ class CropRecipe:
         mask = window.cut_mask(sample.owners == index, self.size // _MASK_CELL)
         if rng.random() < _ERASED_SHARE:
             others = np.arange(len(sample.class_ids)) != index
-            sample = _erased(sample, others & (rng.random(len(others)) < _ERASED_OTHERS), rng)
+            sample = erased(sample, others & (rng.random(len(others)) < _ERASED_OTHERS), rng)
         return _cut(window, sample, int(sample.class_ids[index]), window.to_window(sample.keypoints[index]), mask)
 
     def _negative(self, sample: DetectionSample, rng: np.random.Generator) -> CropSample | None:
@@ -325,13 +324,13 @@ class CropRecipe:
 
     def _nothing_left(self, sample: DetectionSample, index: int, rng: np.random.Generator) -> CropSample | None:
         """Return a window on an object that is erased, or None where another one is left there."""
-        erased = rng.random(len(sample.class_ids)) < _ERASED_OTHERS
-        erased[index] = True
+        gone = rng.random(len(sample.class_ids)) < _ERASED_OTHERS
+        gone[index] = True
         box = sample.boxes_xyxy[index]
-        if box_iou(box[None], sample.boxes_xyxy[~erased]).max(initial=0.0) > _BACKGROUND_IOU:
+        if box_iou(box[None], sample.boxes_xyxy[~gone]).max(initial=0.0) > _BACKGROUND_IOU:
             return None
         window = _moved(CropWindow.around(box, self.size), _POOR_SHIFT, _POOR_SCALE, rng)
-        return self._of_nothing(window, _erased(sample, erased, rng))
+        return self._of_nothing(window, erased(sample, gone, rng))
 
     def _of_nothing(self, window: CropWindow, sample: DetectionSample) -> CropSample:
         nothing = np.zeros((self.keypoint_count, 2))
@@ -344,7 +343,8 @@ class CropRecipe:
         if draw < self.relief_only_share:
             image = np.full_like(crop.image, PADDING_VALUE)
         else:
-            image = disturbed(crop.image, rng, self.patch_probability, self.photometric_strength)
+            lit = uneven_light(crop.image, rng, self.uneven_light)
+            image = disturbed(lit, rng, self.patch_probability, self.photometric_strength)
         if draw > 1.0 - self.colour_only_share:
             relief = np.zeros_like(crop.relief)
         else:
@@ -366,15 +366,6 @@ def _moved(window: CropWindow, shift: float, scale: float, rng: np.random.Genera
     """Place a window as wrongly as a detector would: by up to ``shift`` of its side, up to ``scale`` times its size."""
     side = window.side * float(np.exp(rng.uniform(-1.0, 1.0) * np.log(scale)))
     return CropWindow(window.center + rng.uniform(-shift, shift, 2) * window.side, side, window.size)
-
-
-def _erased(sample: DetectionSample, objects: NDArray[np.bool_], rng: np.random.Generator) -> DetectionSample:
-    """Return the sample without some of its objects (M,), as the runtime erases those that it is sure of."""
-    assert sample.owners is not None and sample.depth is not None
-    theirs = np.append(objects, False)[sample.owners].astype(np.uint8)
-    side = 1 + 2 * int(rng.integers(_ERASED_BORDER + 1))
-    image, depth = without_pixels(sample.image, sample.depth, cv2.dilate(theirs, np.ones((side, side), np.uint8)) > 0)
-    return replace(sample, image=image, depth=depth)
 
 
 def _cut(

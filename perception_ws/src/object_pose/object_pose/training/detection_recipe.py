@@ -13,9 +13,19 @@ from torch import Tensor, nn
 from object_pose.core.decoders import DecodeOptions, Layout, OutputFormat, decode
 from object_pose.core.nms import box_iou
 from object_pose.core.types import Detections
-from object_pose.training.augmentation import DetectionSample, Source, disturbed, random_crop
+from object_pose.training.augmentation import (
+    DetectionSample,
+    Source,
+    disturbed,
+    erased,
+    only,
+    random_crop,
+    uneven_light,
+)
 from object_pose.training.detection_loss import DetectionLossWeights, DetectionTargets, detection_loss
 from object_pose.training.yolo import ExportedYolo, NanoYolo, Yolo
+
+_ERASED_OBJECTS = 0.5  # the chance of each, where some are erased
 
 
 @dataclass(frozen=True)
@@ -30,7 +40,8 @@ class DetectionBatch:
 class DetectionRecipe:
     """Trains ``NanoYolo`` on ``source``; crops of ``crop_wh`` at ``scale_range`` output pixels an image pixel.
 
-    ``validation`` are held-out samples at full size, resampled to ``input_wh`` without augmentation.
+    ``validation`` are held-out samples at full size, resampled to ``input_wh`` without augmentation. Of an
+    ``erased_share`` of the samples some objects are erased, as the second look of stills does.
     """
 
     class_count: int
@@ -42,6 +53,8 @@ class DetectionRecipe:
     loss_weights: DetectionLossWeights = field(default_factory=DetectionLossWeights)
     patch_probability: float = 0.2
     photometric_strength: float = 0.4
+    erased_share: float = 0.0
+    uneven_light: float = 0.0
 
     def network(self) -> nn.Module:
         """Return the untrained network."""
@@ -50,11 +63,15 @@ class DetectionRecipe:
     def samples(self, rng: np.random.Generator) -> Iterator[DetectionSample]:
         """Yield augmented crops for ever."""
         for sample in self.source(rng):
+            if rng.random() < self.erased_share:
+                gone = rng.random(len(sample.class_ids)) < _ERASED_OBJECTS
+                sample = only(erased(sample, gone, rng), ~gone)
             yield self.disturbed(random_crop(sample, self.crop_wh, self.scale_range, rng), rng)
 
     def disturbed(self, crop: DetectionSample, rng: np.random.Generator) -> DetectionSample:
         """Return a crop as another camera would have seen it."""
-        return replace(crop, image=disturbed(crop.image, rng, self.patch_probability, self.photometric_strength))
+        lit = uneven_light(crop.image, rng, self.uneven_light)
+        return replace(crop, image=disturbed(lit, rng, self.patch_probability, self.photometric_strength))
 
     def collate(self, samples: list[DetectionSample]) -> DetectionBatch:
         """Stack images and pad targets to the largest number of objects, at least one."""

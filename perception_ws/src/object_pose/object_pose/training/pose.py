@@ -33,6 +33,9 @@ class RenderingConfig:
 
     objects: str = parameter("parts", "'parts' for the six procedural parts, or a folder of BOP models")
     photometric: float = parameter(0.4, "strength of colour, blur and noise augmentation", minimum=0.0, maximum=2.0)
+    uneven_light: float = parameter(
+        0.0, "strength of shade and shine that change across a picture", minimum=0.0, maximum=2.0
+    )
     reuse: int = parameter(4, "samples taken of each rendered frame", minimum=1, maximum=1000)
     buffer: int = parameter(1500, "rendered frames each data process keeps", minimum=1, maximum=1_000_000)
     backgrounds: str = parameter("", "folder of photographs put behind the rendered objects, '' for none")
@@ -77,6 +80,9 @@ class PoseTrainingConfig(RenderingConfig):
         minimum=0.0,
         maximum=10.0,
     )
+    erased_share: float = parameter(
+        0.0, "share of frames with some objects erased, which stills look at again", minimum=0.0, maximum=1.0
+    )
 
     def __post_init__(self) -> None:
         check_sizes(self, ("input_width", "input_height", "crop_width", "crop_height"))
@@ -103,6 +109,8 @@ def pose_recipe(
         scale_range=(scale / config.scale_jitter, scale * config.scale_jitter),
         loss_weights=DetectionLossWeights(keypoints=config.keypoint_weight),
         photometric_strength=config.photometric,
+        erased_share=config.erased_share,
+        uneven_light=config.uneven_light,
     )
 
 
@@ -118,6 +126,7 @@ def crop_recipe(objects: Sequence[SceneObject], config: CropTrainingConfig, scen
         photometric_strength=config.photometric,
         colour_only_share=config.colour_only_share,
         relief_only_share=config.relief_only_share,
+        uneven_light=config.uneven_light,
     )
 
 
