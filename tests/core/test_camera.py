@@ -25,6 +25,13 @@ def test_back_projection_undoes_projection(points_camera: Array) -> None:
     np.testing.assert_allclose(IDEAL.backproject(pixels, points_camera[:, 2]), points_camera, atol=1e-12)
 
 
+@given(points, arrays(np.float64, 3, elements=st.floats(-1.0, 1.0)))
+def test_pixels_move_with_their_points_as_the_jacobian_says(points_camera: Array, direction: Array) -> None:
+    step = 1e-5 * direction
+    moved = (IDEAL.project(points_camera + step) - IDEAL.project(points_camera - step)) / 2.0
+    np.testing.assert_allclose(IDEAL.projection_jacobian(points_camera) @ step, moved, atol=1e-6)
+
+
 def test_the_optical_axis_of_a_centred_camera_meets_the_middle_of_the_image() -> None:
     np.testing.assert_allclose(IDEAL.project(np.array([[0.0, 0.0, 1.0]])), [[319.5, 239.5]])
 

@@ -62,6 +62,16 @@ class Camera:
         z = points_camera[..., 2:3]
         return np.asarray(points_camera[..., :2] / z * (self.fx, self.fy) + (self.cx, self.cy))
 
+    def projection_jacobian(self, points_camera: Array) -> Array:
+        """Return how ideal pixels move with their (..., 3) points: (..., 2, 3), pixels a metre."""
+        x, y, z = points_camera[..., 0], points_camera[..., 1], points_camera[..., 2]
+        jacobian = np.zeros((*z.shape, 2, 3))
+        jacobian[..., 0, 0] = self.fx / z
+        jacobian[..., 1, 1] = self.fy / z
+        jacobian[..., 0, 2] = -jacobian[..., 0, 0] * x / z
+        jacobian[..., 1, 2] = -jacobian[..., 1, 1] * y / z
+        return jacobian
+
     def undistort(self, pixels: Array) -> Array:
         """Map (N, 2) pixels of the real image to the (N, 2) pixels an ideal pinhole would see."""
         if not self.is_distorted or len(pixels) == 0:

@@ -268,12 +268,8 @@ def _histogram(codes: NDArray[np.intp]) -> Array:
 def _normal_equations(outline: Outline, lines: _Lines, pose: Array, camera: Camera) -> tuple[Array, Array]:
     """Return the information (6, 6) and gradient (6,) of the lines' squared distances, for a left perturbation."""
     points = camera.backproject(outline.pixels, outline.depth_m)
-    x, y, z = points.T
     # How far outward a place on the outline moves, by the motion of its point.
-    by_point = np.zeros((len(z), 3))
-    by_point[:, 0] = outline.normals[:, 0] * camera.fx / z
-    by_point[:, 1] = outline.normals[:, 1] * camera.fy / z
-    by_point[:, 2] = -(by_point[:, 0] * x + by_point[:, 1] * y) / z
+    by_point = np.einsum("ni,nij->nj", outline.normals, camera.projection_jacobian(points))
     by_turn = np.cross(points - pose[:3, 3], by_point)
     jacobian = np.concatenate([by_point, by_turn], axis=1)
     weights = _weights(lines)

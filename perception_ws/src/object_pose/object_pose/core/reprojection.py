@@ -61,17 +61,11 @@ def normal_equations(
     state: Reprojection, targets: KeypointTargets, weights: Array, camera: Camera
 ) -> tuple[Array, Array]:
     """Return the information (B, 6, 6) and gradient (B, 6) of the weighted (B, K) squared errors, left perturbation."""
-    x, y, z = state.points_camera[..., 0], state.points_camera[..., 1], state.points_camera[..., 2]
-    by_point = np.zeros((*x.shape, 2, 3))
-    scale = 1.0 / (z * targets.sigmas)
-    by_point[..., 0, 0] = camera.fx * scale
-    by_point[..., 1, 1] = camera.fy * scale
-    by_point[..., 0, 2] = -camera.fx * scale * x / z
-    by_point[..., 1, 2] = -camera.fy * scale * y / z
+    by_point = camera.projection_jacobian(state.points_camera) / targets.sigmas[..., None, None]
     jacobian = np.concatenate([by_point, -by_point @ se3.hat(state.rotated)], axis=-1)
-    jacobian = jacobian.reshape(len(x), -1, 6)
+    jacobian = jacobian.reshape(len(by_point), -1, 6)
     weighted = np.swapaxes(jacobian * np.repeat(weights, 2, axis=1)[..., None], 1, 2)
-    gradient = weighted @ state.errors.reshape(len(x), -1, 1)
+    gradient = weighted @ state.errors.reshape(len(by_point), -1, 1)
     return weighted @ jacobian, gradient[..., 0]
 
 
