@@ -1,4 +1,4 @@
-"""One object found twice: which pose repeats which, within a look and between two."""
+"""One object found twice: what is kept lies apart, and what is not lies by something better."""
 
 from __future__ import annotations
 
@@ -6,18 +6,31 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from object_pose.core.duplicates import find_duplicates, repeat_known
+from object_pose.core.duplicates import find_duplicates
+
+_DISTANCE = 0.5
 
 
-@given(seed=st.integers(0, 999), count=st.integers(1, 6), known=st.integers(0, 6))
-def test_what_repeats_a_known_pose_would_be_its_duplicate(seed: int, count: int, known: int) -> None:
+@given(seed=st.integers(0, 999), count=st.integers(1, 8))
+def test_kept_poses_lie_apart_and_each_other_one_by_a_better_kept_one(seed: int, count: int) -> None:
     rng = np.random.default_rng(seed)
-    centers, others = rng.uniform(0.0, 0.1, (count, 3)), rng.uniform(0.0, 0.1, (known, 3))
-    diameters, other_diameters = rng.uniform(0.05, 0.2, count), rng.uniform(0.05, 0.2, known)
-    repeats = repeat_known(centers, diameters, others, other_diameters, 0.5)
-    for center, diameter, repeated in zip(centers, diameters, repeats):
-        pairs = (
-            find_duplicates(np.stack([other, center]), np.array([1.0, 0.5]), np.array([size, diameter]), 0.5)
-            for other, size in zip(others, other_diameters)
-        )
-        assert repeated == any(pair[1] is not None for pair in pairs)
+    centers, diameters, scores = rng.uniform(0.0, 0.1, (count, 3)), rng.uniform(0.05, 0.2, count), rng.random(count)
+    better = find_duplicates(centers, scores, diameters, _DISTANCE)
+
+    def are_near(one: int, other: int) -> bool:
+        reach = _DISTANCE * min(diameters[one], diameters[other])
+        return bool(np.linalg.norm(centers[one] - centers[other]) < reach)
+
+    kept = [index for index in range(count) if better[index] is None]
+    assert not any(are_near(one, other) for one in kept for other in kept if one < other)
+    for index, original in enumerate(better):
+        if original is not None:
+            assert better[original] is None
+            assert scores[original] >= scores[index]
+            assert are_near(index, original)
+
+
+def test_readings_of_one_group_are_one_object_however_far_apart() -> None:
+    centers = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 1.0], [2.0, 0.0, 1.0]])
+    better = find_duplicates(centers, np.array([0.3, 0.9, 0.5]), np.full(3, 0.1), _DISTANCE, np.array([0, 0, 1]))
+    assert better == [1, None, None]

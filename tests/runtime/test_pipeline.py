@@ -78,7 +78,7 @@ def test_no_detection_no_pose(constant_model, make_object):
         assert result.results.poses == () and result.results.rejections == ()
 
 
-def test_a_look_behind_adds_to_what_was_seen_and_takes_nothing_away():
+def test_a_look_behind_adds_to_what_was_seen_and_keeps_what_was_sure():
     model, scenes = find_model("parts.onnx"), SceneConfig(min_objects=8, max_spread_m=0.12, min_spread_m=0.08)
     predictor = Predictor(model, options=STILL_OPTIONS)
     once, twice = (

@@ -6,13 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
-
-
-def repeat_known(centers: Array, diameters: Array, known: Array, known_diameters: Array, distance: float) -> Mask:
-    """Tell for each of N poses whether it is one of the M ``known`` ones, as of ``find_duplicates``."""
-    near = [_are_near(*one, known, known_diameters, distance) for one in zip(centers, diameters)]
-    return np.asarray(np.reshape(near, (len(centers), len(known))).any(axis=1), dtype=np.bool_)
 
 
 def find_duplicates(
@@ -27,16 +20,11 @@ def find_duplicates(
     better: list[int | None] = [None] * len(scores)
     kept: list[int] = []
     for index in np.argsort(-scores, kind="stable"):
-        is_near = _are_near(centers[index], diameters[index], centers[kept], diameters[kept], distance)
+        reach = distance * np.minimum(diameters[kept], diameters[index])
+        is_near = np.linalg.norm(centers[kept] - centers[index], axis=1) < reach
         same = np.flatnonzero(is_near | (groups[kept] == groups[index]))
         if len(same):
             better[index] = kept[same[0]]
         else:
             kept.append(int(index))
     return better
-
-
-def _are_near(center: Array, diameter: float, others: Array, other_diameters: Array, distance: float) -> Mask:
-    """Tell which of (M, 3) other centres are nearer than ``distance`` times the smaller diameter."""
-    reach = distance * np.minimum(other_diameters, diameter)
-    return np.asarray(np.linalg.norm(others - center, axis=1) < reach)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from object_pose.core import pose_estimate, se3
 from object_pose.core.camera import Camera, distorted_mask
 from object_pose.core.depth_view import DepthNoise, DepthView, make_depth_view
-from object_pose.core.duplicates import find_duplicates, repeat_known
+from object_pose.core.duplicates import find_duplicates
 from object_pose.core.errors import DataError, ModelError
 from object_pose.core.explained_depth import are_covered, explained_pixels
 from object_pose.core.nms import box_iou
@@ -101,17 +101,10 @@ class PoseSolver:
         return distorted_mask(explained, camera)
 
     def joined(self, first: PoseResults, more: PoseResults) -> PoseResults:
-        """Return what one look found, and what another one found beside that with depth."""
+        """Return what one look found and what another one found with depth, of each object the better pose."""
         measured = [pose for pose in more.poses if pose.depth_used]
-        if not measured or not first.poses:
-            return PoseResults((*first.poses, *measured), first.rejections)
-        places = [(_centers(poses), self._diameters_of(poses)) for poses in (measured, first.poses)]
-        repeats = repeat_known(*places[0], *places[1], self._config.duplicate_distance)
-        new = [pose for pose, repeated in zip(measured, repeats) if not repeated]
-        return PoseResults((*first.poses, *new), first.rejections)
-
-    def _diameters_of(self, poses: Sequence[ObjectPose]) -> Array:
-        return np.asarray(self._diameters[[pose.class_id for pose in poses]])
+        unique, repeated = self._split_duplicates([*first.poses, *measured])
+        return PoseResults(tuple(unique), (*first.rejections, *repeated))
 
     def _align_with_depth(
         self,
@@ -261,13 +254,13 @@ class PoseSolver:
         return PoseRejection(class_id, self._objects[class_id].name, score, box, reason, detail)
 
     def _split_duplicates(
-        self, poses: list[ObjectPose], groups: NDArray[np.int64]
+        self, poses: list[ObjectPose], groups: NDArray[np.int64] | None = None
     ) -> tuple[list[ObjectPose], list[PoseRejection]]:
         if not poses:
             return [], []
         scores = np.array([pose.score for pose in poses])
-        places = _centers(poses), scores, self._diameters_of(poses)
-        better = find_duplicates(*places, self._config.duplicate_distance, groups)
+        diameters = self._diameters[[pose.class_id for pose in poses]]
+        better = find_duplicates(_centers(poses), scores, diameters, self._config.duplicate_distance, groups)
         unique, repeated = [], []
         for pose, original in zip(poses, better):
             if original is None:
