@@ -18,7 +18,7 @@ from object_pose.core.outline import OutlineSurface, draw_outline, even_sample
 from object_pose.core.outline_alignment import MOST_STARTS, ColourView, align_outline
 from object_pose.core.pose_solver import PoseSolver
 from object_pose.core.pose_solver_config import PoseSolverConfig
-from object_pose.core.seen_masks import SeenMask
+from object_pose.core.seen_masks import SeenMask, SeenMasks
 from object_pose.core.types import Array, Detections, Image
 from raycast import BRACKET, model_of, render_depth
 
@@ -50,6 +50,11 @@ def picture(pose: Array, seed: int = 0, camera: Camera = _CAMERA) -> Image:
     covered = render_depth([(BRACKET, pose)], camera) > 0.0
     mottled = rng.normal(0.0, 12.0, (camera.height, camera.width, 3))
     return np.clip(np.where(covered[..., None], (190, 120, 50), (110, 115, 120)) + mottled, 0, 255).astype(np.uint8)
+
+
+def mottled_grey() -> Image:
+    """Return a picture whose colours say nothing."""
+    return np.random.default_rng(0).normal(115.0, 12.0, (480, 640, 3)).clip(0, 255).astype(np.uint8)
 
 
 def moved(pose: Array, offset: Array | tuple[float, ...]) -> Array:
@@ -116,7 +121,7 @@ def test_a_pose_moves_to_where_colours_change(seed: int) -> None:
 
 
 def test_a_mask_finds_the_pose_where_colours_say_nothing() -> None:
-    grey = np.random.default_rng(0).normal(115.0, 12.0, (480, 640, 3)).clip(0, 255).astype(np.uint8)
+    grey = mottled_grey()
     covered = render_depth([(BRACKET, _TRUTH)], _CAMERA) > 0.0
     window = CropWindow.around(box_of(covered), 80)
     seen = SeenMask(window.cut_mask(covered, 40), np.array([*window.center, window.side]))
@@ -186,12 +191,31 @@ def test_a_distorted_image_is_seen_as_a_pinhole_would() -> None:
     assert errors(fit.T_camera_object)[0] < 5.0
 
 
-def test_the_solver_aligns_what_lacks_depth() -> None:
+def seemingly_further() -> Detections:
+    """Return a detection whose keypoints lie as if the object were 6 % further away."""
     keypoints = _CAMERA.project(se3.apply(_TRUTH, _MODEL.keypoints_object))
     middle = keypoints.mean(axis=0)
-    pixels = middle + 0.94 * (keypoints - middle)  # so it seems 6 % further away
+    pixels = middle + 0.94 * (keypoints - middle)
     box = np.concatenate([keypoints.min(axis=0), keypoints.max(axis=0)])
-    found = Detections(box[None], np.array([0.9]), np.array([0]), pixels[None], np.full((1, 8), 2.0))
+    return Detections(box[None], np.array([0.9]), np.array([0]), pixels[None], np.full((1, 8), 2.0))
+
+
+def test_the_solver_listens_to_masks_on_request_only() -> None:
+    grey = mottled_grey()
+    covered = render_depth([(BRACKET, _TRUTH)], _CAMERA) > 0.0
+    window = CropWindow.around(box_of(covered), 80)
+    masks = SeenMasks(window.cut_mask(covered, 40)[None], np.array([[*window.center, window.side]]))
+    found = dataclasses.replace(seemingly_further(), masks=masks)
+    off = {}
+    for listens in (False, True):
+        config = PoseSolverConfig(max_translation_sigma_m=1.0, outline_masks=listens)
+        (pose,) = PoseSolver([_MODEL], config).solve(found, _CAMERA, rgb=grey).poses
+        off[listens] = errors(pose.T_camera_object)[0]
+    assert off[True] < 8.0 < 20.0 < off[False]
+
+
+def test_the_solver_aligns_what_lacks_depth() -> None:
+    found = seemingly_further()
     solver = PoseSolver([_MODEL], PoseSolverConfig(max_translation_sigma_m=1.0))
     (by_keypoints,) = solver.solve(found, _CAMERA).poses
     (aligned,) = solver.solve(found, _CAMERA, rgb=picture(_TRUTH)).poses

@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 MIN_VISIBILITY = 0.3
 _ADD_SHARE = 0.1
 # A pose may be this many diameters from a truth and still be meant for it; accuracy is judged apart.
-_MATCH_DIAMETERS = 1.0
+MATCH_DIAMETERS = 1.0
 
 
 def add_error(T_estimate: Array, T_truth: Array, points_object: Array, symmetry: Symmetry) -> float:
@@ -123,9 +123,9 @@ def match_frame(
 
 def _best_truth(pose: ObjectPose, truths: Sequence[ObjectTruth], model: ObjectModel) -> PoseMatch | None:
     matches = [
-        _compare(pose, truth, model)
+        compare(pose, truth, model)
         for truth in truths
-        if truth.class_id == pose.class_id and _distance(pose, truth) < _MATCH_DIAMETERS * model.diameter
+        if truth.class_id == pose.class_id and _distance(pose, truth) < MATCH_DIAMETERS * model.diameter
     ]
     return min(matches, key=lambda match: match.add_share, default=None)
 
@@ -134,7 +134,8 @@ def _distance(pose: ObjectPose, truth: ObjectTruth) -> float:
     return float(np.linalg.norm(pose.T_camera_object[:3, 3] - truth.T_camera_object[:3, 3]))
 
 
-def _compare(pose: ObjectPose, truth: ObjectTruth, model: ObjectModel) -> PoseMatch:
+def compare(pose: ObjectPose, truth: ObjectTruth, model: ObjectModel) -> PoseMatch:
+    """Return the errors of a pose against a truth of its class."""
     T_estimate, T_truth = pose.T_camera_object, truth.T_camera_object
     return PoseMatch(
         pose,

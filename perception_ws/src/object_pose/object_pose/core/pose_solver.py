@@ -21,6 +21,7 @@ from object_pose.core.pose_estimate import PoseEstimate
 from object_pose.core.pose_search import PoseSearch
 from object_pose.core.pose_solver_config import PoseSolverConfig
 from object_pose.core.reprojection import KeypointTargets
+from object_pose.core.seen_masks import SeenMasks
 from object_pose.core.types import (
     DepthImage,
     Detections,
@@ -162,7 +163,9 @@ class PoseSolver:
         chosen = alone[: self._config.max_outlines]
         if not chosen:
             return
-        view, masks = ColourView(rgb, camera), detections.masks.undistorted(camera)
+        view = ColourView(rgb, camera)
+        masks = detections.masks if self._config.outline_masks else SeenMasks.unknown(len(detections))
+        masks = masks.undistorted(camera)
         for index in chosen:
             estimate = estimates[index]
             prior = estimate.T_camera_object, estimate.covariance

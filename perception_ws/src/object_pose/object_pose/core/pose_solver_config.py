@@ -64,6 +64,11 @@ class PoseSolverConfig:
         minimum=1,
         maximum=MOST_STARTS,
     )
+    outline_masks: bool = parameter(
+        False,
+        "along outlines, let the head's masks speak beside colour; masks learned from renders alone mislead on real "
+        "pictures",
+    )
     max_translation_sigma_m: float = parameter(
         0.06, "a pose more uncertain than this along any axis is rejected, in metres", minimum=0.001, maximum=10.0
     )

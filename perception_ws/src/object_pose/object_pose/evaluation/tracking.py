@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
-from object_pose.core.metrics import MIN_VISIBILITY, match_frame
+from object_pose.core.metrics import MATCH_DIAMETERS, MIN_VISIBILITY, compare
 from object_pose.core.types import ObjectModel, ObjectPose, ObjectTruth
 from object_pose.runtime.pipeline import PosePipeline
 from object_pose.simulation.live import LiveScene
@@ -18,6 +19,7 @@ Array = NDArray[np.float64]
 _SHORT_OCCLUSION_S = 1.0
 _HIDDEN_BELOW = 0.1
 _SAME_OBJECT_M = 0.005
+_NO_MATCH_M = 1e3
 _NANOSECONDS = 1e-9
 
 
@@ -97,20 +99,20 @@ class TrackingScorer:
         """Take in the poses and truths of one frame, whose camera stands at ``T_world_camera`` (4, 4)."""
         frame = len(self._stamps_s)
         self._stamps_s.append(stamp_ns * _NANOSECONDS)
-        matches = match_frame(poses, truths, self._objects, min_visibility=0.0).matches
-        match_of = {id(match.truth): match for match in matches}
+        reports = _reports(poses, truths, self._objects)
         for truth in truths:
-            match = match_of.get(id(truth))
+            reported = reports.get(id(truth))
             if truth.visibility >= self._min_visibility:
                 self._targets += 1
-                self._found += match is not None and match.is_correct
+                model = self._objects[truth.class_id]
+                self._found += reported is not None and compare(reported, truth, model).is_correct
             history = self._history_of(truth, T_world_camera)
             if truth.visibility >= _HIDDEN_BELOW:
                 history.seen_frames.append(frame)
-            if match is not None:
+            if reported is not None:
                 history.reported_frames.append(frame)
-                history.track_ids.append(match.pose.track_id)
-                history.reported_world.append((T_world_camera @ match.pose.T_camera_object)[:3, 3])
+                history.track_ids.append(reported.track_id)
+                history.reported_world.append((T_world_camera @ reported.T_camera_object)[:3, 3])
 
     def score(self) -> TrackingScore:
         """Return the figures of all frames so far."""
@@ -135,6 +137,25 @@ class TrackingScorer:
                 return history
         self._histories.append(_History(truth.class_id, position))
         return self._histories[-1]
+
+
+def _reports(
+    poses: Sequence[ObjectPose], truths: Sequence[ObjectTruth], objects: Sequence[ObjectModel]
+) -> dict[int, ObjectPose]:
+    """Return which pose is reported for which truth, by its ``id``: the assignment of least total distance.
+
+    A score says nothing about whose pose it is: beside a neighbour that nobody sees any more, the surer of two bridged
+    poses would be taken for the other object's (CLEAR MOT, Bernardin and Stiefelhagen 2008, assigns by distance, too).
+    """
+    if not poses or not truths:
+        return {}
+    positions, true_positions = (np.stack([item.T_camera_object[:3, 3] for item in items]) for items in (poses, truths))
+    distance = np.linalg.norm(positions[:, None] - true_positions, axis=2)
+    reach = MATCH_DIAMETERS * np.array([objects[pose.class_id].diameter for pose in poses])
+    same = np.array([pose.class_id for pose in poses])[:, None] == [truth.class_id for truth in truths]
+    cost = np.where(same & (distance < reach[:, None]), distance, _NO_MATCH_M)
+    pairs = zip(*linear_sum_assignment(cost))
+    return {id(truths[column]): poses[row] for row, column in pairs if cost[row, column] < _NO_MATCH_M}
 
 
 def track_live_scene(

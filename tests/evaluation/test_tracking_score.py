@@ -1,0 +1,72 @@
+"""Identities over time: whose pose it is says where it lies, not how sure it is."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from object_pose.core import se3
+from object_pose.core.types import ObjectPose, ObjectTruth
+from object_pose.evaluation.tracking import TrackingScorer
+from object_pose.simulation.catalog import load_objects
+
+_MODELS = [item.model for item in load_objects("parts")]
+_APART_M = 0.6 * _MODELS[0].diameter
+_LEFT, _RIGHT = np.array([0.0, 0.0, 0.6]), np.array([_APART_M, 0.0, 0.6])
+_FRAME_NS = 66_000_000
+
+
+def truth(position: np.ndarray, visibility: float = 1.0) -> ObjectTruth:
+    return ObjectTruth(0, _MODELS[0].name, se3.make_transform(np.eye(3), position), visibility, np.zeros(4))
+
+
+def pose(position: np.ndarray, track_id: int, score: float) -> ObjectPose:
+    model = _MODELS[0]
+    return ObjectPose(
+        class_id=0,
+        class_name=model.name,
+        score=score,
+        T_camera_object=se3.make_transform(np.eye(3), position),
+        covariance=np.eye(6),
+        box_center=model.box_center,
+        box_size=model.box_size,
+        box_xyxy=np.zeros(4),
+        reprojection_rms_px=0.0,
+        depth_rms_m=0.0,
+        visibility=1.0,
+        depth_used=True,
+        track_id=track_id,
+    )
+
+
+def score_of(frames: list[tuple[list[ObjectPose], list[ObjectTruth]]]):
+    scorer = TrackingScorer(_MODELS)
+    for index, (poses, truths) in enumerate(frames):
+        scorer.add(poses, truths, index * _FRAME_NS, np.eye(4))
+    return scorer.score()
+
+
+def test_a_surer_neighbour_that_nobody_sees_takes_no_identity() -> None:
+    both = [pose(_LEFT, 4, 0.9), pose(_RIGHT, 6, 0.8)]
+    seen, one_hidden = [truth(_LEFT), truth(_RIGHT)], [truth(_RIGHT)]
+    score = score_of([(both, seen), (both, one_hidden), (both, seen)])
+    assert score.id_switches == 0
+    assert score.recall == 1.0
+
+
+def test_another_identity_in_the_same_place_is_a_switch() -> None:
+    frames = [([pose(_LEFT, track_id, 0.9)], [truth(_LEFT)]) for track_id in (1, 1, 2)]
+    assert score_of(frames).id_switches == 1
+
+
+def test_an_identity_lost_by_a_short_occlusion_is_counted() -> None:
+    hidden = ([], [truth(_LEFT, 0.0)])
+    before, after = (([pose(_LEFT, track_id, 0.9)], [truth(_LEFT)]) for track_id in (1, 2))
+    assert score_of([before, hidden, hidden, after]).lost_identities == 1
+    assert score_of([before, hidden, hidden, before]).lost_identities == 0
+
+
+def test_identities_that_change_places_are_two_switches() -> None:
+    seen = [truth(_LEFT), truth(_RIGHT)]
+    first = [pose(_LEFT, 4, 0.9), pose(_RIGHT, 6, 0.8)]
+    swapped = [pose(_LEFT, 6, 0.8), pose(_RIGHT, 4, 0.9)]
+    assert score_of([(first, seen), (swapped, seen)]).id_switches == 2
