@@ -135,9 +135,12 @@ def only(sample: DetectionSample, objects: NDArray[np.bool_]) -> DetectionSample
     )
 
 
-def disturbed(image: Image, rng: np.random.Generator, patch_probability: float, strength: float) -> Image:
-    """Cover a part of an image now and then, and change its light and sharpness."""
-    return photometric(random_patches(image, rng, patch_probability), rng, strength)
+def disturbed(
+    image: Image, rng: np.random.Generator, patch_probability: float, strength: float, unevenness: float
+) -> Image:
+    """Let light change across an image, cover a part of it now and then, and change its colours and sharpness."""
+    lit = uneven_light(image, rng, unevenness)
+    return photometric(random_patches(lit, rng, patch_probability), rng, strength)
 
 
 def photometric(image: Image, rng: np.random.Generator, strength: float = 1.0) -> Image:

@@ -20,7 +20,7 @@ from object_pose.core.crops import COLOR_CHANNELS, RELIEF_CHANNELS, CropWindow, 
 from object_pose.core.image import PADDING_VALUE
 from object_pose.core.nms import box_iou
 from object_pose.core.types import Image
-from object_pose.training.augmentation import DetectionSample, Source, disturbed, erased, uneven_light
+from object_pose.training.augmentation import DetectionSample, Source, disturbed, erased
 from object_pose.training.blocks import ConvUnit, CrossStage, initialise
 
 Array = NDArray[np.float64]
@@ -343,8 +343,8 @@ class CropRecipe:
         if draw < self.relief_only_share:
             image = np.full_like(crop.image, PADDING_VALUE)
         else:
-            lit = uneven_light(crop.image, rng, self.uneven_light)
-            image = disturbed(lit, rng, self.patch_probability, self.photometric_strength)
+            strengths = self.patch_probability, self.photometric_strength, self.uneven_light
+            image = disturbed(crop.image, rng, *strengths)
         if draw > 1.0 - self.colour_only_share:
             relief = np.zeros_like(crop.relief)
         else:

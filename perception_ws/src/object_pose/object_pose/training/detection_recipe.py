@@ -20,7 +20,6 @@ from object_pose.training.augmentation import (
     erased,
     only,
     random_crop,
-    uneven_light,
 )
 from object_pose.training.detection_loss import DetectionLossWeights, DetectionTargets, detection_loss
 from object_pose.training.yolo import ExportedYolo, NanoYolo, Yolo
@@ -70,8 +69,8 @@ class DetectionRecipe:
 
     def disturbed(self, crop: DetectionSample, rng: np.random.Generator) -> DetectionSample:
         """Return a crop as another camera would have seen it."""
-        lit = uneven_light(crop.image, rng, self.uneven_light)
-        return replace(crop, image=disturbed(lit, rng, self.patch_probability, self.photometric_strength))
+        strengths = self.patch_probability, self.photometric_strength, self.uneven_light
+        return replace(crop, image=disturbed(crop.image, rng, *strengths))
 
     def collate(self, samples: list[DetectionSample]) -> DetectionBatch:
         """Stack images and pad targets to the largest number of objects, at least one."""
