@@ -58,3 +58,17 @@ def test_a_fault_is_one_line_and_what_ran_is_kept(tmp_path, source):
     assert outcome.stderr.count("\n") == 1 and "no such data" in outcome.stderr
     page = (tmp_path / "out" / "bad.html").read_text()
     assert "before" in page and ">after<" not in page
+
+
+def test_what_libraries_say_beside_the_notebook_is_not_shown(tmp_path):
+    source = write(tmp_path / "loud.ipynb", "import os\nos.write(2, b'Assertion failed somewhere')\nprint('done')")
+    outcome = run(source, tmp_path / "out")
+    assert outcome.returncode == 0 and not outcome.stderr
+
+
+def test_of_a_kernel_that_dies_the_last_words_are_told(tmp_path):
+    last_words = "import os\nos.write(2, b'no such memory\\n')\nos.abort()"
+    outcome = run(write(tmp_path / "dead.ipynb", "print('before')", last_words), tmp_path / "out")
+    assert outcome.returncode == 2
+    assert outcome.stderr.count("\n") == 1 and "the kernel died: no such memory" in outcome.stderr
+    assert "before" in (tmp_path / "out" / "dead.html").read_text()
