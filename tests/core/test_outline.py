@@ -18,6 +18,7 @@ from object_pose.core.outline import OutlineSurface, draw_outline, even_sample
 from object_pose.core.outline_alignment import MOST_STARTS, ColourView, align_outline
 from object_pose.core.pose_solver import PoseSolver
 from object_pose.core.pose_solver_config import PoseSolverConfig
+from object_pose.core.resting import RestingShape, support
 from object_pose.core.seen_masks import SeenMask, SeenMasks
 from object_pose.core.types import Array, Detections, Image
 from raycast import BRACKET, model_of, render_depth
@@ -228,3 +229,33 @@ def test_the_solver_aligns_what_lacks_depth() -> None:
         .poses
     )
     np.testing.assert_allclose(as_before.T_camera_object, by_keypoints.T_camera_object)
+
+
+def test_the_solver_knows_that_objects_stand_on_one_plane() -> None:
+    """Of four brackets on a table, in a picture that says nothing, one seems to be 6 % further away."""
+    normal = np.array([0.0, np.sin(0.9), np.cos(0.9)])
+    rest = RestingShape.of(_MODEL.surface_object, _MODEL.diameter).rests[0]
+    axis = np.cross(rest.down, normal)
+    upright = se3.exp_so3(axis / np.linalg.norm(axis) * np.arccos(rest.down @ normal))
+    keypoints, truths = [], []
+    for x, y, turn in ((-0.2, -0.1, 0.3), (0.2, -0.1, 1.4), (-0.2, 0.15, 2.5), (0.2, 0.15, -0.7)):
+        rotation = se3.exp_so3(turn * normal) @ upright
+        reach = support(se3.make_transform(rotation, np.zeros(3)), rest, normal)
+        ray = np.array([x, y, 1.0])
+        truths.append(se3.make_transform(rotation, ray * (0.6 - reach) / (normal @ ray)))
+        keypoints.append(_CAMERA.project(se3.apply(truths[-1], _MODEL.keypoints_object)))
+    middle = keypoints[-1].mean(axis=0)
+    keypoints[-1] = middle + 0.94 * (keypoints[-1] - middle)
+    pixels = np.stack(keypoints)
+    sigmas = np.repeat([[0.5], [0.5], [0.5], [4.0]], 8, axis=1)
+    boxes = np.concatenate([pixels.min(axis=1), pixels.max(axis=1)], axis=1)
+    found = Detections(boxes, np.full(4, 0.9), np.zeros(4, dtype=np.int64), pixels, sigmas)
+    off = {}
+    for knows in (False, True):
+        config = PoseSolverConfig(max_translation_sigma_m=1.0, max_outlines=4, support_plane=knows)
+        poses = PoseSolver([_MODEL], config).solve(found, _CAMERA, rgb=mottled_grey()).poses
+        assert len(poses) == 4
+        places = np.array([pose.T_camera_object[:3, 3] for pose in poses])
+        off[knows] = [np.linalg.norm(places - truth[:3, 3], axis=1).min() for truth in truths]
+    assert off[True][-1] < 0.5 * off[False][-1]
+    assert max(off[True][:-1]) < 0.01

@@ -131,8 +131,20 @@ def align_outline(
     if not fits:
         return None
     best = max(fits, key=lambda fit: fit.agreement)
-    fit = _aligned(view, surface, best.T_camera_object, prior, _LAST, seen)
-    return _on_edges(view, surface, fit, prior) if fit else None
+    return _finished(view, surface, best.T_camera_object, prior, seen)
+
+
+def align_again(
+    view: ColourView,
+    surface: OutlineSurface,
+    start: Array,
+    T_camera_object: Array,
+    covariance: Array,
+    seen: SeenMask | None = None,
+) -> OutlineFit | None:
+    """Align from a ``start`` near the outline, where more is known of the pose by now; see ``align_outline``."""
+    prior = _Prior(T_camera_object, np.asarray(np.linalg.pinv(covariance, hermitian=True)))
+    return _finished(view, surface, start, prior, seen)
 
 
 def _in_box(T_camera_object: Array, surface: OutlineSurface, camera: Camera, box_xyxy: Array) -> Array:
@@ -169,6 +181,13 @@ def _aligned(
     agrees = lines.known & (np.abs(lines.distance) < _AGREES_PX) & (lines.variance < _AGREES_PX**2)
     covariance = np.asarray(np.linalg.inv(information + _LEAST_INFORMATION), dtype=np.float64)
     return OutlineFit(pose, covariance, float(np.mean(agrees)))
+
+
+def _finished(
+    view: ColourView, surface: OutlineSurface, start: Array, prior: _Prior, seen: SeenMask | None
+) -> OutlineFit | None:
+    fit = _aligned(view, surface, start, prior, _LAST, seen)
+    return _on_edges(view, surface, fit, prior) if fit else None
 
 
 def _on_edges(view: ColourView, surface: OutlineSurface, fit: OutlineFit, prior: _Prior) -> OutlineFit:

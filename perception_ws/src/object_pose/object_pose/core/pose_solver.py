@@ -15,13 +15,15 @@ from object_pose.core.errors import DataError, ModelError
 from object_pose.core.explained_depth import are_covered, explained_pixels
 from object_pose.core.nms import box_iou
 from object_pose.core.outline import OutlineSurface
-from object_pose.core.outline_alignment import ColourView, align_outline
+from object_pose.core.outline_alignment import ColourView, OutlineFit, align_again, align_outline
 from object_pose.core.pnp import MIN_KEYPOINTS, PnpSolution, solve_pnp
 from object_pose.core.pose_estimate import PoseEstimate
 from object_pose.core.pose_search import PoseSearch
 from object_pose.core.pose_solver_config import PoseSolverConfig
 from object_pose.core.reprojection import KeypointTargets
+from object_pose.core.resting import RestingShape
 from object_pose.core.seen_masks import SeenMasks
+from object_pose.core.support_plane import Body, find_support_plane
 from object_pose.core.types import (
     DepthImage,
     Detections,
@@ -42,6 +44,11 @@ _SURE = 0.7
 _MIN_SURFACE_POINTS = 50
 # Below this share of measured surface an object lies in a hole of the depth image.
 _MIN_MEASURED = 0.1
+# How far off their plane poses are looked for, as a share of the distance, with an outline and with keypoints alone.
+_OUTLINE_REACH, _KEYPOINT_REACH = 0.05, 0.1
+# An outline knows less of the distance than it says: where the plane leads is looked at, too.
+_OUTLINE_DOUBT = 9.0
+_LOST_AGREEMENT = 0.05  # the outline on the plane may agree so much less
 
 
 class PoseSolver:
@@ -62,6 +69,10 @@ class PoseSolver:
             else None
         )
         self._surfaces = [_surface(model) for model in self._objects]
+        self._shapes: list[RestingShape] = []
+        if self._config.support_plane:
+            pairs = zip(self._surfaces, self._objects)
+            self._shapes = [RestingShape.of(surface.points, model.diameter) for surface, model in pairs]
 
     def solve(
         self,
@@ -91,7 +102,7 @@ class PoseSolver:
         if depth is not None and len(solved):
             self._align_with_depth(estimates, solved, detections, boxes, solution, targets, depth, expected)
         if rgb is not None:
-            self._align_outlines(estimates, solved, detections, boxes, rgb, camera)
+            self._align_with_colour(estimates, solved, detections, boxes, rgb, camera, depth is not None)
         return self._results(detections, targets, solution, estimates, depth is not None)
 
     def explained(self, poses: Sequence[ObjectPose], camera: Camera, depth_m: DepthImage) -> Mask:
@@ -146,7 +157,7 @@ class PoseSolver:
         if len(covered):
             align(covered, depth.without(explained))
 
-    def _align_outlines(
+    def _align_with_colour(
         self,
         estimates: list[PoseEstimate],
         solved: NDArray[np.intp],
@@ -154,8 +165,9 @@ class PoseSolver:
         boxes: Array,
         rgb: Image,
         camera: Camera,
+        has_depth: bool,
     ) -> None:
-        """Replace the best of the estimates that lack depth by what their outlines make of them."""
+        """Replace the best of the estimates that lack depth by what their outlines, and their plane, make of them."""
         class_ids = detections.class_ids
         alone = [index for index in solved if not estimates[index].depth_used]
         alone = [index for index in alone if len(self._objects[class_ids[index]].surface_object)]
@@ -166,13 +178,45 @@ class PoseSolver:
         view = ColourView(rgb, camera)
         masks = detections.masks if self._config.outline_masks else SeenMasks.unknown(len(detections))
         masks = masks.undistorted(camera)
+        by_keypoints: dict[int, PoseEstimate] = {}
+        fits: dict[int, OutlineFit] = {}
         for index in chosen:
             estimate = estimates[index]
             prior = estimate.T_camera_object, estimate.covariance
             surface, starts = self._surfaces[class_ids[index]], self._config.outline_starts
             fit = align_outline(view, surface, *prior, boxes[index], starts, masks[index])
             if fit:
+                by_keypoints[index], fits[index] = estimate, fit
                 estimates[index] = pose_estimate.from_outline(estimate, fit)
+        plane = None
+        if self._config.support_plane and not has_depth:
+            plane = find_support_plane(self._bodies(estimates, solved, detections))
+        if plane is None:
+            return
+        for index, fit in fits.items():
+            before, shape = by_keypoints[index], self._shapes[class_ids[index]]
+            settled = plane.settle(before.T_camera_object, before.covariance, shape, _KEYPOINT_REACH)
+            if settled is None:
+                continue
+            there = plane.settle(fit.T_camera_object, _OUTLINE_DOUBT * fit.covariance, shape, _OUTLINE_REACH)
+            start, _ = there or settled
+            again = align_again(view, self._surfaces[class_ids[index]], start, *settled, masks[index])
+            if again and again.agreement >= fit.agreement - _LOST_AGREEMENT:
+                estimates[index] = pose_estimate.from_outline(before, again)
+
+    def _bodies(
+        self, estimates: Sequence[PoseEstimate], solved: NDArray[np.intp], detections: Detections
+    ) -> list[Body]:
+        """Return the best estimate of each group as a body that may stand on something."""
+        scores = np.array([estimates[index].score for index in solved])
+        best_first = solved[np.argsort(-scores, kind="stable")]
+        _, firsts = np.unique(detections.groups[best_first], return_index=True)
+        best = {index: estimates[index] for index in best_first[firsts]}
+        return [
+            Body(pose.T_camera_object, pose.covariance, pose.score, self._shapes[detections.class_ids[index]])
+            for index, pose in best.items()
+            if pose.T_camera_object[2, 3] > 0.0
+        ]
 
     def _targets(self, detections: Detections, camera: Camera) -> KeypointTargets:
         count, keypoints = detections.keypoints.shape[:2]

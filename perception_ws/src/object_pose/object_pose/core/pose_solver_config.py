@@ -64,6 +64,11 @@ class PoseSolverConfig:
         minimum=1,
         maximum=MOST_STARTS,
     )
+    support_plane: bool = parameter(
+        False,
+        "without a depth image: objects stand on one plane, found from their poses, and their outlines are aligned "
+        "once more with what it tells of their distance",
+    )
     outline_masks: bool = parameter(
         False,
         "along outlines, let the head's masks speak beside colour; masks learned from renders alone mislead on real "
@@ -95,5 +100,10 @@ class PoseSolverConfig:
 # A still picture leaves time to search for every detection, and to align the outline of each from everywhere.
 # Whoever looks at it knows what a score means.
 STILL_SOLVING = PoseSolverConfig(
-    max_searches=64, look_behind=True, max_outlines=64, outline_starts=MOST_STARTS, min_score=0.15
+    max_searches=64,
+    look_behind=True,
+    max_outlines=64,
+    outline_starts=MOST_STARTS,
+    support_plane=True,
+    min_score=0.15,
 )

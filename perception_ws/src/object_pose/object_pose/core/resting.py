@@ -1,0 +1,102 @@
+"""How an object can stand on a plane: its stable rests, from the shape alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import ConvexHull, QhullError
+
+from object_pose.core import se3
+from object_pose.core.types import Array
+
+_APART_COS = float(np.cos(np.radians(15.0)))  # rests nearer to each other than this are one
+_CONTACT_SHARE = 0.02  # of the diameter: what lies so near to the plane may touch it
+_CORNERS = 6  # directions in which a rest's outermost contacts are sought
+_RIM = 24  # directions in which the centre of mass must lie within the contacts
+
+
+@dataclass(frozen=True)
+class Rest:
+    """One way to stand: ``down`` (3,) unit, ``contacts`` (K, 3) near the plane and how far above it they are, (K,).
+
+    All in the object frame, metres.
+    """
+
+    down: Array
+    contacts: Array
+    heights: Array
+
+
+@dataclass(frozen=True)
+class RestingShape:
+    """The rests of one object, the most stable first; ``downs`` (F, 3) are their directions. F may be 0."""
+
+    rests: tuple[Rest, ...]
+    downs: Array
+
+    @classmethod
+    def of(cls, points: Array, diameter: float) -> RestingShape:
+        """Find the rests of a solid with the surface (P, 3): its centre of mass is lowest, and over contacts."""
+        try:
+            hull = ConvexHull(points)
+        except (QhullError, ValueError):  # flat, or hardly any points
+            return cls((), np.zeros((0, 3)))
+        rests = tuple(_rests(hull, diameter))
+        return cls(rests, np.array([rest.down for rest in rests]).reshape(-1, 3))
+
+    def nearest(self, rotation: Array, down: Array) -> tuple[Rest, float] | None:
+        """Return the rest that an object turned by ``rotation`` (3, 3) is nearest to, and the angle to it, radians."""
+        if not self.rests:
+            return None
+        cosines = self.downs @ (rotation.T @ down)
+        best = int(np.argmax(cosines))
+        return self.rests[best], float(np.arccos(np.clip(cosines[best], -1.0, 1.0)))
+
+
+def tangents(normal: Array) -> tuple[Array, Array]:
+    """Return two unit vectors (3,) at right angles to a unit ``normal`` and to each other."""
+    aside = np.cross(normal, np.eye(3)[int(np.argmin(np.abs(normal)))])
+    aside /= np.linalg.norm(aside)
+    return aside, np.cross(normal, aside)
+
+
+def support(T_camera_object: Array, rest: Rest, normal: Array) -> float:
+    """Return how far along ``normal`` (3,) a rest's contacts reach, in metres."""
+    return float(np.max(se3.apply(T_camera_object, rest.contacts) @ normal))
+
+
+def _rests(hull: ConvexHull, diameter: float) -> Iterator[Rest]:
+    corners = hull.points[hull.vertices]
+    center = _center_of_mass(hull)
+    normals = hull.equations[:, :3]
+    heights = -(normals @ center + hull.equations[:, 3])
+    found: list[Array] = []
+    for facet in np.argsort(heights, kind="stable"):
+        down = normals[facet]
+        cosines = normals @ down
+        if heights[facet] > heights[cosines > _APART_COS].min() or any(down @ other > _APART_COS for other in found):
+            continue
+        reach = corners @ down
+        near = corners[reach > reach.max() - _CONTACT_SHARE * diameter]
+        on_plane = (near - center) @ np.stack(tangents(down), axis=1)
+        around = on_plane @ _directions(_RIM)
+        if around.max(axis=0).min() < 0.0:  # it would topple
+            continue
+        outermost = np.unique((on_plane @ _directions(_CORNERS)).argmax(axis=0))
+        found.append(down)
+        yield Rest(down, near[outermost], reach.max() - near[outermost] @ down)
+
+
+def _directions(count: int) -> Array:
+    angles = 2.0 * np.pi * np.arange(count) / count
+    return np.stack([np.cos(angles), np.sin(angles)])
+
+
+def _center_of_mass(hull: ConvexHull) -> Array:
+    """Return the centre (3,) of the hull's volume: pyramids over its facets about a point inside."""
+    inside = hull.points[hull.vertices].mean(axis=0)
+    facets = hull.points[hull.simplices] - inside
+    volumes = np.abs(np.linalg.det(facets))
+    return np.asarray(inside + volumes @ facets.sum(axis=1) / (4.0 * volumes.sum()))
