@@ -250,12 +250,15 @@ def test_the_solver_knows_that_objects_stand_on_one_plane() -> None:
     sigmas = np.repeat([[0.5], [0.5], [0.5], [4.0]], 8, axis=1)
     boxes = np.concatenate([pixels.min(axis=1), pixels.max(axis=1)], axis=1)
     found = Detections(boxes, np.full(4, 0.9), np.zeros(4, dtype=np.int64), pixels, sigmas)
-    off = {}
+    off, sure = {}, {}
     for knows in (False, True):
         config = PoseSolverConfig(max_translation_sigma_m=1.0, max_outlines=4, support_plane=knows)
         poses = PoseSolver([_MODEL], config).solve(found, _CAMERA, rgb=mottled_grey()).poses
         assert len(poses) == 4
         places = np.array([pose.T_camera_object[:3, 3] for pose in poses])
-        off[knows] = [np.linalg.norm(places - truth[:3, 3], axis=1).min() for truth in truths]
+        distances = np.stack([np.linalg.norm(places - truth[:3, 3], axis=1) for truth in truths])
+        off[knows] = distances.min(axis=1)
+        sure[knows] = [np.trace(poses[nearest].covariance) for nearest in distances.argmin(axis=1)]
     assert off[True][-1] < 0.5 * off[False][-1]
     assert max(off[True][:-1]) < 0.01
+    np.testing.assert_allclose(sure[True], sure[False])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -202,7 +203,8 @@ class PoseSolver:
             start, _ = there or settled
             again = align_again(view, self._surfaces[class_ids[index]], start, *settled, masks[index])
             if again and again.agreement >= fit.agreement - _LOST_AGREEMENT:
-                estimates[index] = pose_estimate.from_outline(before, again)
+                # The plane comes of these very poses: nobody is surer for it.
+                estimates[index] = pose_estimate.from_outline(before, replace(again, covariance=fit.covariance))
 
     def _bodies(
         self, estimates: Sequence[PoseEstimate], solved: NDArray[np.intp], detections: Detections
