@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -179,23 +179,33 @@ class PoseSolver:
         view = ColourView(rgb, camera)
         masks = detections.masks if self._config.outline_masks else SeenMasks.unknown(len(detections))
         masks = masks.undistorted(camera)
-        by_keypoints: dict[int, PoseEstimate] = {}
-        fits: dict[int, OutlineFit] = {}
+        fits: dict[int, tuple[PoseEstimate, OutlineFit]] = {}
         for index in chosen:
             estimate = estimates[index]
             prior = estimate.T_camera_object, estimate.covariance
             surface, starts = self._surfaces[class_ids[index]], self._config.outline_starts
             fit = align_outline(view, surface, *prior, boxes[index], starts, masks[index])
             if fit:
-                by_keypoints[index], fits[index] = estimate, fit
+                fits[index] = estimate, fit
                 estimates[index] = pose_estimate.from_outline(estimate, fit)
-        plane = None
         if self._config.support_plane and not has_depth:
-            plane = find_support_plane(self._bodies(estimates, solved, detections))
+            self._align_on_plane(estimates, fits, self._bodies(estimates, solved, detections), class_ids, view, masks)
+
+    def _align_on_plane(
+        self,
+        estimates: list[PoseEstimate],
+        fits: Mapping[int, tuple[PoseEstimate, OutlineFit]],
+        bodies: Sequence[Body],
+        class_ids: NDArray[np.int64],
+        view: ColourView,
+        masks: SeenMasks,
+    ) -> None:
+        """Where bodies stand on one plane, align outlines once more; ``fits`` are by keypoints and by outline."""
+        plane = find_support_plane(bodies)
         if plane is None:
             return
-        for index, fit in fits.items():
-            before, shape = by_keypoints[index], self._shapes[class_ids[index]]
+        for index, (before, fit) in fits.items():
+            shape = self._shapes[class_ids[index]]
             settled = plane.settle(before.T_camera_object, before.covariance, shape, _KEYPOINT_REACH)
             if settled is None:
                 continue
