@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 from object_pose.core import metrics, se3
 from object_pose.core.symmetry import Symmetry
 from object_pose.core.types import Array, ObjectPose, ObjectTruth
+from poses import pose_of
 from raycast import AXIS_Z, BRACKET, PLATE, SHAFT, model_of
 
 HALF_TURN = Symmetry(discrete=se3.make_transform(se3.exp_so3(np.pi * AXIS_Z))[None])
@@ -90,21 +91,7 @@ def test_the_nearest_point_is_never_further_than_the_same(T_estimate: Array, T_t
 
 
 def pose_at(x: float, class_id: int = 0, score: float = 0.9) -> ObjectPose:
-    model = MODELS[class_id]
-    return ObjectPose(
-        class_id=class_id,
-        class_name=model.name,
-        score=score,
-        T_camera_object=se3.make_transform(translation=(x, 0.0, 0.6)),
-        covariance=np.eye(6) * 1e-6,
-        box_center=model.box_center,
-        box_size=model.box_size,
-        box_xyxy=np.zeros(4),
-        reprojection_rms_px=1.0,
-        depth_rms_m=0.001,
-        visibility=0.9,
-        depth_used=True,
-    )
+    return pose_of(MODELS[class_id], class_id, se3.make_transform(translation=(x, 0.0, 0.6)), score=score)
 
 
 def truth_at(x: float, class_id: int = 0, visibility: float = 0.9) -> ObjectTruth:

@@ -12,6 +12,7 @@ from object_pose.core import se3
 from object_pose.core.tracking import Tracker, TrackerConfig
 from object_pose.core.types import Array, ObjectPose, PoseRejection, PoseResults, RejectionReason
 from pose_scene import BRACKET_ID, MODELS, PLATE_ID, SHAFT_ID
+from poses import pose_of
 
 FRAME_NS = 66_000_000
 SIGMA_M, SIGMA_RAD = 0.001, 0.02
@@ -27,21 +28,7 @@ def seen(pose: Array, class_id: int = BRACKET_ID, rng: np.random.Generator | Non
     if rng is not None:
         turned = se3.exp_so3(SIGMA_RAD * rng.normal(size=3)) @ pose[:3, :3]
         pose = se3.make_transform(turned, pose[:3, 3] + SIGMA_M * rng.normal(size=3))
-    model = MODELS[class_id]
-    return ObjectPose(
-        class_id=class_id,
-        class_name=model.name,
-        score=0.9,
-        T_camera_object=pose,
-        covariance=COVARIANCE,
-        box_center=model.box_center,
-        box_size=model.box_size,
-        box_xyxy=np.zeros(4),
-        reprojection_rms_px=1.0,
-        depth_rms_m=0.001,
-        visibility=0.8,
-        depth_used=True,
-    )
+    return pose_of(MODELS[class_id], class_id, pose, covariance=COVARIANCE, visibility=0.8)
 
 
 def results(*poses: ObjectPose) -> PoseResults:

@@ -8,6 +8,7 @@ from object_pose.core import se3
 from object_pose.core.types import ObjectPose, ObjectTruth
 from object_pose.evaluation.tracking import TrackingScorer
 from object_pose.simulation.catalog import load_objects
+from poses import pose_of
 
 _MODELS = [item.model for item in load_objects("parts")]
 _APART_M = 0.6 * _MODELS[0].diameter
@@ -20,22 +21,8 @@ def truth(position: np.ndarray, visibility: float = 1.0) -> ObjectTruth:
 
 
 def pose(position: np.ndarray, track_id: int, score: float) -> ObjectPose:
-    model = _MODELS[0]
-    return ObjectPose(
-        class_id=0,
-        class_name=model.name,
-        score=score,
-        T_camera_object=se3.make_transform(np.eye(3), position),
-        covariance=np.eye(6),
-        box_center=model.box_center,
-        box_size=model.box_size,
-        box_xyxy=np.zeros(4),
-        reprojection_rms_px=0.0,
-        depth_rms_m=0.0,
-        visibility=1.0,
-        depth_used=True,
-        track_id=track_id,
-    )
+    at = se3.make_transform(np.eye(3), position)
+    return pose_of(_MODELS[0], 0, at, score=score, covariance=np.eye(6), track_id=track_id)
 
 
 def score_of(frames: list[tuple[list[ObjectPose], list[ObjectTruth]]]):

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from object_pose.core import se3
 from object_pose.core.types import ObjectModel
 
 Array = NDArray[np.float64]
@@ -86,7 +87,7 @@ def _see(
     points: Array, normals: Array, direction: Array, spacing: float
 ) -> tuple[NDArray[np.intp], Array, Array, float]:
     """Return the indices of visible points, the contour with its normals, and the silhouette's area."""
-    axes = _image_axes(direction)
+    axes = np.stack(se3.tangents(direction))
     flat, depth = points @ axes.T, -(points @ direction)
     cell = spacing / _CELLS_PER_SPACING
     origin = flat.min(axis=0) - 4.0 * spacing
@@ -105,13 +106,6 @@ def _see(
     contour = flat_outline @ axes - lift[:, None] * direction
     area = float(np.count_nonzero(silhouette)) * cell**2
     return np.resize(visible, _SURFACE_POINTS), contour, outward @ axes, area
-
-
-def _image_axes(direction: Array) -> Array:
-    helper = np.eye(3)[int(np.argmin(np.abs(direction)))]
-    right = np.cross(helper, direction)
-    right /= np.linalg.norm(right)
-    return np.stack([right, np.cross(direction, right)])
 
 
 def _is_visible(

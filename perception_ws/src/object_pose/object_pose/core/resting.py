@@ -55,21 +55,25 @@ class RestingShape:
         return self.rests[best], float(np.arccos(np.clip(cosines[best], -1.0, 1.0)))
 
 
-def tangents(normal: Array) -> tuple[Array, Array]:
-    """Return two unit vectors (3,) at right angles to a unit ``normal`` and to each other."""
-    aside = np.cross(normal, np.eye(3)[int(np.argmin(np.abs(normal)))])
-    aside /= np.linalg.norm(aside)
-    return aside, np.cross(normal, aside)
-
-
 def support(T_camera_object: Array, rest: Rest, normal: Array) -> float:
     """Return how far along ``normal`` (3,) a rest's contacts reach, in metres."""
     return float(np.max(se3.apply(T_camera_object, rest.contacts) @ normal))
 
 
+def center_of_mass(hull: ConvexHull) -> Array:
+    """Return the centre (3,) of the hull's volume: of the pyramids over its facets about a point inside."""
+    corners = hull.points[hull.simplices]
+    inside = corners.reshape(-1, 3).mean(axis=0)
+    shifted = corners - inside
+    areas = 0.5 * np.linalg.norm(np.cross(shifted[:, 1] - shifted[:, 0], shifted[:, 2] - shifted[:, 0]), axis=1)
+    heights = np.einsum("ij,ij->i", shifted[:, 0], hull.equations[:, :3])
+    pyramids = areas * heights / 3.0
+    return np.asarray(inside + (pyramids[:, None] * shifted.sum(axis=1) / 4.0).sum(axis=0) / hull.volume)
+
+
 def _rests(hull: ConvexHull, diameter: float) -> Iterator[Rest]:
     corners = hull.points[hull.vertices]
-    center = _center_of_mass(hull)
+    center = center_of_mass(hull)
     normals = hull.equations[:, :3]
     heights = -(normals @ center + hull.equations[:, 3])
     found: list[Array] = []
@@ -80,7 +84,7 @@ def _rests(hull: ConvexHull, diameter: float) -> Iterator[Rest]:
             continue
         reach = corners @ down
         near = corners[reach > reach.max() - _CONTACT_SHARE * diameter]
-        on_plane = (near - center) @ np.stack(tangents(down), axis=1)
+        on_plane = (near - center) @ np.stack(se3.tangents(down), axis=1)
         around = on_plane @ _directions(_RIM)
         if around.max(axis=0).min() < 0.0:  # it would topple
             continue
@@ -92,11 +96,3 @@ def _rests(hull: ConvexHull, diameter: float) -> Iterator[Rest]:
 def _directions(count: int) -> Array:
     angles = 2.0 * np.pi * np.arange(count) / count
     return np.stack([np.cos(angles), np.sin(angles)])
-
-
-def _center_of_mass(hull: ConvexHull) -> Array:
-    """Return the centre (3,) of the hull's volume: pyramids over its facets about a point inside."""
-    inside = hull.points[hull.vertices].mean(axis=0)
-    facets = hull.points[hull.simplices] - inside
-    volumes = np.abs(np.linalg.det(facets))
-    return np.asarray(inside + volumes @ facets.sum(axis=1) / (4.0 * volumes.sum()))

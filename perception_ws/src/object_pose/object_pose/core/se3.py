@@ -99,6 +99,14 @@ def rotation_angle(rotation_a: Array, rotation_b: Array) -> float:
     return float(np.linalg.norm(log_so3(rotation_a.T @ rotation_b)))
 
 
+def tangents(normal: Array) -> tuple[Array, Array]:
+    """Return two unit vectors (3,) that make a right-handed frame with a unit ``normal``, which is its third axis."""
+    helper = np.eye(3)[int(np.argmin(np.abs(normal)))]
+    first = np.cross(helper, normal)
+    first /= np.linalg.norm(first)
+    return first, np.cross(normal, first)
+
+
 def quat_wxyz_from_rotation(rotation: Array) -> Array:
     """Return the unit quaternion (w, x, y, z), w >= 0, of a (3, 3) rotation (Shepperd's method)."""
     r = rotation

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from object_pose.core import se3
-from object_pose.core.resting import Rest, RestingShape, support, tangents
+from object_pose.core.resting import Rest, RestingShape, support
 from object_pose.core.types import Array
 
 LEAST_BODIES = 3
@@ -125,7 +125,7 @@ def _belief(plane: SupportPlane, body: Body) -> _Belief:
 def _refitted(plane: SupportPlane, bodies: Sequence[Body], beliefs: Sequence[_Belief]) -> SupportPlane:
     """Return a plane after one step of Gauss-Newton towards what stands on it, each as far as its pose is sure."""
     information, gradient = _LEAST_INFORMATION.copy(), np.zeros(3)
-    aside, ahead = tangents(plane.normal)
+    aside, ahead = se3.tangents(plane.normal)
     for body, (weight, rest) in zip(bodies, beliefs):
         if rest is None or weight == 0.0:
             continue

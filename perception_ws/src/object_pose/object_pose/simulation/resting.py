@@ -8,6 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull, QhullError
 
+from object_pose.core.resting import center_of_mass
+from object_pose.core.se3 import tangents
+
 Array = NDArray[np.float64]
 
 
@@ -27,7 +30,7 @@ def resting_poses(vertices: Array) -> RestingPoses:
     hull = ConvexHull(vertices)
     corners = hull.points[hull.simplices]
     outward = hull.equations[:, :3]
-    centroid = _hull_centroid(corners, outward, hull.volume)
+    centroid = center_of_mass(hull)
     facets = _coplanar_groups(hull.equations)
     rotations, weights = [], []
     for group in range(int(facets.max()) + 1):
@@ -39,15 +42,6 @@ def resting_poses(vertices: Array) -> RestingPoses:
             weights.append(sum(_solid_angle(triangle) for triangle in triangles))
     probabilities = np.asarray(weights) / np.sum(weights)
     return RestingPoses(np.asarray(rotations), probabilities)
-
-
-def _hull_centroid(corners: Array, outward: Array, volume: float) -> Array:
-    center = corners.reshape(-1, 3).mean(axis=0)
-    shifted = corners - center
-    areas = 0.5 * np.linalg.norm(np.cross(shifted[:, 1] - shifted[:, 0], shifted[:, 2] - shifted[:, 0]), axis=1)
-    heights = np.einsum("ij,ij->i", shifted[:, 0], outward)
-    pyramids = areas * heights / 3.0
-    return np.asarray(center + (pyramids[:, None] * shifted.sum(axis=1) / 4.0).sum(axis=0) / volume)
 
 
 def _coplanar_groups(equations: Array) -> NDArray[np.int64]:
@@ -68,10 +62,8 @@ def _projects_inside(points: Array, normal: Array) -> bool:
 
 def _turn_onto(normal: Array) -> Array:
     """Return a rotation (3, 3) that turns the unit ``normal`` to -z."""
-    helper = np.eye(3)[int(np.argmin(np.abs(normal)))]
-    x_axis = np.cross(helper, normal)
-    x_axis /= np.linalg.norm(x_axis)
-    return np.stack([x_axis, np.cross(-normal, x_axis), -normal])
+    first, second = tangents(normal)
+    return np.stack([first, -second, -normal])
 
 
 def _solid_angle(triangle: Array) -> float:
