@@ -126,6 +126,16 @@ def test_hardly_visible_truths_count_neither_for_nor_against() -> None:
     assert (score.targets, score.recall_add_01d, score.precision) == (1, 1.0, 1.0)
 
 
+def test_whoever_draws_a_line_misses_what_scores_less_and_is_spared_what_is_wrong() -> None:
+    poses = [pose_at(0.0, score=0.9), pose_at(0.3, score=0.4), pose_at(0.6, score=0.3)]
+    frame = metrics.match_frame(poses, [truth_at(0.0), truth_at(0.3)], MODELS)
+    assert (len(frame.matches), len(frame.missed), len(frame.false_poses)) == (2, 0, 1)
+    taken = frame.above(0.5)
+    assert [match.pose.score for match in taken.matches] == [0.9]
+    assert [truth.T_camera_object[0, 3] for truth in taken.missed] == [0.3]
+    assert taken.false_poses == () and frame.above(0.3) == frame
+
+
 def test_the_summary_counts_right_and_wrong() -> None:
     right = metrics.match_frame([pose_at(0.001)], [truth_at(0.0)], MODELS)
     inaccurate = metrics.match_frame([pose_at(0.04)], [truth_at(0.0)], MODELS)

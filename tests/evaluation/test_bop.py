@@ -84,6 +84,19 @@ def test_without_depth_or_meshes_there_is_no_vsd_and_no_ar(simulated, missing):
     assert (total.ar_vsd, total.ar_bop, total.ar_mssd, total.ar_mspd) == (None, None, 1, 1)
 
 
+@pytest.mark.parametrize(("score_of_wrong", "recall"), [(0.1, 1.0), (0.95, 0.0)])
+def test_only_as_many_estimates_count_as_there_are_targets_the_best_scored(simulated, score_of_wrong, recall):
+    """Whoever guesses twice gains nothing, and loses where the guess is the surer."""
+    _, item = simulated[0]
+    aside = se3.make_transform(translation=(0.5, 0.0, 0.0))
+    scorer = BopScorer(MODELS)
+    right = [pose_of(truth) for truth in item.truths]
+    wrong = [pose_of(truth, aside, score_of_wrong) for truth in item.truths]
+    scorer.add(item.frame, item.truths, right + wrong)
+    total = scorer.score().total
+    assert (total.recall_add_01d, total.ar_mssd) == (recall, recall)
+
+
 def test_nothing_found_is_zero_and_nothing_to_find_is_no_number(simulated):
     scorer = BopScorer(MODELS)
     assert np.isnan(scorer.score().total.ar_mssd) and scorer.score().per_object == {}

@@ -20,7 +20,7 @@ from object_pose.core.types import ObjectModel, ObjectPose, ObjectTruth
 Array = NDArray[np.float64]
 
 MIN_VISIBILITY = 0.3
-_ADD_SHARE = 0.1
+ADD_SHARE = 0.1  # of the diameter, below which ADD(-S) is correct
 # A pose may be this many diameters from a truth and still be meant for it; accuracy is judged apart.
 MATCH_DIAMETERS = 1.0
 
@@ -64,7 +64,7 @@ class PoseMatch:
     @property
     def is_correct(self) -> bool:
         """Whether ADD(-S) is below a tenth of the diameter."""
-        return self.add_share < _ADD_SHARE
+        return self.add_share < ADD_SHARE
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,13 @@ class FrameMatches:
     matches: tuple[PoseMatch, ...]
     missed: tuple[ObjectTruth, ...]
     false_poses: tuple[ObjectPose, ...]
+
+    def above(self, min_score: float) -> FrameMatches:
+        """Return what remains for whoever takes poses from ``min_score`` on."""
+        taken = tuple(match for match in self.matches if match.pose.score >= min_score)
+        left = tuple(match.truth for match in self.matches if match.pose.score < min_score)
+        false_poses = tuple(pose for pose in self.false_poses if pose.score >= min_score)
+        return FrameMatches(taken, self.missed + left, false_poses)
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,8 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 _Doubt = tuple[RejectionReason, str]
 
-# From this score on a pose is sure enough to look behind it.
-_SURE = 0.7
+# From this score on a pose is sure enough to look behind it, for those that score less than the other.
+_SURE, _DOUBTFUL = 0.7, 0.15
 _MIN_SURFACE_POINTS = 50
 # Below this share of measured surface an object lies in a hole of the depth image.
 _MIN_MEASURED = 0.1
@@ -145,8 +145,9 @@ class PoseSolver:
         align(solved, depth)
         if not self._config.look_behind:
             return
-        sure = np.array([estimates[row].depth_used and estimates[row].score >= _SURE for row in solved], dtype=bool)
-        doubtful = np.array([estimates[row].score < self._config.min_score for row in solved], dtype=bool)
+        scores = np.array([estimates[row].score for row in solved])
+        sure = np.array([estimates[row].depth_used for row in solved], dtype=bool) & (scores >= _SURE)
+        doubtful = scores < max(_DOUBTFUL, self._config.min_score)
         sure, others = (
             solved[sure],
             solved[doubtful & ~np.isin(detections.groups[solved], detections.groups[solved[sure]])],

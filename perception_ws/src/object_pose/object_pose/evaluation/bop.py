@@ -1,8 +1,9 @@
 """The BOP challenge's measure: average recall of VSD, MSSD and MSPD, over all targets and where it comes from.
 
-Targets are the instances of at least a tenth visible surface. Every error is held against its ten thresholds (VSD: each
-of ten tolerances); the share of targets that pass, averaged over the thresholds, is the error's average recall, and
-the mean of the three is AR. Without measured depth there is no VSD, and then no AR either.
+Targets are the instances of at least a tenth visible surface; of the estimates of an object in an image, as many count
+as it has targets there, the best-scored. Every error is held against its ten thresholds (VSD: each of ten tolerances);
+the share of targets that pass, averaged over the thresholds, is the error's average recall, and the mean of the three
+is AR. Without measured depth there is no VSD, and then no AR either. ADD(-S), no part of AR, has one threshold.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from object_pose.core import bop_errors
 from object_pose.core.bop_errors import MIN_VISIBILITY, MSPD_THRESHOLDS, THRESHOLDS, SurfaceErrors
-from object_pose.core.metrics import match_frame
+from object_pose.core.metrics import ADD_SHARE, add_error
 from object_pose.core.types import Frame, ObjectModel, ObjectPose, ObjectTruth
 from object_pose.io.bop import read_models_info
 from object_pose.simulation.bop_models import load_bop_objects
@@ -30,7 +31,12 @@ from object_pose.simulation.mesh import RenderMesh
 Array = NDArray[np.float64]
 Meshes = Callable[[], Sequence[RenderMesh]]
 
-_LIMITS = {"vsd": np.tile(THRESHOLDS, len(THRESHOLDS)), "mssd": THRESHOLDS, "mspd": MSPD_THRESHOLDS}
+_LIMITS = {
+    "add": np.array([ADD_SHARE]),
+    "vsd": np.tile(THRESHOLDS, len(THRESHOLDS)),
+    "mssd": THRESHOLDS,
+    "mspd": MSPD_THRESHOLDS,
+}
 _DISTANCE_EDGES_M = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.25, 1.5, float("inf"))
 _VISIBILITY_EDGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.01)
 _EVALUATION_MODELS = ("models_eval", "models")
@@ -38,21 +44,20 @@ _EVALUATION_MODELS = ("models_eval", "models")
 
 @dataclass(frozen=True)
 class TargetResult:
-    """One target: whether its pose is correct by ADD(-S), and which of each error's limits an estimate kept.
+    """One target, and which of each error's limits an estimate kept.
 
-    ``passed`` has (10,) for 'mssd' and 'mspd', and (100,) for 'vsd' where depth was measured.
+    ``passed`` has (1,) for 'add', (10,) for 'mssd' and 'mspd', and (100,) for 'vsd' where depth was measured.
     """
 
     class_name: str
     visibility: float
     distance_m: float
-    is_correct: bool
     passed: dict[str, NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
 class BopGroup:
-    """Average recalls of some targets; ``ar_vsd`` and with it ``ar_bop`` are None where a frame had no depth."""
+    """Recalls of some targets; ``ar_vsd`` and with it ``ar_bop`` are None where a frame had no depth."""
 
     targets: int
     recall_add_01d: float
@@ -117,8 +122,6 @@ class BopScorer:
 
     def add(self, frame: Frame, truths: Sequence[ObjectTruth], poses: Sequence[ObjectPose]) -> None:
         """Judge the poses of one frame, whose class ids index the objects."""
-        matches = match_frame(poses, truths, self._objects, MIN_VISIBILITY).matches
-        correct = {id(match.truth) for match in matches if match.is_correct}
         for class_id in sorted({truth.class_id for truth in truths}):
             instances = [truth for truth in truths if truth.class_id == class_id]
             is_target = np.array([truth.visibility >= MIN_VISIBILITY for truth in instances])
@@ -128,20 +131,22 @@ class BopScorer:
             found = {name: bop_errors.find_instances(table, _LIMITS[name], is_target) for name, table in errors.items()}
             for index in np.flatnonzero(is_target):
                 passed = {name: table[index] for name, table in found.items()}
-                self.targets.append(_target(instances[index], id(instances[index]) in correct, passed))
+                self.targets.append(_target(instances[index], passed))
 
     def _errors(
         self, frame: Frame, class_id: int, poses: Sequence[ObjectPose], truths: Sequence[ObjectTruth]
     ) -> dict[str, Array]:
         """Return per error (E, G, T): every estimate against every instance, in the units of its limits."""
-        surface, diameter = self._surfaces[class_id], self._objects[class_id].diameter
+        surface, model = self._surfaces[class_id], self._objects[class_id]
+        points, diameter = model.points_object, model.diameter
         scale = bop_errors.mspd_scale(frame.camera)
         mesh = self._meshes[class_id] if frame.depth_m is not None and self._load_meshes is not None else None
-        names = ("mssd", "mspd") if mesh is None else ("mssd", "mspd", "vsd")
+        names = ("add", "mssd", "mspd") if mesh is None else ("add", "mssd", "mspd", "vsd")
         tables = {name: np.empty((len(poses), len(truths), len(_LIMITS[name]))) for name in names}
         for e, pose in enumerate(poses):
             for g, truth in enumerate(truths):
                 pair = pose.T_camera_object, truth.T_camera_object
+                tables["add"][e, g] = add_error(*pair, points, model.symmetry) / diameter
                 tables["mssd"][e, g] = surface.mssd(*pair) / diameter
                 tables["mspd"][e, g] = surface.mspd(*pair, frame.camera) * scale
                 if mesh is not None:
@@ -177,19 +182,18 @@ def _joined(spans: Sequence[slice]) -> slice:
     return slice(min(span.start for span in spans), max(span.stop for span in spans))
 
 
-def _target(truth: ObjectTruth, is_correct: bool, passed: dict[str, NDArray[np.bool_]]) -> TargetResult:
+def _target(truth: ObjectTruth, passed: dict[str, NDArray[np.bool_]]) -> TargetResult:
     distance_m = float(np.linalg.norm(truth.T_camera_object[:3, 3]))
-    return TargetResult(truth.class_name, truth.visibility, distance_m, is_correct, passed)
+    return TargetResult(truth.class_name, truth.visibility, distance_m, passed)
 
 
 def _group(targets: Iterable[TargetResult]) -> BopGroup:
     targets = list(targets)
-    vsd, mssd, mspd = (_average_recall(targets, name) for name in ("vsd", "mssd", "mspd"))
-    nothing = float("nan")
-    mssd, mspd = nothing if mssd is None else mssd, nothing if mspd is None else mspd
+    add, mssd, mspd = (_average_recall(targets, name) for name in ("add", "mssd", "mspd"))
+    vsd = _average_recall(targets, "vsd") if targets and all("vsd" in target.passed for target in targets) else None
     return BopGroup(
         targets=len(targets),
-        recall_add_01d=float(np.mean([target.is_correct for target in targets])) if targets else nothing,
+        recall_add_01d=add,
         ar_bop=None if vsd is None else (vsd + mssd + mspd) / 3.0,
         ar_vsd=vsd,
         ar_mssd=mssd,
@@ -197,11 +201,9 @@ def _group(targets: Iterable[TargetResult]) -> BopGroup:
     )
 
 
-def _average_recall(targets: Sequence[TargetResult], name: str) -> float | None:
-    """Return the share of limits kept, over all targets, or None where one of them has no such error."""
-    if not targets or any(name not in target.passed for target in targets):
-        return None
-    return float(np.mean([target.passed[name].mean() for target in targets]))
+def _average_recall(targets: Sequence[TargetResult], name: str) -> float:
+    """Return the share of limits kept, over all targets; NaN where there are none."""
+    return float(np.mean([target.passed[name].mean() for target in targets])) if targets else float("nan")
 
 
 def _bins(

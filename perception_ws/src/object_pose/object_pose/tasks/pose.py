@@ -12,7 +12,7 @@ from object_pose.core.camera import Camera
 from object_pose.core.decoders import DecodeOptions, Layout
 from object_pose.core.metrics import MIN_VISIBILITY, match_frame, score_frames
 from object_pose.core.pose_solver import PoseSolver
-from object_pose.core.pose_solver_config import STILL_SOLVING
+from object_pose.core.pose_solver_config import STILL_SOLVING, PoseSolverConfig
 from object_pose.core.types import DepthImage, Detections, ObjectModel, ObjectTruth
 from object_pose.tasks.detect import DETECT, check_detector, decode_detections, describe_detections
 from object_pose.tasks.task import Task, prepare_rgb
@@ -64,7 +64,7 @@ def _score(results: Sequence[Detections], truths: Sequence[PoseTruth], labels: t
     score = score_frames(matches)
     return {
         "recall_add_01d": score.recall_add_01d,
-        "precision": score.precision,
+        "precision": score_frames(frame.above(PoseSolverConfig().min_score) for frame in matches).precision,
         "translation_error_mm_p50": score.translation_error_mm_p50,
         "rotation_error_deg_p50": score.rotation_error_deg_p50,
     }
