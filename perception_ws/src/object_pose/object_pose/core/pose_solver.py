@@ -42,6 +42,8 @@ _Doubt = tuple[RejectionReason, str]
 
 # From this score on a pose is sure enough to look behind it, for those that score less than the other.
 _SURE, _DOUBTFUL = 0.7, 0.15
+# What depth lets score so much is seldom another object read as a second class.
+_CONFIRMED = 0.3
 _MIN_SURFACE_POINTS = 50
 # Below this share of measured surface an object lies in a hole of the depth image.
 _MIN_MEASURED = 0.1
@@ -148,11 +150,9 @@ class PoseSolver:
         scores = np.array([estimates[row].score for row in solved])
         sure = np.array([estimates[row].depth_used for row in solved], dtype=bool) & (scores >= _SURE)
         doubtful = scores < max(_DOUBTFUL, self._config.min_score)
-        sure, others = (
-            solved[sure],
-            solved[doubtful & ~np.isin(detections.groups[solved], detections.groups[solved[sure]])],
-        )
-        covering = sure[np.any(box_iou(boxes[sure], boxes[others]) > 0.0, axis=1)]
+        front = solved[sure]
+        others = solved[doubtful & ~np.isin(detections.groups[solved], detections.groups[front])]
+        covering = front[np.any(box_iou(boxes[front], boxes[others]) > 0.0, axis=1)]
         poses = [(self._surfaces[detections.class_ids[row]], estimates[row].T_camera_object) for row in covering]
         explained = explained_pixels(depth, poses)
         covered = others[are_covered(boxes[others], explained)]
@@ -319,8 +319,11 @@ class PoseSolver:
         if not poses:
             return [], []
         scores = np.array([pose.score for pose in poses])
-        diameters = self._diameters[[pose.class_id for pose in poses]]
-        better = find_duplicates(_centers(poses), scores, diameters, self._config.duplicate_distance, groups)
+        class_ids = np.array([pose.class_id for pose in poses])
+        diameters, distance = self._diameters[class_ids], self._config.duplicate_distance
+        confirmed = np.array([pose.depth_used for pose in poses]) & (scores >= _CONFIRMED)
+        confirmed_ids = np.where(confirmed, class_ids, -1)
+        better = find_duplicates(_centers(poses), scores, diameters, distance, groups, confirmed_ids)
         unique, repeated = [], []
         for pose, original in zip(poses, better):
             if original is None:

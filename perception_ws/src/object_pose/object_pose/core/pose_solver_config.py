@@ -79,7 +79,8 @@ class PoseSolverConfig:
     )
     duplicate_distance: float = parameter(
         0.3,
-        "two poses nearer than this share of the smaller diameter are one object, whatever their class",
+        "two poses nearer than this share of the smaller diameter are one object, unless depth confirms them as two "
+        "classes",
         minimum=0.0,
         maximum=2.0,
     )
