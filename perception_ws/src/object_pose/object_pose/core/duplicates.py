@@ -20,8 +20,8 @@ def find_duplicates(
     """Tell for each of N poses which better one it repeats, or None.
 
     Two poses are one object where their (N, 3) centres are nearer than ``distance`` times the smaller diameter, or
-    where they are of one of the ``groups`` (N,). ``confirmed_ids`` (N,) are the classes of poses that were confirmed, -1
-    of others: two that are confirmed as two classes are two objects, one in or on the other.
+    where they are of one of the ``groups`` (N,). ``confirmed_ids`` (N,) are the classes of poses that were confirmed,
+    -1 of others: two that are confirmed as two classes are two objects, one in or on the other.
     """
     groups = np.arange(len(scores)) if groups is None else groups
     ids = np.full(len(scores), -1) if confirmed_ids is None else confirmed_ids

@@ -137,14 +137,15 @@ class PoseSolver:
         assert search is not None
         alone = list(estimates)
 
-        def align(rows: NDArray[np.intp], view: DepthView) -> None:
+        def align(rows: NDArray[np.intp], view: DepthView) -> list[PoseEstimate]:
             of_rows = solution.take(rows), targets.take(rows), detections.class_ids[rows], boxes[rows]
             found = search.search(*of_rows, view, expected)
             aligned = pose_estimate.from_depth(found, view, detections.scores[rows], self._config.depth_scale_sigma)
-            for row, estimate, measured in zip(rows, aligned, found.evidence.measured):
-                estimates[row] = estimate if measured >= _MIN_MEASURED else alone[row]
+            are_measured = found.evidence.measured >= _MIN_MEASURED
+            return [estimate if seen else alone[row] for row, estimate, seen in zip(rows, aligned, are_measured)]
 
-        align(solved, depth)
+        for row, estimate in zip(solved, align(solved, depth)):
+            estimates[row] = estimate
         if not self._config.look_behind:
             return
         scores = np.array([estimates[row].score for row in solved])
@@ -157,7 +158,9 @@ class PoseSolver:
         explained = explained_pixels(depth, poses)
         covered = others[are_covered(boxes[others], explained)]
         if len(covered):
-            align(covered, depth.without(explained))
+            for row, behind in zip(covered, align(covered, depth.without(explained))):
+                if behind.depth_used and behind.score > estimates[row].score:
+                    estimates[row] = behind
 
     def _align_with_colour(
         self,
