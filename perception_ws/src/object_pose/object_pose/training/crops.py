@@ -35,7 +35,7 @@ _TOLERANCE = 0.05  # mean error of a hypothesis, in window units, beyond which a
 _NEGATIVE_SHARE = 0.2
 _BACKGROUND_IOU = 0.1
 _VALIDATION_SEED = 7
-_RARE_VISIBILITY = 0.3  # what is seen less than about this is shown the more often
+_RARE_VISIBILITY = 0.3  # what is hardly seen is shown the more often, the less than this is seen of it
 # How windows are placed in training: most as a detector's box would, some as a poor one's. Shifts are shares of the
 # side, scales factors.
 _POOR_SHARE = 0.4
@@ -208,7 +208,6 @@ class CropRecipe:
     colour_only_share: float = 0.2
     relief_only_share: float = 0.3
     uneven_light: float = 0.0
-    hidden_emphasis: float = 1.0
 
     def network(self) -> nn.Module:
         """Return the untrained network."""
@@ -292,7 +291,7 @@ class CropRecipe:
         if len(sample.class_ids) == 0:
             return None
         assert sample.visibilities is not None
-        weights = (_RARE_VISIBILITY + sample.visibilities) ** -self.hidden_emphasis
+        weights = 1.0 / (_RARE_VISIBILITY + sample.visibilities)
         return self._labelled(sample, int(rng.choice(len(weights), p=weights / weights.sum())), rng)
 
     def _all(self, sample: DetectionSample, rng: np.random.Generator) -> list[CropSample]:

@@ -54,12 +54,6 @@ class CropTrainingConfig(RenderingConfig):
         0.2, "share of windows without depth; much where the camera has none", minimum=0.0, maximum=1.0
     )
     relief_only_share: float = parameter(0.3, "share of windows without colour", minimum=0.0, maximum=1.0)
-    hidden_emphasis: float = parameter(
-        1.0,
-        "how much more often an object is shown of which little is seen; 0 shows all alike",
-        minimum=0.0,
-        maximum=8.0,
-    )
 
     def __post_init__(self) -> None:
         if self.crop_size % CROP_STRIDE:
@@ -133,7 +127,6 @@ def crop_recipe(objects: Sequence[SceneObject], config: CropTrainingConfig, scen
         colour_only_share=config.colour_only_share,
         relief_only_share=config.relief_only_share,
         uneven_light=config.uneven_light,
-        hidden_emphasis=config.hidden_emphasis,
     )
 
 
