@@ -234,6 +234,15 @@ def test_one_object_found_as_two_classes_is_reported_once(solver: PoseSolver) ->
     assert reasons(across_classes) == [RejectionReason.DUPLICATE]
 
 
+def test_a_shaft_through_a_plate_is_a_second_object_where_depth_shows_both(solver: PoseSolver) -> None:
+    placed = [(PLATE_ID, OBLIQUE), (SHAFT_ID, OBLIQUE)]
+    depth_m = render_depth([(SOLIDS[class_id], pose) for class_id, pose in placed], background_m=WALL_M)
+    found = solver.solve(detect(placed), CAMERA, depth_m).poses
+    assert {pose.class_id for pose in found} == {PLATE_ID, SHAFT_ID}
+    for pose in found:
+        np.testing.assert_allclose(pose.T_camera_object[:3, 3], OBLIQUE[:3, 3], atol=3e-3)
+
+
 def test_readings_of_one_object_give_one_pose_the_one_that_depth_confirms(solver: PoseSolver) -> None:
     right, elsewhere = OBLIQUE, se3.make_transform(OBLIQUE[:3, :3], (0.06, 0.0, 0.5))
     depth_m = render_depth([(SOLIDS[BRACKET_ID], right), (SOLIDS[BRACKET_ID], elsewhere)], background_m=WALL_M)
