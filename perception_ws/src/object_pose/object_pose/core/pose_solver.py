@@ -40,8 +40,10 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 _Doubt = tuple[RejectionReason, str]
 
-# From this score on a pose is sure enough to look behind it, for those that score less than the other.
-_SURE, _DOUBTFUL = 0.7, 0.15
+# From this score on a pose is sure enough to look behind it.
+_SURE = 0.7
+# What scores less, or too little to be reported, is looked for behind what is sure.
+_DOUBTFUL = 0.15
 # What depth lets score so much is seldom another object read as a second class.
 _CONFIRMED = 0.3
 _MIN_SURFACE_POINTS = 50

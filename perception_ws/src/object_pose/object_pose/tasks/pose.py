@@ -52,7 +52,7 @@ def true_detections(truth: PoseTruth, min_visibility: float = MIN_VISIBILITY) ->
 
 
 def _score(results: Sequence[Detections], truths: Sequence[PoseTruth], labels: tuple[str, ...]) -> dict[str, float]:
-    """Solve every frame's poses from its keypoints and compare them with the truth."""
+    """Solve every frame's poses from its keypoints and compare those that a planner gets with the truth."""
     matches = []
     solvers: dict[int, PoseSolver] = {}  # making one costs more than solving a frame
     for detections, truth in zip(results, truths):
@@ -60,11 +60,11 @@ def _score(results: Sequence[Detections], truths: Sequence[PoseTruth], labels: t
         if key not in solvers:
             solvers[key] = PoseSolver(truth.objects, STILL_SOLVING)
         solved = solvers[key].solve(detections, truth.camera, truth.depth_m)
-        matches.append(match_frame(solved.poses, truth.truths, truth.objects))
+        matches.append(match_frame(solved.poses, truth.truths, truth.objects).above(PoseSolverConfig().min_score))
     score = score_frames(matches)
     return {
         "recall_add_01d": score.recall_add_01d,
-        "precision": score_frames(frame.above(PoseSolverConfig().min_score) for frame in matches).precision,
+        "precision": score.precision,
         "translation_error_mm_p50": score.translation_error_mm_p50,
         "rotation_error_deg_p50": score.rotation_error_deg_p50,
     }
