@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from cube import cube_frame, make_cube, save_cube_model, save_recording
-from object_pose.core.types import Frame, ObjectModel
+from object_pose.core.frame import Frame
+from object_pose.core.object_model import ObjectModel
 
 # Nothing is asserted about time: the machine may be busy with something else.
 settings.register_profile("object_pose", deadline=None, suppress_health_check=[HealthCheck.too_slow])

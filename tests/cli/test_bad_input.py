@@ -9,9 +9,9 @@ import sys
 import numpy as np
 import pytest
 
-from object_pose.core.camera import Camera
+from object_pose.core.geometry.camera import Camera
+from object_pose.io.camera_files import write_camera
 from object_pose.io.images import write_depth, write_image
-from object_pose.io.intrinsics import write_camera
 
 
 @pytest.fixture

@@ -15,12 +15,12 @@ from rclpy.serialization import serialize_message
 from networks import save_pose_model
 from object_pose.io.bag_frames import write_frame
 from object_pose.io.bags import make_typestore, write_bag
-from object_pose.ros import names
-from object_pose.ros.conversions import results_to_message, truths_to_message
-from object_pose.ros.image_conversions import make_header
-from object_pose.runtime.pipeline import PosePipeline
-from object_pose.simulation.live import LiveConfig, LiveScene
-from object_pose.simulation.objects import part_objects
+from object_pose.ros.messages.conversions import results_to_message, truths_to_message
+from object_pose.ros.messages.images import make_header
+from object_pose.ros.transport import topics
+from object_pose.runtime.pose_estimator import PosePipeline
+from object_pose.simulation.parts.objects import part_objects
+from object_pose.simulation.scenes.live import LiveConfig, LiveScene
 
 COUNT = 3
 PERIOD_NS = 50_000_000
@@ -45,9 +45,9 @@ def recorded(tmp_path_factory):
             results = pipeline.process(item.frame).results
             write_frame(bag, item.frame)
             for topic, message in (
-                (names.GROUND_TRUTH, truths_to_message(item.truths, header)),
-                (names.OBJECT_POSES, results_to_message(results, header)),
-                (names.KEYPOINTS, KeypointDetectionArray(header=header, model=str(model))),
+                (topics.GROUND_TRUTH, truths_to_message(item.truths, header)),
+                (topics.OBJECT_POSES, results_to_message(results, header)),
+                (topics.KEYPOINTS, KeypointDetectionArray(header=header, model=str(model))),
             ):
                 type_name = f"object_pose_msgs/msg/{type(message).__name__}"
                 bag.write(topic, type_name, stamp_ns, serialize_message(message))
@@ -67,13 +67,13 @@ def model(recorded):
 def test_info_counts_every_topic(cli, bag):
     info = json.loads(cli("bag", "info", bag, "--json").out)
     counts = {topic["name"]: (topic["message_type"], topic["count"]) for topic in info["topics"]}
-    assert counts[names.COLOR] == ("sensor_msgs/msg/Image", COUNT)
-    assert counts[names.GROUND_TRUTH] == ("object_pose_msgs/msg/ObjectTruthArray", COUNT)
+    assert counts[topics.COLOR] == ("sensor_msgs/msg/Image", COUNT)
+    assert counts[topics.GROUND_TRUTH] == ("object_pose_msgs/msg/ObjectTruthArray", COUNT)
     assert len(counts) == 6
     assert info["start_ns"] == 1_000_000_000
     assert info["duration_ns"] // PERIOD_NS == COUNT - 1
     table = cli("bag", "info", bag).out
-    assert names.OBJECT_POSES in table and "20.0" in table and "1970-01-01 00:00:01 UTC" in table
+    assert topics.OBJECT_POSES in table and "20.0" in table and "1970-01-01 00:00:01 UTC" in table
 
 
 def test_a_replay_repeats_to_the_last_digit(cli, bag, model, tmp_path):
@@ -132,14 +132,14 @@ def test_a_bag_without_truth_says_so(cli, tmp_path, frame, cube_model):
     with write_bag(tmp_path / "bag", make_typestore()) as writer:
         write_frame(writer, frame)
     problem = cli("bag", "evaluate", tmp_path / "bag", "--model", cube_model).problem
-    assert f"has no topic {names.GROUND_TRUTH}" in problem
+    assert f"has no topic {topics.GROUND_TRUTH}" in problem
 
 
 def test_frames_without_truth_are_no_evaluation(cli, tmp_path, frame, cube_model):
     with write_bag(tmp_path / "bag", make_typestore()) as writer:
         write_frame(writer, frame)
         late = truths_to_message((), make_header(frame.stamp_ns + 1, "camera"))
-        writer.write(names.GROUND_TRUTH, "object_pose_msgs/msg/ObjectTruthArray", 1, serialize_message(late))
+        writer.write(topics.GROUND_TRUTH, "object_pose_msgs/msg/ObjectTruthArray", 1, serialize_message(late))
     assert "no frames to evaluate" in cli("bag", "evaluate", tmp_path / "bag", "--model", cube_model).problem
     assert "--geometry" in cli("bag", "evaluate", tmp_path / "bag").problem
 

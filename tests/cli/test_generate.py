@@ -12,7 +12,7 @@ import time
 import pytest
 
 from object_pose.io.bop import read_bop_scene, read_models_info
-from object_pose.simulation.parts import PART_NAMES
+from object_pose.simulation.parts.procedural import PART_NAMES
 
 SMALL = ["--width", "96", "--height", "64", "--focal-px", "90", "--max-objects", "3", "--max-distractors", "1"]
 NAMES = dict(enumerate(PART_NAMES, start=1))

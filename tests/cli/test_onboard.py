@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from object_pose.runtime.pipeline import PosePipeline
-from object_pose.simulation.parts import build_part
+from object_pose.runtime.pose_estimator import PosePipeline
+from object_pose.simulation.parts.procedural import build_part
 
 SMALL = ["--width", "96", "--height", "64", "--focal-px", "90", "--max-objects", "3", "--validation-frames", "2"]
 NETWORK = ["--input-width", "96", "--input-height", "64", "--crop-width", "64", "--crop-height", "64"]

@@ -12,7 +12,7 @@ import pytest
 
 from cube import CAMERA, T_CAMERA_CUBE
 from networks import save_constant_network
-from object_pose.core.decoders import Layout
+from object_pose.core.vision.decoders import Layout
 from object_pose.io.bag_frames import write_frame
 from object_pose.io.bags import make_typestore, write_bag
 from object_pose.runtime.card import ModelCard

@@ -11,9 +11,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from networks import save_model
-from object_pose.evaluation.inspection_report import setup_pages, study
+from object_pose.evaluation.reports.inspection import setup_pages, study
 from object_pose.runtime.card import ModelCard
-from object_pose.simulation.inspection import IMAGE_WH, LABELS, inspection_twins
+from object_pose.simulation.generators.inspection import IMAGE_WH, LABELS, inspection_twins
 from object_pose.tasks.classify import LAYOUT
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from networks import save_constant_network
-from object_pose.core.decoders import Layout
+from object_pose.core.vision.decoders import Layout
 from object_pose.evaluation import real_folds, test_splits
 from object_pose.evaluation.bars import Bar
 from object_pose.evaluation.samples import read_samples

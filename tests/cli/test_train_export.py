@@ -10,16 +10,16 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from object_pose.io.camera_files import write_camera
 from object_pose.io.images import write_image
-from object_pose.io.intrinsics import write_camera
-from object_pose.runtime.crop_head import CROP_HEAD_KEY, unpacked_head
 from object_pose.runtime.predictor import Detector
 from object_pose.runtime.resources import find_model
-from object_pose.simulation.objects import part_objects
-from object_pose.simulation.parts import PART_NAMES
-from object_pose.simulation.scene import SceneConfig
-from object_pose.simulation.stream import FrameStream
-from object_pose.training.export import embed_crop_head
+from object_pose.runtime.roi_head import ROI_HEAD_KEY, unpacked_head
+from object_pose.simulation.parts.objects import part_objects
+from object_pose.simulation.parts.procedural import PART_NAMES
+from object_pose.simulation.scenes.scene import SceneConfig
+from object_pose.simulation.scenes.stream import FrameStream
+from object_pose.training.onnx.export import embed_roi_head
 
 SCENE = ["--width", "96", "--height", "64", "--focal-px", "90", "--max-objects", "3"]
 NETWORK = ["--input-width", "96", "--input-height", "64", "--crop-width", "64", "--crop-height", "64"]
@@ -97,7 +97,7 @@ def test_the_heads_inside_are_averaged_too(cli, tmp_path):
     weight = next(item for item in changed.graph.initializer if len(item.dims) == 4)
     weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) + np.float32(0.5), weight.name))
     (tmp_path / "head.onnx").write_bytes(changed.SerializeToString())
-    embed_crop_head(second, tmp_path / "head.onnx")
+    embed_roi_head(second, tmp_path / "head.onnx")
     outcome = cli("export", "--average", first, second, "--output", mean)
     assert outcome.code == 0, outcome.err
     for own, found in zip(before.graph.initializer, _head(mean).graph.initializer, strict=True):
@@ -108,7 +108,7 @@ def test_the_heads_inside_are_averaged_too(cli, tmp_path):
 
 
 def _head(path):
-    (text,) = (entry.value for entry in onnx.load(str(path)).metadata_props if entry.key == CROP_HEAD_KEY)
+    (text,) = (entry.value for entry in onnx.load(str(path)).metadata_props if entry.key == ROI_HEAD_KEY)
     return onnx.load_from_string(unpacked_head(text))
 
 

@@ -12,24 +12,24 @@ import numpy as np
 import onnx
 import pytest
 
-from object_pose.core.classification import Classification
 from object_pose.core.errors import ConfigError, DataError, ModelError
 from object_pose.core.params import make_config
-from object_pose.core.segmentation import Segmentation
-from object_pose.core.types import Detections
-from object_pose.evaluation.report import write_report
+from object_pose.core.results.classification import Classification
+from object_pose.core.results.detections import Detections
+from object_pose.core.results.segmentation import Segmentation
+from object_pose.evaluation.reports.evaluation import write_report
+from object_pose.evaluation.runner import evaluate_task
 from object_pose.evaluation.samples import Sample, read_samples, rendered_samples
-from object_pose.evaluation.tasks import evaluate_task
 from object_pose.io.task_drawing import draw_result
 from object_pose.runtime.card import METADATA_KEY
 from object_pose.runtime.predictor import Predictor
-from object_pose.simulation.task_datasets import write_detect
+from object_pose.simulation.generators.datasets import write_detect
 from object_pose.tasks.pose import true_detections
 from object_pose.tasks.registry import TASKS, find_task
-from object_pose.training import tasks as training
 from object_pose.training.config import TrainConfig
-from object_pose.training.export import export_onnx
 from object_pose.training.loop import Trainer
+from object_pose.training.onnx.export import export_onnx
+from object_pose.training.tasks import registry as training
 
 SEED = 2_050_000_000
 ODD_WH = (53, 37)

@@ -8,8 +8,8 @@ import pytest
 
 from object_pose.core.errors import ConfigError
 from object_pose.core.params import make_config, parameter, parameters
-from object_pose.core.pose_solver_config import PoseSolverConfig
-from object_pose.core.tracking import TrackerConfig
+from object_pose.core.pose.config import PoseSolverConfig
+from object_pose.core.tracking.tracker import TrackerConfig
 
 
 @dataclass(frozen=True)

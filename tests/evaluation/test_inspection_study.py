@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from object_pose.evaluation.inspection_report import study
-from object_pose.evaluation.inspection_report.history import RunHistory, seeds_learned_from
-from object_pose.evaluation.inspection_report.study import Judgement, Share
-from object_pose.simulation.inspection import VALIDATION_SEED, lot_seeds, training_lots
+from object_pose.evaluation.reports.inspection import study
+from object_pose.evaluation.reports.inspection.history import RunHistory, seeds_learned_from
+from object_pose.evaluation.reports.inspection.study import Judgement, Share
+from object_pose.simulation.generators.inspection import VALIDATION_SEED, lot_seeds, training_lots
 
 
 def _judgement(probability: float, damages: tuple[str, ...] = (), pixels: int = 0) -> Judgement:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from object_pose.core.camera import Camera
-from object_pose.core.types import Frame
+from object_pose.core.frame import Frame
+from object_pose.core.geometry.camera import Camera
 
 
 @pytest.fixture

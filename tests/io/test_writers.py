@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from object_pose.core import se3
 from object_pose.core.errors import DataError
-from object_pose.core.types import Detections, ObjectPose, PoseRejection, PoseResults, RejectionReason
+from object_pose.core.geometry import se3
+from object_pose.core.results.detections import Detections
+from object_pose.core.results.pose import ObjectPose, PoseRejection, PoseResults, RejectionReason
 from object_pose.io.records import frame_record
 from object_pose.io.writers import bop_csv, json_lines, write_json
 

@@ -15,7 +15,7 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
-from object_pose.ros.pipeline_node import PipelineNode
+from object_pose.ros.nodes.pipeline_node import PipelineNode
 
 LIMIT_S = 10.0
 _domains = itertools.count(os.getpid())

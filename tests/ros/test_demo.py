@@ -8,7 +8,6 @@ import sys
 import pytest
 
 from object_pose.io.bags import read_bag
-from object_pose.ros import names
 
 from .test_observations import KEYS
 
@@ -27,4 +26,4 @@ def test_the_demo_ends_by_itself_and_leaves_its_results(domain_id, tmp_path):
     assert summary["arrays_received"] > 0 and summary["targets"] > 0
     assert len(list((output / "pictures").glob("*.png"))) >= 2
     topics = {topic for topic, _, _ in read_bag(output / "bag")}
-    assert topics >= {names.COLOR, names.DEPTH, names.CAMERA_INFO, names.DETECTIONS_3D, names.GROUND_TRUTH}
+    assert topics >= {topics.COLOR, topics.DEPTH, topics.CAMERA_INFO, topics.DETECTIONS_3D, topics.GROUND_TRUTH}

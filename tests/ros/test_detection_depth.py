@@ -14,11 +14,11 @@ from sensor_msgs.msg import CameraInfo
 from cube import save_relief_cube_model
 from driver import FakeDriver, damage_size, depth_of_another_size, problems, publish_until, start
 from object_pose.io.messages import depth_from_message
-from object_pose.ros import names, qos
-from object_pose.ros.camera_node import CameraNode
-from object_pose.ros.conversions import keypoints_from_message
-from object_pose.ros.detection_node import DetectionNode
-from object_pose.ros.image_conversions import depth_to_message, make_header
+from object_pose.ros.messages.conversions import keypoints_from_message
+from object_pose.ros.messages.images import depth_to_message, make_header
+from object_pose.ros.nodes.camera_node import CameraNode
+from object_pose.ros.nodes.detection_node import DetectionNode
+from object_pose.ros.transport import qos, topics
 from object_pose.runtime.predictor import Detector
 
 
@@ -58,7 +58,7 @@ def depth_listeners(ros):
     """The topics beside colour that the detection node listens to."""
     return {
         topic
-        for topic in (names.DEPTH, names.CAMERA_INFO)
+        for topic in (topics.DEPTH, topics.CAMERA_INFO)
         for info in ros.node.get_subscriptions_info_by_topic(topic)
         if info.node_name == "detection_node"
     }
@@ -67,8 +67,8 @@ def depth_listeners(ros):
 @pytest.fixture
 def reading_node(ros, relief_model):
     """What a node whose model reads depth reports and finds, and the driver that it hears."""
-    diagnostics = ros.collect(DiagnosticArray, names.DIAGNOSTICS, qos.RESULT)
-    keypoints = ros.collect(KeypointDetectionArray, names.KEYPOINTS, qos.RESULT)
+    diagnostics = ros.collect(DiagnosticArray, topics.DIAGNOSTICS, qos.RESULT)
+    keypoints = ros.collect(KeypointDetectionArray, topics.KEYPOINTS, qos.RESULT)
     start(ros, DetectionNode, model=str(relief_model))
     driver = FakeDriver(ros)
     driver.wait_until_heard()
@@ -76,8 +76,8 @@ def reading_node(ros, relief_model):
 
 
 def test_detections_are_those_of_the_detector_with_depth(ros, relief_model, recording, expected):
-    keypoints = ros.collect(KeypointDetectionArray, names.KEYPOINTS, qos.RESULT)
-    infos = ros.collect(CameraInfo, names.CAMERA_INFO, qos.SENSOR_INPUT)
+    keypoints = ros.collect(KeypointDetectionArray, topics.KEYPOINTS, qos.RESULT)
+    infos = ros.collect(CameraInfo, topics.CAMERA_INFO, qos.SENSOR_INPUT)
     start(ros, DetectionNode, model=str(relief_model))
     # It publishes colour first and depth last.
     start(ros, CameraNode, **recording)
@@ -113,7 +113,7 @@ def test_an_image_whose_depth_is_lost_is_not_dropped_and_that_is_named(ros, read
 
 def test_without_a_depth_camera_colour_alone_has_to_do_and_the_silence_is_named(ros, reading_node, frame, expected):
     diagnostics, keypoints, driver = reading_node
-    named = lambda: [m for m in problems(diagnostics, "detection_node") if names.DEPTH in m]  # noqa: E731
+    named = lambda: [m for m in problems(diagnostics, "detection_node") if topics.DEPTH in m]  # noqa: E731
     colour_only = replace(frame, depth_m=None)
     publish_until(ros, driver, lambda: named() and keypoints, "diagnosis", frame=colour_only)
     assert not any(expected.used_depth(message) for message in keypoints)
@@ -129,7 +129,7 @@ def test_stamps_that_never_meet_are_named(ros, reading_node, frame, expected):
 
 @pytest.mark.parametrize(("reads_depth", "use_depth"), [(False, True), (True, False)])
 def test_depth_that_is_not_read_is_not_subscribed(ros, cube_model, relief_model, frame, reads_depth, use_depth):
-    keypoints = ros.collect(KeypointDetectionArray, names.KEYPOINTS, qos.RESULT)
+    keypoints = ros.collect(KeypointDetectionArray, topics.KEYPOINTS, qos.RESULT)
     model = relief_model if reads_depth else cube_model
     start(ros, DetectionNode, model=str(model), use_depth=use_depth)
     driver = FakeDriver(ros)
@@ -138,11 +138,11 @@ def test_depth_that_is_not_read_is_not_subscribed(ros, cube_model, relief_model,
 
 
 def test_subscriptions_follow_the_model(ros, cube_model, relief_model, frame, expected):
-    keypoints = ros.collect(KeypointDetectionArray, names.KEYPOINTS, qos.RESULT)
+    keypoints = ros.collect(KeypointDetectionArray, topics.KEYPOINTS, qos.RESULT)
     start(ros, DetectionNode, model=str(cube_model))
     driver = FakeDriver(ros)
     publish_until(ros, driver, lambda: keypoints, "a detection", frame=frame)
-    for model, listened in ((relief_model, {names.DEPTH, names.CAMERA_INFO}), (cube_model, set())) * 2:
+    for model, listened in ((relief_model, {topics.DEPTH, topics.CAMERA_INFO}), (cube_model, set())) * 2:
         assert ros.call(SetModel, "/detection_node/set_model", SetModel.Request(model=str(model))).success
         ros.wait_for(lambda listened=listened: depth_listeners(ros) == listened, "subscriptions as the model reads")
 

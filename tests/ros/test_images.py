@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from object_pose.core.camera import Camera
 from object_pose.core.errors import DataError
+from object_pose.core.geometry.camera import Camera
 from object_pose.io.messages import camera_from_message, depth_from_message, image_from_message
-from object_pose.ros.image_conversions import camera_to_message, depth_to_message, rgb_to_message
+from object_pose.ros.messages.images import camera_to_message, depth_to_message, rgb_to_message
 
 sizes = st.tuples(st.integers(1, 40), st.integers(1, 40))
 

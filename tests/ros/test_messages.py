@@ -13,19 +13,13 @@ from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo, VisionInfo
 
-from object_pose.core import se3
-from object_pose.core.seen_masks import SeenMasks
-from object_pose.core.types import (
-    Detections,
-    ObjectPose,
-    ObjectTruth,
-    PoseRejection,
-    PoseResults,
-    RejectionReason,
-)
+from object_pose.core.geometry import se3
+from object_pose.core.results.detections import Detections
+from object_pose.core.results.pose import ObjectPose, ObjectTruth, PoseRejection, PoseResults, RejectionReason
+from object_pose.core.vision.visible_masks import VisibleMasks
 from object_pose.io.pose_messages import pose_from_message, poses_from_message, truths_from_message
-from object_pose.ros import conversions
-from object_pose.ros.image_conversions import make_header
+from object_pose.ros.messages import conversions
+from object_pose.ros.messages.images import make_header
 
 LABELS = ("gear", "spring", "hex_bolt")
 # As the released vision_msgs 4.1 and tf2_msgs have them: with another hash, DDS would not connect the two ends.
@@ -47,7 +41,7 @@ boxes = st.lists(st.floats(0.0, 640.0), min_size=4, max_size=4).map(np.array)
 def detections(draw):
     count, keypoint_count, cells = draw(st.integers(0, 4)), draw(st.integers(0, 8)), draw(st.sampled_from([0, 3, 40]))
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    masks = SeenMasks(
+    masks = VisibleMasks(
         random.uniform(0, 1, (count, cells, cells)).astype(np.float32), random.uniform(5, 600, (count, 3))
     )
     return Detections(

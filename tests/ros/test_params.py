@@ -10,15 +10,15 @@ from rclpy.parameter import Parameter as RosParameter
 
 from object_pose.core.errors import ConfigError
 from object_pose.core.params import parameter, parameters
-from object_pose.core.pose_solver_config import PoseSolverConfig
-from object_pose.core.tracking import TrackerConfig
-from object_pose.ros.camera_node import CameraNodeConfig
-from object_pose.ros.detection_node import DetectionNodeConfig
+from object_pose.core.pose.config import PoseSolverConfig
+from object_pose.core.tracking.tracker import TrackerConfig
+from object_pose.ros.nodes.camera_node import CameraNodeConfig
+from object_pose.ros.nodes.detection_node import DetectionNodeConfig
+from object_pose.ros.nodes.pose_node import PoseNodeConfig
 from object_pose.ros.params import NodeParameters
-from object_pose.ros.pose_node import PoseNodeConfig
 from object_pose.runtime.predictor import DetectorConfig
 from object_pose.runtime.resources import find
-from object_pose.simulation.live import LiveConfig
+from object_pose.simulation.scenes.live import LiveConfig
 
 NODES = {
     "camera_node": (CameraNodeConfig, LiveConfig),

@@ -19,16 +19,16 @@ from visualization_msgs.msg import Marker, MarkerArray
 from cube import CAMERA, T_CAMERA_CUBE, make_cube
 from driver import FRAME_ID, FakeDriver, damage_size, depth_of_another_size, problems, publish_until, start
 from networks import save_pose_model
-from object_pose.core import se3
 from object_pose.core.errors import ConfigError, ModelError
-from object_pose.core.types import Frame
+from object_pose.core.frame import Frame
+from object_pose.core.geometry import se3
 from object_pose.io.pose_messages import pose_from_message
-from object_pose.ros import names, qos
-from object_pose.ros.camera_node import CameraNode
-from object_pose.ros.conversions import camera_transform
-from object_pose.ros.detection_node import DetectionNode
-from object_pose.ros.image_conversions import make_header, rgb_to_message
-from object_pose.ros.pose_node import PoseNode
+from object_pose.ros.messages.conversions import camera_transform
+from object_pose.ros.messages.images import make_header, rgb_to_message
+from object_pose.ros.nodes.camera_node import CameraNode
+from object_pose.ros.nodes.detection_node import DetectionNode
+from object_pose.ros.nodes.pose_node import PoseNode
+from object_pose.ros.transport import qos, topics
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def pipeline(ros, cube_model):
 
 
 def test_a_recording_played_as_a_camera_becomes_poses(ros, cube_model, recording):
-    detections = ros.collect(Detection3DArray, names.DETECTIONS_3D, qos.RESULT)
-    poses = ros.collect(ObjectPoseArray, names.OBJECT_POSES, qos.RESULT)
+    detections = ros.collect(Detection3DArray, topics.DETECTIONS_3D, qos.RESULT)
+    poses = ros.collect(ObjectPoseArray, topics.OBJECT_POSES, qos.RESULT)
     start(ros, PoseNode, model=str(cube_model))
     start(ros, DetectionNode, model=str(cube_model))
     start(ros, CameraNode, frame_id=FRAME_ID, **recording)
@@ -65,12 +65,12 @@ def test_a_recording_played_as_a_camera_becomes_poses(ros, cube_model, recording
 
 
 def test_everything_else_is_published_too(ros, pipeline, frame):
-    info = ros.collect(VisionInfo, names.VISION_INFO, qos.LATCHED)
-    boxes = ros.collect(Detection2DArray, names.DETECTIONS_2D, qos.RESULT)
-    keypoints = ros.collect(KeypointDetectionArray, names.KEYPOINTS, qos.RESULT)
-    pictures = ros.collect(Image, names.DETECTIONS_IMAGE, qos.SENSOR_INPUT)
-    markers = ros.collect(MarkerArray, names.OBJECT_MARKERS, qos.RESULT)
-    transforms = ros.collect(TFMessage, names.TF, qos.TRANSFORMS)
+    info = ros.collect(VisionInfo, topics.VISION_INFO, qos.LATCHED)
+    boxes = ros.collect(Detection2DArray, topics.DETECTIONS_2D, qos.RESULT)
+    keypoints = ros.collect(KeypointDetectionArray, topics.KEYPOINTS, qos.RESULT)
+    pictures = ros.collect(Image, topics.DETECTIONS_IMAGE, qos.SENSOR_INPUT)
+    markers = ros.collect(MarkerArray, topics.OBJECT_MARKERS, qos.RESULT)
+    transforms = ros.collect(TFMessage, topics.TF, qos.TRANSFORMS)
     pipeline[0].set_parameters([RosParameter("publish_tf", value=True)])
     driver = FakeDriver(ros)
     driver.wait_until_heard()
@@ -86,7 +86,7 @@ def test_everything_else_is_published_too(ros, pipeline, frame):
 
 
 def test_markers_of_an_object_that_is_gone_are_deleted(ros, pipeline, frame):
-    markers = ros.collect(MarkerArray, names.OBJECT_MARKERS, qos.RESULT)
+    markers = ros.collect(MarkerArray, topics.OBJECT_MARKERS, qos.RESULT)
     driver = FakeDriver(ros)
     driver.wait_until_heard()
     publish_until(ros, driver, lambda: markers, "markers", frame=frame)
@@ -100,7 +100,7 @@ def test_markers_of_an_object_that_is_gone_are_deleted(ros, pipeline, frame):
 
 
 def test_a_parameter_set_before_the_node_is_configured_counts_from_then_on(ros, cube_model, frame):
-    boxes = ros.collect(Detection2DArray, names.DETECTIONS_2D, qos.RESULT)
+    boxes = ros.collect(Detection2DArray, topics.DETECTIONS_2D, qos.RESULT)
     node = ros.add(DetectionNode(parameter_overrides=[RosParameter("model", value=str(cube_model))]))
     (result,) = node.set_parameters([RosParameter("score_threshold", value=0.95)])
     assert result.successful
@@ -118,8 +118,8 @@ def damage_zero_focal(info):
     ("damage", "text"), [(damage_zero_focal, "focal lengths"), (damage_size, "camera_info is for 640x480")]
 )
 def test_a_bad_camera_info_is_named_and_the_next_good_frame_works(ros, pipeline, frame, damage, text):
-    diagnostics = ros.collect(DiagnosticArray, names.DIAGNOSTICS, qos.RESULT)
-    detections = ros.collect(Detection3DArray, names.DETECTIONS_3D, qos.RESULT)
+    diagnostics = ros.collect(DiagnosticArray, topics.DIAGNOSTICS, qos.RESULT)
+    detections = ros.collect(Detection3DArray, topics.DETECTIONS_3D, qos.RESULT)
     driver = FakeDriver(ros)
     driver.wait_until_heard()
     found = lambda: [m for m in problems(diagnostics, "pose_node") if text in m]  # noqa: E731
@@ -151,8 +151,8 @@ def depth_of_wrong_encoding(depth):
     ],
 )
 def test_bad_depth_is_named_and_the_poses_say_that_it_was_not_used(ros, pipeline, frame, damage, text):
-    diagnostics = ros.collect(DiagnosticArray, names.DIAGNOSTICS, qos.RESULT)
-    poses = ros.collect(ObjectPoseArray, names.OBJECT_POSES, qos.RESULT)
+    diagnostics = ros.collect(DiagnosticArray, topics.DIAGNOSTICS, qos.RESULT)
+    poses = ros.collect(ObjectPoseArray, topics.OBJECT_POSES, qos.RESULT)
     driver = FakeDriver(ros)
     driver.wait_until_heard()
     found = lambda: [m for m in problems(diagnostics, "pose_node") if text in m]  # noqa: E731
@@ -166,7 +166,7 @@ def test_without_depth_the_outline_in_the_colour_image_tells_the_distance(ros, t
     seen = T_CAMERA_CUBE.copy()
     seen[:3, 3] *= 1.05
     model = str(save_pose_model([make_cube()], CAMERA, [(0, seen)], tmp_path / "far.onnx"))
-    poses = ros.collect(ObjectPoseArray, names.OBJECT_POSES, qos.RESULT)
+    poses = ros.collect(ObjectPoseArray, topics.OBJECT_POSES, qos.RESULT)
     start(ros, PoseNode, model=model, use_depth=False)
     start(ros, DetectionNode, model=model, use_depth=False)
     driver = FakeDriver(ros)
@@ -181,7 +181,7 @@ def test_without_depth_the_outline_in_the_colour_image_tells_the_distance(ros, t
 
 
 def test_a_black_frame_gives_an_answer(ros, pipeline, frame):
-    poses = ros.collect(ObjectPoseArray, names.OBJECT_POSES, qos.RESULT)
+    poses = ros.collect(ObjectPoseArray, topics.OBJECT_POSES, qos.RESULT)
     driver = FakeDriver(ros)
     driver.wait_until_heard()
     black = Frame(np.zeros_like(frame.rgb), frame.camera, np.zeros_like(frame.depth_m))
@@ -189,8 +189,8 @@ def test_a_black_frame_gives_an_answer(ros, pipeline, frame):
 
 
 def test_a_colour_image_of_wrong_encoding_is_named(ros, pipeline, frame):
-    diagnostics = ros.collect(DiagnosticArray, names.DIAGNOSTICS, qos.RESULT)
-    color = ros.node.create_publisher(Image, names.COLOR, qos.DRIVER_OUTPUT)
+    diagnostics = ros.collect(DiagnosticArray, topics.DIAGNOSTICS, qos.RESULT)
+    color = ros.node.create_publisher(Image, topics.COLOR, qos.DRIVER_OUTPUT)
     ros.wait_for(color.get_subscription_count, "subscription")
     message = rgb_to_message(frame.rgb, make_header(1, FRAME_ID))
     message.encoding = "bayer_rggb8"
@@ -203,8 +203,8 @@ def test_a_colour_image_of_wrong_encoding_is_named(ros, pipeline, frame):
 
 
 def test_depth_whose_stamps_never_meet_the_colour_is_diagnosed(ros, pipeline, frame):
-    diagnostics = ros.collect(DiagnosticArray, names.DIAGNOSTICS, qos.RESULT)
-    poses = ros.collect(ObjectPoseArray, names.OBJECT_POSES, qos.RESULT)
+    diagnostics = ros.collect(DiagnosticArray, topics.DIAGNOSTICS, qos.RESULT)
+    poses = ros.collect(ObjectPoseArray, topics.OBJECT_POSES, qos.RESULT)
     driver = FakeDriver(ros)
     driver.wait_until_heard()
     found = lambda: [m for m in problems(diagnostics, "pose_node") if "17.0 ms" in m]  # noqa: E731
@@ -213,15 +213,15 @@ def test_depth_whose_stamps_never_meet_the_colour_is_diagnosed(ros, pipeline, fr
 
 
 def test_a_camera_that_does_not_run_is_diagnosed(ros, pipeline):
-    diagnostics = ros.collect(DiagnosticArray, names.DIAGNOSTICS, qos.RESULT)
-    text = f"{names.COLOR} has no publisher"
+    diagnostics = ros.collect(DiagnosticArray, topics.DIAGNOSTICS, qos.RESULT)
+    text = f"{topics.COLOR} has no publisher"
     ros.wait_for(lambda: [m for m in problems(diagnostics, "detection_node") if text in m], "diagnosis")
 
 
 def test_incompatible_qos_is_named(ros, cube_model):
-    diagnostics = ros.collect(DiagnosticArray, names.DIAGNOSTICS, qos.RESULT)
+    diagnostics = ros.collect(DiagnosticArray, topics.DIAGNOSTICS, qos.RESULT)
     best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-    ros.node.create_publisher(Image, names.COLOR, best_effort)
+    ros.node.create_publisher(Image, topics.COLOR, best_effort)
     start(ros, DetectionNode, model=str(cube_model), input_reliability="reliable")
     named = ros.wait_for(
         lambda: [m for m in problems(diagnostics, "detection_node") if "QoS" in m and "test" in m], "diagnosis"
@@ -230,14 +230,14 @@ def test_incompatible_qos_is_named(ros, cube_model):
 
 
 def test_a_subscriber_of_incompatible_qos_is_named(ros, pipeline):
-    diagnostics = ros.collect(DiagnosticArray, names.DIAGNOSTICS, qos.RESULT)
-    ros.collect(Detection3DArray, names.DETECTIONS_3D, qos.LATCHED)
-    text = f"{names.DETECTIONS_3D}: QoS of subscriber test is incompatible"
+    diagnostics = ros.collect(DiagnosticArray, topics.DIAGNOSTICS, qos.RESULT)
+    ros.collect(Detection3DArray, topics.DETECTIONS_3D, qos.LATCHED)
+    text = f"{topics.DETECTIONS_3D}: QoS of subscriber test is incompatible"
     ros.wait_for(lambda: [m for m in problems(diagnostics, "pose_node") if text in m], "diagnosis")
 
 
 def test_two_publishers_of_different_qos_are_both_heard(ros, pipeline, frame):
-    detections = ros.collect(Detection3DArray, names.DETECTIONS_3D, qos.RESULT)
+    detections = ros.collect(Detection3DArray, topics.DETECTIONS_3D, qos.RESULT)
     reliable = FakeDriver(ros)
     best_effort = FakeDriver(ros, QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
     for driver in (reliable, best_effort):
@@ -247,7 +247,7 @@ def test_two_publishers_of_different_qos_are_both_heard(ros, pipeline, frame):
 
 
 def test_estimate_once_on_request(ros, cube_model, recording):
-    poses = ros.collect(ObjectPoseArray, names.OBJECT_POSES, qos.RESULT)
+    poses = ros.collect(ObjectPoseArray, topics.OBJECT_POSES, qos.RESULT)
     start(ros, PoseNode, model=str(cube_model), continuous=False)
     start(ros, DetectionNode, model=str(cube_model))
     start(ros, CameraNode, **recording)
@@ -305,7 +305,7 @@ def test_nodes_are_lifecycle_nodes(ros, recording):
     )
     node.trigger_deactivate()
     node.trigger_activate()
-    images = ros.collect(Image, names.COLOR, qos.SENSOR_INPUT)
+    images = ros.collect(Image, topics.COLOR, qos.SENSOR_INPUT)
     ros.wait_for(lambda: images, "an image after it was activated again")
     node.trigger_deactivate()
     node.trigger_cleanup()
@@ -316,8 +316,8 @@ def test_nodes_are_lifecycle_nodes(ros, recording):
 def test_tracks_live_in_the_fixed_frame_and_a_missing_transform_is_named(ros, cube_model, frame):
     start(ros, PoseNode, model=str(cube_model), fixed_frame="bench", transform_timeout_s=0.02)
     start(ros, DetectionNode, model=str(cube_model))
-    detections = ros.collect(Detection3DArray, names.DETECTIONS_3D, qos.RESULT)
-    diagnostics = ros.collect(DiagnosticArray, names.DIAGNOSTICS, qos.RESULT)
+    detections = ros.collect(Detection3DArray, topics.DETECTIONS_3D, qos.RESULT)
+    diagnostics = ros.collect(DiagnosticArray, topics.DIAGNOSTICS, qos.RESULT)
     driver = FakeDriver(ros)
     driver.wait_until_heard()
 
@@ -326,7 +326,7 @@ def test_tracks_live_in_the_fixed_frame_and_a_missing_transform_is_named(ros, cu
 
     publish_until(ros, driver, lambda: detected(identified=False), "a detection without id", frame=frame)
     ros.wait_for(lambda: "'bench' and 'test_optical_frame'" in str(problems(diagnostics, "pose_node")), "the reason")
-    transforms = ros.node.create_publisher(TFMessage, names.TF_STATIC, qos.FIXED_TRANSFORMS)
+    transforms = ros.node.create_publisher(TFMessage, topics.TF_STATIC, qos.FIXED_TRANSFORMS)
     transforms.publish(camera_transform(se3.exp([0.3, 0.0, 1.0, 2.0, 0.0, 0.0]), make_header(0, "bench"), FRAME_ID))
     publish_until(ros, driver, lambda: detected(identified=True), "a tracked detection", frame=frame)
     (detection,) = detected(identified=True)[0].detections

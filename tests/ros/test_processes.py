@@ -11,8 +11,8 @@ import pytest
 from object_pose_msgs.msg import ObjectPoseArray
 from vision_msgs.msg import Detection3DArray
 
-from object_pose.ros import names, qos
-from object_pose.ros.spinning import prepare_process
+from object_pose.ros.nodes.spinning import prepare_process
+from object_pose.ros.transport import qos, topics
 
 LIMIT_S = 60.0
 
@@ -43,7 +43,7 @@ def arguments(cube_model, recording):
 
 @pytest.mark.parametrize("options", [[], ["--processes"]], ids=["one process", "processes"])
 def test_detections_come_and_sigint_ends_it_cleanly(ros, start, arguments, options):
-    detections = ros.collect(Detection3DArray, names.DETECTIONS_3D, qos.RESULT)
+    detections = ros.collect(Detection3DArray, topics.DETECTIONS_3D, qos.RESULT)
     process = start(*arguments, *options)
     ros.wait_for(lambda: [message for message in detections if message.detections], "a detection", LIMIT_S)
     process.send_signal(signal.SIGINT)
@@ -53,7 +53,7 @@ def test_detections_come_and_sigint_ends_it_cleanly(ros, start, arguments, optio
 
 
 def test_depth_reaches_the_pose_node_in_another_process(ros, start, arguments):
-    poses = ros.collect(ObjectPoseArray, names.OBJECT_POSES, qos.RESULT)
+    poses = ros.collect(ObjectPoseArray, topics.OBJECT_POSES, qos.RESULT)
     start(*arguments, "--processes")
     ros.wait_for(
         lambda: [p for message in poses for p in message.poses if p.depth_used], "a pose that used depth", LIMIT_S
@@ -61,7 +61,7 @@ def test_depth_reaches_the_pose_node_in_another_process(ros, start, arguments):
 
 
 def test_a_node_that_dies_is_started_again(ros, start, arguments):
-    detections = ros.collect(Detection3DArray, names.DETECTIONS_3D, qos.RESULT)
+    detections = ros.collect(Detection3DArray, topics.DETECTIONS_3D, qos.RESULT)
     process = start(*arguments, "--processes")
     ros.wait_for(lambda: detections, "a detection", LIMIT_S)
     children = subprocess.run(
@@ -95,7 +95,7 @@ def test_without_home_there_is_one_sentence(start, arguments, monkeypatch):
     monkeypatch.delenv("HOME")
     monkeypatch.delenv("ROS_LOG_DIR")
     process = subprocess.run(
-        [sys.executable, "-c", "from object_pose.ros.spinning import prepare_process; prepare_process()"],
+        [sys.executable, "-c", "from object_pose.ros.nodes.spinning import prepare_process; prepare_process()"],
         capture_output=True,
         text=True,
         check=False,

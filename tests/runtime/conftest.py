@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from networks import save_model
-from object_pose.core.types import ObjectModel
+from object_pose.core.object_model import ObjectModel
 
 
 @pytest.fixture

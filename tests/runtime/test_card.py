@@ -6,10 +6,10 @@ import json
 import numpy as np
 import pytest
 
-from object_pose.core import se3
-from object_pose.core.decoders import Layout
 from object_pose.core.errors import ModelError
-from object_pose.core.symmetry import Symmetry
+from object_pose.core.geometry import se3
+from object_pose.core.geometry.symmetry import Symmetry
+from object_pose.core.vision.decoders import Layout
 from object_pose.runtime.card import METADATA_KEY, ModelCard
 
 

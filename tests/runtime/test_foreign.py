@@ -2,8 +2,8 @@
 
 import pytest
 
-from object_pose.core.decoders import Layout
 from object_pose.core.errors import ModelError
+from object_pose.core.vision.decoders import Layout
 from object_pose.runtime.foreign import card_of_foreign_model
 
 WH = (640, 640)

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from object_pose.core.decoders import Layout
 from object_pose.core.errors import DataError, ModelError
-from object_pose.core.image import Letterbox
 from object_pose.core.params import make_config, parameters
+from object_pose.core.vision.decoders import Layout
+from object_pose.core.vision.image import Letterbox
 from object_pose.runtime.card import ModelCard
 from object_pose.runtime.predictor import Detector, DetectorConfig
 from object_pose.runtime.timing import StageClock
@@ -52,11 +52,11 @@ def test_smaller_looks_add_what_they_alone_find_and_say_no_object_twice(constant
     # This network finds the same pixels of its input at every size, so each look finds another box of the image.
     model = constant_model([one_object()], own_card(), input_shape=(1, 3, "height", "width"))
     image = np.zeros((192, 288, 3), np.uint8)
-    once, more = (Detector(model, DetectorConfig(input_scale=3.0, smaller_looks=n)).detect(image) for n in (0, 2))
+    once, more = (Detector(model, DetectorConfig(input_scale=3.0, extra_scales=n)).detect(image) for n in (0, 2))
     widths = more.boxes_xyxy[:, 2] - more.boxes_xyxy[:, 0]
     np.testing.assert_allclose(sorted(widths), 20.0 * 288 / np.array([288, 224, 192]), rtol=1e-4)
     assert len(once) == 1 and len(set(more.groups)) == len(more) == 3
-    of_one_size = Detector(constant_model([one_object()], own_card()), DetectorConfig(smaller_looks=2))
+    of_one_size = Detector(constant_model([one_object()], own_card()), DetectorConfig(extra_scales=2))
     assert len(of_one_size.detect(image)) == 1
 
 

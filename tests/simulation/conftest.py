@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from object_pose.core.camera import Camera
-from object_pose.simulation.lighting import make_lighting
-from object_pose.simulation.materials import Material
-from object_pose.simulation.renderer import Backdrop, Finish, Optics, World, render
+from object_pose.core.geometry.camera import Camera
+from object_pose.simulation.render.lighting import make_lighting
+from object_pose.simulation.render.materials import Material
+from object_pose.simulation.render.renderer import Backdrop, Finish, Optics, World, render
 
 CAMERA = Camera(160, 120, 150.0, 150.0, 79.5, 59.5)
 LOOKING_DOWN = np.array([[1.0, 0, 0, 0], [0, -1.0, 0, 0], [0, 0, -1.0, 0.5], [0, 0, 0, 1.0]])

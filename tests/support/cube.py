@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from networks import relief_head, save_pose_model
-from object_pose.core import se3
-from object_pose.core.camera import Camera
-from object_pose.core.types import Array, Frame, ObjectModel
+from object_pose.core.arrays import Array
+from object_pose.core.frame import Frame
+from object_pose.core.geometry import se3
+from object_pose.core.geometry.camera import Camera
+from object_pose.core.object_model import ObjectModel
+from object_pose.io.camera_files import write_camera
 from object_pose.io.images import write_depth, write_image
-from object_pose.io.intrinsics import write_camera
 
 HALF_SIZE_M = 0.03
 CAMERA = Camera(320, 240, 300.0, 300.0, 159.5, 119.5)

@@ -8,9 +8,9 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.parameter import Parameter as RosParameter
 from sensor_msgs.msg import CameraInfo, Image
 
-from object_pose.core.types import Frame
-from object_pose.ros import names, qos
-from object_pose.ros.image_conversions import camera_to_message, depth_to_message, make_header, rgb_to_message
+from object_pose.core.frame import Frame
+from object_pose.ros.messages.images import camera_to_message, depth_to_message, make_header, rgb_to_message
+from object_pose.ros.transport import qos, topics
 
 FRAME_ID = "test_optical_frame"
 
@@ -28,9 +28,9 @@ class FakeDriver:
 
     def __init__(self, ros, profile=qos.DRIVER_OUTPUT):
         self._ros = ros
-        self._color = ros.node.create_publisher(Image, names.COLOR, profile)
-        self._info = ros.node.create_publisher(CameraInfo, names.CAMERA_INFO, profile)
-        self._depth = ros.node.create_publisher(Image, names.DEPTH, profile)
+        self._color = ros.node.create_publisher(Image, topics.COLOR, profile)
+        self._info = ros.node.create_publisher(CameraInfo, topics.CAMERA_INFO, profile)
+        self._depth = ros.node.create_publisher(Image, topics.DEPTH, profile)
         self._count = 0
 
     def wait_until_heard(self, depth=True):

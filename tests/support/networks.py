@@ -9,13 +9,13 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from object_pose.core import se3
-from object_pose.core.camera import Camera
-from object_pose.core.crops import COLOR_CHANNELS, RELIEF_CHANNELS
-from object_pose.core.decoders import Layout
-from object_pose.core.types import ObjectModel
+from object_pose.core.geometry import se3
+from object_pose.core.geometry.camera import Camera
+from object_pose.core.object_model import ObjectModel
+from object_pose.core.vision.decoders import Layout
+from object_pose.core.vision.roi import COLOR_CHANNELS, RELIEF_CHANNELS
 from object_pose.runtime.card import ModelCard
-from object_pose.runtime.crop_head import LAYOUT, packed_head
+from object_pose.runtime.roi_head import LAYOUT, packed_head
 
 _OPSET = 17
 _IR_VERSION = 9

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from object_pose.core import se3
-from object_pose.core.camera import Camera
-from object_pose.core.symmetry import Symmetry
-from object_pose.core.types import Array, Detections, ObjectModel
+from object_pose.core.arrays import Array
+from object_pose.core.geometry import se3
+from object_pose.core.geometry.camera import Camera
+from object_pose.core.geometry.symmetry import Symmetry
+from object_pose.core.object_model import ObjectModel
+from object_pose.core.results.detections import Detections
 from raycast import AXIS_Z, BRACKET, CAMERA, PLATE, SHAFT, model_of
 
 BRACKET_ID, SHAFT_ID, PLATE_ID = range(3)

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from object_pose.core.types import Array, ObjectModel, ObjectPose
+from object_pose.core.arrays import Array
+from object_pose.core.object_model import ObjectModel
+from object_pose.core.results.pose import ObjectPose
 
 
 def pose_of(model: ObjectModel, class_id: int, T_camera_object: Array, **told: Any) -> ObjectPose:

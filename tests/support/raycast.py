@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from object_pose.core import se3
-from object_pose.core.camera import Camera
-from object_pose.core.outline import even_sample
-from object_pose.core.symmetry import Symmetry
-from object_pose.core.types import Array, DepthImage, ObjectModel
+from object_pose.core.arrays import Array, DepthImage
+from object_pose.core.geometry import se3
+from object_pose.core.geometry.camera import Camera
+from object_pose.core.geometry.symmetry import Symmetry
+from object_pose.core.object_model import ObjectModel
+from object_pose.core.pose.contour import even_sample
 
 CAMERA = Camera(320, 240, 300.0, 300.0, 159.5, 119.5)
 _DENSE_POINTS = 4000

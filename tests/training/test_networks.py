@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from object_pose.training.detection_loss import DetectionTargets, complete_iou, detection_loss
-from object_pose.training.oriented import OrientedNetwork
-from object_pose.training.yolo import ExportedYolo, NanoYolo, YoloOutput
+from object_pose.training.networks.detection_loss import DetectionTargets, complete_iou, detection_loss
+from object_pose.training.networks.yolo import ExportedYolo, NanoYolo, YoloOutput
+from object_pose.training.tasks.oriented import OrientedNetwork
 
 
 def _parameters(network: torch.nn.Module) -> int:

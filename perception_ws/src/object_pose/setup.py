@@ -62,9 +62,9 @@ setup(
     entry_points={
         "console_scripts": [
             "object-pose = object_pose.cli.main:main",
-            "camera_node = object_pose.ros.camera_node:main",
-            "detection_node = object_pose.ros.detection_node:main",
-            "pose_node = object_pose.ros.pose_node:main",
+            "camera_node = object_pose.ros.nodes.camera_node:main",
+            "detection_node = object_pose.ros.nodes.detection_node:main",
+            "pose_node = object_pose.ros.nodes.pose_node:main",
         ],
     },
 )

@@ -19,13 +19,13 @@ from object_pose.cli.evaluate import print_evaluation
 from object_pose.cli.frame_results import predict_poses, show_results
 from object_pose.cli.pipeline_options import add_pipeline_options, pipeline_from_options
 from object_pose.core.errors import DataError, ModelError
-from object_pose.core.types import ObjectModel
+from object_pose.core.object_model import ObjectModel
 from object_pose.evaluation.bags import evaluate_recorded_poses, labelled_bag_frames
-from object_pose.evaluation.pose import PoseEvaluation, evaluate_pose
+from object_pose.evaluation.pose_runner import PoseEvaluation, evaluate_pose
 from object_pose.io.bag_frames import FrameTopics
 from object_pose.io.bags import BagInfo, describe_bag, read_bag
-from object_pose.io.sources import bag_frames
-from object_pose.ros import names
+from object_pose.io.cameras.recorded import bag_frames
+from object_pose.ros.transport import topics
 from object_pose.runtime.predictor import load_card
 from object_pose.runtime.resources import find_model
 
@@ -77,8 +77,8 @@ def _add_replay(parser: argparse.ArgumentParser) -> None:
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--truth-topic", default=names.GROUND_TRUTH, help="ObjectTruthArray (default: %(default)s)")
-    parser.add_argument("--poses-topic", default=names.OBJECT_POSES, help="ObjectPoseArray (default: %(default)s)")
+    parser.add_argument("--truth-topic", default=topics.GROUND_TRUTH, help="ObjectTruthArray (default: %(default)s)")
+    parser.add_argument("--poses-topic", default=topics.OBJECT_POSES, help="ObjectPoseArray (default: %(default)s)")
     parser.add_argument(
         "--geometry", help="model file with the recorded objects' geometry (default: the one that the bag names)"
     )
@@ -163,11 +163,11 @@ def _recorded_objects(bag: Path, geometry: str | None) -> tuple[ObjectModel, ...
 
 def _recorded_model(bag: Path) -> str:
     """Return the model file that the bag names, or its name alone where the file is not here."""
-    if not any(topic.name == names.KEYPOINTS and topic.count for topic in describe_bag(bag).topics):
+    if not any(topic.name == topics.KEYPOINTS and topic.count for topic in describe_bag(bag).topics):
         raise DataError(
-            f"bag {bag} has no {names.KEYPOINTS}, so it does not name its model",
+            f"bag {bag} has no {topics.KEYPOINTS}, so it does not name its model",
             "name a model file of the same objects with --geometry",
         )
-    _, _, message = next(read_bag(bag, [names.KEYPOINTS]))
+    _, _, message = next(read_bag(bag, [topics.KEYPOINTS]))
     recorded = Path(message.model)
     return str(recorded) if recorded.is_file() else recorded.name

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from object_pose.cli.options import config_from_options
 from object_pose.cli.pipeline_options import add_pipeline_options, model_path
-from object_pose.core.pose_solver_config import PoseSolverConfig
+from object_pose.core.pose.config import PoseSolverConfig
 from object_pose.evaluation.baselines import (
     MethodScore,
     Open3dMethod,
@@ -20,10 +20,10 @@ from object_pose.evaluation.baselines import (
     compare_methods,
     solver_method,
 )
-from object_pose.evaluation.pose import rendered_frames
+from object_pose.evaluation.pose_runner import rendered_frames
 from object_pose.io.writers import write_json
 from object_pose.runtime.predictor import Detector, DetectorConfig
-from object_pose.simulation.catalog import load_objects
+from object_pose.simulation.parts.catalog import load_objects
 
 EXAMPLES = """examples:
   object-pose bench-pose --frames 100

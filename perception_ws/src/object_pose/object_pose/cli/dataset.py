@@ -139,9 +139,9 @@ def _print_faults(options: argparse.Namespace, holds: str, faults: tuple[Fault, 
 
 def _report(options: argparse.Namespace) -> int:
     # Only here: matplotlib is part of what trains.
-    from object_pose.evaluation.dataset_report.model_check import compare_with_model
-    from object_pose.evaluation.dataset_report.page import write_report
-    from object_pose.evaluation.dataset_report.report import report_dataset
+    from object_pose.evaluation.reports.dataset.model_check import compare_with_model
+    from object_pose.evaluation.reports.dataset.page import write_report
+    from object_pose.evaluation.reports.dataset.report import report_dataset
 
     opened = _open(options)
     output = options.output or Path("out") / "dataset" / options.path.resolve().name
@@ -192,7 +192,7 @@ def _split(options: argparse.Namespace) -> int:
 
 def _render(options: argparse.Namespace) -> int:
     # Only here: the simulation compiles its kernels when it is imported.
-    from object_pose.simulation.task_datasets import RENDERED_DATASETS
+    from object_pose.simulation.generators.datasets import RENDERED_DATASETS
 
     config = config_from_options(options, RenderedConfig)
     if config.seed + config.count > _MAX_SEED:

@@ -14,7 +14,7 @@ from rich.table import Table
 from object_pose.cli.processes import Process, child_processes, end_processes
 from object_pose.core.errors import ObjectPoseError
 from object_pose.io.writers import write_json
-from object_pose.ros.recorded_pictures import write_pictures
+from object_pose.ros.demo.recorded_pictures import write_pictures
 from object_pose.runtime.resources import find_model
 
 EXAMPLES = """examples:
@@ -47,9 +47,9 @@ def run(options: argparse.Namespace) -> int:
     with child_processes() as start:
         running = {"pipeline": start("object_pose.cli.main", "run", "--model", options.model, *_run_options(options))}
         if options.bag:
-            running["recorder"] = start("object_pose.ros.recorder", bag, "--image-rate", _IMAGES_IN_BAG_HZ)
+            running["recorder"] = start("object_pose.ros.demo.recorder", bag, "--image-rate", _IMAGES_IN_BAG_HZ)
         watched = ("--seconds", options.seconds, "--model", options.model)
-        probe = start("object_pose.ros.planner_probe", *watched, pipe=True)
+        probe = start("object_pose.ros.demo.planner_probe", *watched, pipe=True)
         console.print(f"camera, detection and pose node start in process {running['pipeline'].pid}")
         summary = _watch(probe, running["pipeline"], console)
         end_processes(running)

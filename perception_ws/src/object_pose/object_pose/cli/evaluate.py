@@ -13,9 +13,9 @@ from tqdm import tqdm
 
 from object_pose.cli.evaluate_tasks import add_task_options, run_task
 from object_pose.cli.pipeline_options import add_pipeline_options, pipeline_from_options
-from object_pose.core.metrics import MIN_VISIBILITY, FrameMatches
-from object_pose.evaluation.bop import BopBin, BopScore, BopScorer, bop_meshes, bop_models_folder
-from object_pose.evaluation.pose import (
+from object_pose.core.metrics.pose import MIN_VISIBILITY, FrameMatches
+from object_pose.core.vision.drawing import draw_poses
+from object_pose.evaluation.pose_runner import (
     LabelledFrame,
     OnFrame,
     PoseEvaluation,
@@ -24,13 +24,13 @@ from object_pose.evaluation.pose import (
     evaluate_pose,
     rendered_frames,
 )
+from object_pose.evaluation.scorers.bop import BopBin, BopScore, BopScorer, bop_meshes, bop_models_folder
 from object_pose.evaluation.test_splits import POSE_FRAMES, TEST_SEED
-from object_pose.io.drawing import draw_poses
 from object_pose.io.images import write_image
 from object_pose.io.writers import bop_csv, write_json
-from object_pose.runtime.pipeline import PipelineResult, PosePipeline
-from object_pose.simulation.catalog import load_objects
-from object_pose.simulation.scene import TEST_SCENES
+from object_pose.runtime.pose_estimator import PipelineResult, PosePipeline
+from object_pose.simulation.parts.catalog import load_objects
+from object_pose.simulation.scenes.scene import TEST_SCENES
 from object_pose.tasks.registry import TASKS
 
 EXAMPLES = """examples:
@@ -105,7 +105,7 @@ def _bop_scorer(options: argparse.Namespace, pipeline: PosePipeline) -> BopScore
 def _write_summary(output: Path, evaluation: PoseEvaluation, run_dir: Path | None) -> None:
     # Only here, so that figures alone do not need matplotlib.
     from object_pose.evaluation.plots import loss_figure, save_figure
-    from object_pose.evaluation.pose_figures import bop_figure
+    from object_pose.evaluation.reports.pose_figures import bop_figure
 
     write_json(output / "summary.json", evaluation.to_json())
     if evaluation.bop and evaluation.bop.total.targets:

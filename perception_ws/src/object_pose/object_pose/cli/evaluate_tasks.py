@@ -12,9 +12,9 @@ from tqdm import tqdm
 
 from object_pose.cli.predictor_options import add_predictor_options, open_predictor
 from object_pose.core.errors import ConfigError
-from object_pose.evaluation.report import write_report
+from object_pose.evaluation.reports.evaluation import write_report
+from object_pose.evaluation.runner import TaskEvaluation, evaluate_task
 from object_pose.evaluation.samples import Samples, read_samples, rendered_samples
-from object_pose.evaluation.tasks import TaskEvaluation, evaluate_task
 from object_pose.evaluation.test_splits import TEST_SEED, find_split
 from object_pose.runtime.predictor import Predictor
 from object_pose.runtime.resources import find_model

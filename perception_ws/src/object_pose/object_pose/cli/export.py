@@ -13,9 +13,9 @@ from object_pose.core.errors import ConfigError
 from object_pose.io.files import replacing
 from object_pose.runtime.card import ModelCard
 from object_pose.runtime.predictor import load_card
-from object_pose.simulation.catalog import load_objects
-from object_pose.training.export import average_models, embed_crop_head, export_onnx, replace_card
-from object_pose.training.tasks import TASKS, load_settings
+from object_pose.simulation.parts.catalog import load_objects
+from object_pose.training.onnx.export import average_models, embed_roi_head, export_onnx, replace_card
+from object_pose.training.tasks.registry import TASKS, load_settings
 
 EXAMPLES = """examples:
   object-pose export --run runs/parts --crops runs/parts_crops --output models/parts.onnx
@@ -116,5 +116,5 @@ def _embed(run_dir: Path, detector: Path) -> float:
     with tempfile.TemporaryDirectory() as folder:
         head = Path(folder) / "crops.onnx"
         difference = export_onnx(settings.task.exportable(run_dir, *settings.configs), head)
-        embed_crop_head(detector, head)
+        embed_roi_head(detector, head)
     return difference

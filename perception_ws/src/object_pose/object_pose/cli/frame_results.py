@@ -12,14 +12,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from object_pose.core.types import Image
-from object_pose.io.drawing import draw_poses
+from object_pose.core.arrays import Image
+from object_pose.core.vision.drawing import draw_poses
+from object_pose.io.cameras.recorded import NamedFrame
 from object_pose.io.images import write_image
 from object_pose.io.records import frame_record
-from object_pose.io.sources import NamedFrame
 from object_pose.io.task_drawing import draw_result
 from object_pose.io.writers import json_lines
-from object_pose.runtime.pipeline import PosePipeline
+from object_pose.runtime.pose_estimator import PosePipeline
 from object_pose.runtime.predictor import Predictor
 
 

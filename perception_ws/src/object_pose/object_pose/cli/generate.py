@@ -12,11 +12,11 @@ from tqdm import tqdm
 from object_pose.cli.folder_claim import claim
 from object_pose.cli.options import add_config_options, config_from_options
 from object_pose.core.params import parameter
-from object_pose.simulation.bop import write_bop_dataset
-from object_pose.simulation.catalog import load_objects
-from object_pose.simulation.scene import SceneConfig
-from object_pose.simulation.stream import FrameStream
-from object_pose.simulation.truth import SimulatedFrame
+from object_pose.simulation.generators.bop import write_bop_dataset
+from object_pose.simulation.parts.catalog import load_objects
+from object_pose.simulation.scenes.scene import SceneConfig
+from object_pose.simulation.scenes.stream import FrameStream
+from object_pose.simulation.scenes.truth import SimulatedFrame
 
 EXAMPLES = """examples:
   object-pose generate --output out/parts_bop --scenes 10 --frames 100

@@ -11,8 +11,8 @@ from tqdm import tqdm
 from object_pose.cli.judgements import finish
 from object_pose.core.errors import ObjectPoseError
 from object_pose.evaluation.bars import failed, judge
-from object_pose.evaluation.report import write_report
-from object_pose.evaluation.tasks import evaluate_task
+from object_pose.evaluation.reports.evaluation import write_report
+from object_pose.evaluation.runner import evaluate_task
 from object_pose.evaluation.test_splits import TEST_SPLITS, Split, find_split
 from object_pose.runtime.predictor import Predictor
 from object_pose.runtime.resources import find_model

@@ -23,26 +23,26 @@ from tqdm import tqdm
 from object_pose.cli.calls import call
 from object_pose.cli.folder_claim import claim
 from object_pose.cli.options import add_config_options
-from object_pose.core.bop_errors import MIN_VISIBILITY
 from object_pose.core.errors import ConfigError
+from object_pose.core.geometry.symmetry import Symmetry
+from object_pose.core.metrics.bop import MIN_VISIBILITY
 from object_pose.core.params import make_config, parameters
-from object_pose.core.symmetry import Symmetry
-from object_pose.evaluation.bop import BopScorer
-from object_pose.evaluation.onboard_report.report import FrameKeeper, Onboarding, write_page
-from object_pose.evaluation.pose import PoseEvaluation, evaluate_pose, rendered_frames
+from object_pose.evaluation.pose_runner import PoseEvaluation, evaluate_pose, rendered_frames
+from object_pose.evaluation.reports.onboarding.report import FrameKeeper, Onboarding, write_page
+from object_pose.evaluation.scorers.bop import BopScorer
 from object_pose.io.writers import write_json
-from object_pose.runtime.pipeline import PosePipeline
-from object_pose.simulation.bop import write_bop_models
-from object_pose.simulation.cad import UNITS, CadPart, read_parts
-from object_pose.simulation.catalog import load_objects
-from object_pose.simulation.find_symmetry import EXACT_TOLERANCE, ROUND_TOLERANCE, FoundSymmetry, find_symmetry
-from object_pose.simulation.objects import mesh_diameter
-from object_pose.simulation.scene import SceneConfig
-from object_pose.simulation.symmetry_words import GRAMMAR, describe_symmetry, parse_symmetry
+from object_pose.runtime.pose_estimator import PosePipeline
+from object_pose.simulation.generators.bop import write_bop_models
+from object_pose.simulation.parts.cad import UNITS, CadPart, read_parts
+from object_pose.simulation.parts.catalog import load_objects
+from object_pose.simulation.parts.find_symmetry import EXACT_TOLERANCE, ROUND_TOLERANCE, FoundSymmetry, find_symmetry
+from object_pose.simulation.parts.objects import mesh_diameter
+from object_pose.simulation.parts.symmetry_notation import GRAMMAR, describe_symmetry, parse_symmetry
+from object_pose.simulation.scenes.scene import SceneConfig
 from object_pose.training.config import TrainConfig
-from object_pose.training.export import replace_card
-from object_pose.training.pose import CropTrainingConfig, PoseTrainingConfig
-from object_pose.training.tasks import TASKS
+from object_pose.training.onnx.export import replace_card
+from object_pose.training.tasks.pose import PoseTrainingConfig, RoiTrainingConfig
+from object_pose.training.tasks.registry import TASKS
 
 EXAMPLES = """examples:
   object-pose onboard bracket.stl gear.stl --output out/mine --accept-symmetries
@@ -126,7 +126,7 @@ def _commands(models: Path, scene: Mapping[str, Any], options: argparse.Namespac
     """Return the words of every stage's command."""
     runs = {kind: options.output / "runs" / kind for kind in _wanted_steps(options)}
     shared = {"objects": models} | _given(options, TrainConfig) | dict(scene)
-    own = {"pose": _given(options, PoseTrainingConfig), "crops": _given(options, CropTrainingConfig)}
+    own = {"pose": _given(options, PoseTrainingConfig), "crops": _given(options, RoiTrainingConfig)}
     stages: dict[str, list[Any]] = {
         kind: ["train", kind, "--output", runs[kind], *_flags({"steps": steps} | shared | own[kind])]
         for kind, steps in _wanted_steps(options).items()

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from object_pose.cli.options import add_config_options, config_from_options
 from object_pose.cli.predictor_options import add_predictor_options, open_predictor
-from object_pose.core.pose_solver_config import PoseSolverConfig
-from object_pose.core.tracking import TrackerConfig
-from object_pose.runtime.pipeline import PosePipeline
+from object_pose.core.pose.config import PoseSolverConfig
+from object_pose.core.tracking.tracker import TrackerConfig
+from object_pose.runtime.pose_estimator import PosePipeline
 from object_pose.runtime.predictor import Predictor
 from object_pose.runtime.resources import find_model
 

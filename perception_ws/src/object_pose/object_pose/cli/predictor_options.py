@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 from object_pose.cli.options import add_config_options, config_from_options
-from object_pose.core.decoders import DecodeOptions
 from object_pose.core.params import parameters
+from object_pose.core.vision.decoders import DecodeOptions
 from object_pose.runtime.predictor import DetectorConfig, Predictor
 
 

@@ -17,18 +17,18 @@ from rich.table import Table
 from tqdm import tqdm
 
 from object_pose.cli.processes import child_processes, end_processes
-from object_pose.core.metrics import FrameMatches, PoseMatch, match_frame
-from object_pose.core.pose_solver_config import STILL_SOLVING
-from object_pose.core.types import ObjectPose
+from object_pose.core.metrics.pose import FrameMatches, PoseMatch, match_frame
+from object_pose.core.pose.config import SINGLE_IMAGE_SOLVER
+from object_pose.core.results.pose import ObjectPose
+from object_pose.core.vision.drawing import draw_poses
 from object_pose.evaluation.lmo import RGBD_IMAGE, SCENE, find_lmo
-from object_pose.evaluation.pose import LabelledFrame, bop_frames, evaluate_pose
-from object_pose.io.drawing import draw_poses
+from object_pose.evaluation.pose_runner import LabelledFrame, bop_frames, evaluate_pose
 from object_pose.io.images import write_image
 from object_pose.io.writers import write_json
-from object_pose.ros.conversions import detections_3d_from_message
-from object_pose.ros.planner_probe import PlannerProbe, observe
-from object_pose.ros.spinning import prepare_process
-from object_pose.runtime.pipeline import PipelineResult, PosePipeline
+from object_pose.ros.demo.planner_probe import PlannerProbe, observe
+from object_pose.ros.messages.conversions import detections_3d_from_message
+from object_pose.ros.nodes.spinning import prepare_process
+from object_pose.runtime.pose_estimator import PipelineResult, PosePipeline
 from object_pose.runtime.resources import DATA_VARIABLE, find_model
 
 EXAMPLES = """examples:
@@ -97,7 +97,7 @@ def _through_ros(
     prepare_process()
     rclpy.init()
     source = ("--source", files.color, "--depth", files.depth, "--intrinsics", files.intrinsics, "--rate", _RATE_HZ)
-    search = ("--ros-args", "-p", f"pose_node:max_searches:={STILL_SOLVING.max_searches}")
+    search = ("--ros-args", "-p", f"pose_node:max_searches:={SINGLE_IMAGE_SOLVER.max_searches}")
     with child_processes() as start:
         running = {"pipeline": start("object_pose.cli.main", "run", "--model", model, *source, *search)}
         seen = observe(PlannerProbe(), _WATCH_S, _START_WITHIN_S)

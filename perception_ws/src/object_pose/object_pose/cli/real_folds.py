@@ -16,8 +16,8 @@ from object_pose.core.errors import ConfigError, DataError
 from object_pose.core.params import parameters
 from object_pose.evaluation.bars import failed, judge
 from object_pose.evaluation.real_folds import PREFIX, REAL_FOLDS, CrossValidation
-from object_pose.evaluation.report import write_report
-from object_pose.evaluation.tasks import TaskEvaluation, evaluate_task, pool
+from object_pose.evaluation.reports.evaluation import write_report
+from object_pose.evaluation.runner import TaskEvaluation, evaluate_task, pool
 from object_pose.runtime.predictor import Predictor
 from object_pose.runtime.resources import find_data, find_model
 from object_pose.training.config import TrainConfig

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from object_pose.evaluation.inspection_report.report import write_inspection_report
+from object_pose.evaluation.reports.inspection.report import write_inspection_report
 from object_pose.evaluation.test_splits import find_split
 
 EXAMPLES = """examples:

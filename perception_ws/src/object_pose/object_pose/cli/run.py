@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from object_pose.ros.composition import run_in_one_process, run_in_processes
+from object_pose.ros.nodes.composition import run_in_one_process, run_in_processes
 
 EXAMPLES = """examples:
   object-pose run

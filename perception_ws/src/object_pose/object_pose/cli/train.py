@@ -13,9 +13,9 @@ from rich.table import Table
 from object_pose.cli.options import add_config_options, config_from_options
 from object_pose.training.config import TrainConfig
 from object_pose.training.loop import Trainer
+from object_pose.training.networks.summary import PartSummary, summarise
 from object_pose.training.run_folder import RunFolder
-from object_pose.training.summary import PartSummary, summarise
-from object_pose.training.tasks import TASKS, find_task, save_settings
+from object_pose.training.tasks.registry import TASKS, find_task, save_settings
 
 EXAMPLES = """examples:
   object-pose train pose --output runs/parts

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from object_pose.cli.calls import call
 from object_pose.core.errors import ConfigError
-from object_pose.simulation.task_datasets import RENDERED_DATASETS
-from object_pose.training.tasks import TASKS
+from object_pose.simulation.generators.datasets import RENDERED_DATASETS
+from object_pose.training.tasks.registry import TASKS
 
 EXAMPLES = """examples:
   object-pose train-smoke

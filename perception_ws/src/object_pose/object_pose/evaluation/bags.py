@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from object_pose.core.errors import DataError
-from object_pose.core.metrics import MIN_VISIBILITY, match_frame, score_frames
-from object_pose.core.types import ObjectModel, ObjectPose, ObjectTruth
-from object_pose.evaluation.pose import LabelledFrame, PoseEvaluation
+from object_pose.core.metrics.pose import MIN_VISIBILITY, match_frame, score_frames
+from object_pose.core.object_model import ObjectModel
+from object_pose.core.results.pose import ObjectPose, ObjectTruth
+from object_pose.evaluation.pose_runner import LabelledFrame, PoseEvaluation
 from object_pose.io.bag_frames import FrameTopics, read_bag_frames
 from object_pose.io.bags import read_bag
 from object_pose.io.messages import stamp_ns

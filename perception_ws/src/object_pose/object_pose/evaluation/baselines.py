@@ -14,12 +14,15 @@ import trimesh
 from numpy.typing import NDArray
 
 from object_pose.core.errors import ConfigError
-from object_pose.core.metrics import FrameMatches, PoseScore, match_frame, score_frames
-from object_pose.core.pose_solver import PoseSolver
-from object_pose.core.pose_solver_config import PoseSolverConfig
-from object_pose.core.types import Detections, Frame, ObjectModel, ObjectPose
-from object_pose.evaluation.pose import LabelledFrame
-from object_pose.simulation.objects import SceneObject
+from object_pose.core.frame import Frame
+from object_pose.core.metrics.pose import FrameMatches, PoseScore, match_frame, score_frames
+from object_pose.core.object_model import ObjectModel
+from object_pose.core.pose.config import PoseSolverConfig
+from object_pose.core.pose.solver import PoseSolver
+from object_pose.core.results.detections import Detections
+from object_pose.core.results.pose import ObjectPose
+from object_pose.evaluation.pose_runner import LabelledFrame
+from object_pose.simulation.parts.objects import SceneObject
 
 Array = NDArray[np.float64]
 PoseMethod = Callable[[Detections, Frame], Sequence[ObjectPose]]

@@ -18,29 +18,23 @@ from typing import Any
 
 from tqdm import tqdm
 
-from object_pose.core.bop_errors import MIN_VISIBILITY
-from object_pose.core.calibration_metrics import CovarianceScore, expected_calibration_error, score_covariances
-from object_pose.core.metrics import FrameMatches, score_frames
-from object_pose.core.pose_solver_config import STILL_SOLVING, PoseSolverConfig
-from object_pose.core.tracking import TrackerConfig
+from object_pose.core.metrics.bop import MIN_VISIBILITY
+from object_pose.core.metrics.pose import FrameMatches, score_frames
+from object_pose.core.metrics.uncertainty import CovarianceScore, expected_calibration_error, score_covariances
+from object_pose.core.pose.config import SINGLE_IMAGE_SOLVER, PoseSolverConfig
+from object_pose.core.tracking.tracker import TrackerConfig
 from object_pose.evaluation.bars import Bar
-from object_pose.evaluation.bop import BopScorer
 from object_pose.evaluation.lmo import RGBD_IMAGE, SCENE
-from object_pose.evaluation.pose import (
-    LabelledFrame,
-    PoseEvaluation,
-    bop_frames,
-    evaluate_pose,
-    rendered_frames,
-)
-from object_pose.evaluation.tracking import track_live_scene
-from object_pose.runtime.pipeline import PipelineResult, PosePipeline
+from object_pose.evaluation.pose_runner import LabelledFrame, PoseEvaluation, bop_frames, evaluate_pose, rendered_frames
+from object_pose.evaluation.scorers.bop import BopScorer
+from object_pose.evaluation.scorers.tracking import track_live_scene
+from object_pose.runtime.pose_estimator import PipelineResult, PosePipeline
 from object_pose.runtime.predictor import Predictor
-from object_pose.simulation.catalog import PARTS, load_objects
-from object_pose.simulation.live import LiveConfig, LiveScene
-from object_pose.simulation.scene import TEST_SCENES
-from object_pose.simulation.stream import MAX_DEPTH_SCALE_ERROR
-from object_pose.tasks.pose import STILL_OPTIONS
+from object_pose.simulation.parts.catalog import PARTS, load_objects
+from object_pose.simulation.scenes.live import LiveConfig, LiveScene
+from object_pose.simulation.scenes.scene import TEST_SCENES
+from object_pose.simulation.scenes.stream import MAX_DEPTH_SCALE_ERROR
+from object_pose.tasks.pose import SINGLE_IMAGE_DECODING
 
 TEST_SEED = 2_100_000_001
 _SCENES = dataclasses.replace(TEST_SCENES, min_distance_m=0.4, max_distance_m=0.8, max_objects=10)
@@ -104,7 +98,7 @@ def check_rendered(model: Path, frames: int, seed: int = TEST_SEED) -> dict[str,
 
 def check_lmo(model: Path, data: Path) -> dict[str, Any]:
     """Measure a model of LM-O's objects on its real frames: all in colour alone, and the one with depth."""
-    colour_pipeline, depth_pipeline = (_still_pipeline(model, use) for use in (False, True))
+    colour_pipeline, depth_pipeline = (_single_image_pipeline(model, use) for use in (False, True))
     frames = list(bop_frames(data / SCENE, colour_pipeline.detector.card.labels))
     colour = _run(colour_pipeline, frames, "LM-O, RGB", len(frames))
     rgbd = _run(depth_pipeline, [frame for frame in frames if frame.image_id == RGBD_IMAGE], "LM-O, RGB-D", 1)
@@ -185,7 +179,7 @@ class _Run:
 
 
 def _run_rendered(model: Path, use_depth: bool, frames: int, seed: int, scale_error: float, title: str) -> _Run:
-    pipeline = _still_pipeline(model, use_depth)
+    pipeline = _single_image_pipeline(model, use_depth)
     items = rendered_frames(PARTS, frames, seed, _SCENES, depth_scale_error=scale_error)
     scorer = BopScorer(pipeline.detector.card.objects, lambda: [item.mesh for item in load_objects(PARTS)])
     return _run(pipeline, items, title, frames, scorer)
@@ -207,9 +201,9 @@ def _run(
     return _Run(evaluation, tuple(matches), covariances)
 
 
-def _still_pipeline(model: Path, use_depth: bool) -> PosePipeline:
-    solver = dataclasses.replace(STILL_SOLVING, use_depth=use_depth)
+def _single_image_pipeline(model: Path, use_depth: bool) -> PosePipeline:
+    solver = dataclasses.replace(SINGLE_IMAGE_SOLVER, use_depth=use_depth)
     if not use_depth:
         # Colour alone leaves the distance open by centimetres; where poses are measured in the image, they still count.
         solver = dataclasses.replace(solver, max_translation_sigma_m=_NO_LIMIT_M)
-    return PosePipeline(Predictor(model, options=STILL_OPTIONS), solver_config=solver)
+    return PosePipeline(Predictor(model, options=SINGLE_IMAGE_DECODING), solver_config=solver)

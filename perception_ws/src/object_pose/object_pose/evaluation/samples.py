@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from object_pose.core.errors import ConfigError, DataError
-from object_pose.core.oriented import OrientedBox
-from object_pose.core.types import AlignedDepth, Detections
-from object_pose.evaluation.pose import bop_frames, rendered_frames
+from object_pose.core.frame import AlignedDepth
+from object_pose.core.results.detections import Detections
+from object_pose.core.results.oriented import OrientedBox
+from object_pose.evaluation.pose_runner import bop_frames, rendered_frames
 from object_pose.io.datasets.boxes import read_boxes
 from object_pose.io.datasets.class_folders import read_class_folders
 from object_pose.io.datasets.layouts import find_layout
@@ -22,9 +23,10 @@ from object_pose.io.datasets.mask_pairs import read_mask, read_mask_pairs
 from object_pose.io.datasets.samples import ClassDataset, LabelledBoxes, MaskDataset, require_usable
 from object_pose.io.images import read_image
 from object_pose.runtime.card import ModelCard
-from object_pose.simulation import aerial, inspection
-from object_pose.simulation.scene import TEST_SCENES
-from object_pose.simulation.spaceship import spaceship_sample
+from object_pose.simulation.generators import inspection
+from object_pose.simulation.generators.aerial import tile as aerial
+from object_pose.simulation.generators.spaceship import spaceship_sample
+from object_pose.simulation.scenes.scene import TEST_SCENES
 from object_pose.tasks.pose import PoseTruth
 
 

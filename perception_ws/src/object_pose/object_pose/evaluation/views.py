@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from object_pose.core.average_precision import Ranking, rank_boxes
-from object_pose.core.classification import Classification, confusion_matrix
-from object_pose.core.nms import box_iou
-from object_pose.core.oriented import SCORE_THRESHOLD, OrientedBox
-from object_pose.core.segmentation import Segmentation
-from object_pose.core.types import Array, Detections, Image
-from object_pose.io.drawing import draw_detections
+from object_pose.core.arrays import Array, Image
+from object_pose.core.metrics.detection import Ranking, rank_boxes
+from object_pose.core.results.classification import Classification, confusion_matrix
+from object_pose.core.results.detections import Detections
+from object_pose.core.results.oriented import SCORE_THRESHOLD, OrientedBox
+from object_pose.core.results.segmentation import Segmentation
+from object_pose.core.vision.boxes import box_iou
+from object_pose.core.vision.drawing import draw_detections
 from object_pose.io.task_drawing import (
     as_picture,
     draw_classification,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from object_pose.core.errors import DataError
-from object_pose.core.types import Frame
+from object_pose.core.frame import Frame
 from object_pose.io.bags import BagWriter, read_bag
 from object_pose.io.images import depth_in_millimetres
 from object_pose.io.messages import camera_from_message, depth_from_message, image_from_message, stamp_ns

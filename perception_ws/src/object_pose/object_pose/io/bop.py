@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from object_pose.core import se3
-from object_pose.core.camera import Camera
+from object_pose.core.arrays import Array
 from object_pose.core.errors import DataError
-from object_pose.core.symmetry import Symmetry
-from object_pose.core.types import Array, Frame, ObjectTruth
+from object_pose.core.frame import Frame
+from object_pose.core.geometry import se3
+from object_pose.core.geometry.camera import Camera
+from object_pose.core.geometry.symmetry import Symmetry
+from object_pose.core.results.pose import ObjectTruth
 from object_pose.io.images import IMAGE_SUFFIXES, read_depth, read_image
 
 MM = 1e-3

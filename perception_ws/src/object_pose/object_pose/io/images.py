@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from object_pose.core.arrays import DepthImage, Image
 from object_pose.core.errors import DataError
-from object_pose.core.image import to_rgb
-from object_pose.core.types import DepthImage, Image
+from object_pose.core.vision.image import to_rgb
 from object_pose.io.files import replacing
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")

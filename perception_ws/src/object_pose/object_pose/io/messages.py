@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from object_pose.core.camera import Camera
+from object_pose.core.arrays import DepthImage, Image
 from object_pose.core.errors import DataError
-from object_pose.core.image import to_rgb
-from object_pose.core.types import DepthImage, Image
+from object_pose.core.geometry.camera import Camera
+from object_pose.core.vision.image import to_rgb
 from object_pose.io.images import depth_in_metres
 
 _COLOUR_CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1, "8UC1": 1, "8UC3": 3}

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from object_pose.core import se3
-from object_pose.core.types import Array, ObjectPose, ObjectTruth
+from object_pose.core.arrays import Array
+from object_pose.core.geometry import se3
+from object_pose.core.results.pose import ObjectPose, ObjectTruth
 
 
 def pose_from_message(pose: Any) -> Array:

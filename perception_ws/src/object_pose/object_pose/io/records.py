@@ -6,8 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from object_pose.core import se3
-from object_pose.core.types import Array, Detections, ObjectPose, PoseRejection, PoseResults
+from object_pose.core.arrays import Array
+from object_pose.core.geometry import se3
+from object_pose.core.results.detections import Detections
+from object_pose.core.results.pose import ObjectPose, PoseRejection, PoseResults
 from object_pose.tasks.detect import describe_detections
 
 

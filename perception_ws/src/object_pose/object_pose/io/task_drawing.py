@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from object_pose.core.classification import Classification
-from object_pose.core.image import to_rgb
-from object_pose.core.oriented import OrientedBox
-from object_pose.core.segmentation import Segmentation
-from object_pose.core.types import Image
-from object_pose.io.drawing import Canvas, class_color, draw_detections
+from object_pose.core.arrays import Image
+from object_pose.core.results.classification import Classification
+from object_pose.core.results.oriented import OrientedBox
+from object_pose.core.results.segmentation import Segmentation
+from object_pose.core.vision.drawing import Canvas, class_color, draw_detections
+from object_pose.core.vision.image import to_rgb
 
 _LABEL_STRIP_PX = 24
 _GAP_PX = 4

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from object_pose.core.errors import DataError
-from object_pose.core.types import ObjectPose
+from object_pose.core.results.pose import ObjectPose
 from object_pose.io.files import replacing
 
 _BOP_HEADER = "scene_id,im_id,obj_id,score,R,t,time"

@@ -14,7 +14,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 
 from object_pose.core.errors import ObjectPoseError
-from object_pose.ros import names, qos
+from object_pose.ros.transport import qos, topics
 
 _PERIOD_S = 1.0
 _LOG_EVERY_S = 5.0
@@ -39,7 +39,7 @@ class NodeDiagnostics:
         self._last_log: dict[str, float] = {}
         self._last_publish = time.monotonic()
         self._publisher = node.create_publisher(
-            DiagnosticArray, names.DIAGNOSTICS, qos.RESULT, **qos.publisher_events()
+            DiagnosticArray, topics.DIAGNOSTICS, qos.RESULT, **qos.publisher_events()
         )
         self._timer = node.create_timer(_PERIOD_S, self.publish)
 

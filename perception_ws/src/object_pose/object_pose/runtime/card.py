@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from object_pose.core.arrays import Array
 from object_pose.core.errors import ModelError
-from object_pose.core.symmetry import Symmetry
-from object_pose.core.types import Array, ObjectModel
+from object_pose.core.geometry.symmetry import Symmetry
+from object_pose.core.object_model import ObjectModel
 
 METADATA_KEY = "object_pose"
 _FORMAT = 1

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from object_pose.core.errors import ConfigError, ModelError
-from object_pose.core.image import COARSEST_STRIDE
 from object_pose.core.params import parameter
+from object_pose.core.vision.image import COARSEST_STRIDE
 from object_pose.runtime.card import METADATA_KEY, ModelCard
 
 logger = logging.getLogger(__name__)

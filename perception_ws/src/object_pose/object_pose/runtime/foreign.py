@@ -6,8 +6,8 @@ import ast
 from collections.abc import Mapping
 from typing import Any
 
-from object_pose.core.decoders import Layout, OutputFormat
 from object_pose.core.errors import ModelError
+from object_pose.core.vision.decoders import Layout, OutputFormat
 from object_pose.runtime.card import ModelCard
 
 Shape = tuple[int, ...]

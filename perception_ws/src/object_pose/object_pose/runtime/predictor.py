@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from object_pose.core.decoders import DecodeOptions, merge_looks
 from object_pose.core.errors import ModelError
-from object_pose.core.image import enlarged_wh, smaller_wh, to_rgb
+from object_pose.core.frame import AlignedDepth
 from object_pose.core.params import parameter
-from object_pose.core.types import AlignedDepth, Detections
+from object_pose.core.results.detections import Detections
+from object_pose.core.vision.decoders import DecodeOptions, merge_scales
+from object_pose.core.vision.image import enlarged_wh, smaller_wh, to_rgb
 from object_pose.runtime.card import METADATA_KEY, ModelCard
-from object_pose.runtime.crop_head import load_crop_head
 from object_pose.runtime.engine import Engine, EngineConfig, load_engine
 from object_pose.runtime.foreign import card_of_foreign_model
+from object_pose.runtime.roi_head import load_roi_head
 from object_pose.runtime.timing import StageClock
 from object_pose.tasks.registry import task_of_card
 from object_pose.tasks.task import Interface, Task
@@ -51,7 +52,7 @@ class Predictor:
             self.card = _read_card(self._engine, labels)
             self.task: Task[Any, Any] = task_of_card(self.card.task, self.card.layout)
             _check(self._engine, self.card, self.task)
-            self._second_look = load_crop_head(self.path, self._engine.metadata, self.card, config)
+            self._roi_head = load_roi_head(self.path, self._engine.metadata, self.card, config)
         except ModelError as error:
             raise ModelError(f"model file {model_path}: {error.message}", error.hint) from error
         self._read_with(options or self.task.options)
@@ -65,7 +66,7 @@ class Predictor:
     @property
     def reads_depth(self) -> bool:
         """Whether ``predict`` gives more for an image with its depth."""
-        return self._second_look is not None and self._second_look.reads_relief
+        return self._roi_head is not None and self._roi_head.reads_relief
 
     def predict(
         self, image: NDArray[np.generic], clock: StageClock | None = None, depth: AlignedDepth | None = None
@@ -83,10 +84,10 @@ class Predictor:
         with clock.stage("decode"):
             labels, options = self.card.labels, self._first_options
             results = [self.task.decode(found, look, labels, options) for found, look in zip(outputs, looks)]
-            result = results[0] if len(results) == 1 else merge_looks(results, options)
-        if self._second_look:
+            result = results[0] if len(results) == 1 else merge_scales(results, options)
+        if self._roi_head:
             with clock.stage("crops"):
-                result = self._second_look.refine(to_rgb(image), result, self._options, depth)
+                result = self._roi_head.refine(to_rgb(image), result, self._options, depth)
         return result
 
     def _input_whs(self, image: NDArray[np.generic]) -> list[tuple[int, int]]:
@@ -96,7 +97,7 @@ class Predictor:
             return [self.card.input_wh]
         height, width = image.shape[:2]
         largest = enlarged_wh((width, height), self.card.input_wh, self._options.input_scale)
-        return [smaller_wh(largest, _SMALLER**look) for look in range(self._options.smaller_looks + 1)]
+        return [smaller_wh(largest, _SMALLER**look) for look in range(self._options.extra_scales + 1)]
 
     def describe(self, result: Any) -> Mapping[str, Any]:
         """Return a result as plain JSON values."""
@@ -107,7 +108,7 @@ class Predictor:
         self._options = dataclasses.replace(options, layout=layout, keypoint_count=keypoint_count)
         # Where a second look has the last word, the first one lets more through.
         lowest = min(options.candidate_threshold, options.score_threshold)
-        threshold = lowest if self._second_look else options.score_threshold
+        threshold = lowest if self._roi_head else options.score_threshold
         self._first_options = dataclasses.replace(self._options, score_threshold=threshold)
 
 
@@ -123,7 +124,7 @@ class DetectorConfig(EngineConfig):
     candidate_threshold: float = parameter(
         0.05, "with a crop-level head: candidates above this score get a second look", minimum=0.0, maximum=1.0
     )
-    wide_look: bool = parameter(
+    context_crop: bool = parameter(
         False, "with a crop-level head: look at a wider window, too; twice the time, more poses of occluded objects"
     )
     alternative_share: float = parameter(
@@ -138,7 +139,7 @@ class DetectorConfig(EngineConfig):
         minimum=1.0,
         maximum=4.0,
     )
-    smaller_looks: int = parameter(
+    extra_scales: int = parameter(
         0,
         "a network that takes any size looks so many times more, each time at three quarters of the size: more "
         "candidates where a picture is blurred or noisy, and more false ones",
@@ -166,10 +167,10 @@ class DetectorConfig(EngineConfig):
             self.max_detections,
             self.fuse_keypoints,
             self.candidate_threshold,
-            self.wide_look,
+            self.context_crop,
             self.alternative_share,
             self.input_scale,
-            self.smaller_looks,
+            self.extra_scales,
         )
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from object_pose.core.classification import Classification, score_classes
-from object_pose.core.decoders import DecodeOptions
 from object_pose.core.errors import ModelError
-from object_pose.core.image import unletterbox
+from object_pose.core.results.classification import Classification, score_classes
+from object_pose.core.vision.decoders import DecodeOptions
+from object_pose.core.vision.image import unletterbox
 from object_pose.tasks.task import Array32, Interface, Prepared, Task, prepare_rgb
 
 LAYOUT = "class_probabilities_attention"

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from object_pose.core.average_precision import score_boxes
-from object_pose.core.decoders import DecodeOptions, Layout, OutputFormat, decode
 from object_pose.core.errors import ModelError
-from object_pose.core.image import Letterbox
-from object_pose.core.nms import box_area
-from object_pose.core.types import Detections
+from object_pose.core.metrics.detection import score_boxes
+from object_pose.core.results.detections import Detections
+from object_pose.core.vision.boxes import box_area
+from object_pose.core.vision.decoders import DecodeOptions, Layout, OutputFormat, decode
+from object_pose.core.vision.image import Letterbox
 from object_pose.tasks.task import Array32, Interface, Prepared, Task, prepare_rgb
 
 

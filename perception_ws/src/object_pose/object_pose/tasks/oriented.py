@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from object_pose.core.decoders import DecodeOptions
 from object_pose.core.errors import ModelError
-from object_pose.core.image import letterbox, to_rgb
-from object_pose.core.oriented import SCORE_THRESHOLD, OrientedBox, decode_oriented, score_oriented
+from object_pose.core.results.oriented import SCORE_THRESHOLD, OrientedBox, decode_oriented, score_oriented
+from object_pose.core.vision.decoders import DecodeOptions
+from object_pose.core.vision.image import letterbox, to_rgb
 from object_pose.tasks.task import Array32, Interface, Prepared, Task
 
 LAYOUT = "oriented_box"

@@ -7,19 +7,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from object_pose.core import se3
-from object_pose.core.camera import Camera
-from object_pose.core.decoders import DecodeOptions, Layout
-from object_pose.core.metrics import MIN_VISIBILITY, match_frame, score_frames
-from object_pose.core.pose_solver import PoseSolver
-from object_pose.core.pose_solver_config import STILL_SOLVING, PoseSolverConfig
-from object_pose.core.types import DepthImage, Detections, ObjectModel, ObjectTruth
+from object_pose.core.arrays import DepthImage
+from object_pose.core.geometry import se3
+from object_pose.core.geometry.camera import Camera
+from object_pose.core.metrics.pose import MIN_VISIBILITY, match_frame, score_frames
+from object_pose.core.object_model import ObjectModel
+from object_pose.core.pose.config import SINGLE_IMAGE_SOLVER, PoseSolverConfig
+from object_pose.core.pose.solver import PoseSolver
+from object_pose.core.results.detections import Detections
+from object_pose.core.results.pose import ObjectTruth
+from object_pose.core.vision.decoders import DecodeOptions, Layout
 from object_pose.tasks.detect import DETECT, check_detector, decode_detections, describe_detections
 from object_pose.tasks.task import Task, prepare_rgb
 
 # How a still picture is searched: depth judges what a live camera has no time to look at.
-STILL_OPTIONS = DecodeOptions(
-    score_threshold=0.1, candidate_threshold=0.01, wide_look=True, alternative_share=0.05, input_scale=1.54
+SINGLE_IMAGE_DECODING = DecodeOptions(
+    score_threshold=0.1, candidate_threshold=0.01, context_crop=True, alternative_share=0.05, input_scale=1.54
 )
 
 
@@ -58,7 +61,7 @@ def _score(results: Sequence[Detections], truths: Sequence[PoseTruth], labels: t
     for detections, truth in zip(results, truths):
         key = id(truth.objects)
         if key not in solvers:
-            solvers[key] = PoseSolver(truth.objects, STILL_SOLVING)
+            solvers[key] = PoseSolver(truth.objects, SINGLE_IMAGE_SOLVER)
         solved = solvers[key].solve(detections, truth.camera, truth.depth_m)
         matches.append(match_frame(solved.poses, truth.truths, truth.objects).above(PoseSolverConfig().min_score))
     score = score_frames(matches)
@@ -81,5 +84,5 @@ POSE = Task[Detections, PoseTruth](
     score=_score,
     check=check_detector,
     options=DETECT.options,
-    scored_options=STILL_OPTIONS,
+    scored_options=SINGLE_IMAGE_DECODING,
 )

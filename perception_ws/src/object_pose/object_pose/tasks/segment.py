@@ -8,10 +8,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from object_pose.core.decoders import DecodeOptions
 from object_pose.core.errors import ModelError
-from object_pose.core.image import unletterbox
-from object_pose.core.segmentation import Mask, Segmentation, score_masks
+from object_pose.core.results.segmentation import Mask, Segmentation, score_masks
+from object_pose.core.vision.decoders import DecodeOptions
+from object_pose.core.vision.image import unletterbox
 from object_pose.tasks.task import Array32, Interface, Prepared, Task, prepare_rgb
 
 LAYOUT = "segment_mask"

@@ -9,8 +9,8 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from object_pose.core.decoders import DecodeOptions
-from object_pose.core.image import Letterbox, letterbox, to_batch, to_rgb
+from object_pose.core.vision.decoders import DecodeOptions
+from object_pose.core.vision.image import Letterbox, letterbox, to_batch, to_rgb
 
 Array32 = NDArray[np.float32]
 ResultT = TypeVar("ResultT")

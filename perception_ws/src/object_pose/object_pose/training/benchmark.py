@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from object_pose.training.augmentation import DetectionSample
 from object_pose.training.config import TrainConfig
-from object_pose.training.detection_recipe import DetectionRecipe
+from object_pose.training.data.augmentation import DetectionSample
 from object_pose.training.loop import Trainer
+from object_pose.training.tasks.detection_recipe import DetectionRecipe
 
 _MATRIX = 2048
 _CLASSES = 17

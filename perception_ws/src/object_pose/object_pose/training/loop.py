@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from object_pose.core.errors import ConfigError, DataError, ObjectPoseError
 from object_pose.training.config import TrainConfig
-from object_pose.training.onnx_weights import load_onnx, settle_norms
+from object_pose.training.onnx.weights import load_onnx, recalibrate_batch_norm
 from object_pose.training.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ class Trainer:
             for batch in batches:
                 self.recipe.loss(self.network, _to_device(batch, self.device))
 
-        settle_norms(self.network, look)
+        recalibrate_batch_norm(self.network, look)
         logger.info("%d layers start from %s", found, initial)
 
     def run(self, resume: bool = False, progress: bool = True) -> nn.Module:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from object_pose.core.types import Array
+from object_pose.core.arrays import Array
 from object_pose.io.datasets.samples import Fault, LabelledBoxes
 
 # Labels are written with a few digits, so an edge may lie beyond the image's by this much.

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from object_pose.core.types import Array
+from object_pose.core.arrays import Array
 from object_pose.io.datasets.samples import (
     BoxDataset,
     ClassDataset,

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from object_pose.core.types import Image
+from object_pose.core.arrays import Image
 
 Thumbnail = NDArray[np.float32]
 

@@ -10,8 +10,8 @@ from typing import Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from object_pose.core.arrays import Array
 from object_pose.core.errors import DataError
-from object_pose.core.types import Array
 
 Severity = Literal["error", "warning"]
 _FIRST_FAULTS = 3

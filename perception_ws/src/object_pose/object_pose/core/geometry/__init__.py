@@ -1,0 +1,1 @@
+"""Rigid transforms, cameras, symmetries, stable poses and timed frames."""

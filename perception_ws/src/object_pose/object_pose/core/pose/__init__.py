@@ -1,0 +1,1 @@
+"""Pose estimation: PnP, depth alignment, contour alignment, occlusion and confidence."""

@@ -1,0 +1,310 @@
+"""Aligning poses that lack depth with the outline that colour shows: what keypoints tell worst, it tells best.
+
+A pose's outline parts the colours near it in two, the object's and those around it; a network's mask of the object
+says so, too. Across the outline each of many lines says where the sides change, and the pose moves there, held back by
+what the keypoints know (after RBOT, Tjaden et al. 2019, and SRT3D, Stoiber et al. 2022; docs/decisions/0007 and 0009).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from object_pose.core.arrays import Array, Image
+from object_pose.core.geometry import se3
+from object_pose.core.geometry.camera import Camera, undistortion_maps
+from object_pose.core.pose.contour import Contour, ContourSurface, draw_contour
+from object_pose.core.vision.visible_masks import VisibleMask
+
+_LEVELS = 16  # of each colour channel
+_BLUR = 0.7  # of the colours' histograms, in levels
+_LINES = 200
+_Rounds = tuple[tuple[int, int], ...]
+# How far the lines reach to either side, in pixels, and how many steps are taken with it.
+_NEAR: _Rounds = ((10, 3),)
+_FAR: _Rounds = ((22, 2), (10, 2))
+_LAST: _Rounds = ((7, 3), (5, 2), (4, 2))
+# Where the search starts, as a share of the distance or in the detection's box, and how it begins there; the best that
+# comes of it goes on. Keypoints that nobody is sure of shrink towards their middle, which a box does not.
+_IN_BOX = 0.0
+_STARTS: tuple[tuple[float, _Rounds], ...] = (
+    (1.0, _NEAR),
+    (_IN_BOX, _FAR),
+    (1.0, _FAR),
+    (0.92, _FAR),
+    (1.08, _FAR),
+)
+_BOX_SHARES = (0.7, 1.2)  # of the distance, at least and at most, that a box can ask for
+MOST_STARTS = len(_STARTS)
+_RING = 5  # the surroundings reach so much further than the lines
+_MIN_PIXELS = 60
+_SUREST = 0.9  # no single pixel tells the sides apart more surely
+# A mask seldom holds too much, but on unfamiliar pictures often too little: shine and shade are missed.
+_LEAST_IN_MASK, _MOST_IN_MASK = 0.25, 0.9
+_LEAST_VARIANCE = 0.3  # of a line's answer, px^2
+_NEIGHBOURS = 4.0  # lines that err together
+_OUTLIER = 1.5  # distances from the outline, in their median's multiples, that count little
+_AGREES_PX = 1.5
+# Edges are looked for so far to either side of the outline, between what lies beyond ``_EDGE_SIDE``.
+_EDGE_REACH, _EDGE_SIDE, _EDGE_STEP = 2.5, 1.25, 0.5
+_EDGE_ROUNDS = 4
+_EDGE_NOISE = 6.0  # of a colour, in levels of 256
+_EDGE_VARIANCE = 0.3  # of the sharpest edge, px^2
+_LEAST_CONTRAST = 4.0  # squared, in that of the colours to either side
+_MAX_TURN_RAD = 0.2
+_LEAST_INFORMATION = 1e-6 * np.eye(6)
+
+
+class ColourView:
+    """One image as an ideal pinhole sees it, (H, W, 3) ``rgb``, and its colours in ``_LEVELS`` levels a channel."""
+
+    def __init__(self, rgb: Image, camera: Camera) -> None:
+        if camera.is_distorted:
+            rgb = np.asarray(cv2.remap(rgb, *undistortion_maps(camera), cv2.INTER_LINEAR), dtype=np.uint8)
+        level = rgb.astype(np.intp) * _LEVELS // 256
+        self.camera, self.rgb = camera, rgb
+        self.codes = (level[..., 0] * _LEVELS + level[..., 1]) * _LEVELS + level[..., 2]
+
+
+@dataclass(frozen=True)
+class ContourFit:
+    """A pose after alignment, its covariance (6, 6), and the share of its outline where colour changes, too."""
+
+    T_camera_object: Array
+    covariance: Array
+    agreement: float
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """What N lines say: how far outward the change of colour lies, in pixels, and the variance of that.
+
+    ``information`` is what a line knows more than that the change is within its reach, 1 / px^2.
+    """
+
+    distance: Array
+    variance: Array
+    information: Array
+    known: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class _Prior:
+    """What is known without the outline: a pose and its information (6, 6) of a left perturbation."""
+
+    T_camera_object: Array
+    information: Array
+
+    def offset(self, pose: Array) -> Array:
+        """Return the perturbation (6,) that leads to ``pose``."""
+        turn = se3.log_so3(pose[:3, :3] @ self.T_camera_object[:3, :3].T)
+        return np.concatenate([pose[:3, 3] - self.T_camera_object[:3, 3], turn])
+
+
+def align_contour(
+    view: ColourView,
+    surface: ContourSurface,
+    T_camera_object: Array,
+    covariance: Array,
+    box_xyxy: Array | None = None,
+    starts: int = 1,
+    seen: VisibleMask | None = None,
+) -> ContourFit | None:
+    """Move a pose, known to ``covariance`` (6, 6) of a left perturbation, to where its outline fits the colours.
+
+    It is sought from 1 to ``MOST_STARTS`` places, one of which has it fill ``box_xyxy`` (4,). The box and where the
+    object is ``seen`` are in undistorted pixels.
+    None where the outline cannot be drawn or its inside is too small to have a colour.
+    """
+    prior = _Prior(T_camera_object, np.asarray(np.linalg.pinv(covariance, hermitian=True)))
+    fits = []
+    for share, rounds in _STARTS[:starts]:
+        if share == _IN_BOX and box_xyxy is not None:
+            start = _in_box(T_camera_object, surface, view.camera, box_xyxy)
+        else:
+            start = se3.make_transform(T_camera_object[:3, :3], (share or 1.0) * T_camera_object[:3, 3])
+        fits += [fit] if (fit := _aligned(view, surface, start, prior, rounds, seen)) else []
+    if not fits:
+        return None
+    best = max(fits, key=lambda fit: fit.agreement)
+    return _finished(view, surface, best.T_camera_object, prior, seen)
+
+
+def align_again(
+    view: ColourView,
+    surface: ContourSurface,
+    start: Array,
+    T_camera_object: Array,
+    covariance: Array,
+    seen: VisibleMask | None = None,
+) -> ContourFit | None:
+    """Align from a ``start`` near the outline, where more is known of the pose by now; see ``align_contour``."""
+    prior = _Prior(T_camera_object, np.asarray(np.linalg.pinv(covariance, hermitian=True)))
+    return _finished(view, surface, start, prior, seen)
+
+
+def _in_box(T_camera_object: Array, surface: ContourSurface, camera: Camera, box_xyxy: Array) -> Array:
+    """Return the pose moved along and across its viewing ray until it fills the box."""
+    points = se3.apply(T_camera_object, surface.points)
+    if points[:, 2].min() <= 0.0:
+        return T_camera_object
+    pixels = camera.project(points)
+    low, high = pixels.min(axis=0), pixels.max(axis=0)
+    share = np.sqrt(np.prod(high - low) / np.prod(np.maximum(box_xyxy[2:] - box_xyxy[:2], 1.0)))
+    translation = np.clip(share, *_BOX_SHARES) * T_camera_object[:3, 3]
+    aside = 0.5 * (box_xyxy[:2] + box_xyxy[2:] - low - high) / (camera.fx, camera.fy)
+    translation[:2] += aside * translation[2]
+    return se3.make_transform(T_camera_object[:3, :3], translation)
+
+
+def _aligned(
+    view: ColourView,
+    surface: ContourSurface,
+    pose: Array,
+    prior: _Prior,
+    rounds: _Rounds,
+    seen: VisibleMask | None,
+) -> ContourFit | None:
+    information, lines = prior.information, None
+    for reach, steps in rounds:
+        for _ in range(steps):
+            outline = draw_contour(surface, pose, view.camera, _LINES, reach + _RING)
+            lines = _follow(view, outline, reach, seen) if outline else None
+            if outline is None or lines is None:
+                return None
+            pose, information = _stepped(pose, outline, lines, prior, view.camera)
+    assert lines is not None
+    agrees = lines.known & (np.abs(lines.distance) < _AGREES_PX) & (lines.variance < _AGREES_PX**2)
+    covariance = np.asarray(np.linalg.inv(information + _LEAST_INFORMATION), dtype=np.float64)
+    return ContourFit(pose, covariance, float(np.mean(agrees)))
+
+
+def _finished(
+    view: ColourView, surface: ContourSurface, start: Array, prior: _Prior, seen: VisibleMask | None
+) -> ContourFit | None:
+    fit = _aligned(view, surface, start, prior, _LAST, seen)
+    return _on_edges(view, surface, fit, prior) if fit else None
+
+
+def _on_edges(view: ColourView, surface: ContourSurface, fit: ContourFit, prior: _Prior) -> ContourFit:
+    """Move a fit on to the edges: blurred ones look like the surroundings more than like the object, to histograms."""
+    pose = fit.T_camera_object
+    for _ in range(_EDGE_ROUNDS):
+        outline = draw_contour(surface, pose, view.camera, _LINES, _RING)
+        if outline is None:
+            return fit
+        pose, _ = _stepped(pose, outline, _edges(view, outline), prior, view.camera)
+    return replace(fit, T_camera_object=pose)
+
+
+def _stepped(pose: Array, outline: Contour, lines: _Lines, prior: _Prior, camera: Camera) -> tuple[Array, Array]:
+    """Return the pose after one step of Gauss-Newton, and the information (6, 6) that it rests on."""
+    information, gradient = _normal_equations(outline, lines, pose, camera)
+    information, gradient = information + prior.information, gradient + prior.information @ prior.offset(pose)
+    step = np.asarray(np.linalg.solve(information + _LEAST_INFORMATION, gradient), dtype=np.float64)
+    return _moved(pose, -step), information
+
+
+def _edges(view: ColourView, outline: Contour) -> _Lines:
+    """Ask lines across an outline where colour is half way from what lies inside to what lies outside."""
+    steps = np.arange(-_EDGE_REACH, _EDGE_REACH + _EDGE_STEP / 2, _EDGE_STEP)
+    places = outline.pixels[:, None] + steps[:, None] * outline.normals[:, None]
+    known = np.all((places >= 0.0) & (places <= np.array(view.camera.wh) - 1.0), axis=(1, 2))
+    x, y = (axis.astype(np.float32) for axis in (places[..., 0], places[..., 1]))
+    colors = cv2.remap(view.rgb, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(np.float64)
+    inner, outer, middle = steps <= -_EDGE_SIDE, steps >= _EDGE_SIDE, np.abs(steps) < _EDGE_SIDE
+    outside = colors[:, outer].mean(axis=1)
+    across = colors[:, inner].mean(axis=1) - outside
+    noise = 0.5 * np.sum(colors[:, inner].var(axis=1) + colors[:, outer].var(axis=1), axis=1) + _EDGE_NOISE**2
+    contrast = np.sum(across**2, axis=1) / noise
+    share = np.sum((colors[:, middle] - outside[:, None]) * across[:, None], axis=2) / (contrast * noise + 1.0)[:, None]
+    distance = _EDGE_STEP * np.sum(np.clip(share, 0.0, 1.0) - 0.5, axis=1)
+    variance = _EDGE_VARIANCE + 4.0 / np.maximum(contrast, _LEAST_CONTRAST)
+    return _Lines(distance, variance, np.where(contrast > _LEAST_CONTRAST, 1.0 / variance, 0.0), known)
+
+
+def _follow(view: ColourView, outline: Contour, reach: int, seen: VisibleMask | None) -> _Lines | None:
+    """Ask lines across an outline where the sides change; None where the inside is too small."""
+    height, width = outline.covered.shape
+    left, top = outline.corner
+    codes = view.codes[top : top + height, left : left + width]
+    probability = _probability_inside(codes, outline.covered, reach)
+    if probability is None:
+        return None
+    if seen:
+        probability = _agreed(probability, seen.over(outline.corner, probability.shape))
+    steps = np.arange(-reach, reach + 1.0)
+    places = outline.pixels[:, None] + steps[:, None] * outline.normals[:, None] - outline.corner
+    known = np.all((places >= 0.0) & (places <= (width - 1, height - 1)), axis=(1, 2))
+    x, y = (axis.astype(np.float32) for axis in (places[..., 0], places[..., 1]))
+    inside = cv2.remap(probability, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    inside = np.clip(inside.astype(np.float64), 1.0 - _SUREST, _SUREST)
+    # The change lies before the first sample, between two of them or behind the last.
+    before, behind = np.log(inside), np.log(1.0 - inside)
+    nothing = np.zeros((len(places), 1))
+    fit = np.concatenate([nothing, np.cumsum(before, axis=1)], axis=1)
+    fit[:, :-1] += np.cumsum(behind[:, ::-1], axis=1)[:, ::-1]
+    likely = np.exp(fit - fit.max(axis=1, keepdims=True))
+    likely /= likely.sum(axis=1, keepdims=True)
+    changes = np.append(steps - 0.5, steps[-1] + 0.5)
+    distance = likely @ changes
+    variance = likely @ changes**2 - distance**2 + _LEAST_VARIANCE
+    information = np.maximum(1.0 / variance - 1.0 / (np.var(changes) + _LEAST_VARIANCE), 0.0)
+    return _Lines(distance, variance, information, known)
+
+
+def _probability_inside(codes: NDArray[np.intp], covered: NDArray[np.bool_], reach: int) -> NDArray[np.float32] | None:
+    """Return how likely each pixel's colour (h, w) is the object's, by the colours inside and around it."""
+    mask = covered.astype(np.uint8)
+    inner = cv2.erode(mask, np.ones((3, 3), np.uint8)) > 0
+    near = cv2.dilate(mask, np.ones((5, 5), np.uint8)) > 0
+    ring = cv2.dilate(near.astype(np.uint8), np.ones((2 * reach + _RING, 2 * reach + _RING), np.uint8)) > 0
+    outer = ring & ~near
+    if min(np.count_nonzero(inner), np.count_nonzero(outer)) < _MIN_PIXELS:
+        return None
+    own, other = (_histogram(codes[part]) for part in (inner, outer))
+    rare = 1e-5
+    return ((own + rare) / (own + other + 2.0 * rare)).astype(np.float32)[codes]
+
+
+def _agreed(by_colour: NDArray[np.float32], by_mask: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return what two independent witnesses say together, each a probability (h, w) that is never quite sure."""
+    colour = np.clip(by_colour, 1.0 - _SUREST, _SUREST)
+    mask = np.clip(by_mask, _LEAST_IN_MASK, _MOST_IN_MASK)
+    both = colour * mask
+    return np.asarray(both / (both + (1.0 - colour) * (1.0 - mask)), dtype=np.float32)
+
+
+def _histogram(codes: NDArray[np.intp]) -> Array:
+    counts = np.bincount(codes, minlength=_LEVELS**3).reshape((_LEVELS,) * 3)
+    return np.asarray(gaussian_filter(counts / len(codes), _BLUR)).reshape(-1)
+
+
+def _normal_equations(outline: Contour, lines: _Lines, pose: Array, camera: Camera) -> tuple[Array, Array]:
+    """Return the information (6, 6) and gradient (6,) of the lines' squared distances, for a left perturbation."""
+    points = camera.backproject(outline.pixels, outline.depth_m)
+    # How far outward a place on the outline moves, by the motion of its point.
+    by_point = np.einsum("ni,nij->nj", outline.normals, camera.projection_jacobian(points))
+    by_turn = np.cross(points - pose[:3, 3], by_point)
+    jacobian = np.concatenate([by_point, by_turn], axis=1)
+    weights = _weights(lines)
+    weighted = jacobian * weights[:, None]
+    return weighted.T @ jacobian, -weighted.T @ lines.distance
+
+
+def _weights(lines: _Lines) -> Array:
+    """Return what each line counts: the less, the less sure it is, and the further off than most others."""
+    if not np.any(lines.known):
+        return np.zeros(len(lines.distance))
+    usual = float(np.median(np.abs(lines.distance[lines.known]))) + 0.5
+    outlying = (1.0 + (lines.distance / (_OUTLIER * usual)) ** 2) ** 2
+    return np.asarray(lines.known * lines.information / (_NEIGHBOURS * outlying))
+
+
+def _moved(pose: Array, delta: Array) -> Array:
+    turn = delta[3:] * min(1.0, _MAX_TURN_RAD / max(float(np.linalg.norm(delta[3:])), 1e-12))
+    return se3.make_transform(se3.exp_so3(turn) @ pose[:3, :3], pose[:3, 3] + delta[:3])

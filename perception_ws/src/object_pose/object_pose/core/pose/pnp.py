@@ -1,0 +1,261 @@
+"""Poses from keypoints: minimal solvers for the start, robust weighted Gauss-Newton for the answer.
+
+All detections of a frame are solved in one batch. A start from all keypoints is enough for most; only where the fit
+stays poor are starts tried from small subsets, chosen so that any few outliers are left out by at least one of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from itertools import combinations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from object_pose.core.geometry.camera import Camera
+from object_pose.core.pose import reprojection
+from object_pose.core.pose.reprojection import KeypointTargets
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+MIN_KEYPOINTS = 4
+INLIER_SIGMAS = 3.0
+RIVALS = 3
+_START_STEPS = 4
+_FINAL_STEPS = 6
+# Mean truncated squared error (sigmas) above which more starts are tried; 2.0 is what pure noise gives.
+_POOR_COST = 4.0
+_MAX_OUTLIERS = 3
+_FLAT_RATIO = 0.35
+_MIN_INFORMATION = 1e-6
+_BEHIND_COST = 1e3
+_RIVAL_ANGLE_RAD = np.radians(12.0)
+
+
+@dataclass(frozen=True)
+class PnpSolution:
+    """Poses of B detections; a detection without any pose has ``solved`` False and arbitrary numbers elsewhere.
+
+    ``rotation`` (B, 3, 3), ``translation`` (B, 3) metres, ``covariance`` (B, 6, 6) of a left perturbation,
+    ``inliers`` (B, K) keypoints within three sigmas, ``rms_px`` (B,) over them, ``cost`` (B,) mean truncated squared
+    error in sigmas. ``rival_rotation`` (B, R, 3, 3) and ``rival_translation`` (B, R, 3) are the next best minima, where
+    ``alternative_minima`` (B, R) says that there is one.
+    """
+
+    rotation: Array
+    translation: Array
+    covariance: Array
+    inliers: Mask
+    rms_px: Array
+    cost: Array
+    solved: Mask
+    rival_rotation: Array
+    rival_translation: Array
+    alternative_minima: Mask
+
+    def take(self, index: NDArray[np.intp]) -> PnpSolution:
+        """Return the solutions of the detections that ``index`` picks."""
+        return PnpSolution(*(getattr(self, item.name)[index] for item in fields(self)))
+
+
+@dataclass
+class _Starts:
+    """Start poses, several per detection: ``owner`` says which detection each belongs to."""
+
+    rotations: list[Array]
+    translations: list[Array]
+    owner: list[int]
+
+    def add(self, pose: tuple[Array, Array], owner: int) -> None:
+        self.rotations.append(pose[0])
+        self.translations.append(pose[1])
+        self.owner.append(owner)
+
+
+def solve_pnp(targets: KeypointTargets, camera: Camera) -> PnpSolution:
+    """Find the pose of every detection from its keypoints, robust to up to three wrong ones in eight."""
+    count = len(targets.pixels)
+    starts = _Starts([], [], [])
+    for index in range(count):
+        _start_from_all(starts, targets, index, camera)
+    rotation, translation, owner = _descend(starts, targets, camera)
+    cost = _costs(targets, rotation, translation, owner, camera)
+    poor = [i for i in range(count) if not np.any(cost[owner == i] < _POOR_COST)]
+    if poor:
+        extra = _Starts([], [], [])
+        for index in poor:
+            _start_from_subsets(extra, targets, index, camera)
+        more = _descend(extra, targets, camera)
+        rotation, translation = np.concatenate([rotation, more[0]]), np.concatenate([translation, more[1]])
+        cost = np.concatenate([cost, _costs(targets, *more, camera)])
+        owner = np.concatenate([owner, more[2]])
+    return _finish(targets, rotation, translation, owner, cost, camera)
+
+
+def _start_from_all(starts: _Starts, targets: KeypointTargets, index: int, camera: Camera) -> None:
+    present = np.isfinite(targets.sigmas[index])
+    if np.count_nonzero(present) < MIN_KEYPOINTS:
+        return
+    points, pixels = targets.points_object[index][present], targets.pixels[index][present]
+    for pose in _minimal(points, pixels, camera, cv2.SOLVEPNP_SQPNP)[:1]:
+        starts.add(pose, index)
+        mirrored = _mirror_flat(pose, points)
+        if mirrored is not None:
+            starts.add(mirrored, index)
+
+
+def _start_from_subsets(starts: _Starts, targets: KeypointTargets, index: int, camera: Camera) -> None:
+    present = np.flatnonzero(np.isfinite(targets.sigmas[index]))
+    for subset in covering_subsets(len(present)):
+        chosen = present[list(subset)]
+        points, pixels = targets.points_object[index][chosen], targets.pixels[index][chosen]
+        for pose in _minimal(points, pixels, camera, cv2.SOLVEPNP_AP3P)[:1]:
+            starts.add(pose, index)
+
+
+@lru_cache(maxsize=32)
+def covering_subsets(count: int, outliers: int = _MAX_OUTLIERS) -> tuple[tuple[int, ...], ...]:
+    """Return four-element subsets of ``range(count)`` such that any ``outliers`` elements are avoided by one of them.
+
+    Chosen greedily; for 8 elements and 3 outliers that finds the 14 blocks of the Steiner system S(3, 4, 8).
+    """
+    if count < MIN_KEYPOINTS:
+        return ()
+    subsets = list(combinations(range(count), MIN_KEYPOINTS))
+    cases = _bit_masks(list(combinations(range(count), min(outliers, count - MIN_KEYPOINTS))))
+    avoids = (_bit_masks(subsets)[:, None] & cases) == 0
+    chosen: list[tuple[int, ...]] = []
+    while avoids.shape[1]:
+        best = int(np.argmax(np.count_nonzero(avoids, axis=1)))
+        chosen.append(subsets[best])
+        avoids = avoids[:, ~avoids[best]]
+    return tuple(chosen)
+
+
+def _bit_masks(subsets: list[tuple[int, ...]]) -> NDArray[np.int64]:
+    return np.array([sum(1 << element for element in subset) for subset in subsets], dtype=np.int64)
+
+
+def _minimal(points: Array, pixels: Array, camera: Camera, method: int) -> list[tuple[Array, Array]]:
+    try:
+        _, rotations, translations, _ = cv2.solvePnPGeneric(
+            np.ascontiguousarray(points), np.ascontiguousarray(pixels), camera.matrix, None, flags=method
+        )
+    except cv2.error:
+        return []
+    poses = [(cv2.Rodrigues(r)[0], t.reshape(3)) for r, t in zip(rotations, translations)]
+    return [pose for pose in poses if np.all(np.isfinite(pose[0])) and np.all(np.isfinite(pose[1]))]
+
+
+def _mirror_flat(pose: tuple[Array, Array], points: Array) -> tuple[Array, Array] | None:
+    """Return the pose that looks alike when the object is flat: its plane mirrored about the viewing ray."""
+    rotation, translation = pose
+    extent = points.max(axis=0) - points.min(axis=0)
+    thin = int(np.argmin(extent))
+    if extent[thin] > _FLAT_RATIO * np.sort(extent)[1]:
+        return None
+    ray = translation / np.linalg.norm(translation)
+    mirrored = rotation - 2.0 * np.outer(ray, ray @ rotation)
+    # A reflection of all three axes is left-handed; turning the thin axis back makes it a rotation.
+    mirrored[:, thin] *= -1.0
+    return mirrored, translation
+
+
+def _descend(starts: _Starts, targets: KeypointTargets, camera: Camera) -> tuple[Array, Array, NDArray[np.intp]]:
+    """Pull every start towards its minimum under Huber's loss."""
+    owner = np.asarray(starts.owner, dtype=np.intp)
+    if not starts.owner:
+        return np.zeros((0, 3, 3)), np.zeros((0, 3)), owner
+    own_targets = targets.take(owner)
+    rotation, translation = np.stack(starts.rotations), np.stack(starts.translations)
+    for _ in range(_START_STEPS):
+        state = reprojection.reproject(own_targets, rotation, translation, camera)
+        weights = reprojection.huber_weights(state.whitened_residual)
+        system = reprojection.normal_equations(state, own_targets, weights, camera)
+        rotation, translation = reprojection.step(rotation, translation, *system, damping=1e-3)
+    return rotation, translation, owner
+
+
+def _costs(
+    targets: KeypointTargets, rotation: Array, translation: Array, owner: NDArray[np.intp], camera: Camera
+) -> Array:
+    own_targets = targets.take(owner)
+    state = reprojection.reproject(own_targets, rotation, translation, camera)
+    cost = reprojection.truncated_cost(state.whitened_residual, np.isfinite(own_targets.sigmas))
+    # A pose behind the camera is the last resort, to be told apart from no pose at all.
+    return np.asarray(cost + _BEHIND_COST * (translation[:, 2] <= 0.0))
+
+
+def _finish(
+    targets: KeypointTargets, rotation: Array, translation: Array, owner: NDArray[np.intp], cost: Array, camera: Camera
+) -> PnpSolution:
+    """Refine the best minima of every detection and describe the winner."""
+    count = len(targets.pixels)
+    chosen = _distinct_minima(rotation, owner, cost, count)
+    # A row that nothing was found for borrows an arbitrary pose, so that the batch stays rectangular.
+    rotation = np.concatenate([rotation, np.eye(3)[None]])[chosen.reshape(-1)]
+    translation = np.concatenate([translation, [[0.0, 0.0, 1.0]]])[chosen.reshape(-1)]
+    minima_owner = np.repeat(np.arange(count), chosen.shape[1])
+    own_targets = targets.take(minima_owner)
+    for _ in range(_FINAL_STEPS):
+        state = reprojection.reproject(own_targets, rotation, translation, camera)
+        weights = reprojection.tukey_weights(state.whitened_residual)
+        system = reprojection.normal_equations(state, own_targets, weights, camera)
+        rotation, translation = reprojection.step(rotation, translation, *system, damping=1e-4)
+    final_cost = _costs(targets, rotation, translation, minima_owner, camera).reshape(chosen.shape)
+    final_cost = np.where(chosen >= 0, final_cost, np.inf)
+    order = np.argsort(final_cost, axis=1, kind="stable")
+    rows = np.arange(count)[:, None]
+    return _describe(
+        targets,
+        rotation.reshape(*chosen.shape, 3, 3)[rows, order],
+        translation.reshape(*chosen.shape, 3)[rows, order],
+        final_cost[rows, order],
+        camera,
+    )
+
+
+def _distinct_minima(rotation: Array, owner: NDArray[np.intp], cost: Array, count: int) -> NDArray[np.intp]:
+    """Return (count, 1 + R) candidate indices of each detection's best minima, -1 where there are no more."""
+    chosen = np.full((count, 1 + RIVALS), -1, dtype=np.intp)
+    for index in range(count):
+        mine = np.flatnonzero((owner == index) & np.isfinite(cost))
+        mine = mine[np.argsort(cost[mine])]
+        for place in range(1 + RIVALS):
+            if len(mine) == 0:
+                break
+            chosen[index, place] = mine[0]
+            cosines = 0.5 * (np.einsum("ij,bij->b", rotation[mine[0]], rotation[mine]) - 1.0)
+            mine = mine[cosines < np.cos(_RIVAL_ANGLE_RAD)]
+    return chosen
+
+
+def _describe(
+    targets: KeypointTargets, rotation: Array, translation: Array, cost: Array, camera: Camera
+) -> PnpSolution:
+    """Describe poses that are sorted by cost, (B, 1 + R, ...), the best first."""
+    state = reprojection.reproject(targets, rotation[:, 0], translation[:, 0], camera)
+    present = np.isfinite(targets.sigmas)
+    inliers = (state.whitened_residual < INLIER_SIGMAS) & present
+    information, _ = reprojection.normal_equations(state, targets, inliers.astype(np.float64), camera)
+    squared = np.sum(state.errors**2, axis=-1) * inliers
+    inlier_count = np.count_nonzero(inliers, axis=1)
+    # A fit worse than the sigmas promise widens the covariance; a better one is taken for luck.
+    spread = np.maximum(np.sum(squared, axis=1) / np.maximum(2 * inlier_count - 6, 1), 1.0)
+    covariance = np.linalg.inv(information + np.eye(6) * _MIN_INFORMATION) * spread[:, None, None]
+    pixel_squared = np.sum(squared * np.where(present, targets.sigmas, 0.0) ** 2, axis=1)
+    return PnpSolution(
+        rotation=rotation[:, 0],
+        translation=translation[:, 0],
+        covariance=covariance,
+        inliers=inliers,
+        rms_px=np.sqrt(pixel_squared / np.maximum(inlier_count, 1)),
+        cost=cost[:, 0],
+        solved=np.isfinite(cost[:, 0]),
+        rival_rotation=rotation[:, 1:],
+        rival_translation=translation[:, 1:],
+        alternative_minima=np.isfinite(cost[:, 1:]),
+    )

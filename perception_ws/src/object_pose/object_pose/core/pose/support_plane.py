@@ -1,0 +1,145 @@
+"""The plane that objects stand on, found from their poses alone, and what it says about each of them.
+
+Without depth the distance is what a pose is least sure of, and every object errs by itself. Objects of a table,
+however, stand on one plane, each in one of its shape's rests: a few of them tell where it is, and it tells all of them
+how far they are (docs/decisions/0011).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from object_pose.core.arrays import Array
+from object_pose.core.geometry import se3
+from object_pose.core.geometry.stable_poses import StablePose, StablePoses, support
+
+LEAST_BODIES = 3
+_MOST_PROPOSALS = 12  # the best poses, each of whose rests proposes a plane
+_LEAST_OFFSET_M = 0.05
+_TILT_RAD = float(np.radians(30.0))  # a pose turned further than this from its nearest rest does not stand
+_GAP_SHARE, _LEAST_GAP_M = 0.04, 0.008  # of the distance: one further off the plane does not stand on it
+_ROUNDS = 6
+_CONTACT_SIGMA_M = 0.008  # of models, annotations and rests that are not quite flat
+_LEAST_INFORMATION = 1e-6 * np.eye(3)
+_SETTLING_ROUNDS = 4
+_Belief = tuple[float, StablePose | None]
+
+
+@dataclass(frozen=True)
+class Body:
+    """A pose ``T_camera_object``, its covariance (6, 6) of a left perturbation, its score and the object's shape."""
+
+    T_camera_object: Array
+    covariance: Array
+    score: float
+    shape: StablePoses
+
+
+@dataclass(frozen=True)
+class SupportPlane:
+    """Points x of the camera frame with ``normal`` (3,) @ x = ``offset``, metres; the normal points into the table."""
+
+    normal: Array
+    offset: float
+
+    def settle(
+        self, T_camera_object: Array, covariance: Array, shape: StablePoses, reach: float
+    ) -> tuple[Array, Array] | None:
+        """Return a pose and its covariance (6, 6), given that the object stands here, or None where it does not.
+
+        It does not where it is ``reach`` times its distance off the plane, or turned too far from each of its rests.
+        """
+        standing = self.standing(T_camera_object, shape)
+        if standing is None:
+            return None
+        rest, _ = standing
+        if abs(float(np.mean(self.gaps(T_camera_object, rest)))) > reach * T_camera_object[2, 3]:
+            return None
+        pose, moved = T_camera_object, np.zeros(6)
+        for _ in range(_SETTLING_ROUNDS):
+            gaps, jacobian = self.gaps(pose, rest), self.jacobian(pose, rest)
+            gain = np.linalg.solve(_gap_covariance(jacobian, covariance), jacobian @ covariance).T
+            moved = -gain @ (gaps - jacobian @ moved)
+            turned = se3.exp_so3(moved[3:]) @ T_camera_object[:3, :3]
+            pose = se3.make_transform(turned, T_camera_object[:3, 3] + moved[:3])
+        settled = covariance - gain @ jacobian @ covariance
+        return pose, 0.5 * (settled + settled.T)
+
+    def standing(self, T_camera_object: Array, shape: StablePoses) -> tuple[StablePose, float] | None:
+        """Return the rest in which an object may stand here, and how far it is tilted, in [0, 1) of the greatest."""
+        nearest = shape.nearest(T_camera_object[:3, :3], self.normal)
+        if nearest is None or nearest[1] >= _TILT_RAD:
+            return None
+        return nearest[0], nearest[1] / _TILT_RAD
+
+    def gaps(self, T_camera_object: Array, rest: StablePose) -> Array:
+        """Return how far (K,) contacts lie beyond where they would be, in metres along the normal."""
+        reached = se3.apply(T_camera_object, rest.contacts) @ self.normal
+        return np.asarray(reached + rest.heights - self.offset)
+
+    def jacobian(self, T_camera_object: Array, rest: StablePose) -> Array:
+        """Return the derivative (K, 6) of the gaps by a left perturbation of the pose."""
+        arms = se3.apply(T_camera_object, rest.contacts) - T_camera_object[:3, 3]
+        along = np.repeat(self.normal[None], len(arms), axis=0)
+        return np.concatenate([along, np.cross(arms, self.normal)], axis=1)
+
+
+def find_support_plane(bodies: Sequence[Body]) -> SupportPlane | None:
+    """Return the plane that most of the bodies, by score, stand on; None where fewer than ``LEAST_BODIES`` do."""
+    proposals = list(_proposals(bodies))
+    if len(bodies) < LEAST_BODIES or not proposals:
+        return None
+    plane = max(proposals, key=lambda plane: sum(_belief(plane, body)[0] for body in bodies))
+    for _ in range(_ROUNDS):
+        beliefs = [_belief(plane, body) for body in bodies]
+        if sum(weight > 0.0 for weight, _ in beliefs) < LEAST_BODIES:
+            return None
+        plane = _refitted(plane, bodies, beliefs)
+    return plane
+
+
+def _proposals(bodies: Sequence[Body]) -> Iterator[SupportPlane]:
+    """Yield the planes on which the best bodies would stand, one for each rest."""
+    for body in sorted(bodies, key=lambda body: -body.score)[:_MOST_PROPOSALS]:
+        for rest in body.shape.rests:
+            normal = body.T_camera_object[:3, :3] @ rest.down
+            offset = support(body.T_camera_object, rest, normal)
+            if offset > _LEAST_OFFSET_M:  # else the camera would be in the table
+                yield SupportPlane(normal, offset)
+
+
+def _belief(plane: SupportPlane, body: Body) -> _Belief:
+    """Return how far a body is believed to stand on a plane, by its score, gap and tilt, and in which rest."""
+    standing = plane.standing(body.T_camera_object, body.shape)
+    if standing is None:
+        return 0.0, None
+    rest, tilt = standing
+    gap = support(body.T_camera_object, rest, plane.normal) - plane.offset
+    off = gap / float(np.hypot(_GAP_SHARE * body.T_camera_object[2, 3], _LEAST_GAP_M))
+    return body.score**2 * max(1.0 - off**2, 0.0) * (1.0 - tilt**2), rest
+
+
+def _refitted(plane: SupportPlane, bodies: Sequence[Body], beliefs: Sequence[_Belief]) -> SupportPlane:
+    """Return a plane after one step of Gauss-Newton towards what stands on it, each as far as its pose is sure."""
+    information, gradient = _LEAST_INFORMATION.copy(), np.zeros(3)
+    aside, ahead = se3.tangents(plane.normal)
+    for body, (weight, rest) in zip(bodies, beliefs):
+        if rest is None or weight == 0.0:
+            continue
+        contacts = se3.apply(body.T_camera_object, rest.contacts)
+        by_plane = np.stack([contacts @ aside, contacts @ ahead, -np.ones(len(contacts))], axis=1)
+        spread = _gap_covariance(plane.jacobian(body.T_camera_object, rest), body.covariance)
+        certain = weight * np.linalg.solve(spread, by_plane)
+        information += by_plane.T @ certain
+        gradient += certain.T @ plane.gaps(body.T_camera_object, rest)
+    step = -np.linalg.solve(information, gradient)
+    normal = plane.normal + step[0] * aside + step[1] * ahead
+    return SupportPlane(normal / np.linalg.norm(normal), plane.offset + float(step[2]))
+
+
+def _gap_covariance(jacobian: Array, covariance: Array) -> Array:
+    """Return the covariance (K, K) of contacts' gaps."""
+    return np.asarray(jacobian @ covariance @ jacobian.T + _CONTACT_SIGMA_M**2 * np.eye(len(jacobian)))

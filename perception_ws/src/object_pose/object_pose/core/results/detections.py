@@ -1,0 +1,93 @@
+"""Boxes with classes and keypoints, as a detector finds them in one image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from object_pose.core.arrays import Array, expect_shape
+from object_pose.core.vision.visible_masks import VisibleMasks
+
+_NO_GROUPS: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+_NO_MASKS = VisibleMasks.unknown(0)
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Detections of one image, as arrays of equal length N (N may be 0).
+
+    ``boxes_xyxy`` (N, 4) in pixels of the original image, ``scores`` (N,) in [0, 1], ``class_ids`` (N,) int,
+    ``keypoints`` (N, K, 2) pixels and ``keypoint_sigmas`` (N, K) pixels, one standard deviation; K may be 0.
+    ``groups`` (N,): detections of one group are readings of one object, and at most one of them is right; where none
+    are given, each is an object of its own. ``masks`` are those pixels that show the object.
+    """
+
+    boxes_xyxy: Array
+    scores: Array
+    class_ids: NDArray[np.int64]
+    keypoints: Array
+    keypoint_sigmas: Array
+    groups: NDArray[np.int64] = field(default_factory=lambda: _NO_GROUPS)
+    masks: VisibleMasks = field(default_factory=lambda: _NO_MASKS)
+
+    def __post_init__(self) -> None:
+        count = len(self.scores)
+        if self.groups is _NO_GROUPS:
+            object.__setattr__(self, "groups", np.arange(count))
+        if self.masks is _NO_MASKS:
+            object.__setattr__(self, "masks", VisibleMasks.unknown(count))
+        expect_shape("masks", self.masks.windows, (count, 3))
+        expect_shape("groups", self.groups, (count,))
+        expect_shape("boxes_xyxy", self.boxes_xyxy, (count, 4))
+        expect_shape("scores", self.scores, (count,))
+        expect_shape("class_ids", self.class_ids, (count,))
+        expect_shape("keypoints", self.keypoints, (count, None, 2))
+        expect_shape("keypoint_sigmas", self.keypoint_sigmas, (count, self.keypoints.shape[1]))
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def select(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> Detections:
+        """Return the detections that an index or mask picks."""
+        return Detections(
+            self.boxes_xyxy[index],
+            self.scores[index],
+            self.class_ids[index],
+            self.keypoints[index],
+            self.keypoint_sigmas[index],
+            self.groups[index],
+            self.masks.select(index),
+        )
+
+    def likeliest(self) -> Detections:
+        """Return the best reading of each group, in the order of the detections."""
+        by_score = np.argsort(-self.scores, kind="stable")
+        _, firsts = np.unique(self.groups[by_score], return_index=True)
+        return self.select(np.sort(by_score[firsts]))
+
+    @staticmethod
+    def join(parts: Sequence[Detections]) -> Detections:
+        """Return the detections of several batches, one after the other; keypoint counts are equal, groups shared."""
+        return Detections(
+            np.concatenate([part.boxes_xyxy for part in parts]),
+            np.concatenate([part.scores for part in parts]),
+            np.concatenate([part.class_ids for part in parts]),
+            np.concatenate([part.keypoints for part in parts]),
+            np.concatenate([part.keypoint_sigmas for part in parts]),
+            np.concatenate([part.groups for part in parts]),
+            VisibleMasks.join([part.masks for part in parts]),
+        )
+
+    @staticmethod
+    def empty(keypoint_count: int = 0) -> Detections:
+        """Return no detections, with the shapes that a model of ``keypoint_count`` keypoints has."""
+        return Detections(
+            np.zeros((0, 4)),
+            np.zeros(0),
+            np.zeros(0, dtype=np.int64),
+            np.zeros((0, keypoint_count, 2)),
+            np.zeros((0, keypoint_count)),
+        )

@@ -1,0 +1,1 @@
+"""Identities and filtered poses over time."""

@@ -1,0 +1,232 @@
+"""Steady identities over time: poses are matched to tracks, filtered, and bridged while an object is not seen."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from object_pose.core.geometry import se3
+from object_pose.core.object_model import ObjectModel
+from object_pose.core.params import parameter
+from object_pose.core.pose.duplicates import find_duplicates
+from object_pose.core.results.pose import ObjectPose, PoseResults
+from object_pose.core.tracking.filter import PoseState
+
+Array = NDArray[np.float64]
+
+_NANOSECONDS = 1e-9
+_NO_MATCH = 1e9
+# Poses of one object may differ by this much beyond their covariance: diameters and radians.
+_SLACK_DIAMETERS = 0.1
+_SLACK_RAD = 0.3
+# A rotation this many sigmas off is a flip of the estimate rather than a turn of the object.
+_FLIP_SIGMAS = 3.0
+_SAME_PLACE_DIAMETERS = 0.3
+
+
+@dataclass(frozen=True)
+class TrackerConfig:
+    """How long objects are remembered, and how much they and the camera may move."""
+
+    max_dropout_s: float = parameter(
+        1.0, "how long an object that is not seen any more is still reported, in seconds", minimum=0.0, maximum=60.0
+    )
+    max_bridged_sigma_m: float = parameter(
+        0.015,
+        "an object out of sight is reported while its position is surer than this, in m",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    min_age: int = parameter(3, "updates after which a track is worth bridging", minimum=1, maximum=100)
+    gate_sigmas: float = parameter(
+        4.0, "greatest distance of a pose from its track, in standard deviations", minimum=0.5, maximum=20.0
+    )
+    max_speed_m_s: float = parameter(
+        0.2, "fastest motion of an object that keeps its identity, in m/s", minimum=0.0, maximum=10.0
+    )
+    translation_noise: float = parameter(
+        0.0003, "drift of an object in the world, in m per square root of a second", minimum=0.0, maximum=1.0
+    )
+    rotation_noise: float = parameter(
+        0.003, "drift of an object in the world, in rad per square root of a second", minimum=0.0, maximum=10.0
+    )
+    moving_camera_factor: float = parameter(
+        150.0, "factor on both drifts where the camera's own pose is not known", minimum=1.0, maximum=1000.0
+    )
+    repeated_share: float = parameter(
+        0.2, "share of a pose's variance that repeats in every frame and does not average out", minimum=0.0, maximum=1.0
+    )
+    change_patience: int = parameter(
+        3, "updates in a row that contradict a track before it believes them", minimum=1, maximum=100
+    )
+
+
+@dataclass
+class _Track:
+    """One object through time: filtered ``state`` and latest ``measured`` one in the fixed frame, and its ``pose``."""
+
+    track_id: int
+    state: PoseState
+    measured: PoseState
+    pose: ObjectPose
+    seen_ns: int
+    age: int = 1
+    contradictions: int = 0
+
+
+class Tracker:
+    """Gives poses stable ids and fills in short gaps; feed it one result per frame, in the order of the stamps.
+
+    Tracks live in the world frame when ``T_world_camera`` is given, in the camera frame otherwise. Time that runs
+    backwards, or a change between the two frames, starts all tracks anew; ids are never used twice.
+    """
+
+    def __init__(self, objects: Sequence[ObjectModel], config: TrackerConfig | None = None) -> None:
+        self._objects = tuple(objects)
+        self._config = config or TrackerConfig()
+        self._tracks: list[_Track] = []
+        self._next_id = 0
+        self._stamp_ns: int | None = None
+        self._in_world = False
+
+    def update(self, results: PoseResults, stamp_ns: int, T_world_camera: Array | None = None) -> PoseResults:
+        """Return the poses of one frame with ``track_id`` and ``track_age`` (updates), and bridged ones after them.
+
+        A bridged pose is predicted, its covariance grown, its visibility 0 and its score fading. ``T_world_camera``
+        (4, 4) is the camera at the stamp.
+        """
+        T_fixed_camera = np.eye(4) if T_world_camera is None else T_world_camera
+        self._advance(stamp_ns, in_world=T_world_camera is not None)
+        measured = [PoseState(pose.T_camera_object, pose.covariance).moved_to(T_fixed_camera) for pose in results.poses]
+        partners = self._associate(results.poses, measured, stamp_ns)
+        for pose, state, partner in zip(results.poses, measured, partners):
+            if partner is None:
+                self._start(pose, state, stamp_ns)
+            else:
+                self._renew(partner, pose, state, stamp_ns)
+        return PoseResults(tuple(self._report(stamp_ns, se3.inverse(T_fixed_camera))), results.rejections)
+
+    def expected(self, T_world_camera: Array | None = None) -> tuple[ObjectPose, ...]:
+        """Return where the tracked objects would be seen now if they stood still, for a solver to start from."""
+        if self._in_world != (T_world_camera is not None):
+            return ()
+        T_camera_fixed = np.eye(4) if T_world_camera is None else se3.inverse(T_world_camera)
+        return tuple(
+            dataclasses.replace(track.pose, T_camera_object=T_camera_fixed @ track.state.transform)
+            for track in self._tracks
+        )
+
+    def reset(self) -> None:
+        """Forget all tracks."""
+        self._tracks = []
+        self._stamp_ns = None
+
+    def _advance(self, stamp_ns: int, in_world: bool) -> None:
+        """Predict all tracks to the stamp, and drop those that were not seen for too long."""
+        if in_world != self._in_world or (self._stamp_ns is not None and stamp_ns < self._stamp_ns):
+            self.reset()
+        self._in_world = in_world
+        config = self._config
+        seconds = (stamp_ns - self._stamp_ns) * _NANOSECONDS if self._stamp_ns is not None else 0.0
+        factor = 1.0 if in_world else config.moving_camera_factor
+        self._stamp_ns = stamp_ns
+        self._tracks = [
+            track for track in self._tracks if (stamp_ns - track.seen_ns) * _NANOSECONDS <= config.max_dropout_s
+        ]
+        for track in self._tracks:
+            noise = factor * config.translation_noise, factor * config.rotation_noise
+            track.state = track.state.predicted(seconds, *noise)
+
+    def _associate(
+        self, poses: Sequence[ObjectPose], measured: Sequence[PoseState], stamp_ns: int
+    ) -> list[_Track | None]:
+        """Return each pose's track: the assignment of least total distance inside the gates."""
+        partners: list[_Track | None] = [None] * len(poses)
+        if not poses or not self._tracks:
+            return partners
+        cost = np.array(
+            [[self._distance(track, *item, stamp_ns) for track in self._tracks] for item in zip(poses, measured)]
+        )
+        for row, column in zip(*linear_sum_assignment(cost)):
+            if cost[row, column] < _NO_MATCH:
+                partners[row] = self._tracks[column]
+        return partners
+
+    def _distance(self, track: _Track, pose: ObjectPose, measured: PoseState, stamp_ns: int) -> float:
+        """Return the squared distance in sigmas; position gates, orientation only helps to choose."""
+        if track.pose.class_id != pose.class_id:
+            return _NO_MATCH
+        innovation = track.state.innovation(self._symmetric_to(track, measured))
+        model = self._objects[pose.class_id]
+        unseen = (stamp_ns - track.seen_ns) * _NANOSECONDS
+        slack = np.hypot(
+            _SLACK_DIAMETERS * model.diameter, self._config.max_speed_m_s * unseen / self._config.gate_sigmas
+        )
+        # Not the predicted covariance: a camera that may move fast would make every pose fit every track.
+        covariance = track.measured.covariance + measured.covariance
+        position = covariance[:3, :3] + slack**2 * np.eye(3)
+        distance = float(innovation[:3] @ np.linalg.solve(position, innovation[:3]))
+        if distance > self._config.gate_sigmas**2:
+            return _NO_MATCH
+        orientation = covariance[3:, 3:] + _SLACK_RAD**2 * np.eye(3)
+        return distance + float(innovation[3:] @ np.linalg.solve(orientation, innovation[3:]))
+
+    def _symmetric_to(self, track: _Track, measured: PoseState) -> PoseState:
+        symmetry = self._objects[track.pose.class_id].symmetry
+        return PoseState(symmetry.closest(measured.transform, track.state.transform), measured.covariance)
+
+    def _start(self, pose: ObjectPose, state: PoseState, stamp_ns: int) -> None:
+        self._tracks.append(_Track(self._next_id, state, state, pose, stamp_ns))
+        self._next_id += 1
+
+    def _renew(self, track: _Track, pose: ObjectPose, measured: PoseState, stamp_ns: int) -> None:
+        measured = self._symmetric_to(track, measured)
+        turn = track.state.innovation(measured)[3:]
+        spread = (track.state.covariance + measured.covariance)[3:, 3:] + _SLACK_RAD**2 * np.eye(3)
+        flipped = float(turn @ np.linalg.solve(spread, turn)) > _FLIP_SIGMAS**2
+        track.contradictions = track.contradictions + 1 if flipped or track.state.nis_ratio(measured) > 1.0 else 0
+        believed = track.contradictions >= self._config.change_patience
+        if not flipped:
+            track.state = track.state.updated(measured, follow=believed)
+        elif believed:
+            track.state = measured
+        track.measured, track.pose, track.seen_ns, track.age = measured, pose, stamp_ns, track.age + 1
+
+    def _report(self, stamp_ns: int, T_camera_fixed: Array) -> list[ObjectPose]:
+        """Return the tracks seen now, then those worth bridging where nothing else stands."""
+        seen = [track for track in self._tracks if track.seen_ns == stamp_ns]
+        unseen = [track for track in self._tracks if track.seen_ns < stamp_ns and self._is_worth_bridging(track)]
+        tracks = seen + unseen
+        if not tracks:
+            return []
+        poses = [self._describe(track, stamp_ns, T_camera_fixed) for track in tracks]
+        centers = np.stack([se3.apply(pose.T_camera_object, pose.box_center[None])[0] for pose in poses])
+        diameters = np.array([self._objects[pose.class_id].diameter for pose in poses])
+        rank = -np.arange(len(poses), dtype=np.float64)
+        repeats = find_duplicates(centers, rank, diameters, _SAME_PLACE_DIAMETERS)
+        return [pose for i, pose in enumerate(poses) if i < len(seen) or repeats[i] is None]
+
+    def _is_worth_bridging(self, track: _Track) -> bool:
+        variance = float(np.linalg.eigvalsh(track.state.covariance[:3, :3])[-1])
+        return track.age >= self._config.min_age and variance <= self._config.max_bridged_sigma_m**2
+
+    def _describe(self, track: _Track, stamp_ns: int, T_camera_fixed: Array) -> ObjectPose:
+        repeated = self._config.repeated_share * track.measured.covariance
+        state = PoseState(track.state.transform, track.state.covariance + repeated).moved_to(T_camera_fixed)
+        unseen = (stamp_ns - track.seen_ns) * _NANOSECONDS
+        pose = dataclasses.replace(
+            track.pose,
+            T_camera_object=state.transform,
+            covariance=state.covariance,
+            track_id=track.track_id,
+            track_age=track.age,
+        )
+        if unseen <= 0.0:
+            return pose
+        fading = 1.0 - unseen / self._config.max_dropout_s if self._config.max_dropout_s > 0.0 else 0.0
+        return dataclasses.replace(pose, visibility=0.0, score=pose.score * max(fading, 0.0))

@@ -1,0 +1,143 @@
+"""Square windows around detected boxes: what the crop-level keypoint head sees, and the way back to the image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from object_pose.core.arrays import Array, Image
+from object_pose.core.frame import AlignedDepth
+from object_pose.core.vision.image import PADDING_VALUE
+
+Relief = NDArray[np.float32]
+
+COLOR_CHANNELS, RELIEF_CHANNELS = 3, 2
+_MARGIN = 1.5  # keypoints are box corners, which stick out of the visible silhouette
+# Relief is measured from the near part of what lies in the middle of the window: the object, seldom its table.
+_NEAR_SHARE = 0.3
+_MIN_PIXELS = 8
+_CELL_SAMPLES = 4  # to a side, of a mask's cell
+
+
+@dataclass(frozen=True)
+class RoiWindow:
+    """A square of the image, ``side`` pixels wide about ``center`` (2,), seen as ``size`` x ``size`` pixels."""
+
+    center: Array
+    side: float
+    size: int
+
+    @classmethod
+    def around(cls, box_xyxy: Array, size: int) -> RoiWindow:
+        """Return the window that shows a box with a margin."""
+        extent = max(float(box_xyxy[2] - box_xyxy[0]), float(box_xyxy[3] - box_xyxy[1]), 1.0)
+        return cls((box_xyxy[:2] + box_xyxy[2:]) / 2, _MARGIN * extent, size)
+
+    def widened(self, factor: float) -> RoiWindow:
+        """Return a window about the same centre, ``factor`` times as large."""
+        return replace(self, side=self.side * factor)
+
+    def cut(self, rgb: Image) -> Image:
+        """Return the window (size, size, 3), resampled; grey outside the image."""
+        if self.size < 0.6 * self.side:
+            return self._cut_large(rgb)
+        size = (self.size, self.size)
+        window = cv2.warpAffine(rgb, self._matrix(), size, flags=cv2.INTER_LINEAR, borderValue=(PADDING_VALUE,) * 3)
+        return np.asarray(window, dtype=np.uint8)
+
+    def cut_mask(self, mask: NDArray[np.bool_], cells: int) -> NDArray[np.float32]:
+        """Return the share of each of the window's cells (cells, cells) that a mask (H, W) of the image covers."""
+        finer = replace(self, size=_CELL_SAMPLES * cells)
+        full = mask.astype(np.uint8) * np.uint8(255)
+        cut = cv2.warpAffine(full, finer._matrix(), (finer.size, finer.size), flags=cv2.INTER_LINEAR)
+        shares = cv2.resize(cut, (cells, cells), interpolation=cv2.INTER_AREA)
+        return np.asarray(shares, dtype=np.float32) / np.float32(255.0)
+
+    def cut_relief(self, depth: AlignedDepth | None) -> Relief:
+        """Return the window's shape (size, size, 2): depth about the object in half sides, and 1 where measured.
+
+        Relief is thus to the same scale along the ray as across it, and ends at -1 and 1. Without depth all is zero.
+        """
+        relief = np.zeros((self.size, self.size, RELIEF_CHANNELS), dtype=np.float32)
+        if depth is None:
+            return relief
+        places = (np.arange(self.size) + 0.5) * (self.side / self.size) - 0.5 * (self.side + 1.0)
+        columns, rows = (np.rint(middle + places).astype(np.intp) for middle in self.center)
+        width, height = depth.camera.wh
+        inside = ((rows >= 0) & (rows < height))[:, None] & ((columns >= 0) & (columns < width))
+        z = depth.depth_m.take(rows, axis=0, mode="clip").take(columns, axis=1, mode="clip")
+        with np.errstate(invalid="ignore"):
+            measured = inside & (z > 0.0) & (z < np.inf)
+        near = _near_depth(z, measured)
+        if near is None:
+            return relief
+        half_side_m = 0.5 * self.side * near / depth.camera.fx
+        relief[..., 0] = np.where(measured, np.clip((z - near) / half_side_m, -1.0, 1.0), 0.0)
+        relief[..., 1] = measured
+        return relief
+
+    def to_window(self, points: Array) -> Array:
+        """Map (..., 2) image pixels to window units: 0 in the middle, 1 is the side."""
+        return np.asarray((points - self.center) / self.side)
+
+    def to_image(self, points: Array) -> Array:
+        """Map (..., 2) window units to image pixels."""
+        return np.asarray(points * self.side + self.center)
+
+    def _matrix(self) -> Array:
+        """Return the affine map (2, 3) from image pixels to the window's."""
+        scale = self.size / self.side
+        offset = -scale * (self.center - self.side / 2) + 0.5 * scale - 0.5
+        return np.array([[scale, 0.0, offset[0]], [0.0, scale, offset[1]]])
+
+    def _cut_large(self, rgb: Image) -> Image:
+        # Averaging first keeps what bilinear sampling at a small scale would skip.
+        half = self.side / 2
+        low = np.floor(np.maximum(self.center - half, 0)).astype(int)
+        high = np.ceil(np.minimum(self.center + half + 1, rgb.shape[1::-1])).astype(int)
+        region = rgb[low[1] : high[1], low[0] : high[0]]
+        if region.size == 0:
+            return np.full((self.size, self.size, 3), PADDING_VALUE, dtype=np.uint8)
+        shrink = 1.25 * self.size / self.side
+        wh = np.maximum(np.rint(shrink * np.array(region.shape[1::-1])), 1).astype(int)
+        small = cv2.resize(region, (int(wh[0]), int(wh[1])), interpolation=cv2.INTER_AREA)
+        ratio = wh / region.shape[1::-1]
+        center = (self.center - low + 0.5) * ratio - 0.5
+        return RoiWindow(center, self.side * float(ratio.mean()), self.size).cut(np.asarray(small, dtype=np.uint8))
+
+
+def painted_over(rgb: Image, erased: NDArray[np.bool_]) -> Image:
+    """Return an image (H, W, 3) as if the pixels ``erased`` (H, W) showed nothing: grey."""
+    return np.where(erased[..., None], np.uint8(PADDING_VALUE), rgb)
+
+
+def not_measured(depth: AlignedDepth, erased: NDArray[np.bool_]) -> AlignedDepth:
+    """Return depth as if the pixels ``erased`` (H, W) had not been measured."""
+    return AlignedDepth(np.where(erased, np.float32(0.0), depth.depth_m), depth.camera)
+
+
+def _near_depth(z: NDArray[np.float32], measured: NDArray[np.bool_]) -> float | None:
+    """Return the depth of the near part of the middle of a window (S, S), or of the whole where nothing is there."""
+    quarter = len(z) // 4
+    middle = slice(quarter, -quarter)
+    for part, known in ((z[middle, middle], measured[middle, middle]), (z, measured)):
+        values = part[known]
+        if len(values) >= _MIN_PIXELS:
+            place = int(_NEAR_SHARE * (len(values) - 1))
+            return float(np.partition(values, place)[place])
+    return None
+
+
+def normalised_batch(windows: Sequence[Image], reliefs: Sequence[Relief] = ()) -> NDArray[np.float32]:
+    """Stack (S, S, 3) windows, with their reliefs (S, S, 2) where the head reads them, to its float32 batch.
+
+    It is (N, 3 or 5, S, S): colour in [0, 1], relief in [-1, 1], 1 where depth was measured.
+    """
+    batch = np.stack(windows).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255.0)
+    if len(reliefs):
+        batch = np.concatenate([batch, np.stack(reliefs).transpose(0, 3, 1, 2)], axis=1)
+    return np.ascontiguousarray(batch)

@@ -1,0 +1,121 @@
+"""Poses against the truth, frame by frame, over any source of labelled frames."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from object_pose.core.errors import DataError
+from object_pose.core.frame import Frame
+from object_pose.core.metrics.pose import MIN_VISIBILITY, FrameMatches, PoseScore, match_frame, score_frames
+from object_pose.core.results.pose import ObjectTruth
+from object_pose.evaluation.scorers.bop import BopScore, BopScorer
+from object_pose.io.bop import read_bop_scene
+from object_pose.runtime.pose_estimator import PipelineResult, PosePipeline
+from object_pose.simulation.parts.catalog import load_objects
+from object_pose.simulation.scenes.scene import SceneConfig
+from object_pose.simulation.scenes.stream import MAX_DEPTH_SCALE_ERROR, FrameStream
+
+_BOP_NAME = "obj_"
+
+
+@dataclass(frozen=True)
+class LabelledFrame:
+    """A frame, its true objects, and BOP's scene and image number (or a running number)."""
+
+    scene_id: int
+    image_id: int
+    frame: Frame
+    truths: tuple[ObjectTruth, ...]
+
+
+@dataclass(frozen=True)
+class PoseEvaluation:
+    """The score over all frames, how many there were, the median time of each stage, BOP's score if asked for."""
+
+    score: PoseScore
+    frames: int
+    timings_ms: dict[str, float]
+    bop: BopScore | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values; figures that do not exist become null."""
+        values = dataclasses.asdict(self.score) | {"frames": self.frames, "timings_ms": self.timings_ms}
+        values |= self.bop.to_json() if self.bop else {}
+        return {name: None if isinstance(v, float) and math.isnan(v) else v for name, v in values.items()}
+
+
+OnFrame = Callable[[LabelledFrame, PipelineResult, FrameMatches], None]
+
+
+def evaluate_pose(
+    pipeline: PosePipeline,
+    frames: Iterable[LabelledFrame],
+    min_visibility: float = MIN_VISIBILITY,
+    on_frame: OnFrame | None = None,
+    bop: BopScorer | None = None,
+) -> PoseEvaluation:
+    """Run every frame through the pipeline and score it, with ``bop`` also as the BOP challenge does.
+
+    ``on_frame`` sees each one on the way. Raises ``DataError`` where there are no frames.
+    """
+    matches: list[FrameMatches] = []
+    timings: dict[str, list[float]] = {}
+    objects = pipeline.detector.card.objects
+    for item in frames:
+        result = pipeline.process(item.frame)
+        matches.append(match_frame(result.results.poses, item.truths, objects, min_visibility))
+        for stage, milliseconds in result.timings.items():
+            timings.setdefault(stage, []).append(milliseconds)
+        if bop:
+            bop.add(item.frame, item.truths, result.results.poses)
+        if on_frame:
+            on_frame(item, result, matches[-1])
+    if not matches:
+        raise DataError("there are no frames to evaluate")
+    medians = {stage: round(float(np.median(values)), 2) for stage, values in timings.items()}
+    return PoseEvaluation(score_frames(matches), len(matches), medians, bop.score() if bop else None)
+
+
+def bop_frames(data: Path, labels: Sequence[str], with_depth: bool = True) -> Iterator[LabelledFrame]:
+    """Yield the labelled frames of one BOP scene, or of every scene below a folder; without depth where not wanted.
+
+    Raises ``DataError`` where there is none.
+    """
+    scenes = [data] if (data / "scene_camera.json").exists() else sorted(p.parent for p in data.rglob("scene_gt.json"))
+    if not scenes:
+        raise DataError(f"{data} holds no BOP scene", "name a folder with scene_camera.json and scene_gt.json in it")
+    names = bop_names(labels)
+    for scene in scenes:
+        for item in read_bop_scene(scene, names):
+            frame = item.frame if with_depth else dataclasses.replace(item.frame, depth_m=None)
+            yield LabelledFrame(item.scene_id, item.image_id, frame, item.truths)
+
+
+def rendered_frames(
+    objects: str,
+    count: int,
+    seed: int,
+    config: SceneConfig | None = None,
+    with_depth: bool = True,
+    depth_scale_error: float = MAX_DEPTH_SCALE_ERROR,
+) -> Iterator[LabelledFrame]:
+    """Render ``count`` labelled frames, with simulated depth where wanted, of a scale wrong by up to its error."""
+    stream = FrameStream(
+        load_objects(objects), config, depth=with_depth, seed=seed, depth_scale_error=depth_scale_error
+    )
+    for index, simulated in zip(range(count), stream):
+        yield LabelledFrame(0, index, simulated.frame, simulated.truths)
+
+
+def bop_names(labels: Sequence[str]) -> dict[int, str]:
+    """Return the BOP object id of each label: its number in 'obj_000005', or its place, counted from 1."""
+    if all(label.startswith(_BOP_NAME) and label[len(_BOP_NAME) :].isdigit() for label in labels):
+        return {int(label[len(_BOP_NAME) :]): label for label in labels}
+    return dict(enumerate(labels, start=1))

@@ -1,0 +1,344 @@
+"""What is measured for the report: known and unknown parts and light, worse pictures, calibration."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from object_pose.core.arrays import Image
+from object_pose.core.errors import ModelError
+from object_pose.core.results.classification import Classification, score_classes
+from object_pose.runtime.predictor import Predictor
+from object_pose.simulation.generators.inspection import LABELS, Inspection, Light, inspection
+from object_pose.simulation.render.lighting import held_out_lighting, random_lighting
+
+TRAINING, VALIDATION, TEST, NEW_LIGHT = "training", "validation", "test", "test, other light"
+SURE = 0.95
+_KEPT_PICTURES = 6
+_WILSON_Z = 1.96
+
+OnImage = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One picture and what the model said of it, without the picture.
+
+    ``probability`` is that of damage, ``points_at_damage`` whether the map's peak lies on the damage; ``brightness`` is
+    the mean grey level and ``sharpness`` the standard deviation of the Laplacian.
+    """
+
+    seed: int
+    is_damaged: bool
+    damages: tuple[str, ...]
+    parts: int
+    changed_pixels: int
+    probability: float
+    points_at_damage: bool
+    brightness: float
+    sharpness: float
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the more probable class is the true one."""
+        return (self.probability >= 0.5) == self.is_damaged
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture with what the model said of it."""
+
+    drawn: Inspection
+    result: Classification
+
+
+@dataclass(frozen=True)
+class Share:
+    """``part`` of ``whole``, with its 95 % interval (Wilson 1927)."""
+
+    part: int
+    whole: int
+
+    @property
+    def value(self) -> float:
+        """The share itself; NaN of nothing."""
+        return self.part / self.whole if self.whole else float("nan")
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Lowest and highest share that such a count is compatible with."""
+        if not self.whole:
+            return 0.0, 1.0
+        n, p, z = self.whole, self.value, _WILSON_Z
+        middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+        half = z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+        return max(0.0, float(middle - half)), min(1.0, float(middle + half))
+
+
+@dataclass(frozen=True)
+class Worse:
+    """Accuracy on test pictures made worse in one way, by a strength that ``name`` says."""
+
+    kind: str
+    name: str
+    accuracy: Share
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything that the report says: judgements by split, worse pictures, and pictures to show.
+
+    ``missed`` and ``alarms`` are damaged and undamaged test pictures judged wrong, surest mistakes first; ``hits`` are
+    damaged ones judged right.
+    """
+
+    splits: dict[str, tuple[Judgement, ...]]
+    worse: tuple[Worse, ...]
+    missed: tuple[Picture, ...]
+    alarms: tuple[Picture, ...]
+    hits: tuple[Picture, ...]
+
+    @property
+    def test(self) -> tuple[Judgement, ...]:
+        """The judgements on unseen parts, which the figures are about."""
+        return self.splits[TEST]
+
+
+def figures_of(judgements: Sequence[Judgement]) -> dict[str, float]:
+    """Return the figures of ``core.classification.score_classes`` over some judgements."""
+    probability = probabilities(judgements)
+    true = np.array([0 if item.is_damaged else 1 for item in judgements])
+    return score_classes(np.stack([probability, 1.0 - probability], axis=1), true, LABELS)
+
+
+def probabilities(judgements: Sequence[Judgement]) -> NDArray[np.float64]:
+    """Return the probabilities of damage (N,)."""
+    return np.array([item.probability for item in judgements], dtype=np.float64)
+
+
+def truths(judgements: Sequence[Judgement]) -> NDArray[np.bool_]:
+    """Return which of N pictures show damage."""
+    return np.array([item.is_damaged for item in judgements], dtype=bool)
+
+
+def accuracy(judgements: Sequence[Judgement]) -> Share:
+    """Return the share that was judged right."""
+    return Share(sum(item.is_right for item in judgements), len(judgements))
+
+
+def recall(judgements: Sequence[Judgement]) -> Share:
+    """Return the share of the damaged ones that was found."""
+    return accuracy([item for item in judgements if item.is_damaged])
+
+
+def false_alarms(judgements: Sequence[Judgement]) -> Share:
+    """Return the share of the undamaged ones that was called damaged."""
+    undamaged = [item for item in judgements if not item.is_damaged]
+    return Share(sum(not item.is_right for item in undamaged), len(undamaged))
+
+
+def recall_by_damage(judgements: Sequence[Judgement]) -> dict[str, Share]:
+    """Return the share found of the pictures with one damage, by its kind, lowest first."""
+    single = [item for item in judgements if len(item.damages) == 1]
+    kinds = sorted({item.damages[0] for item in single})
+    shares = {kind: recall([item for item in single if item.damages[0] == kind]) for kind in kinds}
+    return dict(sorted(shares.items(), key=lambda item: item[1].value))
+
+
+def recall_by_size(judgements: Sequence[Judgement], bins: int = 5) -> list[tuple[float, float, Share]]:
+    """Return the share found by how many pixels the damage changes: equal counts a bin, (low, high, share)."""
+    damaged = sorted((item for item in judgements if item.is_damaged), key=lambda item: item.changed_pixels)
+    edges = np.linspace(0, len(damaged), bins + 1).astype(int)
+    groups = [damaged[low:high] for low, high in itertools.pairwise(edges) if high > low]
+    return [(group[0].changed_pixels, group[-1].changed_pixels, recall(group)) for group in groups]
+
+
+def accuracy_by_parts(judgements: Sequence[Judgement]) -> dict[int, Share]:
+    """Return the accuracy by how many parts are in the picture."""
+    counts = sorted({item.parts for item in judgements})
+    return {count: accuracy([item for item in judgements if item.parts == count]) for count in counts}
+
+
+def pointing(judgements: Sequence[Judgement]) -> Share:
+    """Return the share of the damaged pictures that were found in which the map's peak is on the damage."""
+    found = [item for item in judgements if item.is_damaged and item.is_right]
+    return Share(sum(item.points_at_damage for item in found), len(found))
+
+
+def calibration_bins(judgements: Sequence[Judgement], bins: int = 10) -> list[tuple[float, Share]]:
+    """Return, by bins of the predicted probability, its mean and the share that is damaged."""
+    predicted, damaged = probabilities(judgements), truths(judgements)
+    index = np.minimum((predicted * bins).astype(int), bins - 1)
+    members = [index == number for number in range(bins) if (index == number).any()]
+    return [(float(predicted[m].mean()), Share(int(damaged[m].sum()), int(m.sum()))) for m in members]
+
+
+def calibration_error(judgements: Sequence[Judgement]) -> float:
+    """Return the expected calibration error: the mean gap of predicted and true share, weighted by count."""
+    bins = calibration_bins(judgements)
+    return sum(abs(mean - share.value) * share.whole for mean, share in bins) / max(len(judgements), 1)
+
+
+def threshold_for_recall(judgements: Sequence[Judgement], wanted: float) -> tuple[float, Share, Share]:
+    """Return the highest threshold that finds the ``wanted`` share of damage, with its recall and false alarms."""
+    predicted, damaged = probabilities(judgements), truths(judgements)
+    scores = np.sort(predicted[damaged])
+    threshold = float(scores[int(np.floor((1.0 - wanted) * len(scores)))]) if len(scores) else float("nan")
+    called = predicted >= threshold
+    found = Share(int((called & damaged).sum()), int(damaged.sum()))
+    return threshold, found, Share(int((called & ~damaged).sum()), int((~damaged).sum()))
+
+
+def open_inspector(model: Path) -> Predictor:
+    """Open a model file; raises ``ModelError`` for one that does not tell damaged from undamaged."""
+    predictor = Predictor(model)
+    if predictor.task.name != "classify" or predictor.card.labels != LABELS:
+        raise ModelError(
+            f"model file {model} is of task {predictor.task.name} with classes {list(predictor.card.labels)}",
+            f"the inspection report needs a classifier of {', '.join(LABELS)}",
+        )
+    return predictor
+
+
+def measure(inspector: Predictor, splits: Mapping[str, Sequence[int]], on_image: OnImage) -> Study:
+    """Draw and judge the pictures of every split's seeds, and some of the test's again as worse cameras take them."""
+    judged: dict[str, tuple[Judgement, ...]] = {}
+    kept = _Kept()
+    for name, seeds in splits.items():
+        judgements = []
+        light: Light = held_out_lighting if name == NEW_LIGHT else random_lighting
+        for seed in seeds:
+            picture = _look(inspector, seed, light)
+            judgements.append(_judgement(seed, picture))
+            if name == TEST:
+                kept.add(judgements[-1], picture)
+            on_image()
+        judged[name] = tuple(judgements)
+    worse = _measure_worse(inspector, _worsened(splits), on_image)
+    return Study(judged, worse, kept.missed(), kept.alarms(), kept.hits())
+
+
+def image_count(splits: Mapping[str, Sequence[int]]) -> int:
+    """Return how often ``measure`` calls ``on_image``."""
+    return sum(map(len, splits.values())) + len(_worsened(splits))
+
+
+def _worsened(splits: Mapping[str, Sequence[int]]) -> Sequence[int]:
+    return splits[TEST][: len(splits[NEW_LIGHT])]
+
+
+def _look(predictor: Predictor, seed: int, light: Light) -> Picture:
+    drawn = inspection(seed, light)
+    return Picture(drawn, predictor.predict(drawn.image))
+
+
+def _judgement(seed: int, picture: Picture) -> Judgement:
+    drawn, result = picture.drawn, picture.result
+    peak = np.unravel_index(int(result.attention.argmax()), result.attention.shape)
+    around = cv2.dilate(drawn.damage.astype(np.uint8), np.ones((9, 9), np.uint8))
+    grey = cv2.cvtColor(drawn.image, cv2.COLOR_RGB2GRAY)
+    return Judgement(
+        seed,
+        drawn.class_id == 0,
+        drawn.damages,
+        len(drawn.parts),
+        drawn.changed_pixels,
+        float(result.probabilities[0]),
+        bool(around[peak]),
+        float(grey.mean()),
+        float(cv2.Laplacian(grey, cv2.CV_32F).std()),
+    )
+
+
+class _Kept:
+    """The pictures worth showing of those that pass by."""
+
+    def __init__(self) -> None:
+        self._wrong: dict[bool, list[tuple[float, int, Picture]]] = {True: [], False: []}
+        self._hits: list[Picture] = []
+
+    def add(self, judgement: Judgement, picture: Picture) -> None:
+        """Take note of a picture."""
+        if not judgement.is_right:
+            ranked = self._wrong[judgement.is_damaged]
+            ranked.append((-abs(judgement.probability - 0.5), judgement.seed, picture))
+            ranked.sort(key=lambda item: item[:2])
+            del ranked[_KEPT_PICTURES:]
+        elif judgement.is_damaged and len(self._hits) < _KEPT_PICTURES:
+            self._hits.append(picture)
+
+    def missed(self) -> tuple[Picture, ...]:
+        """Damaged ones that were not found, surest mistakes first."""
+        return tuple(item[2] for item in self._wrong[True])
+
+    def alarms(self) -> tuple[Picture, ...]:
+        """Undamaged ones that were called damaged, surest mistakes first."""
+        return tuple(item[2] for item in self._wrong[False])
+
+    def hits(self) -> tuple[Picture, ...]:
+        """The first damaged ones that were found."""
+        return tuple(self._hits)
+
+
+def _measure_worse(predictor: Predictor, seeds: Sequence[int], on_image: OnImage) -> tuple[Worse, ...]:
+    """Judge test pictures under each way of making them worse."""
+    right = dict.fromkeys(_WORSE, 0)
+    for seed in seeds:
+        drawn = inspection(seed)
+        rng = np.random.default_rng(seed)
+        for key, (_, change) in _WORSE.items():
+            right[key] += int(predictor.predict(change(drawn.image, rng)).class_id == drawn.class_id)
+        on_image()
+    return tuple(Worse(kind, name, Share(right[name], len(seeds))) for name, (kind, _) in _WORSE.items())
+
+
+Change = Callable[[Image, np.random.Generator], Image]
+
+
+def _gain(factor: float) -> Change:
+    return lambda image, rng: np.clip(image * factor, 0, 255).astype(np.uint8)
+
+
+def _blur(sigma: float) -> Change:
+    return lambda image, rng: np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), dtype=np.uint8)
+
+
+def _noise(levels: float) -> Change:
+    return lambda image, rng: np.clip(image + rng.normal(0.0, levels, image.shape), 0, 255).astype(np.uint8)
+
+
+def _resolution(share: float) -> Change:
+    def change(image: Image, rng: np.random.Generator) -> Image:
+        small = cv2.resize(image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
+        return np.asarray(cv2.resize(small, image.shape[1::-1], interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+
+    return change
+
+
+def _jpeg(quality: int) -> Change:
+    def change(image: Image, rng: np.random.Generator) -> Image:
+        data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+        return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), dtype=np.uint8)
+
+    return change
+
+
+_WORSE: dict[str, tuple[str, Change]] = {
+    "as taken": ("reference", lambda image, rng: image),
+    "half the light": ("exposure", _gain(0.5)),
+    "a quarter of the light": ("exposure", _gain(0.25)),
+    "overexposed twofold": ("exposure", _gain(2.0)),
+    "out of focus, 1 px": ("focus", _blur(1.0)),
+    "out of focus, 2 px": ("focus", _blur(2.0)),
+    "noise, 8 levels": ("sensor noise", _noise(8.0)),
+    "noise, 16 levels": ("sensor noise", _noise(16.0)),
+    "3/4 of the resolution": ("resolution", _resolution(0.75)),
+    "1/2 of the resolution": ("resolution", _resolution(0.5)),
+    "JPEG quality 40": ("compression", _jpeg(40)),
+}

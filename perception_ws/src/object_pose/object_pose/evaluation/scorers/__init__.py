@@ -1,0 +1,1 @@
+"""Scores over many frames: BOP average recall, tracking."""

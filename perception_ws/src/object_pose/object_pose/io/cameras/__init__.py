@@ -1,0 +1,1 @@
+"""Frame sources: files, recordings and cameras."""

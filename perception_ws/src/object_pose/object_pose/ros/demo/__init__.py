@@ -1,0 +1,1 @@
+"""What the demo records and measures of a run."""

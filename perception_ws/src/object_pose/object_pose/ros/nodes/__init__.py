@@ -1,0 +1,1 @@
+"""The nodes and the processes that hold them."""

@@ -1,0 +1,78 @@
+"""What the camera node plays: the simulated camera, or recorded frames over and over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from object_pose.core.errors import DataError
+from object_pose.core.frame import Frame
+from object_pose.core.results.pose import ObjectTruth
+from object_pose.io.camera_files import read_camera
+from object_pose.io.cameras.recorded import NamedFrame, open_frames
+from object_pose.simulation.parts.catalog import load_objects
+from object_pose.simulation.scenes.live import LiveConfig, LiveScene
+
+
+@dataclass(frozen=True)
+class View:
+    """What a camera sees: a frame, and where they are known the true objects and its own pose (4, 4) in the world."""
+
+    frame: Frame
+    truths: tuple[ObjectTruth, ...] = ()
+    T_world_camera: NDArray[np.float64] | None = None
+
+
+class CameraFeed(Protocol):
+    """Gives what a camera sees now."""
+
+    def view(self, time_s: float) -> View | None:
+        """Return the frame ``time_s`` after the start; None at the end."""
+        ...
+
+
+class SimulatedFeed:
+    """The simulated camera over a bench with objects: 'parts', or a folder of BOP models."""
+
+    def __init__(self, seed: int, objects: str, config: LiveConfig) -> None:
+        self._scene = LiveScene(seed, config, objects=load_objects(objects))
+        # The first frame compiles the renderer; a camera that is on does not stall.
+        self.view(0.0)
+
+    def view(self, time_s: float) -> View:
+        """See ``CameraFeed``; it never ends."""
+        simulated = self._scene.frame(time_s, round(time_s * 1e9))
+        return View(simulated.frame, simulated.truths, self._scene.T_world_camera(time_s))
+
+
+class RecordedFeed:
+    """Frames of a file, folder, video, BOP scene or bag, one a call, once or in a loop.
+
+    Raises ``DataError`` at once where there is nothing to play.
+    """
+
+    def __init__(self, source: str, depth: str, intrinsics: str, loop: bool) -> None:
+        self._source, self._depth, self._loop = Path(source), depth or None, loop
+        self._camera = read_camera(intrinsics) if intrinsics else None
+        frames = self._open()
+        first = next(frames, None)
+        if first is None:
+            raise DataError(f"{source} has no frames")
+        self._frames = chain([first], frames)
+
+    def view(self, time_s: float) -> View | None:
+        """See ``CameraFeed``; the frames come in their order, whatever the time."""
+        named = next(self._frames, None)
+        if named is None and self._loop:
+            self._frames = chain(self._open())
+            named = next(self._frames, None)
+        return None if named is None else View(named.frame)
+
+    def _open(self) -> Iterator[NamedFrame]:
+        return open_frames(self._source, self._depth, self._camera)

@@ -1,0 +1,113 @@
+"""A camera: the simulated one, or recorded frames played as one, on realsense-ros's topics."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+
+from object_pose_msgs.msg import ObjectTruthArray
+from sensor_msgs.msg import CameraInfo, Image
+from tf2_msgs.msg import TFMessage
+
+from object_pose.core.params import parameter
+from object_pose.ros.messages.conversions import camera_transform, truths_to_message
+from object_pose.ros.messages.images import camera_to_message, depth_to_message, make_header, rgb_to_message
+from object_pose.ros.nodes.camera_feeds import CameraFeed, RecordedFeed, SimulatedFeed, View
+from object_pose.ros.nodes.pipeline_node import PipelineNode
+from object_pose.ros.nodes.spinning import spin_node
+from object_pose.ros.transport import qos, topics
+from object_pose.simulation.scenes.live import LiveConfig
+
+SIMULATION = "simulation"
+
+
+@dataclass(frozen=True)
+class CameraNodeConfig:
+    """What the camera shows, how often, and how."""
+
+    source: str = parameter(SIMULATION, "'simulation', or an image, folder, video, BOP scene or bag", read_only=True)
+    depth_source: str = parameter("", "depth file of an image, or folder of depth files", read_only=True)
+    intrinsics: str = parameter("", "camera file of images and videos (calibration/intrinsics)", read_only=True)
+    loop: bool = parameter(True, "start again at the end of a recording", read_only=True)
+    objects: str = parameter("parts", "what the simulation shows: 'parts', or a folder of BOP models", read_only=True)
+    seed: int = parameter(0, "scene of the simulation", minimum=0, maximum=2**31 - 1, read_only=True)
+    rate_hz: float = parameter(20.0, "frames a second", minimum=0.1, maximum=120.0)
+    frame_id: str = parameter("camera_color_optical_frame", "optical frame of the images", read_only=True)
+    world_frame_id: str = parameter(
+        "world", "frame in which the simulation publishes the camera's pose on /tf", read_only=True
+    )
+    depth_encoding: str = parameter(
+        "16UC1", "millimetres or metres (REP-118)", choices=("16UC1", "32FC1"), read_only=True
+    )
+
+
+class CameraNode(PipelineNode):
+    """Publishes colour, camera_info, aligned depth and, where it is known, the truth; in a thread of its own."""
+
+    def __init__(self, **node_options: object) -> None:
+        super().__init__("camera_node", CameraNodeConfig, LiveConfig, **node_options)
+        self._color = self.announce(Image, topics.COLOR, qos.DRIVER_OUTPUT)
+        self._info = self.announce(CameraInfo, topics.CAMERA_INFO, qos.DRIVER_OUTPUT)
+        self._depth = self.announce(Image, topics.DEPTH, qos.DRIVER_OUTPUT)
+        self._transforms = self.announce(TFMessage, topics.TF, qos.TRANSFORMS)
+        self._truth = self.announce(ObjectTruthArray, topics.GROUND_TRUTH, qos.RESULT)
+
+    def configure(self) -> None:
+        """Open the recording, or build the scene and compile its renderer."""
+        config = self.config(CameraNodeConfig)
+        self._feed: CameraFeed
+        if config.source == SIMULATION:
+            self._feed = SimulatedFeed(config.seed, config.objects, self.config(LiveConfig))
+        else:
+            self._feed = RecordedFeed(config.source, config.depth_source, config.intrinsics, config.loop)
+
+    def activate(self) -> None:
+        """Start the camera."""
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="camera", daemon=True)
+        self._thread.start()
+
+    def deactivate(self) -> None:
+        """Stop the camera."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        start = due = time.monotonic()
+        while not self._stopped.wait(max(0.0, due - time.monotonic())) and self.context.ok():
+            try:
+                view = self._feed.view(time.monotonic() - start)
+                if view is None:
+                    self.get_logger().info("the recording is over")
+                    return
+                self._publish(view)
+            except Exception as error:  # a file that cannot be read, or ROS that ends: the next frame is worth trying
+                self.frame_failed(error)
+            # A camera that cannot keep its rate skips frames instead of catching up.
+            due = max(due + 1.0 / self.config(CameraNodeConfig).rate_hz, time.monotonic())
+
+    def _publish(self, view: View) -> None:
+        """Publish one frame; its stamp is when the picture was complete, as a sensor's is."""
+        config, frame = self.config(CameraNodeConfig), view.frame
+        stamp_ns = self.get_clock().now().nanoseconds
+        header = make_header(stamp_ns, config.frame_id)
+        if view.T_world_camera is not None:
+            world = make_header(stamp_ns, config.world_frame_id)
+            self._transforms.publish(camera_transform(view.T_world_camera, world, config.frame_id))
+        self._color.publish(rgb_to_message(frame.rgb, header))
+        self._info.publish(camera_to_message(frame.camera, header))
+        if frame.depth_m is not None:
+            self._depth.publish(depth_to_message(frame.depth_m, header, config.depth_encoding))
+        if view.truths:
+            self._truth.publish(truths_to_message(view.truths, header))
+        self.diagnostics.processed()
+
+
+def main() -> int:
+    """Run the node alone."""
+    return spin_node(CameraNode)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,111 @@
+"""The pipeline as one process, or as one process a node that is restarted when it dies."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import FrameType
+
+from object_pose.core.errors import ObjectPoseError
+from object_pose.ros.nodes.camera_node import CameraNode
+from object_pose.ros.nodes.detection_node import DetectionNode
+from object_pose.ros.nodes.pipeline_node import PipelineNode
+from object_pose.ros.nodes.pose_node import PoseNode
+from object_pose.ros.nodes.spinning import prepare_process, spin
+
+logger = logging.getLogger(__name__)
+
+_CONFIGURATION_ERROR = 2
+_FIRST_BACK_OFF_S = 0.5
+_LONGEST_BACK_OFF_S = 10.0
+_HEALTHY_AFTER_S = 30.0
+_STOP_WITHIN_S = 10.0
+_POLL_S = 0.1
+# Consumers first, so that the camera's first frame finds somebody listening.
+_NODES: dict[str, Callable[[], PipelineNode]] = {"pose": PoseNode, "detection": DetectionNode, "camera": CameraNode}
+
+
+def run_in_one_process(ros_arguments: Sequence[str], camera: bool = True) -> None:
+    """Run the nodes in this process until SIGINT; images then pass between threads, which is the fastest."""
+    spin([_NODES[name] for name in _chosen(camera)], ros_arguments)
+
+
+def run_in_processes(ros_arguments: Sequence[str], camera: bool = True) -> None:
+    """Run each node in a process of its own until SIGINT, restarting what dies.
+
+    Raises ``ObjectPoseError`` when a node cannot start because of its configuration.
+    """
+    prepare_process()
+    stop = threading.Event()
+
+    def request_stop(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    previous = {number: signal.signal(number, request_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    children = [_Child(name, [f"object_pose.ros.{name}_node", *ros_arguments]) for name in _chosen(camera)]
+    try:
+        while not stop.wait(_POLL_S):
+            for child in children:
+                child.supervise(time.monotonic())
+    finally:
+        for child in children:
+            child.stop()
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@dataclass
+class _Child:
+    """A process that runs a module, restarted with growing pauses."""
+
+    name: str
+    module_and_arguments: Sequence[str]
+    _process: subprocess.Popen[bytes] | None = None
+    _started: float = 0.0
+    _due: float = 0.0
+    _back_off: float = field(default=_FIRST_BACK_OFF_S)
+
+    def supervise(self, now: float) -> None:
+        """Start the process when it is due, and see to it when it has ended."""
+        if self._process is None:
+            if now >= self._due:
+                self._start(now)
+        elif (code := self._process.poll()) is not None:
+            self._ended(code, now)
+
+    def stop(self) -> None:
+        """End the process as Ctrl-C would, by force only when that does not help."""
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._process.send_signal(signal.SIGINT)
+        try:
+            self._process.wait(_STOP_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _start(self, now: float) -> None:
+        # A session of its own: Ctrl-C reaches the children through us, in order, and once.
+        command = [sys.executable, "-m", *self.module_and_arguments]
+        self._process = subprocess.Popen(command, start_new_session=True)
+        self._started = now
+
+    def _ended(self, code: int, now: float) -> None:
+        self._process = None
+        if code == _CONFIGURATION_ERROR:
+            raise ObjectPoseError(f"the {self.name} node cannot start", "its message is above")
+        if now - self._started > _HEALTHY_AFTER_S:
+            self._back_off = _FIRST_BACK_OFF_S
+        logger.error("the %s node ended with code %s, starting it again in %.1f s", self.name, code, self._back_off)
+        self._due = now + self._back_off
+        self._back_off = min(2.0 * self._back_off, _LONGEST_BACK_OFF_S)
+
+
+def _chosen(camera: bool) -> list[str]:
+    return [name for name in _NODES if camera or name != "camera"]

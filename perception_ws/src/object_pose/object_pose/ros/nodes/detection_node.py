@@ -1,0 +1,155 @@
+"""Colour images in, with depth where the model reads it; keypoint detections out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from object_pose_msgs.msg import KeypointDetectionArray
+from object_pose_msgs.srv import SetModel
+from sensor_msgs.msg import Image
+from vision_msgs.msg import Detection2DArray, VisionInfo
+
+from object_pose.core.errors import ObjectPoseError
+from object_pose.core.frame import AlignedDepth
+from object_pose.core.params import parameter
+from object_pose.io.messages import image_from_message
+from object_pose.ros.messages import conversions
+from object_pose.ros.messages.images import make_header
+from object_pose.ros.nodes.pipeline_node import PipelineNode
+from object_pose.ros.nodes.spinning import spin_node
+from object_pose.ros.transport import qos, topics
+from object_pose.ros.transport.frame_inputs import (
+    CAMERA_INFO,
+    COLOR,
+    DEPTH,
+    FrameInputs,
+    FrameInputsConfig,
+    read_aligned_depth,
+)
+from object_pose.ros.transport.inputs import WatchedInput
+from object_pose.ros.transport.pairing import FramePairer, PairedSet
+from object_pose.ros.transport.worker import NewestWorker
+from object_pose.runtime.predictor import Detector, DetectorConfig
+from object_pose.runtime.resources import find_model
+from object_pose.runtime.timing import StageClock
+
+_DEPTH_STREAMS = (DEPTH, CAMERA_INFO)
+
+
+@dataclass(frozen=True)
+class DetectionNodeConfig(FrameInputsConfig):
+    """What the detection node adds to the detector's parameters."""
+
+    model: str = parameter("parts.onnx", "model file, or the name of a shipped model", read_only=True)
+    use_depth: bool = parameter(True, "give aligned depth to a model that reads it beside colour", read_only=True)
+
+
+class DetectionNode(PipelineNode):
+    """Runs the network on the newest image while anybody listens; reads depth only while the model does."""
+
+    def __init__(self, **node_options: object) -> None:
+        super().__init__("detection_node", DetectionNodeConfig, DetectorConfig, **node_options)
+        self._keypoints = self.announce(KeypointDetectionArray, topics.KEYPOINTS, qos.RESULT)
+        self._boxes = self.announce(Detection2DArray, topics.DETECTIONS_2D, qos.RESULT)
+        self._info = self.announce(VisionInfo, topics.VISION_INFO, qos.LATCHED)
+        self.create_service(SetModel, "~/set_model", self._set_model)
+
+    def configure(self) -> None:
+        """Load the model."""
+        self._model = find_model(self.config(DetectionNodeConfig).model)
+        self._detector = Detector(self._model, self.config(DetectorConfig))
+
+    def activate(self) -> None:
+        """Announce the model and listen to the camera."""
+        config = self.config(DetectionNodeConfig)
+        self._worker = NewestWorker("detection", self._detect, self.frame_failed)
+        pairer = FramePairer(COLOR, [], _DEPTH_STREAMS, config.pair_tolerance_ns)
+        self._inputs = FrameInputs(self, config, pairer, self._worker.offer)
+        self._depth_inputs: list[WatchedInput] = []
+        self._announce()
+        self._follow_model()
+        self._inputs.watch(COLOR)
+
+    def deactivate(self) -> None:
+        """Finish the image in hand."""
+        self._worker.stop()
+
+    def parameters_changed(self) -> None:
+        """Use new thresholds from the next image on; the network itself stays."""
+        self._detector = self._detector.with_config(self.config(DetectorConfig))
+
+    def check_topics(self) -> None:
+        """Report, besides silent inputs, streams that come but whose stamps never meet."""
+        super().check_topics()
+        self._inputs.report_mismatches()
+
+    def _detect(self, paired: PairedSet) -> None:
+        if not (self._keypoints.get_subscription_count() or self._boxes.get_subscription_count()):
+            return
+        message: Image = paired.messages[COLOR]
+        detector, model, clock = self._detector, self._model, StageClock()
+        with clock.stage("total"):
+            rgb = image_from_message(message)
+            depth = self._depth(paired) if self._wants_depth(detector) else None
+            detections = detector.detect(rgb, clock, depth)
+        labels = detector.card.labels
+        result = conversions.keypoints_to_message(detections, labels, message.header, (message.width, message.height))
+        # Both networks: the detector and, where the model has one, its crop-level head.
+        inference_ms = clock.timings_ms["inference"] + clock.timings_ms.get("crops", 0.0)
+        result.model, result.inference_ms = str(model), inference_ms
+        result.dropped_frames = self._worker.dropped + self._inputs.lost
+        self._keypoints.publish(result)
+        if self._boxes.get_subscription_count():
+            self._boxes.publish(conversions.detections_2d_to_message(detections, labels, message.header))
+        self.diagnostics.gauge("dropped_frames", result.dropped_frames)
+        self.diagnostics.processed(inference_ms=inference_ms, total_ms=clock.timings_ms["total"])
+
+    def _depth(self, paired: PairedSet) -> AlignedDepth | None:
+        """Return the image's depth, or None where it is missing or of no use: colour alone has to do then."""
+        image: Image = paired.messages[COLOR]
+        with self.diagnostics.reporting("depth"):
+            return read_aligned_depth(paired, (image.width, image.height))
+        return None
+
+    def _wants_depth(self, detector: Detector) -> bool:
+        return detector.reads_depth and self.config(DetectionNodeConfig).use_depth
+
+    def _follow_model(self) -> None:
+        """Listen to depth and its camera if the model reads them, and to colour alone otherwise."""
+        if not self._wants_depth(self._detector):
+            for watched in self._depth_inputs:
+                self.unwatch(watched)
+            self._depth_inputs = []
+            for stream in _DEPTH_STREAMS:
+                self._inputs.forget(stream)
+        elif not self._depth_inputs:
+            self._depth_inputs = [self._inputs.watch(stream) for stream in _DEPTH_STREAMS]
+
+    def _announce(self) -> None:
+        stamp_ns = self.get_clock().now().nanoseconds
+        info = conversions.vision_info(self._detector.card, str(self._model), make_header(stamp_ns, ""))
+        self._info.publish(info)
+        self.diagnostics.gauge("model", self._model)
+
+    def _set_model(self, request: SetModel.Request, response: SetModel.Response) -> SetModel.Response:
+        try:
+            model: Path = find_model(request.model)
+            self._detector, self._model = Detector(model, self.config(DetectorConfig)), model
+        except ObjectPoseError as error:
+            response.message = str(error)
+            return response
+        self._announce()
+        if self.is_active:
+            self._follow_model()
+        response.success, response.class_names = True, list(self._detector.card.labels)
+        return response
+
+
+def main() -> int:
+    """Run the node alone."""
+    return spin_node(DetectionNode)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

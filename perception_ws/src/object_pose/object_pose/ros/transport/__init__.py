@@ -1,0 +1,1 @@
+"""Topics, quality of service, pairing, transforms and worker threads."""

@@ -1,0 +1,68 @@
+"""What the robot says about its frames, on /tf and /tf_static."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tf2_msgs.msg import TFMessage
+
+from object_pose.core.errors import DataError
+from object_pose.core.geometry.transform_tree import TransformTree
+from object_pose.io.messages import stamp_ns
+from object_pose.io.pose_messages import transform_from_message
+from object_pose.ros.nodes.pipeline_node import PipelineNode
+from object_pose.ros.transport import qos, topics
+
+Array = NDArray[np.float64]
+
+
+class TransformListener:
+    """Listens to transforms; ``look_up`` may be called from another thread than the executor's."""
+
+    def __init__(self, node: PipelineNode) -> None:
+        self._tree = TransformTree()
+        self._news = threading.Condition()
+        self._subscriptions = [
+            node.watch(TFMessage, topics.TF, self._receiver(fixed=False), qos.TRANSFORMS),
+            node.create_subscription(
+                TFMessage,
+                topics.TF_STATIC,
+                self._receiver(fixed=True),
+                qos.FIXED_TRANSFORMS,
+                **qos.subscription_events(),
+            ),
+        ]
+
+    def look_up(self, target: str, source: str, stamp: int, timeout_s: float) -> Array:
+        """Return T_target_source (4, 4) at a stamp in nanoseconds, waiting for it if need be.
+
+        Raises ``DataError`` that says what is missing when the time is over.
+        """
+        with self._news:
+            answer: list[Array] = []
+            problem: list[DataError] = []
+
+            def is_there() -> bool:
+                try:
+                    answer.append(self._tree.look_up(target, source, stamp))
+                except DataError as error:
+                    problem[:] = [error]
+                return bool(answer)
+
+            if not self._news.wait_for(is_there, timeout_s):
+                raise problem[0]
+            return answer[0]
+
+    def _receiver(self, fixed: bool) -> Any:
+        def receive(message: TFMessage) -> None:
+            with self._news:
+                for item in message.transforms:
+                    transform = transform_from_message(item.transform)
+                    parent, child = item.header.frame_id, item.child_frame_id
+                    self._tree.add(parent.lstrip("/"), child.lstrip("/"), stamp_ns(item), transform, fixed)
+                self._news.notify_all()
+
+        return receive

@@ -1,0 +1,1 @@
+"""Simulated data sets, one module a task."""

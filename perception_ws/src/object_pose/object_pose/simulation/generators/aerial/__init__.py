@@ -1,0 +1,1 @@
+"""Rendered aerial tiles with their building masks."""

@@ -1,0 +1,161 @@
+"""What lies around buildings: soil, grass, roads, yards, walls, cars and clutter."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from object_pose.simulation.generators.aerial.canvas import (
+    Canvas,
+    Color,
+    Flags,
+    Map,
+    Window,
+    mix,
+    noise,
+    polygon_cover,
+    vary,
+)
+
+Array = NDArray[np.float64]
+
+
+def draw_ground(canvas: Canvas, greenness: float, lushness: float, rng: np.random.Generator) -> None:
+    """Cover the canvas with soil and, to the share ``greenness``, grass; ``lushness`` 0 is straw, 1 deep green."""
+    shape = (canvas.size, canvas.size)
+    color = mix(_soil(rng), _soil(rng), _patches(rng, shape, 0.5))
+    if rng.random() < 0.5:
+        color = mix(color, _soil(rng), _patches(rng, shape, 0.25))
+    if greenness > 0.02:
+        grass = vary(rng, _DRY, 0.15) + np.float32(lushness) * (vary(rng, _LUSH, 0.25) - np.asarray(_DRY, np.float32))
+        field = 1 + noise(rng, shape, 8) * np.float32(rng.uniform(0.02, 0.1)) + noise(rng, shape, 2) * np.float32(0.06)
+        color = mix(color, grass * field[..., None], _patches(rng, shape, greenness))
+    grain = 1 + noise(rng, shape, 1) * np.float32(rng.uniform(0.01, 0.05))
+    grain = grain + noise(rng, shape, 4) * np.float32(rng.uniform(0.01, 0.06))
+    grain = grain + noise(rng, shape, 32) * np.float32(rng.uniform(0.02, 0.12))
+    np.multiply(color, grain[..., None], out=canvas.color)
+
+
+def draw_road(canvas: Canvas, points: Array, width: float, rng: np.random.Generator) -> Flags:
+    """Draw a road or path along ``points`` (N, 2); return the pixels that it takes."""
+    paved = rng.random() < 0.4
+    palette = _ASPHALT if paved else _SOIL
+    color = vary(rng, palette[int(rng.integers(len(palette)))], 0.2)
+    line = np.zeros((canvas.size, canvas.size), np.uint8)
+    pixels = np.rint(points * 16).astype(np.int32)
+    cv2.polylines(line, [pixels], False, 255, max(2, round(width)), cv2.LINE_AA, shift=4)
+    cover = line.astype(np.float32) / np.float32(255)
+    if not paved:
+        cover = np.clip(cover + noise(rng, cover.shape, 8) * np.float32(0.15) * (cover > 0), 0, 1)
+        cover = cv2.GaussianBlur(cover, (0, 0), rng.uniform(0.5, 4.0))
+    field = 1 + noise(rng, cover.shape, 16) * np.float32(0.05) + noise(rng, cover.shape, 1) * np.float32(0.03)
+    canvas.paint(_all_of(canvas), cover, color * field[..., None])
+    if paved and rng.random() < 0.3:
+        mark = np.zeros_like(line)
+        cv2.polylines(mark, [pixels], False, 255, 2, cv2.LINE_AA, shift=4)
+        canvas.paint(_all_of(canvas), mark.astype(np.float32) / np.float32(300), (0.85, 0.83, 0.75))
+    return line > 0
+
+
+def draw_yard(canvas: Canvas, corners: Array, rng: np.random.Generator) -> None:
+    """Draw a paved or swept area: as straight as a roof, but flat on the ground."""
+    window = canvas.window(corners.min(axis=0) - 1, corners.max(axis=0) + 1)
+    if window is None:
+        return
+    color = vary(rng, _PAVING[int(rng.integers(len(_PAVING)))], 0.2)
+    shape = (window[0].stop - window[0].start, window[1].stop - window[1].start)
+    field = 1 + noise(rng, shape, 2) * np.float32(rng.uniform(0.02, 0.09)) + noise(rng, shape, 16) * np.float32(0.06)
+    cover = cv2.GaussianBlur(polygon_cover(window, corners), (0, 0), rng.uniform(0.4, 3.0))
+    canvas.paint(window, cover * np.float32(rng.uniform(0.35, 0.95)), color * field[..., None])
+
+
+def draw_wall(canvas: Canvas, points: Array, rng: np.random.Generator) -> None:
+    """Draw a compound wall, a fence or a hedge's bare frame along ``points``: thin, and a metre or two high."""
+    low, high = points.min(axis=0) - 6, points.max(axis=0) + 6
+    window = canvas.window(low, high)
+    if window is None:
+        return
+    cover = np.zeros((window[0].stop - window[0].start, window[1].stop - window[1].start), np.uint8)
+    shifted = np.rint((points - [window[1].start, window[0].start]) * 16).astype(np.int32)
+    cv2.polylines(cover, [shifted], False, 255, int(rng.integers(2, 6)), cv2.LINE_AA, shift=4)
+    free = cover.astype(np.float32) / np.float32(255) * ~canvas.roof[window]
+    color = vary(rng, _PAVING[int(rng.integers(len(_PAVING)))], 0.25) * np.float32(1.1)
+    canvas.paint(window, free, np.clip(color, 0, 1), float(rng.uniform(10, 28)))
+
+
+def draw_car(canvas: Canvas, middle: Array, angle: float, rng: np.random.Generator) -> None:
+    """Draw a car, van or lorry of 1.7-2.5 m by 3.8-8 m."""
+    length, width = (rng.uniform(50, 64), rng.uniform(23, 27)) if rng.random() < 0.85 else (rng.uniform(70, 110), 31.0)
+    color = vary(rng, _LACQUER[int(rng.integers(len(_LACQUER)))], 0.15)
+    glass = np.array([0.09, 0.10, 0.12], np.float32)
+    height = float(rng.uniform(17, 30))
+    parts = (
+        (0.0, (length, width), color, 0.6 * height),
+        (-0.04, (0.56 * length, 0.88 * width), glass, height),
+        (-0.06, (0.36 * length, 0.8 * width), np.clip(color * 1.08, 0, 1), height),
+    )
+    axis = np.array([np.cos(angle), np.sin(angle)])
+    for offset, size, tone, top in parts:
+        box = cv2.boxPoints(((middle + axis * offset * length).tolist(), size, float(np.degrees(angle))))
+        corners = _rounded(np.asarray(box, dtype=np.float64))
+        window = canvas.window(corners.min(axis=0) - 1, corners.max(axis=0) + 1)
+        if window is not None:
+            free = polygon_cover(window, corners) * ~canvas.roof[window]
+            canvas.paint(window, free, tone, top)
+
+
+def draw_clutter(canvas: Canvas, middle: Array, count: int, spread: float, rng: np.random.Generator) -> None:
+    """Strew crates, rubble, washing and planks around a place; each is smaller than any building."""
+    for place in middle + rng.normal(0, spread, (count, 2)):
+        half = rng.uniform(1.0, 7.0, 2) if rng.random() < 0.8 else np.array([rng.uniform(6, 22), rng.uniform(0.8, 2.0)])
+        box = cv2.boxPoints((place.tolist(), (2 * half).tolist(), float(rng.uniform(0, 180))))
+        corners = np.asarray(box, dtype=np.float64)
+        corners += rng.normal(0, 0.7, (4, 2))
+        window = canvas.window(corners.min(axis=0) - 1, corners.max(axis=0) + 1)
+        if window is not None:
+            free = polygon_cover(window, corners) * ~canvas.roof[window]
+            color = vary(rng, _THINGS[int(rng.integers(len(_THINGS)))], 0.4)
+            canvas.paint(window, free, color, float(rng.uniform(0, 12)))
+
+
+def _soil(rng: np.random.Generator) -> Map:
+    return vary(rng, _SOIL[int(rng.choice(len(_SOIL), p=_SOIL_SHARES))], 0.15)
+
+
+def _patches(rng: np.random.Generator, shape: tuple[int, int], share: float) -> Map:
+    """Return soft-edged patches (h, w) in [0, 1] that take about ``share`` of the area."""
+    field = noise(rng, shape, 64) + noise(rng, shape, 32) * np.float32(0.5) + noise(rng, shape, 8) * np.float32(0.2)
+    field = field + noise(rng, shape, 2) * np.float32(rng.uniform(0, 0.3))
+    level = np.quantile(field[::8, ::8], 1 - share)
+    return np.asarray(np.clip((field - level) * np.float32(rng.uniform(1.0, 5.0)) + 0.5, 0, 1), dtype=np.float32)
+
+
+def _rounded(corners: Array) -> Array:
+    following = np.roll(corners, -1, axis=0)
+    return np.stack([corners * 0.9 + following * 0.1, corners * 0.1 + following * 0.9], axis=1).reshape(-1, 2)
+
+
+def _all_of(canvas: Canvas) -> Window:
+    return slice(0, canvas.size), slice(0, canvas.size)
+
+
+_SOIL: tuple[Color, ...] = (
+    (0.56, 0.38, 0.28), (0.47, 0.37, 0.30), (0.74, 0.62, 0.48),
+    (0.34, 0.28, 0.25), (0.62, 0.58, 0.52), (0.66, 0.45, 0.32),
+)  # fmt: skip
+_SOIL_SHARES = (0.25, 0.22, 0.18, 0.12, 0.13, 0.1)
+_LUSH: Color = (0.27, 0.40, 0.15)
+_DRY: Color = (0.56, 0.52, 0.32)
+_ASPHALT: tuple[Color, ...] = ((0.38, 0.38, 0.38), (0.50, 0.49, 0.47), (0.60, 0.55, 0.50))
+_PAVING: tuple[Color, ...] = (
+    (0.66, 0.64, 0.60), (0.76, 0.71, 0.62), (0.64, 0.48, 0.38), (0.50, 0.46, 0.42), (0.84, 0.79, 0.68),
+)  # fmt: skip
+_LACQUER: tuple[Color, ...] = (
+    (0.93, 0.93, 0.94), (0.72, 0.73, 0.74), (0.12, 0.13, 0.15),
+    (0.40, 0.41, 0.43), (0.50, 0.12, 0.14), (0.18, 0.25, 0.42),
+)  # fmt: skip
+_THINGS: tuple[Color, ...] = (
+    (0.85, 0.85, 0.85), (0.15, 0.14, 0.14), (0.50, 0.40, 0.30),
+    (0.25, 0.40, 0.65), (0.62, 0.28, 0.22), (0.60, 0.58, 0.55),
+)  # fmt: skip

@@ -1,0 +1,1 @@
+"""Objects: procedural parts, CAD files, BOP models, their symmetries."""

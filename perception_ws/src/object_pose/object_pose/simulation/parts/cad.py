@@ -1,0 +1,140 @@
+"""CAD files as parts: read, checked for what breaks training later, and brought to metres."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import trimesh
+from numpy.typing import NDArray
+
+from object_pose.core.errors import ConfigError, DataError
+from object_pose.core.geometry.symmetry import Symmetry
+from object_pose.simulation.parts.bop_models import is_closed
+from object_pose.simulation.parts.objects import SceneObject, mesh_diameter, object_model
+from object_pose.simulation.render.mesh import make_render_mesh
+from object_pose.simulation.render.textures import linear_from_srgb
+
+Array = NDArray[np.float64]
+
+UNITS = {"mm": 1e-3, "m": 1.0}
+_SURELY = {"mm": (10.0, 2000.0), "m": (0.01, 1.0)}
+_SMALLEST_M, _LARGEST_M = 0.01, 1.5
+_FAR_DIAMETERS = 2.0
+_FLAT_SHARE = 1e-3
+
+
+@dataclass(frozen=True)
+class CadPart:
+    """A part from a file: closed or open ``mesh`` in metres, in the file's own frame unless it was centred.
+
+    ``colors`` (V, 3) are linear RGB, None where the file has none.
+    """
+
+    name: str
+    path: Path
+    unit: str
+    mesh: trimesh.Trimesh
+    is_closed: bool
+    colors: Array | None
+
+    @property
+    def size_m(self) -> Array:
+        """Length of the box along x, y, z in metres, (3,)."""
+        return np.asarray(self.mesh.extents, dtype=np.float64)
+
+    @property
+    def box_centre(self) -> Array:
+        """Middle of the box in metres, (3,)."""
+        return np.asarray(self.mesh.bounds, dtype=np.float64).mean(axis=0)
+
+    def scene_object(self, symmetry: Symmetry) -> SceneObject:
+        """Return what scenes and the pose head are made of; white where the file has no colours."""
+        vertices, faces = np.asarray(self.mesh.vertices), np.asarray(self.mesh.faces)
+        open_surface = not self.is_closed
+        drawn = make_render_mesh(self.name, vertices, faces, self.colors, two_sided=open_surface, bake=False)
+        return SceneObject(drawn, object_model(self.name, self.mesh, symmetry, two_sided=open_surface))
+
+
+def read_parts(paths: Sequence[Path], unit: str = "", centred: bool = False) -> list[CadPart]:
+    """Read CAD files; ``unit`` is 'mm' or 'm', '' where the sizes shall tell; ``centred`` moves origins to box centres.
+
+    Parts are called as their files. Raises ``DataError`` for a file that cannot be used, ``ConfigError`` where the unit
+    is not clear or two files have one name.
+    """
+    names = [_part_name(path) for path in paths]
+    for name in names:
+        if names.count(name) > 1:
+            same = ", ".join(str(path) for path, other in zip(paths, names) if other == name)
+            raise ConfigError(f"two parts would be called '{name}': {same}", "rename a file")
+    meshes = [_read_mesh(path) for path in paths]
+    unit = unit or _guessed_unit(paths, meshes)
+    return [_part(name, path, unit, mesh, centred) for name, path, mesh in zip(names, paths, meshes)]
+
+
+def _part_name(path: Path) -> str:
+    name = re.sub(r"[^A-Za-z0-9]+", "_", path.stem).strip("_").lower()
+    if not name:
+        raise ConfigError(f"{path} gives no name for a part", "rename the file with letters or digits")
+    return name
+
+
+def _read_mesh(path: Path) -> trimesh.Trimesh:
+    if not path.is_file():
+        raise DataError(f"{path} does not exist", "name STL, PLY, OBJ or OFF files")
+    try:
+        mesh = trimesh.load(path, force="mesh")
+    except Exception as error:  # trimesh's readers raise whatever a damaged file leads to
+        raise DataError(f"cannot read {path}: {error}", "export the part again, as STL, PLY or OBJ") from error
+    if not isinstance(mesh, trimesh.Trimesh) or len(mesh.faces) < 4:
+        raise DataError(f"{path} holds no surface", "export the part as a mesh of triangles: STL, PLY or OBJ")
+    if not np.all(np.isfinite(mesh.vertices)):
+        raise DataError(f"{path} has corners that are not finite numbers", "export the part again")
+    if mesh.extents.min() <= _FLAT_SHARE * mesh.extents.max():
+        raise DataError(f"{path} is flat: {_sizes(mesh.extents)} in its own unit", "pose needs a solid part")
+    return mesh
+
+
+def _guessed_unit(paths: Sequence[Path], meshes: Sequence[trimesh.Trimesh]) -> str:
+    """Return the only unit in which every part is of a usual size."""
+    longest = [float(mesh.extents.max()) for mesh in meshes]
+    likely = [unit for unit, (low, high) in _SURELY.items() if all(low <= length <= high for length in longest)]
+    if len(likely) != 1:
+        lengths = ", ".join(f"{path.name} {length:.4g}" for path, length in zip(paths, longest))
+        raise ConfigError(f"the unit of the files is not clear (longest sides: {lengths})", "say --unit mm or --unit m")
+    return likely[0]
+
+
+def _part(name: str, path: Path, unit: str, mesh: trimesh.Trimesh, centred: bool) -> CadPart:
+    colors = _colors(mesh)
+    mesh = trimesh.Trimesh(np.asarray(mesh.vertices) * UNITS[unit], mesh.faces, process=False)
+    longest = float(mesh.extents.max())
+    if not _SMALLEST_M <= longest <= _LARGEST_M:
+        limits = f"{_SMALLEST_M * 1e3:.0f} to {_LARGEST_M * 1e3:.0f} mm"
+        size = f"{_sizes(mesh.extents * 1e3)} mm in unit '{unit}'"
+        raise DataError(f"{path} is {size}", f"parts may be {limits} long; is --unit right?")
+    middle = mesh.bounds.mean(axis=0)
+    if centred:
+        mesh.apply_translation(-middle)
+    elif np.linalg.norm(middle) > _FAR_DIAMETERS * mesh_diameter(np.asarray(mesh.vertices)):
+        raise DataError(
+            f"{path} lies {np.linalg.norm(middle) * 1e3:.0f} mm away from its own origin, which poses would be of",
+            "move the origin in CAD, or say --centred",
+        )
+    return CadPart(name, path, unit, mesh, is_closed(mesh), colors)
+
+
+def _colors(mesh: trimesh.Trimesh) -> Array | None:
+    """Return linear vertex colours (V, 3), None where the file has none."""
+    if mesh.visual.kind == "texture":
+        mesh.visual = mesh.visual.to_color()
+    if mesh.visual.kind != "vertex":
+        return None
+    return np.asarray(linear_from_srgb(np.asarray(mesh.visual.vertex_colors)[:, :3] / 255.0))
+
+
+def _sizes(extents: Array) -> str:
+    return " x ".join(f"{extent:.4g}" for extent in extents)

@@ -1,0 +1,140 @@
+"""Objects that scenes are made of: a mesh to draw and the model that the pose head knows."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+import numpy as np
+import trimesh
+from numpy.typing import NDArray
+from scipy.spatial import ConvexHull
+from scipy.spatial.distance import pdist
+
+from object_pose.core.geometry.symmetry import Symmetry
+from object_pose.core.object_model import ObjectModel
+from object_pose.core.pose.contour import even_sample
+from object_pose.simulation.parts.procedural import PART_NAMES, build_part
+from object_pose.simulation.render.materials import Material
+from object_pose.simulation.render.mesh import RenderMesh, face_normals, make_render_mesh, vertex_views
+from object_pose.simulation.scenes.stable_poses import RestingPoses, resting_poses
+
+Array = NDArray[np.float64]
+
+_SURFACE_POINTS = 800
+_CANDIDATES_PER_POINT = 6
+_DENSE_POINTS, _DENSE_CANDIDATES = 4000, 40_000
+_SHARP_DEG = 30.0
+_MIN_VIEWS = 3
+
+
+@dataclass(frozen=True)
+class SceneObject:
+    """A drawable class: ``mesh`` and ``model`` share a frame; an empty ``palette`` keeps the mesh's own colours."""
+
+    mesh: RenderMesh
+    model: ObjectModel
+    palette: tuple[Material, ...] = ()
+
+    @cached_property
+    def resting(self) -> RestingPoses:
+        """How the object lies on a plane."""
+        return resting_poses(np.asarray(self.mesh.vertices, dtype=np.float64))
+
+
+def object_model(
+    name: str, mesh: trimesh.Trimesh, symmetry: Symmetry, diameter: float | None = None, *, two_sided: bool = False
+) -> ObjectModel:
+    """Describe a mesh (metres) to the pose head: 8 box corners as keypoints, 800 surface points visible from outside.
+
+    The keypoints run over (min, max) of x, y, z with x slowest. The result is deterministic.
+    """
+    vertices = np.asarray(mesh.vertices, dtype=np.float64)
+    low, high = vertices.min(axis=0), vertices.max(axis=0)
+    points, normals = _surface_points(vertices, np.asarray(mesh.faces), two_sided)
+    return ObjectModel(
+        name=name,
+        keypoints_object=np.array(list(itertools.product(*zip(low, high)))),
+        points_object=points,
+        normals_object=normals,
+        box_center=0.5 * (low + high),
+        box_size=high - low,
+        diameter=mesh_diameter(vertices) if diameter is None else diameter,
+        symmetry=symmetry,
+        surface_object=_dense_surface(mesh),
+    )
+
+
+def mesh_diameter(vertices: Array) -> float:
+    """Return the greatest distance between two of (V, 3) vertices."""
+    return float(pdist(vertices[ConvexHull(vertices).vertices]).max())
+
+
+@cache
+def part_object(name: str) -> SceneObject:
+    """Build the named procedural part as a scene object."""
+    part = build_part(name)
+    mesh = make_render_mesh(name, np.asarray(part.mesh.vertices), np.asarray(part.mesh.faces))
+    return SceneObject(mesh, object_model(name, part.mesh, part.symmetry), part.palette)
+
+
+def part_objects(names: Sequence[str] = PART_NAMES) -> tuple[SceneObject, ...]:
+    """Build the procedural parts as scene objects, class ids in the order of ``names``."""
+    return tuple(part_object(name) for name in names)
+
+
+def _surface_points(vertices: Array, faces: NDArray[np.int64], two_sided: bool) -> tuple[Array, Array]:
+    """Sample evenly spaced points (N, 3) of the outer surface and their outward unit normals (N, 3)."""
+    points, point_normals = _random_points(vertices, faces, _SURFACE_POINTS * _CANDIDATES_PER_POINT)
+    views = vertex_views(
+        vertices.astype(np.float32), point_normals, faces.astype(np.int32), two_sided, points.astype(np.float32)
+    )
+    outside = views.sum(axis=1) >= _MIN_VIEWS
+    chosen = _farthest_points(points[outside], _SURFACE_POINTS)
+    return points[outside][chosen], point_normals[outside][chosen]
+
+
+def _random_points(vertices: Array, faces: NDArray[np.int64], count: int) -> tuple[Array, Array]:
+    """Draw points (N, 3) of a mesh's surface, evenly by area, with their unit normals (N, 3); deterministic."""
+    rng = np.random.default_rng(0)
+    normals = face_normals(vertices, faces)
+    doubled_area = np.linalg.norm(normals, axis=1)
+    picked = rng.choice(len(faces), size=count, p=doubled_area / doubled_area.sum())
+    u, v = rng.random((2, count, 1))
+    u, v = np.where(u + v > 1.0, 1.0 - u, u), np.where(u + v > 1.0, 1.0 - v, v)
+    corners = vertices[faces[picked]]
+    points = corners[:, 0] + u * (corners[:, 1] - corners[:, 0]) + v * (corners[:, 2] - corners[:, 0])
+    return points, normals[picked] / doubled_area[picked, None]
+
+
+def _dense_surface(mesh: trimesh.Trimesh) -> Array:
+    """Return some ``_DENSE_POINTS`` points (N, 3) of the surface, inner or outer, on sharp edges wherever there are.
+
+    An outline mostly runs along edges, and points beside them would draw it too small.
+    """
+    sharp = mesh.face_adjacency_edges[mesh.face_adjacency_angles > np.radians(_SHARP_DEG)]
+    ends = np.asarray(mesh.vertices, dtype=np.float64)[sharp]
+    points, _ = _random_points(np.asarray(mesh.vertices), np.asarray(mesh.faces), _DENSE_CANDIDATES)
+    return even_sample(np.concatenate([_along(ends), points]), _DENSE_POINTS)
+
+
+def _along(ends: Array) -> Array:
+    """Return points (N, 3) along the lines between pairs of points (E, 2, 3), in all ``_DENSE_CANDIDATES`` or more."""
+    lengths = np.linalg.norm(ends[:, 1] - ends[:, 0], axis=1)
+    counts = np.ceil(_DENSE_CANDIDATES * lengths / max(float(lengths.sum()), 1e-12)).astype(np.intp)
+    line = np.repeat(np.arange(len(ends)), counts)
+    first = np.cumsum(counts) - counts
+    share = (np.arange(len(line)) - first[line] + 0.5) / counts[line]
+    return np.asarray(ends[line, 0] + share[:, None] * (ends[line, 1] - ends[line, 0]))
+
+
+def _farthest_points(points: Array, count: int) -> NDArray[np.int64]:
+    """Return indices of ``count`` points, each as far as possible from those before it."""
+    chosen = np.zeros(min(count, len(points)), dtype=np.int64)
+    distance = np.full(len(points), np.inf)
+    for index in range(1, len(chosen)):
+        distance = np.minimum(distance, np.sum((points - points[chosen[index - 1]]) ** 2, axis=1))
+        chosen[index] = int(np.argmax(distance))
+    return chosen

@@ -1,0 +1,1 @@
+"""The renderer: meshes, materials, light, rasterisation."""

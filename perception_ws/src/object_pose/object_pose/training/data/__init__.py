@@ -1,0 +1,1 @@
+"""Training samples from photographs and renders, and their augmentation."""

@@ -1,0 +1,150 @@
+"""Rendered frames as training samples: symmetric poses made unambiguous, each frame used several times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from object_pose.core.arrays import Image
+from object_pose.core.errors import DataError
+from object_pose.core.geometry import se3
+from object_pose.core.object_model import ObjectModel
+from object_pose.simulation.parts.objects import SceneObject
+from object_pose.simulation.scenes.scene import SceneConfig
+from object_pose.simulation.scenes.stream import FrameStream
+from object_pose.simulation.scenes.truth import SimulatedFrame
+from object_pose.training.data.augmentation import DetectionSample, random_crop
+
+_PHOTOS_A_SIDE = (1, 1, 2, 3)  # of the collage behind the objects, as often as named
+_SEAM_PX = (0.4, 1.1)  # how soft, as sigma, the seam between an object and a photograph is
+
+
+def detection_sample(
+    simulated: SimulatedFrame, models: Sequence[ObjectModel], minimum_visibility: float = 0.1
+) -> DetectionSample:
+    """Turn a rendered frame into labels: visible boxes and the canonical pose's projected keypoints."""
+    visible = [number for number, truth in enumerate(simulated.truths) if truth.visibility >= minimum_visibility]
+    truths = [simulated.truths[number] for number in visible]
+    keypoint_count = len(models[0].keypoints_object)
+    keypoints = np.zeros((len(truths), keypoint_count, 2))
+    for row, truth in zip(keypoints, truths):
+        model = models[truth.class_id]
+        pose = model.symmetry.canonical(truth.T_camera_object)
+        row[:] = simulated.frame.camera.project(se3.apply(pose, model.keypoints_object))
+    return DetectionSample(
+        simulated.frame.rgb,
+        np.array([truth.box_xyxy for truth in truths]).reshape(-1, 4),
+        np.array([truth.class_id for truth in truths], dtype=np.int64),
+        keypoints,
+        simulated.frame.aligned_depth,
+        _owners(simulated, visible),
+        np.array([truth.visibility for truth in truths]),
+    )
+
+
+def _owners(simulated: SimulatedFrame, visible: Sequence[int]) -> NDArray[np.int8]:
+    """Return whose each pixel (H, W) is, as a place in ``visible``, -1 for none."""
+    place_of = np.full(len(simulated.truths) + 1, -1, dtype=np.int8)  # the last for -1
+    place_of[list(visible)] = np.arange(len(visible))
+    return place_of[simulated.instance_ids]
+
+
+@dataclass(frozen=True)
+class PhotoBackgrounds:
+    """Real photographs behind rendered objects: what a renderer's walls and tables cannot teach a network to ignore."""
+
+    paths: tuple[Path, ...] = ()
+    share: float = 0.5
+
+    @classmethod
+    def from_folder(cls, folder: str, share: float) -> PhotoBackgrounds:
+        """Use every JPEG and PNG below ``folder``; raises ``DataError`` when there is none, '' means no photographs."""
+        if not folder:
+            return cls()
+        paths = tuple(sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png")))
+        if not paths:
+            raise DataError(f"no .jpg or .png lies below {folder}", "name a folder of photographs")
+        return cls(paths, share)
+
+    def replace_background(self, simulated: SimulatedFrame, rng: np.random.Generator) -> SimulatedFrame:
+        """Return the frame with, for a ``share`` of frames, a photograph wherever no labelled object is."""
+        if not self.paths or rng.random() >= self.share:
+            return simulated
+        rgb = simulated.frame.rgb
+        photo = self._collage(rgb.shape[1::-1], int(rng.choice(_PHOTOS_A_SIDE)), rng)
+        # A hard seam would be the surest sign of an object, and no camera draws it.
+        covered = np.asarray(simulated.instance_ids >= 0, dtype=np.float32)
+        share = cv2.GaussianBlur(covered, (0, 0), rng.uniform(*_SEAM_PX))[..., None]
+        mixed = rgb * share + photo * (1.0 - share)
+        return replace(simulated, frame=replace(simulated.frame, rgb=np.rint(mixed).astype(np.uint8)))
+
+    def _collage(self, wh: tuple[int, int], side: int, rng: np.random.Generator) -> Image:
+        """Return ``side`` by ``side`` photographs as one picture: the more of them, the busier what lies behind."""
+        tile_wh = (-(-wh[0] // side), -(-wh[1] // side))
+        rows = [np.hstack([self._photo(tile_wh, rng) for _ in range(side)]) for _ in range(side)]
+        return np.vstack(rows)[: wh[1], : wh[0]]
+
+    def _photo(self, wh: tuple[int, int], rng: np.random.Generator) -> Image:
+        path = self.paths[int(rng.integers(len(self.paths)))]
+        photo = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+        if photo is None:
+            raise DataError(f"cannot read photograph {path}", "remove it, or name another folder of photographs")
+        flipped = photo[:, ::-1] if rng.random() < 0.5 else photo
+        return np.asarray(cv2.resize(flipped, wh, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+@dataclass(frozen=True)
+class RenderedSource:
+    """Endless rendered samples, with ``depth`` measured where wanted.
+
+    Each new frame joins a buffer and pays for ``reuse`` draws from it.
+    """
+
+    objects: Sequence[SceneObject]
+    scene_config: SceneConfig
+    reuse: int = 4
+    capacity: int = 1500
+    backgrounds: PhotoBackgrounds = PhotoBackgrounds()
+    depth: bool = False
+
+    def __call__(self, rng: np.random.Generator) -> Iterator[DetectionSample]:
+        """Yield samples for ever."""
+        cv2.setNumThreads(1)
+        models = [item.model for item in self.objects]
+        buffer: list[DetectionSample] = []
+        seed = int(rng.integers(2**31))
+        for simulated in FrameStream(self.objects, self.scene_config, depth=self.depth, seed=seed):
+            sample = detection_sample(self.backgrounds.replace_background(simulated, rng), models)
+            if len(buffer) < self.capacity:
+                buffer.append(sample)
+            else:
+                buffer[int(rng.integers(self.capacity))] = sample
+            yield sample
+            for _ in range(self.reuse - 1):
+                yield buffer[int(rng.integers(len(buffer)))]
+
+
+def validation_samples(
+    objects: Sequence[SceneObject], scene_config: SceneConfig, input_wh: tuple[int, int], count: int, seed: int
+) -> list[DetectionSample]:
+    """Render ``count`` held-out frames at the network's input size."""
+    rng = np.random.default_rng(seed)
+    samples = []
+    for sample in validation_frames(objects, scene_config, count, seed):
+        scale = input_wh[0] / scene_config.width
+        samples.append(random_crop(sample, input_wh, (scale, scale), rng))
+    return samples
+
+
+def validation_frames(
+    objects: Sequence[SceneObject], scene_config: SceneConfig, count: int, seed: int, *, depth: bool = False
+) -> Iterator[DetectionSample]:
+    """Render ``count`` held-out frames as they are, with ``depth`` where wanted."""
+    models = [item.model for item in objects]
+    for simulated, _ in zip(FrameStream(objects, scene_config, depth=depth, seed=seed), range(count)):
+        yield detection_sample(simulated, models)

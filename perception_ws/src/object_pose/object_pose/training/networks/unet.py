@@ -1,0 +1,94 @@
+"""A U-Net for masks: a frozen MobileNetV2 that knows ImageNet, and a slim decoder that learns."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from object_pose.training.networks.blocks import MIRRORINGS, ConvUnit, PyramidPooling, initialise, mirrored
+from object_pose.training.networks.mobilenet import MobileNetV2, pretrained_mobilenet
+
+STRIDE = 32
+_WIDTHS = (32, 48, 64, 96)
+
+
+class FrozenEncoder(nn.Module):
+    """MobileNetV2 whose batch norms are folded into its convolutions; nothing in it ever learns."""
+
+    def __init__(self, pretrained: bool) -> None:
+        super().__init__()
+        self.body = pretrained_mobilenet() if pretrained else MobileNetV2()
+        self.body.eval()
+        _fold_norms(self.body)
+        self.requires_grad_(False)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Map (B, 3, H, W) in [0, 1] to features at strides 2, 4, 8, 16 and 32."""
+        taps: list[Tensor] = self.body(images)
+        return taps
+
+
+class UNet(nn.Module):
+    """Frozen encoder, and a decoder of 0.5 million parameters; sides of images are multiples of 32.
+
+    The last stage works at half the resolution: it reads each 2x2 block of pixels as 12 channels and writes it as 4,
+    which costs a quarter of a stage over all pixels.
+    """
+
+    def __init__(self, pretrained: bool = False) -> None:
+        super().__init__()
+        self.encoder = FrozenEncoder(pretrained)
+        at_2, at_4, at_8, at_16, at_32 = MobileNetV2.tap_channels
+        half, quarter, eighth, sixteenth = _WIDTHS
+        self.context = nn.Sequential(PyramidPooling(at_32), ConvUnit(at_32, 128))
+        self.to_16 = nn.Sequential(ConvUnit(128 + at_16, sixteenth, 3), ConvUnit(sixteenth, sixteenth, 3))
+        self.to_8 = nn.Sequential(ConvUnit(sixteenth + at_8, eighth, 3), ConvUnit(eighth, eighth, 3))
+        self.to_4 = nn.Sequential(ConvUnit(eighth + at_4, quarter, 3), ConvUnit(quarter, half))
+        self.to_2 = ConvUnit(half + at_2 + 12, half, 3)
+        self.mask = nn.Conv2d(half, 4, 3, padding=1)
+        for part in (self.context, self.to_16, self.to_8, self.to_4, self.to_2, self.mask):
+            initialise(part)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (B, 3, H, W) RGB in [0, 1] to logits (B, 1, H, W)."""
+        at_2, at_4, at_8, at_16, at_32 = self.encoder(images)
+        x = self.to_16(torch.cat([_doubled(self.context(at_32)), at_16], dim=1))
+        x = self.to_8(torch.cat([_doubled(x), at_8], dim=1))
+        x = self.to_4(torch.cat([_doubled(x), at_4], dim=1))
+        pixels = nn.functional.pixel_unshuffle(images - 0.5, 2).to(x.dtype)
+        x = self.to_2(torch.cat([_doubled(x), at_2, pixels], dim=1))
+        logits: Tensor = nn.functional.pixel_shuffle(self.mask(x), 2)
+        return logits.float()
+
+
+class ExportedUNet(nn.Module):
+    """The network with probabilities in place of logits; with ``flips`` their mean over the image's four mirrorings."""
+
+    def __init__(self, network: nn.Module, flips: bool) -> None:
+        super().__init__()
+        self.network, self.flips = network, flips
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (1, 3, H, W) to (1, 1, H, W) in [0, 1]."""
+        if not self.flips:
+            probability: Tensor = self.network(images).sigmoid()
+            return probability
+        views = [mirrored(self.network(mirrored(images, axes)).sigmoid(), axes) for axes in MIRRORINGS]
+        return torch.stack(views).mean(dim=0)
+
+
+def _doubled(x: Tensor) -> Tensor:
+    return nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+def _fold_norms(module: nn.Module) -> None:
+    """Fold each batch norm into the convolution before it: a third of the encoder's time."""
+    for child in module.children():
+        if isinstance(child, nn.Sequential):
+            for index in range(len(child) - 1):
+                first, second = child[index], child[index + 1]
+                if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+                    child[index], child[index + 1] = fuse_conv_bn_eval(first, second), nn.Identity()
+        _fold_norms(child)

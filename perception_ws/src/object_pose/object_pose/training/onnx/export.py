@@ -1,0 +1,160 @@
+"""Networks to ONNX files that carry their card, checked number by number against torch before they are kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from onnx import numpy_helper
+from torch import nn
+
+from object_pose.core.errors import ConfigError, ModelError
+from object_pose.io.files import replacing
+from object_pose.runtime.card import ModelCard
+from object_pose.runtime.roi_head import ROI_HEAD_KEY, packed_head, unpacked_head
+from object_pose.training.networks.summary import parameter_counts
+
+logger = logging.getLogger(__name__)
+_OPSET = 17
+_GREATEST_DIFFERENCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Exportable:
+    """A trained network with its card; it reads ``images`` (1, channels, H, W) at the card's size.
+
+    ``batched`` networks take any number of images, those of ``any_size`` images of any multiple of their stride.
+    """
+
+    network: nn.Module
+    card: ModelCard
+    output_names: tuple[str, ...]
+    channels: int = 3
+    batched: bool = False
+    any_size: bool = False
+
+
+def export_onnx(exportable: Exportable, path: Path) -> float:
+    """Write one ONNX file with the card in its metadata; return the largest relative difference of its outputs.
+
+    Raises ``ModelError`` when torch and ONNX Runtime disagree by more than a thousandth; the file appears only when
+    they agree.
+    """
+    width, height = exportable.card.input_wh
+    generator = torch.Generator().manual_seed(0)
+    count = 3 if exportable.batched else 1
+    example = torch.rand((count, exportable.channels, height, width), generator=generator)
+    network = exportable.network.eval().float()
+    with replacing(path) as temporary:
+        _write(network, example, exportable, temporary)
+        card = dataclasses.replace(exportable.card, parameters=parameter_counts(network)[0])
+        _attach(temporary, card.to_metadata())
+        difference = max(_parity(network, temporary, images) for images in _examples(exportable, example))
+        if not difference < _GREATEST_DIFFERENCE:
+            raise ModelError(f"torch and ONNX differ by {difference:.2e} of the output's range", "the export is broken")
+    logger.info("wrote %s, parity %.1e", path, difference)
+    return difference
+
+
+def _write(network: nn.Module, example: torch.Tensor, exportable: Exportable, path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network,
+            (example,),
+            str(path),
+            input_names=["images"],
+            output_names=list(exportable.output_names),
+            dynamic_axes=_dynamic_axes(exportable),
+            opset_version=_OPSET,
+            dynamo=False,
+        )
+
+
+def _examples(exportable: Exportable, example: torch.Tensor) -> list[torch.Tensor]:
+    """Return what torch and ONNX must agree on: also fewer images, or a larger one, where the network takes any."""
+    if exportable.any_size:
+        return [example, torch.cat([example, example.flip(3)], dim=3)]
+    return [example, example[:1]] if exportable.batched else [example]
+
+
+def _dynamic_axes(exportable: Exportable) -> dict[str, dict[int, str]]:
+    if exportable.any_size:
+        return {"images": {2: "height", 3: "width"}} | {name: {2: "cells"} for name in exportable.output_names}
+    names = ("images", *exportable.output_names) if exportable.batched else ()
+    return {name: {0: "count"} for name in names}
+
+
+def average_models(paths: Sequence[Path], path: Path) -> None:
+    """Write the model whose weights are the mean of some models' that were trained on from one another.
+
+    Such a mean errs less than each of them (Wortsman et al. 2022). Crop-level heads inside are averaged, too; card and
+    graph are of the first. Raises ``ConfigError`` where the models are not of one network.
+    """
+    models = [onnx.load(str(item)) for item in paths]
+    mean = _averaged(models, paths)
+    heads = [onnx.load_from_string(unpacked_head(text)) for model in models for text in _head_texts(model)]
+    with replacing(path) as temporary:
+        onnx.save(mean, str(temporary))
+        if len(heads) == len(models):
+            _attach(temporary, packed_head(_averaged(heads, paths).SerializeToString()))
+
+
+def _head_texts(model: onnx.ModelProto) -> list[str]:
+    return [entry.value for entry in model.metadata_props if entry.key == ROI_HEAD_KEY]
+
+
+def _averaged(models: Sequence[onnx.ModelProto], paths: Sequence[Path]) -> onnx.ModelProto:
+    """Return the first model with the mean of all models' weights."""
+    weights = [{tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer} for model in models]
+    for other, name in zip(weights, paths):
+        shapes, expected = ({key: value.shape for key, value in item.items()} for item in (other, weights[0]))
+        if shapes != expected:
+            raise ConfigError(f"{name} is of another network than {paths[0]}", "name exports of runs of one task")
+    for tensor in models[0].graph.initializer:
+        if np.issubdtype(weights[0][tensor.name].dtype, np.floating):
+            mean = np.mean([item[tensor.name] for item in weights], axis=0, dtype=np.float64)
+            tensor.CopyFrom(numpy_helper.from_array(mean.astype(weights[0][tensor.name].dtype), tensor.name))
+    onnx.checker.check_model(models[0])
+    return models[0]
+
+
+def embed_roi_head(detector: Path, head: Path) -> None:
+    """Put an exported crop-level head into a detector's file, where the runtime looks for it."""
+    _attach(detector, packed_head(head.read_bytes()))
+
+
+def replace_card(path: Path, card: ModelCard) -> None:
+    """Give an exported model another card, as when its metric becomes known."""
+    _attach(path, card.to_metadata())
+
+
+def _attach(path: Path, metadata: dict[str, str]) -> None:
+    model = onnx.load(str(path))
+    present = {entry.key: entry for entry in model.metadata_props}
+    for key, value in metadata.items():
+        entry = present.get(key) or model.metadata_props.add()
+        entry.key, entry.value = key, value
+    onnx.checker.check_model(model)
+    with replacing(path) as temporary:
+        onnx.save(model, str(temporary))
+
+
+@torch.no_grad()
+def _parity(network: nn.Module, path: Path, example: torch.Tensor) -> float:
+    outputs = network(example)
+    expected = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    actual = session.run(None, {"images": example.numpy()})
+    differences = [
+        float(np.abs(a - e.numpy()).max() / max(float(np.abs(e.numpy()).max()), 1e-6)) for a, e in zip(actual, expected)
+    ]
+    return max(differences)

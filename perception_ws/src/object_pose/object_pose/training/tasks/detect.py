@@ -1,0 +1,181 @@
+"""The detect task's training: labelled photographs from disk in, a YOLO of boxes out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from object_pose.core.errors import ConfigError
+from object_pose.core.params import parameter
+from object_pose.core.results.detections import Detections
+from object_pose.core.vision.decoders import DecodeOptions, Layout, OutputFormat, decode
+from object_pose.core.vision.drawing import draw_detections
+from object_pose.core.vision.image import to_batch
+from object_pose.io.datasets.boxes import read_boxes
+from object_pose.io.datasets.samples import BoxDataset, require_usable
+from object_pose.io.task_drawing import side_by_side
+from object_pose.runtime.card import ModelCard
+from object_pose.tasks.detect import DETECT
+from object_pose.training.data.augmentation import DetectionSample, flipped, mosaic, random_crop
+from object_pose.training.data.photographs import DiskSource, letterboxed, split_by_recording
+from object_pose.training.loop import load_average
+from object_pose.training.networks.pretrained_yolo import mobilenet_yolo
+from object_pose.training.networks.yolo import ExportedYolo, NanoYolo, Yolo, check_sizes
+from object_pose.training.onnx.export import Exportable
+from object_pose.training.tasks.detection_recipe import DetectionRecipe
+
+logger = logging.getLogger(__name__)
+_MOSAIC_SHRINK = 0.7
+_PICTURES = 6
+
+
+@dataclass(frozen=True)
+class DetectTrainingConfig:
+    """What a detector of boxes learns from, and how."""
+
+    data: str = parameter("", "labelled boxes: a YOLO folder, a COCO file or a folder with one")
+    images: str = parameter("", "folder of a COCO file's images, where they do not lie beside it")
+    labels: str = parameter("", "class names, commas between, where a YOLO folder has none")
+    skip_faulty: bool = parameter(False, "learn from what is sound where the data set has errors")
+    held_out: float = parameter(0.08, "share of the images kept for validation, by recording", minimum=0.0, maximum=0.5)
+    backbone: str = parameter("mobilenet", "'mobilenet' knows ImageNet, 'nano' nothing", choices=("mobilenet", "nano"))
+    frozen_blocks: int = parameter(4, "first blocks of mobilenet that do not learn", minimum=0, maximum=14)
+    input_width: int = parameter(320, "width of the exported network's input, pixels", minimum=64, maximum=2048)
+    input_height: int = parameter(320, "height of the exported network's input, pixels", minimum=64, maximum=2048)
+    crop_width: int = parameter(256, "width of a training crop, pixels", minimum=64, maximum=2048)
+    crop_height: int = parameter(256, "height of a training crop, pixels", minimum=64, maximum=2048)
+    smallest_zoom: float = parameter(
+        0.6, "least size of objects in crops, of theirs at inference", minimum=0.1, maximum=1.0
+    )
+    largest_zoom: float = parameter(1.5, "greatest size of objects in crops, likewise", minimum=1.0, maximum=4.0)
+    mosaic_share: float = parameter(0.5, "share of samples made of four images", minimum=0.0, maximum=1.0)
+    mosaic_end: float = parameter(0.85, "share of the training after which no mosaic is made", minimum=0.0, maximum=1.0)
+    photometric: float = parameter(0.4, "strength of colour, blur and noise augmentation", minimum=0.0, maximum=2.0)
+    flips: bool = parameter(False, "the model averages over the image and its mirror image: twice the time")
+
+    def __post_init__(self) -> None:
+        check_sizes(self, ("input_width", "input_height", "crop_width", "crop_height"))
+
+    @property
+    def input_wh(self) -> tuple[int, int]:
+        """The exported network's input size."""
+        return self.input_width, self.input_height
+
+
+@dataclass(frozen=True)
+class BoxRecipe(DetectionRecipe):
+    """Trains a YOLO of boxes alone on photographs: crops and, until ``mosaic_end`` of the training, mosaics."""
+
+    labels: tuple[str, ...] = ()
+    backbone: str = "nano"
+    frozen_blocks: int = 0
+    mosaic_share: float = 0.5
+    mosaic_end: float = 0.85
+    flips: bool = False
+
+    def network(self) -> nn.Module:
+        """Return the network before training, its backbone pretrained where it can be."""
+        return _network(self.backbone, self.class_count, self.frozen_blocks, pretrained=True)
+
+    def scheduled_samples(self, rng: np.random.Generator, done: Iterator[float]) -> Iterator[DetectionSample]:
+        """Yield augmented crops and mosaics, one for each of ``done``."""
+        source = self.source(rng)
+        low, high = self.scale_range
+        for share in done:
+            if share < self.mosaic_end and rng.random() < self.mosaic_share:
+                four = [self._mirrored(next(source), rng) for _ in range(4)]
+                sample = mosaic(four, self.crop_wh, (low * _MOSAIC_SHRINK, high * _MOSAIC_SHRINK), rng)
+            else:
+                sample = random_crop(self._mirrored(next(source), rng), self.crop_wh, self.scale_range, rng)
+            yield self.disturbed(sample, rng)
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Return the average precisions on the held-out images; nothing where there are none."""
+        if not self.validation:
+            return {}
+        results = self._detected(network, self.validation, DETECT.scored_options)
+        return DETECT.score(results, [_truth(sample) for sample in self.validation], self.labels)
+
+    def pictures(self, network: nn.Module) -> dict[str, NDArray[np.uint8]]:
+        """Return truth and prediction of some held-out images."""
+        samples = self.validation[:_PICTURES]
+        pictures = {}
+        for index, (sample, result) in enumerate(zip(samples, self._detected(network, samples, DETECT.options))):
+            truth = draw_detections(sample.image, _truth(sample), self.labels)
+            predicted = draw_detections(sample.image, result, self.labels)
+            pictures[f"image_{index}"] = side_by_side([("truth", truth), ("prediction", predicted)])
+        return pictures
+
+    @torch.no_grad()
+    def _detected(
+        self, network: nn.Module, samples: Sequence[DetectionSample], options: DecodeOptions
+    ) -> list[Detections]:
+        """Run the network as it will be exported on images of its input size."""
+        assert isinstance(network, Yolo)
+        exported = ExportedYolo(network, self.flips).eval()
+        form = OutputFormat(Layout.YOLOV8_DETECT, self.class_count)
+        device = next(network.parameters()).device
+        outputs = (exported(torch.from_numpy(to_batch(sample.image)).to(device)) for sample in samples)
+        return [decode(form, output.float().cpu().numpy(), options) for output in outputs]
+
+    @staticmethod
+    def _mirrored(sample: DetectionSample, rng: np.random.Generator) -> DetectionSample:
+        return flipped(sample) if rng.random() < 0.5 else sample
+
+
+def detect_recipe(config: DetectTrainingConfig) -> BoxRecipe:
+    """Return the recipe that trains on a data set on disk; raises ``DataError`` where it cannot be learned from."""
+    dataset = _dataset(config)
+    if not config.skip_faulty or not dataset.samples:
+        require_usable(dataset)
+    learned, held_out = split_by_recording(dataset.samples, config.held_out)
+    logger.info("%d images to learn from, %d held out for validation", len(learned), len(held_out))
+    return BoxRecipe(
+        class_count=len(dataset.labels),
+        keypoint_count=0,
+        source=DiskSource(learned, config.input_wh, config.largest_zoom),
+        validation=[letterboxed(sample, config.input_wh) for sample in held_out],
+        crop_wh=(config.crop_width, config.crop_height),
+        scale_range=(config.smallest_zoom / config.largest_zoom, 1.0),
+        photometric_strength=config.photometric,
+        labels=dataset.labels,
+        backbone=config.backbone,
+        frozen_blocks=config.frozen_blocks,
+        mosaic_share=config.mosaic_share,
+        mosaic_end=config.mosaic_end,
+        flips=config.flips,
+    )
+
+
+def exportable_detect(run_dir: Path, config: DetectTrainingConfig) -> Exportable:
+    """Return a run's averaged network with the labels of its data set, ready to export."""
+    labels = _dataset(config).labels
+    network = _network(config.backbone, len(labels), config.frozen_blocks, pretrained=False)
+    load_average(run_dir, network)
+    card = ModelCard("detect", Layout.YOLOV8_DETECT, labels, config.input_wh)
+    return Exportable(ExportedYolo(network, config.flips), card, ("detections",))
+
+
+def _network(backbone: str, class_count: int, frozen_blocks: int, pretrained: bool) -> Yolo:
+    if backbone == "mobilenet":
+        return mobilenet_yolo(class_count, frozen_blocks, pretrained)
+    return NanoYolo(class_count)
+
+
+def _dataset(config: DetectTrainingConfig) -> BoxDataset:
+    if not config.data:
+        raise ConfigError("no data set is named", "use --data YOLO_FOLDER or --data COCO.json")
+    labels = [label.strip() for label in config.labels.split(",")] if config.labels else None
+    return read_boxes(config.data, labels, config.images or None)
+
+
+def _truth(sample: DetectionSample) -> Detections:
+    count = len(sample.class_ids)
+    return Detections(sample.boxes_xyxy, np.ones(count), sample.class_ids, sample.keypoints, np.zeros((count, 0)))

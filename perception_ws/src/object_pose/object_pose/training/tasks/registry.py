@@ -1,0 +1,153 @@
+"""Every task that can be trained: its options, its recipe and its export, under one name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from object_pose.core.errors import ConfigError, DataError
+from object_pose.core.params import make_config
+from object_pose.simulation.parts.catalog import load_objects
+from object_pose.simulation.scenes.scene import SceneConfig
+from object_pose.training.loop import Recipe
+from object_pose.training.onnx.export import Exportable
+from object_pose.training.tasks.classify import ClassifyTrainingConfig, classify_recipe, exportable_classify
+from object_pose.training.tasks.detect import DetectTrainingConfig, detect_recipe, exportable_detect
+from object_pose.training.tasks.oriented import OrientedRecipe, exportable_oriented
+from object_pose.training.tasks.pose import (
+    PoseTrainingConfig,
+    RoiTrainingConfig,
+    exportable_pose,
+    exportable_roi_head,
+    pose_recipe,
+    roi_recipe,
+)
+from object_pose.training.tasks.segment import SegmentTrainingConfig, exportable_segment, segment_recipe
+
+_SETTINGS = "task.json"
+
+
+@dataclass(frozen=True)
+class TaskTraining:
+    """A trainable task. ``configs`` are its option dataclasses; ``recipe`` takes instances of them,
+    ``exportable`` the run folder before them.
+
+    ``defaults`` are the training options in which the task differs from ``TrainConfig``.
+    """
+
+    name: str
+    summary: str
+    configs: tuple[type, ...]
+    recipe: Callable[..., Recipe]
+    exportable: Callable[..., Exportable]
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _pose_recipe(training: PoseTrainingConfig, scene: SceneConfig) -> Recipe:
+    return pose_recipe(load_objects(training.objects), training, scene)
+
+
+def _exportable_pose(run_dir: Path, training: PoseTrainingConfig, scene: SceneConfig) -> Exportable:
+    return exportable_pose(run_dir, training)
+
+
+def _roi_recipe(training: RoiTrainingConfig, scene: SceneConfig) -> Recipe:
+    return roi_recipe(load_objects(training.objects), training, scene)
+
+
+def _exportable_roi_head(run_dir: Path, training: RoiTrainingConfig, scene: SceneConfig) -> Exportable:
+    return exportable_roi_head(run_dir, training)
+
+
+TASKS: dict[str, TaskTraining] = {
+    task.name: task
+    for task in (
+        TaskTraining(
+            "detect",
+            "boxes of objects in labelled photographs",
+            (DetectTrainingConfig,),
+            detect_recipe,
+            exportable_detect,
+            {"steps": 1800, "learning_rate": 1e-3, "workers": 1, "validate_every": 300},
+        ),
+        TaskTraining(
+            "pose",
+            "keypoints of rendered parts, for 6-DoF poses",
+            (PoseTrainingConfig, SceneConfig),
+            _pose_recipe,
+            _exportable_pose,
+            {"steps": 8000},
+        ),
+        TaskTraining(
+            "crops",
+            "keypoints and classes of windows around detections: the pose detector's second look",
+            (RoiTrainingConfig, SceneConfig),
+            _roi_recipe,
+            _exportable_roi_head,
+            {"steps": 6000, "batch_size": 64},
+        ),
+        TaskTraining(
+            "classify",
+            "whole images: rendered springs and gears, damaged or not, or a folder a class",
+            (ClassifyTrainingConfig,),
+            classify_recipe,
+            exportable_classify,
+            {"steps": 3000, "learning_rate": 1e-3, "workers": 1},
+        ),
+        TaskTraining(
+            "segment",
+            "masks: building footprints of rendered aerial tiles, or pairs of image and mask",
+            (SegmentTrainingConfig,),
+            segment_recipe,
+            exportable_segment,
+            {"steps": 2500, "batch_size": 16, "workers": 1},
+        ),
+        TaskTraining(
+            "oriented",
+            "oriented boxes with heading of cloaked spaceships",
+            (),
+            OrientedRecipe,
+            exportable_oriented,
+            {"steps": 5000, "batch_size": 64, "workers": 1},
+        ),
+    )
+}
+
+
+def find_task(name: str) -> TaskTraining:
+    """Return a task by name; raises ``ConfigError`` with the known names."""
+    if name not in TASKS:
+        raise ConfigError(f"unknown task '{name}'", f"known: {', '.join(TASKS)}")
+    return TASKS[name]
+
+
+def save_settings(run_dir: Path, task: TaskTraining, configs: tuple[Any, ...], seed: int, command: str) -> None:
+    """Keep with the run what ``load_settings`` needs to export it later."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    settings = {"task": task.name, "seed": seed, "command": command}
+    document = settings | {"configs": {type(config).__name__: asdict(config) for config in configs}}
+    (run_dir / _SETTINGS).write_text(json.dumps(document, indent=2))
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What a training run was."""
+
+    task: TaskTraining
+    configs: tuple[Any, ...]
+    seed: int
+    command: str
+
+
+def load_settings(run_dir: Path) -> RunSettings:
+    """Read a run's task, configs, seed and command; raises ``DataError`` when it is no run folder."""
+    path = run_dir / _SETTINGS
+    if not path.exists():
+        raise DataError(f"{run_dir} is no training run: {_SETTINGS} is missing", "name the --output of 'train'")
+    document = json.loads(path.read_text())
+    task = find_task(document["task"])
+    configs: tuple[Any, ...] = tuple(make_config(kind, document["configs"][kind.__name__]) for kind in task.configs)
+    return RunSettings(task, configs, document["seed"], document["command"])

@@ -1,0 +1,73 @@
+"""Depth images as the pose head sees them: what counts as measured, and where a pixel lies."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from object_pose.core.errors import DataError
+from object_pose.core.geometry.camera import Camera
+from object_pose.core.pose.depth_view import DepthNoise, make_depth_view
+from raycast import CAMERA
+
+NOISE = DepthNoise(0.0005, 0.004)
+
+
+def test_what_is_no_distance_counts_as_a_hole() -> None:
+    depth_m = np.full((240, 320), 0.7, np.float32)
+    depth_m[0, :4] = [np.nan, np.inf, -np.inf, -0.3]
+    view = make_depth_view(depth_m, CAMERA, NOISE)
+    np.testing.assert_array_equal(view.depth_m[0, :5], np.float32([0, 0, 0, 0, 0.7]))
+    assert view.is_usable
+    assert not make_depth_view(np.full((240, 320), np.nan, np.float32), CAMERA, NOISE).is_usable
+
+
+def test_another_size_is_an_error_that_names_both() -> None:
+    with pytest.raises(DataError, match=r"640x480.*320x240"):
+        make_depth_view(np.ones((480, 640), np.float32), CAMERA, NOISE)
+
+
+def test_looked_up_rays_lead_to_the_measured_point() -> None:
+    depth_m = np.zeros((240, 320), np.float32)
+    depth_m[100, 200] = 0.6
+    depth, ray_x, ray_y = make_depth_view(depth_m, CAMERA, NOISE).look_up(
+        np.array([[200.3, 99.6], [-5.0, 10.0], [900.0, 2.0]])
+    )
+    np.testing.assert_allclose(depth, [0.6, 0.0, 0.0], rtol=1e-6)
+    point = np.array([ray_x[0] * 0.6, ray_y[0] * 0.6, 0.6])
+    np.testing.assert_allclose(CAMERA.project(point[None]), [[200.0, 100.0]], atol=1e-9)
+
+
+def test_lens_distortion_is_taken_out() -> None:
+    bent = Camera(320, 240, 300.0, 300.0, 159.5, 119.5, (0.2, 0.0, 0.0, 0.0))
+    point = np.array([[0.2, 0.12, 0.6]])
+    pixel = cv2.projectPoints(point, np.zeros(3), np.zeros(3), bent.matrix, np.asarray(bent.distortion))[0][0, 0]
+    depth_m = np.full((240, 320), 1.0, np.float32)
+    column, row = np.rint(pixel).astype(int)
+    depth_m[row - 1 : row + 2, column - 1 : column + 2] = 0.6
+    depth, _, _ = make_depth_view(depth_m, bent, NOISE).look_up(bent.project(point))
+    assert depth[0] == pytest.approx(0.6)
+
+
+def test_noise_grows_with_distance_from_its_floor() -> None:
+    np.testing.assert_allclose(NOISE.sigma(np.array([0.0, 1.0])), [0.0005, np.hypot(0.0005, 0.004)])
+    assert np.all(np.diff(NOISE.sigma(np.linspace(0.1, 2.0, 20))) > 0.0)
+
+
+def test_where_two_surfaces_meet_the_expected_one_is_looked_up() -> None:
+    depth_m = np.full((240, 320), 0.8, np.float32)
+    depth_m[:, 160] = 0.7  # a wire one pixel wide
+    view = make_depth_view(depth_m, CAMERA, NOISE)
+    beside = np.array([[161.0, 100.0]] * 2)
+    depth, _, _ = view.look_up(beside, np.array([0.71, 0.79]))
+    np.testing.assert_allclose(depth, [0.7, 0.8], rtol=1e-6)
+    np.testing.assert_allclose(view.look_up(beside)[0], 0.8, rtol=1e-6)
+    np.testing.assert_allclose(view.look_up(np.array([[170.0, 100.0]]), np.array([0.7]))[0], 0.8, rtol=1e-6)
+
+
+def test_noise_of_one_surface_is_no_second_one() -> None:
+    rng = np.random.default_rng(0)
+    depth_m = (1.0 + 0.001 * rng.standard_normal((240, 320))).astype(np.float32)
+    view = make_depth_view(depth_m, CAMERA, NOISE)
+    np.testing.assert_array_equal(view.front_m, view.depth_m)

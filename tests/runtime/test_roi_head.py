@@ -1,0 +1,150 @@
+"""The second look: which classes of a window become detections, and where their keypoints lie."""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+import pytest
+
+from object_pose.core.errors import ModelError
+from object_pose.core.frame import AlignedDepth
+from object_pose.core.geometry.camera import Camera
+from object_pose.core.results.detections import Detections
+from object_pose.core.vision.decoders import DecodeOptions
+from object_pose.runtime.roi_head import RoiHead, packed_head, unpacked_head
+
+
+class Network:
+    """Answers every window with the same probabilities, and keypoint k of class c at (c, k) tenths of the window."""
+
+    def __init__(self, probabilities: list[float], channels: int = 3) -> None:
+        self.probabilities = probabilities
+        self.input_shape = (1, channels, 64, 64)
+
+    def run(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
+        count, classes = len(batch), len(self.probabilities) - 1
+        keypoints = np.zeros((count, classes, 2, 3), dtype=np.float32)
+        keypoints[..., 0] = 0.1 * np.arange(classes)[:, None]
+        keypoints[..., 1] = 0.1 * np.arange(2)
+        keypoints[..., 2] = 0.01
+        return np.tile(np.float32(self.probabilities), (count, 1)), keypoints
+
+
+class Doubtful(Network):
+    """Has three hypotheses of each object, each a tenth of the window further right, of shares 0.3, 0.6 and 0.1."""
+
+    def run(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
+        probabilities, keypoints = super().run(batch)
+        several = np.repeat(keypoints[:, :, None], 3, axis=2)
+        several[..., 0] += 0.1 * np.arange(3)[:, None]
+        return probabilities, several, np.tile(np.float32([0.3, 0.6, 0.1]), (*keypoints.shape[:2], 1))
+
+
+def _refined(
+    probabilities: list[float],
+    score_threshold: float = 0.1,
+    context_crop: bool = False,
+    channels: int = 3,
+    alternative_share: float = 1.0,
+    network: type[Network] = Network,
+) -> Detections:
+    candidates = Detections(
+        np.array([[20.0, 30.0, 60.0, 70.0]]), np.array([0.81]), np.array([2]), np.zeros((1, 2, 2)), np.ones((1, 2))
+    )
+    head = RoiHead(network(probabilities, channels))  # type: ignore[arg-type]
+    options = DecodeOptions(
+        score_threshold=score_threshold, context_crop=context_crop, alternative_share=alternative_share
+    )
+    return head.refine(np.zeros((100, 100, 3), np.uint8), candidates, options)
+
+
+def test_two_likely_classes_become_two_detections_the_best_first() -> None:
+    found = _refined([0.64, 0.25, 0.01, 0.1])
+    assert found.class_ids.tolist() == [0, 1]
+    np.testing.assert_allclose(found.scores, [np.sqrt(0.81 * 0.64), np.sqrt(0.81 * 0.25)], rtol=1e-6)
+    # The window is 60 pixels wide about (40, 50); the second class has its keypoints a tenth further right.
+    np.testing.assert_allclose(found.keypoints, [[[40, 50], [40, 56]], [[46, 50], [46, 56]]], atol=1e-4)
+    np.testing.assert_allclose(found.keypoint_sigmas, 0.6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "classes"), [([0.9, 0.05, 0.02, 0.03], [0]), ([0.06, 0.05, 0.04, 0.85], [0])]
+)
+def test_unlikely_classes_are_only_the_best_of_their_window(probabilities, classes) -> None:
+    assert _refined(probabilities).class_ids.tolist() == classes
+
+
+def test_what_scores_too_low_is_dropped() -> None:
+    assert len(_refined([0.04, 0.03, 0.03, 0.9], score_threshold=0.3)) == 0
+
+
+def test_a_wide_look_offers_the_keypoints_of_both_windows() -> None:
+    found = _refined([0.64, 0.05, 0.01, 0.3], context_crop=True, channels=5)
+    assert found.class_ids.tolist() == [0, 0]
+    np.testing.assert_allclose(found.scores, np.sqrt(0.81 * 0.64), rtol=1e-6)
+    # Windows of 60 and 84 pixels about (40, 50), the second keypoint a tenth of them down.
+    np.testing.assert_allclose(found.keypoints, [[[40, 50], [40, 56]], [[40, 50], [40, 58.4]]], atol=1e-4)
+    np.testing.assert_allclose(found.keypoint_sigmas, [[0.6, 0.6], [0.84, 0.84]], rtol=1e-5)
+    # A head that reads colour alone has never seen wide windows.
+    assert len(_refined([0.64, 0.05, 0.01, 0.3], context_crop=True)) == 1
+
+
+@pytest.mark.parametrize(("least", "offered"), [(1.0, [1]), (0.25, [1, 0]), (0.05, [1, 0, 2])])
+def test_hypotheses_from_a_share_on_are_readings_of_one_object_the_likeliest_first(least, offered) -> None:
+    found = _refined([0.9, 0.05, 0.02, 0.03], alternative_share=least, network=Doubtful)
+    # The window is 60 pixels wide.
+    np.testing.assert_allclose(found.keypoints[:, 0, 0], [40.0 + 6.0 * hypothesis for hypothesis in offered], rtol=1e-5)
+    shares = np.array([0.3, 0.6, 0.1])[offered]
+    np.testing.assert_allclose(found.scores, np.sqrt(0.81 * 0.9 * shares / 0.6), rtol=1e-5)
+    assert len(set(found.groups)) == 1
+    np.testing.assert_allclose(found.likeliest().keypoints[:, 0, 0], [46.0], rtol=1e-5)
+
+
+def test_masks_come_with_the_windows_that_they_are_of() -> None:
+    class Seeing(Doubtful):
+        def run(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
+            return (*super().run(batch), np.full((len(batch), 32, 32), 0.25, np.float32))
+
+    found = _refined([0.9, 0.05, 0.02, 0.03], context_crop=True, channels=5, network=Seeing)
+    assert found.masks.shares.shape == (2, 32, 32) and np.all(found.masks.shares == 0.25)
+    np.testing.assert_allclose(found.masks.windows, [[40.0, 50.0, 60.0], [40.0, 50.0, 84.0]])
+    assert _refined([0.9, 0.05, 0.02, 0.03], network=Doubtful).masks[0] is None
+
+
+def test_two_likely_classes_of_one_candidate_are_readings_of_one_object() -> None:
+    found = _refined([0.64, 0.25, 0.01, 0.1])
+    assert len(set(found.groups)) == 1
+    assert found.likeliest().class_ids.tolist() == [0]
+
+
+def test_a_head_that_reads_relief_is_given_it() -> None:
+    seen = []
+
+    class ReliefNetwork(Network):
+        def run(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            seen.append(batch)
+            return super().run(batch)
+
+    head = RoiHead(ReliefNetwork([0.9, 0.05, 0.05], channels=5))  # type: ignore[arg-type]
+    box = np.array([[20.0, 30.0, 60.0, 70.0]])
+    candidates = Detections(box, np.ones(1), np.zeros(1, np.int64), np.zeros((1, 2, 2)), np.ones((1, 2)))
+    depth = AlignedDepth(np.full((100, 100), 0.5, np.float32), Camera(100, 100, 90.0, 90.0, 49.5, 49.5))
+    for given in (depth, None):
+        head.refine(np.zeros((100, 100, 3), np.uint8), candidates, DecodeOptions(), given)
+    assert [batch.shape for batch in seen] == [(1, 5, 64, 64)] * 2
+    assert seen[0][0, 4].all() and not seen[1][0, 3:].any()
+
+
+def test_a_head_travels_as_text_and_older_ones_uncompressed():
+    network = b"\x08\x09 an ONNX file" * 100
+    (text,) = packed_head(network).values()
+    assert unpacked_head(text) == network and len(text) < len(network)
+    assert unpacked_head(base64.b64encode(network).decode()) == network
+
+
+@pytest.mark.parametrize("harm", [lambda text: text[: len(text) // 8 * 4], lambda text: "%" + text[1:]])
+def test_a_damaged_head_is_refused(harm):
+    (text,) = packed_head(b"\x08\x09 an ONNX file" * 100).values()
+    with pytest.raises(ModelError, match="crop-level head is damaged"):
+        unpacked_head(harm(text))

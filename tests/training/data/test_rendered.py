@@ -1,0 +1,122 @@
+"""Rendered frames as training samples: photographs behind the objects, and what a camera does to a picture."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from object_pose.core.errors import DataError
+from object_pose.core.frame import Frame
+from object_pose.core.geometry.camera import Camera
+from object_pose.simulation.scenes.truth import SimulatedFrame
+from object_pose.training.data.augmentation import DetectionSample, photometric, uneven_light
+from object_pose.training.data.rendered import PhotoBackgrounds
+from object_pose.training.tasks.detection_recipe import DetectionRecipe
+
+_CAMERA = Camera(160, 120, 150.0, 150.0, 79.5, 59.5)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Return a folder of plain photographs, none like another, of several sizes."""
+    for index in range(8):
+        picture = np.full((90 + 20 * index, 200, 3), 20 + 25 * index, np.uint8)
+        assert cv2.imwrite(str(tmp_path / f"{index}.png"), picture)
+    return tmp_path
+
+
+def _frame() -> SimulatedFrame:
+    """Return a frame with one bright object in the middle of black."""
+    instance_ids = np.full((120, 160), -1, np.int32)
+    instance_ids[40:80, 60:100] = 0
+    rgb = np.where(instance_ids[..., None] >= 0, 250, 0).astype(np.uint8).repeat(3, axis=2)
+    return SimulatedFrame(Frame(rgb, _CAMERA), (), instance_ids)
+
+
+def _backgrounds(folder: Path, count: int = 40) -> list[np.ndarray]:
+    backgrounds, rng = PhotoBackgrounds.from_folder(str(folder), 1.0), np.random.default_rng(0)
+    return [backgrounds.replace_background(_frame(), rng).frame.rgb for _ in range(count)]
+
+
+def test_photographs_lie_behind_the_objects(photos: Path) -> None:
+    for picture in _backgrounds(photos):
+        assert picture.shape == (120, 160, 3)
+        assert np.all(picture[46:74, 66:94] == 250)
+        assert np.all(picture[:30] > 10)
+
+
+def test_one_or_several_photographs_make_a_background(photos: Path) -> None:
+    levels = {len(np.unique(picture[:30])) for picture in _backgrounds(photos)}
+    assert 1 in levels
+    assert max(levels) > 1
+
+
+def test_the_seam_is_as_soft_as_a_cameras(photos: Path) -> None:
+    for picture in _backgrounds(photos):
+        across = picture[60, 52:68, 0].astype(float)
+        step = np.abs(np.diff(across)) / np.ptp(across)
+        assert 0.1 < step.max() < 0.99
+
+
+def test_share_0_leaves_frames_as_they_are(photos: Path) -> None:
+    frame = _frame()
+    assert PhotoBackgrounds.from_folder(str(photos), 0.0).replace_background(frame, np.random.default_rng(0)) is frame
+
+
+def test_a_broken_photograph_is_named(tmp_path: Path) -> None:
+    (tmp_path / "torn.jpg").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"torn\.jpg.*"):
+        _backgrounds(tmp_path, 1)
+
+
+def test_cameras_blur_and_sharpen_but_strength_0_changes_nothing() -> None:
+    rng = np.random.default_rng(1)
+    edge = np.full((64, 64, 3), 90, np.uint8)
+    edge[:, 32:] = 150
+    np.testing.assert_array_equal(photometric(edge, rng, 0.0), edge)
+    overshoot, widths = [], []
+    for _ in range(200):
+        row = photometric(edge, rng, 1.0).astype(float).mean(axis=(0, 2))
+        low, high = row[2:24].mean(), row[40:62].mean()
+        overshoot.append((row[28:36].max() - high) / max(high - low, 1.0))
+        widths.append(np.count_nonzero(np.abs(row - 0.5 * (low + high)) < 0.3 * (high - low)))
+    assert np.quantile(overshoot, 0.9) > 0.1  # some pictures are sharpened,
+    assert max(widths) >= 2  # some blurred,
+    assert np.median(overshoot) < 0.1  # most are neither
+
+
+def test_light_changes_across_a_picture_but_strength_0_changes_nothing() -> None:
+    grey = np.full((96, 128, 3), 100, np.uint8)
+    assert np.array_equal(uneven_light(grey, np.random.default_rng(0), 0.0), grey)
+    ratios = []
+    for seed in range(40):
+        lit = uneven_light(grey, np.random.default_rng(seed), 1.0)
+        assert lit.shape == grey.shape and lit.dtype == np.uint8
+        assert np.array_equal(lit[..., 0], lit[..., 1]), "light has no colour of its own"
+        quarters = [float(part.mean()) for half in np.split(lit, 2) for part in np.split(half, 2, axis=1)]
+        ratios.append(max(quarters) / min(quarters))
+    assert np.median(ratios) > 1.2
+    assert min(ratios) > 1.0
+
+
+def test_a_detector_learns_what_is_left_when_objects_are_erased() -> None:
+    """Two objects of their own grey: what is a label is seen, what is none is not."""
+    levels = (50, 200)
+    image, owners = np.zeros((120, 160, 3), np.uint8), np.full((120, 160), -1, np.int8)
+    boxes = np.array([[10.0, 40.0, 49.0, 79.0], [100.0, 40.0, 139.0, 79.0]])
+    for index, (level, box) in enumerate(zip(levels, boxes.astype(int))):
+        area = slice(box[1], box[3] + 1), slice(box[0], box[2] + 1)
+        image[area], owners[area] = level, index
+    sample = DetectionSample(image, boxes, np.array([0, 1]), np.zeros((2, 0, 2)), owners=owners)
+    recipe = DetectionRecipe(2, 0, lambda rng: iter([sample] * 60), (), (160, 120), (1.0, 1.0), erased_share=1.0)
+    recipe = dataclasses.replace(recipe, patch_probability=0.0, photometric_strength=0.0)
+    labels = []
+    for crop in recipe.samples(np.random.default_rng(0)):
+        seen = {index for index, level in enumerate(levels) if np.any(crop.image == level)}
+        assert seen == set(crop.class_ids.tolist())
+        labels.append(len(crop.class_ids))
+    assert set(labels) == {0, 1, 2}
