@@ -49,7 +49,7 @@ def test_without_depth_it_says_so(cli, image, options):
 
 
 def test_text_is_for_people(cli, image, options):
-    outcome = cli("predict", image, *options, "--max-outlines", "0")  # as the keypoints say, which are exact
+    outcome = cli("predict", image, *options, "--max-contours", "0")  # as the keypoints say, which are exact
     assert outcome.out.startswith("000000: cube 0.") and " at (0.020, -0.010, 0.400) m\n" in outcome.out
 
 

@@ -30,9 +30,9 @@ from object_pose.runtime.engine import Engine, EngineConfig, load_embedded_engin
 ROI_HEAD_KEY = "object_pose.crop_head"
 # Probabilities (N, C + 1), the last of none; keypoints (N, C, H, K, 3): x, y, sigma; shares (N, C, H) of hypotheses;
 # masks (N, M, M) of what is seen of the object, whatever its class.
-LAYOUT = "roi_masks"
-_NO_MASKS = "roi_hypotheses"  # older heads
-_ONE_HYPOTHESIS = "roi_keypoints"  # still older ones: no H, no shares, no masks
+LAYOUT = "crop_masks"
+_NO_MASKS = "crop_hypotheses"  # older heads
+_ONE_HYPOTHESIS = "crop_keypoints"  # still older ones: no H, no shares, no masks
 _COMPRESSED = b"\x78"  # how zlib begins, and ONNX does not
 _LIKELY = 0.1  # the least probability of another class than the best one: depth may tell them apart
 _WIDE = 1.4  # a box may show only a part of its object

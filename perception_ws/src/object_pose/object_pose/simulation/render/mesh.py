@@ -23,8 +23,8 @@ _VIEW_PIXELS = 96
 class RenderMesh:
     """A mesh in its object frame: (V, 3) float32 vertices in metres, (F, 3) int32 faces counter-clockwise from outside.
 
-    ``normals`` (V, 3) are unit, ``colors`` (V, 3) linear RGB in [0, 1], ``ambient_occlusion`` (V,) the share of sky that
-    a vertex sees past the rest of its own mesh. ``two_sided`` meshes are open and drawn from behind, too.
+    ``normals`` (V, 3) are unit, ``colors`` (V, 3) linear RGB in [0, 1], ``ambient_occlusion`` (V,) the share of sky
+    that a vertex sees past the rest of its own mesh. ``two_sided`` meshes are open and drawn from behind, too.
     """
 
     name: str
