@@ -88,11 +88,13 @@ def test_keypoint_detections_survive_the_wire(found):
     back = conversions.keypoints_from_message(message, found.keypoints.shape[1])
     for name in ("boxes_xyxy", "scores", "class_ids", "keypoints", "keypoint_sigmas"):
         np.testing.assert_array_equal(getattr(back, name), getattr(found, name))
-    np.testing.assert_array_equal(back.groups[:, None] == back.groups, found.groups[:, None] == found.groups)
+    np.testing.assert_array_equal(
+        back.candidate_ids[:, None] == back.candidate_ids, found.candidate_ids[:, None] == found.candidate_ids
+    )
     if len(found):
         np.testing.assert_allclose(back.masks.shares, found.masks.shares, atol=0.5 / 255 + 1e-6)
         np.testing.assert_array_equal(back.masks.windows, found.masks.windows)
-    alone = [list(found.groups).count(group) == 1 for group in found.groups]
+    alone = [list(found.candidate_ids).count(candidate) == 1 for candidate in found.candidate_ids]
     assert [item.group == 0 for item in message.detections] == alone
     assert [item.class_name for item in message.detections] == [LABELS[class_id] for class_id in found.class_ids]
     assert (message.image_width, message.image_height) == (640, 480)

@@ -55,7 +55,7 @@ def test_smaller_looks_add_what_they_alone_find_and_say_no_object_twice(constant
     once, more = (Detector(model, DetectorConfig(input_scale=3.0, extra_scales=n)).detect(image) for n in (0, 2))
     widths = more.boxes_xyxy[:, 2] - more.boxes_xyxy[:, 0]
     np.testing.assert_allclose(sorted(widths), 20.0 * 288 / np.array([288, 224, 192]), rtol=1e-4)
-    assert len(once) == 1 and len(set(more.groups)) == len(more) == 3
+    assert len(once) == 1 and len(set(more.candidate_ids)) == len(more) == 3
     of_one_size = Detector(constant_model([one_object()], own_card()), DetectorConfig(extra_scales=2))
     assert len(of_one_size.detect(image)) == 1
 

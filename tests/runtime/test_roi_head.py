@@ -91,13 +91,13 @@ def test_a_wide_look_offers_the_keypoints_of_both_windows() -> None:
 
 
 @pytest.mark.parametrize(("least", "offered"), [(1.0, [1]), (0.25, [1, 0]), (0.05, [1, 0, 2])])
-def test_hypotheses_from_a_share_on_are_readings_of_one_object_the_likeliest_first(least, offered) -> None:
+def test_hypotheses_from_a_share_on_are_hypotheses_of_one_candidate_the_likeliest_first(least, offered) -> None:
     found = _refined([0.9, 0.05, 0.02, 0.03], alternative_share=least, network=Doubtful)
     # The window is 60 pixels wide.
     np.testing.assert_allclose(found.keypoints[:, 0, 0], [40.0 + 6.0 * hypothesis for hypothesis in offered], rtol=1e-5)
     shares = np.array([0.3, 0.6, 0.1])[offered]
     np.testing.assert_allclose(found.scores, np.sqrt(0.81 * 0.9 * shares / 0.6), rtol=1e-5)
-    assert len(set(found.groups)) == 1
+    assert len(set(found.candidate_ids)) == 1
     np.testing.assert_allclose(found.likeliest().keypoints[:, 0, 0], [46.0], rtol=1e-5)
 
 
@@ -112,9 +112,9 @@ def test_masks_come_with_the_windows_that_they_are_of() -> None:
     assert _refined([0.9, 0.05, 0.02, 0.03], network=Doubtful).masks[0] is None
 
 
-def test_two_likely_classes_of_one_candidate_are_readings_of_one_object() -> None:
+def test_two_likely_classes_of_one_candidate_are_hypotheses_of_one_candidate() -> None:
     found = _refined([0.64, 0.25, 0.01, 0.1])
-    assert len(set(found.groups)) == 1
+    assert len(set(found.candidate_ids)) == 1
     assert found.likeliest().class_ids.tolist() == [0]
 
 

@@ -34,13 +34,13 @@ def test_kept_poses_lie_apart_and_each_other_one_by_a_better_kept_one(seed: int,
 @pytest.mark.parametrize(
     ("confirmed", "is_kept"), [((0, 1), True), ((0, -1), False), ((-1, 1), False), ((0, 0), False)]
 )
-def test_what_is_confirmed_as_two_classes_at_one_place_is_two_objects_but_not_readings_of_one(confirmed, is_kept):
+def test_what_is_confirmed_as_two_classes_at_one_place_is_two_objects_but_not_hypotheses_of_one(confirmed, is_kept):
     at_one_place = np.zeros((2, 3)), np.array([0.9, 0.6]), np.full(2, 0.1), _DISTANCE
     assert find_duplicates(*at_one_place, None, np.array(confirmed)) == [None, None if is_kept else 0]
     assert find_duplicates(*at_one_place, np.zeros(2, dtype=np.int64), np.array(confirmed)) == [None, 0]
 
 
-def test_readings_of_one_group_are_one_object_however_far_apart() -> None:
+def test_hypotheses_of_one_candidate_are_one_object_however_far_apart() -> None:
     centers = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 1.0], [2.0, 0.0, 1.0]])
     better = find_duplicates(centers, np.array([0.3, 0.9, 0.5]), np.full(3, 0.1), _DISTANCE, np.array([0, 0, 1]))
     assert better == [1, None, None]

@@ -246,15 +246,15 @@ def test_a_shaft_through_a_plate_is_a_second_object_where_depth_shows_both(solve
         np.testing.assert_allclose(pose.T_camera_object[:3, 3], OBLIQUE[:3, 3], atol=3e-3)
 
 
-def test_readings_of_one_object_give_one_pose_the_one_that_depth_confirms(solver: PoseSolver) -> None:
+def test_hypotheses_of_one_candidate_give_one_pose_the_one_that_depth_confirms(solver: PoseSolver) -> None:
     right, elsewhere = OBLIQUE, se3.make_transform(OBLIQUE[:3, :3], (0.06, 0.0, 0.5))
     depth_m = render_depth([(SOLIDS[BRACKET_ID], right), (SOLIDS[BRACKET_ID], elsewhere)], background_m=WALL_M)
     apart = detect([(BRACKET_ID, elsewhere), (BRACKET_ID, right)])
     assert len(solver.solve(apart, CAMERA, depth_m).poses) == 2
     empty = render_depth([(SOLIDS[BRACKET_ID], right)], background_m=WALL_M)
-    readings = dataclasses.replace(apart, groups=np.array([7, 7]))
-    np.testing.assert_allclose(only_pose(solver.solve(readings, CAMERA, empty)).T_camera_object, right, atol=2e-3)
-    both = solver.solve(readings, CAMERA, depth_m)
+    hypotheses = dataclasses.replace(apart, candidate_ids=np.array([7, 7]))
+    np.testing.assert_allclose(only_pose(solver.solve(hypotheses, CAMERA, empty)).T_camera_object, right, atol=2e-3)
+    both = solver.solve(hypotheses, CAMERA, depth_m)
     assert len(both.poses) == 1
     assert reasons(both) == [RejectionReason.DUPLICATE]
 

@@ -54,7 +54,7 @@ class RoiHead:
 
         A score becomes the geometric mean of the detector's and this head's, less for a less likely hypothesis. Likely
         classes, hypotheses that reach ``options.alternative_share``, and those of the wider window that
-        ``options.context_crop`` asks for are readings of one candidate, a group: depth decides which is right.
+        ``options.context_crop`` asks for are hypotheses of one candidate: depth decides which is right.
         """
         chosen = candidates.select(np.argsort(-candidates.scores, kind="stable")[:_MOST_CANDIDATES])
         if not len(chosen):

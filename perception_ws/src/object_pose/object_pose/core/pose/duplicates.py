@@ -14,16 +14,16 @@ def find_duplicates(
     scores: Array,
     diameters: Array,
     distance: float,
-    groups: Ints | None = None,
+    candidate_ids: Ints | None = None,
     confirmed_ids: Ints | None = None,
 ) -> list[int | None]:
     """Tell for each of N poses which better one it repeats, or None.
 
     Two poses are one object where their (N, 3) centres are nearer than ``distance`` times the smaller diameter, or
-    where they are of one of the ``groups`` (N,). ``confirmed_ids`` (N,) are the classes of poses that were confirmed,
+    where their ``candidate_ids`` (N,) are the same. ``confirmed_ids`` (N,) are the classes of confirmed poses,
     -1 of others: two that are confirmed as two classes are two objects, one in or on the other.
     """
-    groups = np.arange(len(scores)) if groups is None else groups
+    candidate_ids = np.arange(len(scores)) if candidate_ids is None else candidate_ids
     ids = np.full(len(scores), -1) if confirmed_ids is None else confirmed_ids
     better: list[int | None] = [None] * len(scores)
     kept: list[int] = []
@@ -31,7 +31,7 @@ def find_duplicates(
         reach = distance * np.minimum(diameters[kept], diameters[index])
         is_near = np.linalg.norm(centers[kept] - centers[index], axis=1) < reach
         nested = (ids[kept] != ids[index]) & (ids[kept] >= 0) & (ids[index] >= 0)
-        same = np.flatnonzero((is_near & ~nested) | (groups[kept] == groups[index]))
+        same = np.flatnonzero((is_near & ~nested) | (candidate_ids[kept] == candidate_ids[index]))
         if len(same):
             better[index] = kept[same[0]]
         else:

@@ -149,7 +149,7 @@ class PoseSolver:
         sure = np.array([estimates[row].depth_used for row in solved], dtype=bool) & (scores >= _SURE)
         doubtful = scores < max(_DOUBTFUL, self._config.min_score)
         front = solved[sure]
-        others = solved[doubtful & ~np.isin(detections.groups[solved], detections.groups[front])]
+        others = solved[doubtful & ~np.isin(detections.candidate_ids[solved], detections.candidate_ids[front])]
         covering = front[np.any(box_iou(boxes[front], boxes[others]) > 0.0, axis=1)]
         poses = [(self._surfaces[detections.class_ids[row]], estimates[row].T_camera_object) for row in covering]
         occluders = occluder_pixels(depth, poses)
@@ -220,10 +220,10 @@ class PoseSolver:
     def _bodies(
         self, estimates: Sequence[PoseEstimate], solved: NDArray[np.intp], detections: Detections
     ) -> list[Body]:
-        """Return the best estimate of each group as a body that may stand on something."""
+        """Return the best estimate of each candidate as a body that may stand on something."""
         scores = np.array([estimates[index].score for index in solved])
         best_first = solved[np.argsort(-scores, kind="stable")]
-        _, firsts = np.unique(detections.groups[best_first], return_index=True)
+        _, firsts = np.unique(detections.candidate_ids[best_first], return_index=True)
         best = {index: estimates[index] for index in best_first[firsts]}
         return [
             Body(pose.T_camera_object, pose.covariance, pose.score, self._shapes[detections.class_ids[index]])
@@ -252,7 +252,7 @@ class PoseSolver:
     ) -> PoseResults:
         present = np.count_nonzero(np.isfinite(targets.sigmas), axis=1)
         poses: list[ObjectPose] = []
-        groups: list[int] = []
+        candidate_ids: list[int] = []
         rejections: list[PoseRejection] = []
         for index, estimate in enumerate(estimates):
             doubt = _no_pose(int(present[index]), bool(solution.solved[index]), estimate)
@@ -262,8 +262,8 @@ class PoseSolver:
                 rejections.append(self._reject(detections, index, *doubt))
             else:
                 poses.append(self._accept(detections, index, estimate))
-                groups.append(int(detections.groups[index]))
-        unique, repeated = self._split_duplicates(poses, np.array(groups, dtype=np.int64))
+                candidate_ids.append(int(detections.candidate_ids[index]))
+        unique, repeated = self._split_duplicates(poses, np.array(candidate_ids, dtype=np.int64))
         return PoseResults(tuple(unique), tuple(rejections + repeated))
 
     def _doubt(self, estimate: PoseEstimate, detector_score: float, box_xyxy: Array, has_depth: bool) -> _Doubt | None:
@@ -314,7 +314,7 @@ class PoseSolver:
         return PoseRejection(class_id, self._objects[class_id].name, score, box, reason, detail)
 
     def _split_duplicates(
-        self, poses: list[ObjectPose], groups: NDArray[np.int64] | None = None
+        self, poses: list[ObjectPose], candidate_ids: NDArray[np.int64] | None = None
     ) -> tuple[list[ObjectPose], list[PoseRejection]]:
         if not poses:
             return [], []
@@ -323,7 +323,7 @@ class PoseSolver:
         diameters, distance = self._diameters[class_ids], self._config.duplicate_distance
         confirmed = np.array([pose.depth_used for pose in poses]) & (scores >= _CONFIRMED)
         confirmed_ids = np.where(confirmed, class_ids, -1)
-        better = find_duplicates(_centers(poses), scores, diameters, distance, groups, confirmed_ids)
+        better = find_duplicates(_centers(poses), scores, diameters, distance, candidate_ids, confirmed_ids)
         unique, repeated = [], []
         for pose, original in zip(poses, better):
             if original is None:

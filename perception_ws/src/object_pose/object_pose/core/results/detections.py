@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from object_pose.core.arrays import Array, expect_shape
 from object_pose.core.vision.visible_masks import VisibleMasks
 
-_NO_GROUPS: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+_NO_IDS: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
 _NO_MASKS = VisibleMasks.unknown(0)
 
 
@@ -21,8 +21,8 @@ class Detections:
 
     ``boxes_xyxy`` (N, 4) in pixels of the original image, ``scores`` (N,) in [0, 1], ``class_ids`` (N,) int,
     ``keypoints`` (N, K, 2) pixels and ``keypoint_sigmas`` (N, K) pixels, one standard deviation; K may be 0.
-    ``groups`` (N,): detections of one group are readings of one object, and at most one of them is right; where none
-    are given, each is an object of its own. ``masks`` are those pixels that show the object.
+    ``candidate_ids`` (N,): detections that share one are hypotheses of one candidate, of which at most one is right;
+    where none are given, each detection is a candidate of its own. ``masks`` are the visible masks.
     """
 
     boxes_xyxy: Array
@@ -30,17 +30,17 @@ class Detections:
     class_ids: NDArray[np.int64]
     keypoints: Array
     keypoint_sigmas: Array
-    groups: NDArray[np.int64] = field(default_factory=lambda: _NO_GROUPS)
+    candidate_ids: NDArray[np.int64] = field(default_factory=lambda: _NO_IDS)
     masks: VisibleMasks = field(default_factory=lambda: _NO_MASKS)
 
     def __post_init__(self) -> None:
         count = len(self.scores)
-        if self.groups is _NO_GROUPS:
-            object.__setattr__(self, "groups", np.arange(count))
+        if self.candidate_ids is _NO_IDS:
+            object.__setattr__(self, "candidate_ids", np.arange(count))
         if self.masks is _NO_MASKS:
             object.__setattr__(self, "masks", VisibleMasks.unknown(count))
         expect_shape("masks", self.masks.windows, (count, 3))
-        expect_shape("groups", self.groups, (count,))
+        expect_shape("candidate_ids", self.candidate_ids, (count,))
         expect_shape("boxes_xyxy", self.boxes_xyxy, (count, 4))
         expect_shape("scores", self.scores, (count,))
         expect_shape("class_ids", self.class_ids, (count,))
@@ -58,26 +58,26 @@ class Detections:
             self.class_ids[index],
             self.keypoints[index],
             self.keypoint_sigmas[index],
-            self.groups[index],
+            self.candidate_ids[index],
             self.masks.select(index),
         )
 
     def likeliest(self) -> Detections:
-        """Return the best reading of each group, in the order of the detections."""
+        """Return the best hypothesis of each candidate, in the order of the detections."""
         by_score = np.argsort(-self.scores, kind="stable")
-        _, firsts = np.unique(self.groups[by_score], return_index=True)
+        _, firsts = np.unique(self.candidate_ids[by_score], return_index=True)
         return self.select(np.sort(by_score[firsts]))
 
     @staticmethod
     def join(parts: Sequence[Detections]) -> Detections:
-        """Return the detections of several batches, one after the other; keypoint counts are equal, groups shared."""
+        """Return the detections of several batches, joined; keypoint counts are equal, candidates shared."""
         return Detections(
             np.concatenate([part.boxes_xyxy for part in parts]),
             np.concatenate([part.scores for part in parts]),
             np.concatenate([part.class_ids for part in parts]),
             np.concatenate([part.keypoints for part in parts]),
             np.concatenate([part.keypoint_sigmas for part in parts]),
-            np.concatenate([part.groups for part in parts]),
+            np.concatenate([part.candidate_ids for part in parts]),
             VisibleMasks.join([part.masks for part in parts]),
         )
 

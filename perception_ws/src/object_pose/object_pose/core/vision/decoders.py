@@ -155,7 +155,7 @@ def merge_scales(looks: Sequence[Detections], options: DecodeOptions) -> Detecti
     """Return what several looks at one image found, each object once, the best first."""
     found = Detections.join(looks)
     kept, _ = suppress(found.boxes_xyxy, found.scores, found.class_ids, options.iou_threshold, options.max_detections)
-    return replace(found.select(kept), groups=np.arange(len(kept)))
+    return replace(found.select(kept), candidate_ids=np.arange(len(kept)))
 
 
 def _fuse(found: _Candidates, kept: NDArray[np.int64], owner: NDArray[np.int64]) -> tuple[Array, Array]:

@@ -50,7 +50,7 @@ def keypoints_to_message(
     detections: Detections, labels: Sequence[str], header: Header, image_wh: tuple[int, int]
 ) -> KeypointDetectionArray:
     """Return the detections with keypoints; ``labels`` names the class ids."""
-    groups = _numbered_groups(detections.groups)
+    groups = _message_groups(detections.candidate_ids)
     return KeypointDetectionArray(
         header=header,
         image_width=image_wh[0],
@@ -82,9 +82,9 @@ def keypoints_to_message(
     )
 
 
-def _numbered_groups(groups: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Number the groups (N,) of more than one detection from 1 on; 0 is for a detection of its own."""
-    _, members, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+def _message_groups(candidate_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Number the candidates (N,) of several hypotheses from 1 on; 0 is for a detection without alternatives."""
+    _, members, sizes = np.unique(candidate_ids, return_inverse=True, return_counts=True)
     numbers = np.cumsum(sizes > 1) * (sizes > 1)
     return np.asarray(numbers[members])
 
