@@ -18,7 +18,7 @@ from object_pose.io.bags import make_typestore, write_bag
 from object_pose.ros.messages.conversions import results_to_message, truths_to_message
 from object_pose.ros.messages.images import make_header
 from object_pose.ros.transport import topics
-from object_pose.runtime.pose_estimator import PosePipeline
+from object_pose.runtime.pose_estimator import PoseEstimator
 from object_pose.simulation.parts.objects import part_objects
 from object_pose.simulation.scenes.live import LiveConfig, LiveScene
 
@@ -37,12 +37,12 @@ def recorded(tmp_path_factory):
     frames = [scene.frame(index * 0.05, 1_000_000_000 + index * PERIOD_NS) for index in range(COUNT)]
     found = [(truth.class_id, truth.T_camera_object) for truth in frames[0].truths]
     model = save_pose_model([item.model for item in scene.objects], scene.camera, found, folder / "two_parts.onnx")
-    pipeline = PosePipeline(model)
+    pipeline = PoseEstimator(model)
     with write_bag(folder / "bag", make_typestore()) as bag:
         for item in frames:
             stamp_ns = item.frame.stamp_ns
             header = make_header(stamp_ns, "camera_color_optical_frame")
-            results = pipeline.process(item.frame).results
+            results = pipeline.register(item.frame).results
             write_frame(bag, item.frame)
             for topic, message in (
                 (topics.GROUND_TRUTH, truths_to_message(item.truths, header)),

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from object_pose.runtime.pose_estimator import PosePipeline
+from object_pose.runtime.pose_estimator import PoseEstimator
 from object_pose.simulation.parts.procedural import build_part
 
 SMALL = ["--width", "96", "--height", "64", "--focal-px", "90", "--max-objects", "3", "--validation-frames", "2"]
@@ -42,7 +42,7 @@ def test_cad_files_become_a_model_with_its_report_and_a_rerun_goes_on(cli, cad_f
     chosen = ["--symmetry", "pipe_elbow=z2", "--crop-steps", "1"]
     outcome = onboard(cli, cad_files, output, *chosen, "--steps", "1")
     assert outcome.code == 0, outcome.err
-    card = PosePipeline(output / "mine.onnx").detector.card
+    card = PoseEstimator(output / "mine.onnx").card
     assert card.labels == ("bracket", "pipe_elbow") and "on 2 rendered frames" in card.metric
     assert [len(model.symmetry.discrete) for model in card.objects] == [0, 1]
     summary = json.loads((output / "summary.json").read_text())

@@ -13,7 +13,7 @@ from object_pose.core.pose.config import SINGLE_IMAGE_SOLVER
 from object_pose.core.tracking.tracker import TrackerConfig
 from object_pose.core.vision.decoders import Layout
 from object_pose.runtime.card import ModelCard
-from object_pose.runtime.pose_estimator import PosePipeline
+from object_pose.runtime.pose_estimator import PoseEstimator
 from object_pose.runtime.predictor import Predictor
 from object_pose.runtime.resources import find_model
 from object_pose.simulation.parts.catalog import load_objects
@@ -44,53 +44,53 @@ def black_frame(stamp_ns=0):
 
 
 def test_keypoints_become_the_pose_they_came_from(cube_model):
-    result = PosePipeline(cube_model).process(black_frame())
+    result = PoseEstimator(cube_model).register(black_frame())
     assert len(result.detections) == 1
     (pose,) = result.results.poses
     assert pose.class_name == "cube" and not pose.depth_used
     np.testing.assert_allclose(pose.T_camera_object[:3, 3], T_CAMERA_OBJECT[:3, 3], atol=2e-3)
     assert se3.rotation_angle(pose.T_camera_object[:3, :3], T_CAMERA_OBJECT[:3, :3]) < 0.02
-    assert set(result.timings) == STAGES
-    assert result.timings["total"] >= max(result.timings[stage] for stage in STAGES - {"total"})
+    assert set(result.timings_ms) == STAGES
+    assert result.timings_ms["total"] >= max(result.timings_ms[stage] for stage in STAGES - {"total"})
 
 
 def test_with_a_tracker_the_object_keeps_its_id(cube_model):
-    pipeline = PosePipeline(cube_model, tracker_config=TrackerConfig())
-    results = [pipeline.process(black_frame(index * 33_000_000)) for index in range(10)]
+    estimator = PoseEstimator(cube_model, tracker_config=TrackerConfig())
+    results = [estimator.register(black_frame(index * 33_000_000)) for index in range(10)]
     ids = {pose.track_id for result in results[5:] for pose in result.results.poses}
     assert len(ids) == 1 and ids.pop() >= 0
-    assert set(results[0].timings) == STAGES | {"tracking"}
+    assert set(results[0].timings_ms) == STAGES | {"tracking"}
 
 
 def test_a_detector_without_geometry_estimates_no_poses(constant_model):
     card = ModelCard("detect", Layout.YOLOV8_DETECT, ("cube",), (96, 64))
     path = constant_model([np.zeros((1, 5, 126), np.float32)], card.to_metadata())
     with pytest.raises(ModelError, match="carries no object geometry"):
-        PosePipeline(path)
+        PoseEstimator(path)
 
 
 def test_no_detection_no_pose(constant_model, make_object):
     card = ModelCard("pose", Layout.OBJECT_POSE_KEYPOINTS, ("cube",), (96, 64), 8, (make_object("cube"),))
     path = constant_model([np.zeros((1, 29, 126), np.float32)], card.to_metadata())
     for depth_m in (None, np.zeros((128, 192), np.float32), np.full((128, 192), np.nan, np.float32)):
-        result = PosePipeline(path).process(dataclasses.replace(black_frame(), depth_m=depth_m))
+        result = PoseEstimator(path).register(dataclasses.replace(black_frame(), depth_m=depth_m))
         assert len(result.detections) == 0
         assert result.results.poses == () and result.results.rejections == ()
 
 
-def test_a_look_behind_adds_to_what_was_seen_and_keeps_what_was_sure():
+def test_a_second_pass_adds_to_what_was_seen_and_keeps_what_was_sure():
     model, scenes = find_model("parts.onnx"), SceneConfig(min_objects=8, max_spread_m=0.12, min_spread_m=0.08)
     predictor = Predictor(model, options=SINGLE_IMAGE_DECODING)
     once, twice = (
-        PosePipeline(predictor, solver_config=dataclasses.replace(SINGLE_IMAGE_SOLVER, second_pass=behind))
-        for behind in (False, True)
+        PoseEstimator(predictor, solver_config=dataclasses.replace(SINGLE_IMAGE_SOLVER, second_pass=second_pass))
+        for second_pass in (False, True)
     )
     added = 0
     for simulated, _ in zip(FrameStream(load_objects("parts"), scenes, depth=True, seed=4), range(4)):
-        first, more = (pipeline.process(simulated.frame) for pipeline in (once, twice))
+        first, more = (estimator.register(simulated.frame) for estimator in (once, twice))
         seen = {pose.class_name for pose in first.results.poses if pose.score > 0.9}
         assert seen <= {pose.class_name for pose in more.results.poses}
         assert len(more.results.poses) >= len(first.results.poses)
-        assert "behind" in more.timings and "behind" not in first.timings
+        assert "second_pass" in more.timings_ms and "second_pass" not in first.timings_ms
         added += len(more.results.poses) - len(first.results.poses)
     assert added > 0

@@ -28,7 +28,7 @@ from object_pose.evaluation.scorers.bop import BopBin, BopScore, BopScorer, bop_
 from object_pose.evaluation.test_splits import POSE_FRAMES, TEST_SEED
 from object_pose.io.images import write_image
 from object_pose.io.writers import bop_csv, write_json
-from object_pose.runtime.pose_estimator import PipelineResult, PosePipeline
+from object_pose.runtime.pose_estimator import FrameEstimate, PoseEstimator
 from object_pose.simulation.parts.catalog import load_objects
 from object_pose.simulation.scenes.scene import TEST_SCENES
 from object_pose.tasks.registry import TASKS
@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
     if options.task != "pose":
         return run_task(options)
     pipeline = pipeline_from_options(options)
-    labels = pipeline.detector.card.labels
+    labels = pipeline.card.labels
     if options.data:
         frames = bop_frames(options.data, labels, options.depth)
     elif options.rendered:
@@ -93,9 +93,9 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _bop_scorer(options: argparse.Namespace, pipeline: PosePipeline) -> BopScorer:
+def _bop_scorer(options: argparse.Namespace, pipeline: PoseEstimator) -> BopScorer:
     """Score as BOP does; VSD needs the objects' meshes, from the data's models folder or the rendered objects."""
-    card = pipeline.detector.card
+    card = pipeline.card
     if options.rendered:
         return BopScorer(card.objects, lambda: [item.mesh for item in load_objects(options.objects)])
     models = bop_models_folder(options.data)
@@ -162,10 +162,10 @@ def _output_writer(output: Path, labels: tuple[str, ...], stack: ExitStack) -> O
     csv = stack.enter_context(
         bop_csv(output / "results.csv", {name: number for number, name in bop_names(labels).items()})
     )
-    worst: list[tuple[int, LabelledFrame, PipelineResult]] = []
+    worst: list[tuple[int, LabelledFrame, FrameEstimate]] = []
 
-    def on_frame(item: LabelledFrame, result: PipelineResult, matches: FrameMatches) -> None:
-        csv.write(item.scene_id, item.image_id, result.results.poses, result.timings["total"] / 1e3)
+    def on_frame(item: LabelledFrame, result: FrameEstimate, matches: FrameMatches) -> None:
+        csv.write(item.scene_id, item.image_id, result.results.poses, result.timings_ms["total"] / 1e3)
         errors = len(matches.missed) + len(matches.false_poses) + sum(not m.is_correct for m in matches.matches)
         worst.append((errors, item, result))
         worst.sort(key=lambda entry: -entry[0])

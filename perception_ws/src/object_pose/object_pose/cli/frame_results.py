@@ -19,7 +19,7 @@ from object_pose.io.images import write_image
 from object_pose.io.records import frame_record
 from object_pose.io.task_drawing import draw_result
 from object_pose.io.writers import json_lines
-from object_pose.runtime.pose_estimator import PosePipeline
+from object_pose.runtime.pose_estimator import PoseEstimator
 from object_pose.runtime.predictor import Predictor
 
 
@@ -47,14 +47,14 @@ def predict_task(predictor: Predictor) -> Predict:
     return predict
 
 
-def predict_poses(pipeline: PosePipeline, with_timings: bool = True) -> Predict:
+def predict_poses(pipeline: PoseEstimator, with_timings: bool = True) -> Predict:
     """Return a function that gives a frame's detections and poses; without timings it repeats to the last digit."""
-    labels = pipeline.detector.card.labels
+    labels = pipeline.card.labels
 
     def predict(item: NamedFrame) -> FrameResult:
         frame = item.frame
-        found = pipeline.process(frame)
-        results, timings = found.results, found.timings if with_timings else None
+        found = pipeline.register(frame)
+        results, timings = found.results, found.timings_ms if with_timings else None
         record = frame_record(item.name, frame.stamp_ns, labels, found.detections, results, timings)
         return FrameResult(record, lambda: draw_poses(frame.rgb, results.poses, frame.camera, results.rejections))
 

@@ -31,7 +31,7 @@ from object_pose.evaluation.pose_runner import PoseEvaluation, evaluate_pose, re
 from object_pose.evaluation.reports.onboarding.report import FrameKeeper, Onboarding, write_page
 from object_pose.evaluation.scorers.bop import BopScorer
 from object_pose.io.writers import write_json
-from object_pose.runtime.pose_estimator import PosePipeline
+from object_pose.runtime.pose_estimator import PoseEstimator
 from object_pose.simulation.generators.bop import write_bop_models
 from object_pose.simulation.parts.cad import UNITS, CadPart, read_parts
 from object_pose.simulation.parts.catalog import load_objects
@@ -140,8 +140,8 @@ def _commands(models: Path, scene: Mapping[str, Any], options: argparse.Namespac
 
 def _test(model: Path, models: Path, scene: SceneConfig, count: int) -> tuple[PoseEvaluation, FrameKeeper]:
     """Run the model on rendered frames that it never saw, put the result on its card and return it."""
-    pipeline, frames = PosePipeline(model), FrameKeeper()
-    card = pipeline.detector.card
+    pipeline, frames = PoseEstimator(model), FrameKeeper()
+    card = pipeline.card
     scorer = BopScorer(card.objects, lambda: [item.mesh for item in load_objects(str(models))])
     progress = tqdm(rendered_frames(str(models), count, _TEST_SEED, scene), total=count, unit="frame", desc="test")
     evaluation = evaluate_pose(pipeline, progress, MIN_VISIBILITY, frames, scorer)

@@ -9,7 +9,7 @@ from object_pose.cli.options import add_config_options, config_from_options
 from object_pose.cli.predictor_options import add_predictor_options, open_predictor
 from object_pose.core.pose.config import PoseSolverConfig
 from object_pose.core.tracking.tracker import TrackerConfig
-from object_pose.runtime.pose_estimator import PosePipeline
+from object_pose.runtime.pose_estimator import PoseEstimator
 from object_pose.runtime.predictor import Predictor
 from object_pose.runtime.resources import find_model
 
@@ -29,9 +29,9 @@ def model_path(options: argparse.Namespace) -> Path:
     return find_model(options.model or _DEFAULT_MODEL)
 
 
-def pipeline_from_options(options: argparse.Namespace, predictor: Predictor | None = None) -> PosePipeline:
+def pipeline_from_options(options: argparse.Namespace, predictor: Predictor | None = None) -> PoseEstimator:
     """Return the pipeline that the options describe, around a model that is open already or newly opened."""
-    return PosePipeline(
+    return PoseEstimator(
         predictor or open_predictor(options, model_path(options)),
         solver_config=config_from_options(options, PoseSolverConfig),
         tracker_config=config_from_options(options, TrackerConfig) if options.track else None,

@@ -28,7 +28,7 @@ from object_pose.io.writers import write_json
 from object_pose.ros.demo.planner_probe import PlannerProbe, observe
 from object_pose.ros.messages.conversions import detections_3d_from_message
 from object_pose.ros.nodes.spinning import prepare_process
-from object_pose.runtime.pose_estimator import PipelineResult, PosePipeline
+from object_pose.runtime.pose_estimator import FrameEstimate, PoseEstimator
 from object_pose.runtime.resources import DATA_VARIABLE, find_model
 
 EXAMPLES = """examples:
@@ -64,8 +64,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run both checks, print their tables and write summary.json."""
     data = options.data or find_lmo()
-    pipeline = PosePipeline(find_model(options.model))
-    labels = pipeline.detector.card.labels
+    pipeline = PoseEstimator(find_model(options.model))
+    labels = pipeline.card.labels
     frames = list(bop_frames(data / SCENE, labels, with_depth=False))
     target = next(frame for frame in frames if frame.image_id == RGBD_IMAGE)
 
@@ -91,7 +91,7 @@ def _real_frame(data: Path) -> RealFrame:
 
 
 def _through_ros(
-    model: str, files: RealFrame, pipeline: PosePipeline, target: LabelledFrame, output: Path
+    model: str, files: RealFrame, pipeline: PoseEstimator, target: LabelledFrame, output: Path
 ) -> dict[str, Any]:
     """Replay the RGB-D frame as a camera and judge the last detections that a subscriber gets."""
     prepare_process()
@@ -104,7 +104,7 @@ def _through_ros(
         end_processes(running)
     rclpy.try_shutdown()
     message = seen.detections[max(seen.detections)]
-    card = pipeline.detector.card
+    card = pipeline.card
     poses = detections_3d_from_message(message, card.labels)
     write_image(output / f"rgbd_{_RGBD_FRAME}.png", draw_poses(target.frame.rgb, poses, target.frame.camera))
     return _per_object(poses, match_frame(poses, target.truths, card.objects, _MIN_VISIBILITY), target)
@@ -126,7 +126,7 @@ def _verdict(match: PoseMatch | None) -> dict[str, Any]:
 
 
 def _overlay_writer(output: Path) -> Any:
-    def write(item: LabelledFrame, result: PipelineResult, matches: FrameMatches) -> None:
+    def write(item: LabelledFrame, result: FrameEstimate, matches: FrameMatches) -> None:
         picture = draw_poses(item.frame.rgb, result.results.poses, item.frame.camera, result.results.rejections)
         write_image(output / f"rgb_{item.image_id:06d}.png", picture)
 

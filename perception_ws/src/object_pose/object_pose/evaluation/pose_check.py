@@ -28,7 +28,7 @@ from object_pose.evaluation.lmo import RGBD_IMAGE, SCENE
 from object_pose.evaluation.pose_runner import LabelledFrame, PoseEvaluation, bop_frames, evaluate_pose, rendered_frames
 from object_pose.evaluation.scorers.bop import BopScorer
 from object_pose.evaluation.scorers.tracking import track_live_scene
-from object_pose.runtime.pose_estimator import PipelineResult, PosePipeline
+from object_pose.runtime.pose_estimator import FrameEstimate, PoseEstimator
 from object_pose.runtime.predictor import Predictor
 from object_pose.simulation.parts.catalog import PARTS, load_objects
 from object_pose.simulation.scenes.live import LiveConfig, LiveScene
@@ -99,7 +99,7 @@ def check_rendered(model: Path, frames: int, seed: int = TEST_SEED) -> dict[str,
 def check_lmo(model: Path, data: Path) -> dict[str, Any]:
     """Measure a model of LM-O's objects on its real frames: all in colour alone, and the one with depth."""
     colour_pipeline, depth_pipeline = (_single_image_pipeline(model, use) for use in (False, True))
-    frames = list(bop_frames(data / SCENE, colour_pipeline.detector.card.labels))
+    frames = list(bop_frames(data / SCENE, colour_pipeline.card.labels))
     colour = _run(colour_pipeline, frames, "LM-O, RGB", len(frames))
     rgbd = _run(depth_pipeline, [frame for frame in frames if frame.image_id == RGBD_IMAGE], "LM-O, RGB-D", 1)
     assert colour.evaluation.bop
@@ -116,7 +116,7 @@ def check_lmo(model: Path, data: Path) -> dict[str, Any]:
 
 def check_tracking(model: Path, seconds: float, seed: int = _SEQUENCE_SEED) -> dict[str, Any]:
     """Track the simulated camera's scene: switches a minute, identities lost by short occlusions, jitter."""
-    pipeline = PosePipeline(model, tracker_config=TrackerConfig())
+    pipeline = PoseEstimator(model, tracker_config=TrackerConfig())
     scene = LiveScene(seed, LiveConfig(arm_radius_m=_ARM_RADIUS_M))
     steps = track_live_scene(pipeline, scene, seconds, _SEQUENCE_RATE_HZ)
     *_, scorer = tqdm(steps, total=round(seconds * _SEQUENCE_RATE_HZ), unit="frame", desc="sequence")
@@ -181,17 +181,17 @@ class _Run:
 def _run_rendered(model: Path, use_depth: bool, frames: int, seed: int, scale_error: float, title: str) -> _Run:
     pipeline = _single_image_pipeline(model, use_depth)
     items = rendered_frames(PARTS, frames, seed, _SCENES, depth_scale_error=scale_error)
-    scorer = BopScorer(pipeline.detector.card.objects, lambda: [item.mesh for item in load_objects(PARTS)])
+    scorer = BopScorer(pipeline.card.objects, lambda: [item.mesh for item in load_objects(PARTS)])
     return _run(pipeline, items, title, frames, scorer)
 
 
 def _run(
-    pipeline: PosePipeline, frames: Iterable[LabelledFrame], title: str, count: int, bop: BopScorer | None = None
+    pipeline: PoseEstimator, frames: Iterable[LabelledFrame], title: str, count: int, bop: BopScorer | None = None
 ) -> _Run:
     matches: list[FrameMatches] = []
-    objects = pipeline.detector.card.objects
+    objects = pipeline.card.objects
 
-    def keep(item: LabelledFrame, result: PipelineResult, found: FrameMatches) -> None:
+    def keep(item: LabelledFrame, result: FrameEstimate, found: FrameMatches) -> None:
         matches.append(found)
 
     progress = tqdm(frames, total=count, unit="frame", desc=title)
@@ -201,9 +201,9 @@ def _run(
     return _Run(evaluation, tuple(matches), covariances)
 
 
-def _single_image_pipeline(model: Path, use_depth: bool) -> PosePipeline:
+def _single_image_pipeline(model: Path, use_depth: bool) -> PoseEstimator:
     solver = dataclasses.replace(SINGLE_IMAGE_SOLVER, use_depth=use_depth)
     if not use_depth:
         # Colour alone leaves the distance open by centimetres; where poses are measured in the image, they still count.
         solver = dataclasses.replace(solver, max_translation_sigma_m=_NO_LIMIT_M)
-    return PosePipeline(Predictor(model, options=SINGLE_IMAGE_DECODING), solver_config=solver)
+    return PoseEstimator(Predictor(model, options=SINGLE_IMAGE_DECODING), solver_config=solver)

@@ -17,7 +17,7 @@ from object_pose.core.metrics.pose import MIN_VISIBILITY, FrameMatches, PoseScor
 from object_pose.core.results.pose import ObjectTruth
 from object_pose.evaluation.scorers.bop import BopScore, BopScorer
 from object_pose.io.bop import read_bop_scene
-from object_pose.runtime.pose_estimator import PipelineResult, PosePipeline
+from object_pose.runtime.pose_estimator import FrameEstimate, PoseEstimator
 from object_pose.simulation.parts.catalog import load_objects
 from object_pose.simulation.scenes.scene import SceneConfig
 from object_pose.simulation.scenes.stream import MAX_DEPTH_SCALE_ERROR, FrameStream
@@ -51,27 +51,27 @@ class PoseEvaluation:
         return {name: None if isinstance(v, float) and math.isnan(v) else v for name, v in values.items()}
 
 
-OnFrame = Callable[[LabelledFrame, PipelineResult, FrameMatches], None]
+OnFrame = Callable[[LabelledFrame, FrameEstimate, FrameMatches], None]
 
 
 def evaluate_pose(
-    pipeline: PosePipeline,
+    estimator: PoseEstimator,
     frames: Iterable[LabelledFrame],
     min_visibility: float = MIN_VISIBILITY,
     on_frame: OnFrame | None = None,
     bop: BopScorer | None = None,
 ) -> PoseEvaluation:
-    """Run every frame through the pipeline and score it, with ``bop`` also as the BOP challenge does.
+    """Run every frame through the estimator and score it, with ``bop`` also as the BOP challenge does.
 
     ``on_frame`` sees each one on the way. Raises ``DataError`` where there are no frames.
     """
     matches: list[FrameMatches] = []
     timings: dict[str, list[float]] = {}
-    objects = pipeline.detector.card.objects
+    objects = estimator.card.objects
     for item in frames:
-        result = pipeline.process(item.frame)
+        result = estimator.register(item.frame)
         matches.append(match_frame(result.results.poses, item.truths, objects, min_visibility))
-        for stage, milliseconds in result.timings.items():
+        for stage, milliseconds in result.timings_ms.items():
             timings.setdefault(stage, []).append(milliseconds)
         if bop:
             bop.add(item.frame, item.truths, result.results.poses)

@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from object_pose.core.metrics.pose import MATCH_DIAMETERS, MIN_VISIBILITY, compare
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.results.pose import ObjectPose, ObjectTruth
-from object_pose.runtime.pose_estimator import PosePipeline
+from object_pose.runtime.pose_estimator import PoseEstimator
 from object_pose.simulation.scenes.live import LiveScene
 
 Array = NDArray[np.float64]
@@ -160,17 +160,17 @@ def _reports(
 
 
 def track_live_scene(
-    pipeline: PosePipeline, scene: LiveScene, seconds: float, rate_hz: float, camera_known: bool = True
+    estimator: PoseEstimator, scene: LiveScene, seconds: float, rate_hz: float, camera_known: bool = True
 ) -> Iterator[TrackingScorer]:
-    """Run a pipeline with a tracker over the simulated camera, frame by frame; yield the scorer after each.
+    """Run a estimator with a tracker over the simulated camera, frame by frame; yield the scorer after each.
 
     ``camera_known`` gives the tracker the camera's pose in the world, as a robot's kinematics would.
     """
-    scorer = TrackingScorer(pipeline.detector.card.objects)
+    scorer = TrackingScorer(estimator.card.objects)
     for index in range(round(seconds * rate_hz)):
         time_s = index / rate_hz
         simulated = scene.frame(time_s, round(time_s / _NANOSECONDS))
         T_world_camera = scene.T_world_camera(time_s)
-        result = pipeline.process(simulated.frame, T_world_camera if camera_known else None)
+        result = estimator.register(simulated.frame, T_world_camera if camera_known else None)
         scorer.add(result.results.poses, simulated.truths, simulated.frame.stamp_ns, T_world_camera)
         yield scorer

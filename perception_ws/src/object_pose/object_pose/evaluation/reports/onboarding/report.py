@@ -21,7 +21,7 @@ from object_pose.evaluation.plots import loss_figure
 from object_pose.evaluation.pose_runner import LabelledFrame, PoseEvaluation
 from object_pose.evaluation.reports.pose_figures import bop_figure
 from object_pose.io.files import replacing
-from object_pose.runtime.pose_estimator import PipelineResult
+from object_pose.runtime.pose_estimator import FrameEstimate
 from object_pose.simulation.parts.cad import CadPart
 from object_pose.simulation.parts.objects import mesh_diameter
 from object_pose.simulation.parts.symmetry_notation import describe_symmetry
@@ -36,7 +36,7 @@ class Judged:
     """A frame, what was found in it, and how many of its targets and poses went wrong."""
 
     item: LabelledFrame
-    result: PipelineResult
+    result: FrameEstimate
     errors: int
     targets: int
 
@@ -49,7 +49,7 @@ class FrameKeeper:
         self.worst: list[Judged] = []
         self.best: list[Judged] = []
 
-    def __call__(self, item: LabelledFrame, result: PipelineResult, matches: FrameMatches) -> None:
+    def __call__(self, item: LabelledFrame, result: FrameEstimate, matches: FrameMatches) -> None:
         """Look at one frame."""
         wrong = sum(not match.is_correct for match in matches.matches)
         errors = len(matches.missed) + len(matches.false_poses) + wrong
