@@ -184,7 +184,7 @@ def test_where_colours_say_nothing_keypoints_keep_the_word() -> None:
 
 
 def test_a_distorted_image_is_seen_as_a_pinhole_would() -> None:
-    bent = dataclasses.replace(_CAMERA, distortion=(-0.25, 0.08, 0.001, -0.001, 0.0))
+    bent = dataclasses.replace(_CAMERA, distortion=(-0.25, 0.08, 0.001, -0.001, 0.0), distortion_model="plumb_bob")
     columns, rows = np.meshgrid(np.arange(640.0), np.arange(480.0))
     ideal = bent.undistort(np.stack([columns, rows], axis=-1).reshape(-1, 2)).reshape(480, 640, 2).astype(np.float32)
     image = cv2.remap(picture(_TRUTH), ideal[..., 0], ideal[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -1,25 +1,29 @@
-"""The pinhole camera: intrinsics, projection and back-projection."""
+"""The camera: intrinsics with their lens distortion, projection and back-projection."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from object_pose.core.arrays import Array, DepthImage, Image, Mask
 from object_pose.core.errors import CalibrationError
-
-Array = NDArray[np.float64]
+from object_pose.core.geometry.distortion import EQUIDISTANT, Distortion, check_model, model_of
 
 
 @dataclass(frozen=True)
 class Camera:
-    """Pinhole intrinsics in pixels; pixel centres are integers, so a centred 640x480 camera has cx = 319.5.
+    """Intrinsics in pixels; pixel centres are integers, so a centred 640x480 camera has cx = 319.5.
 
-    ``distortion`` is OpenCV's (k1, k2, p1, p2, k3[, k4, k5, k6]); empty means none.
-    Raises ``CalibrationError`` for a size or focal length that is not positive and finite.
+    ``distortion`` holds the coefficients of ``distortion_model`` ('none', 'plumb_bob', 'rational_polynomial' or
+    'equidistant'; see ``core.geometry.distortion``), which their number tells where it is not named. "Ideal" pixels
+    are those of the same camera without distortion. Raises ``CalibrationError`` for a size or focal length that is not
+    positive and finite, and for a model that is not known or does not fit its coefficients.
     """
 
     width: int
@@ -29,6 +33,7 @@ class Camera:
     cx: float
     cy: float
     distortion: tuple[float, ...] = ()
+    distortion_model: str = ""
 
     def __post_init__(self) -> None:
         values = (self.fx, self.fy, self.cx, self.cy, *self.distortion)
@@ -39,8 +44,9 @@ class Camera:
                 f"camera focal lengths ({self.fx}, {self.fy}) must be positive and every intrinsic finite",
                 "is the camera calibrated? camera_info.k all zero means it is not",
             )
-        if len(self.distortion) not in (0, 4, 5, 8):
-            raise CalibrationError(f"distortion has {len(self.distortion)} coefficients, expected 0, 4, 5 or 8")
+        if not self.distortion_model:
+            object.__setattr__(self, "distortion_model", model_of(self.distortion))
+        check_model(self.distortion_model, self.distortion)
 
     @property
     def matrix(self) -> Array:
@@ -54,8 +60,8 @@ class Camera:
 
     @property
     def is_distorted(self) -> bool:
-        """Whether any distortion coefficient is non-zero."""
-        return any(self.distortion)
+        """Whether the real image differs from the ideal one; a fisheye's does even with zero coefficients."""
+        return any(self.distortion) or self.distortion_model == EQUIDISTANT
 
     def project(self, points_camera: Array) -> Array:
         """Project (..., 3) points in the camera frame to (..., 2) ideal (undistorted) pixels."""
@@ -72,17 +78,32 @@ class Camera:
         jacobian[..., 1, 2] = -jacobian[..., 1, 1] * y / z
         return jacobian
 
+    def sees(self, pixels: Array) -> NDArray[np.bool_]:
+        """Return which of (..., 2) ideal pixels lie within the field of view that the distortion model holds for."""
+        if not self.is_distorted:
+            return np.ones(pixels.shape[:-1], dtype=bool)
+        radii = np.linalg.norm((pixels - (self.cx, self.cy)) / (self.fx, self.fy), axis=-1)
+        return np.asarray(radii <= self._lens.limit)
+
+    def distort(self, pixels: Array) -> Array:
+        """Map (..., 2) ideal pixels to the (..., 2) pixels of the real image: the inverse of ``undistort``."""
+        return self._map(self._lens.distort, pixels) if self.is_distorted else np.asarray(pixels, dtype=np.float64)
+
     def undistort(self, pixels: Array) -> Array:
-        """Map (N, 2) pixels of the real image to the (N, 2) pixels an ideal pinhole would see."""
-        if not self.is_distorted or len(pixels) == 0:
-            return np.asarray(pixels, dtype=np.float64)
-        ideal = cv2.undistortPoints(
-            np.ascontiguousarray(pixels, dtype=np.float64).reshape(-1, 1, 2),
-            self.matrix,
-            np.asarray(self.distortion),
-            P=self.matrix,
-        )
-        return np.asarray(ideal, dtype=np.float64).reshape(-1, 2)
+        """Map (..., 2) pixels of the real image to the (..., 2) pixels that an ideal pinhole would see."""
+        return self._map(self._lens.undistort, pixels) if self.is_distorted else np.asarray(pixels, dtype=np.float64)
+
+    @cached_property
+    def _lens(self) -> Distortion:
+        return Distortion(self.distortion_model, self.distortion)
+
+    def _map(self, mapping: Callable[[Array], Array], pixels: Array) -> Array:
+        """Apply a mapping of normalised coordinates to pixels."""
+        pixels = np.asarray(pixels, dtype=np.float64)
+        if pixels.size == 0:
+            return pixels
+        centre, focal = np.array([self.cx, self.cy]), np.array([self.fx, self.fy])
+        return np.asarray(mapping((pixels - centre) / focal) * focal + centre)
 
     def backproject(self, pixels: Array, depth_m: Array) -> Array:
         """Lift (..., 2) ideal pixels with (...) depth along z in metres to (..., 3) camera-frame points."""
@@ -91,32 +112,80 @@ class Camera:
 
     def resized(self, width: int, height: int) -> Camera:
         """Return the camera of the same image resampled to ``width`` x ``height``."""
-        scale_x, scale_y = width / self.width, height / self.height
-        return Camera(
-            width,
-            height,
-            self.fx * scale_x,
-            self.fy * scale_y,
-            (self.cx + 0.5) * scale_x - 0.5,
-            (self.cy + 0.5) * scale_y - 0.5,
-            self.distortion,
+        return self._scaled(width, height, width / self.width, height / self.height)
+
+    def binned(self, x: int, y: int) -> Camera:
+        """Return the camera of an image whose pixels are means of ``x`` by ``y``; incomplete ones are cut."""
+        return self._scaled(self.width // x, self.height // y, 1.0 / x, 1.0 / y)
+
+    def cropped(self, x: int, y: int, width: int, height: int) -> Camera:
+        """Return the camera of the part of the image whose first pixel is (x, y).
+
+        Raises ``CalibrationError`` where it reaches beyond the image.
+        """
+        if min(x, y) < 0 or x + width > self.width or y + height > self.height:
+            raise CalibrationError(
+                f"a region of {width}x{height} at ({x}, {y}) reaches beyond the image of {self.width}x{self.height}"
+            )
+        return dataclasses.replace(self, width=width, height=height, cx=self.cx - x, cy=self.cy - y)
+
+    def _scaled(self, width: int, height: int, scale_x: float, scale_y: float) -> Camera:
+        return dataclasses.replace(
+            self,
+            width=width,
+            height=height,
+            fx=self.fx * scale_x,
+            fy=self.fy * scale_y,
+            cx=(self.cx + 0.5) * scale_x - 0.5,
+            cy=(self.cy + 0.5) * scale_y - 0.5,
         )
 
 
-def distorted_mask(mask: NDArray[np.bool_], camera: Camera) -> NDArray[np.bool_]:
+def undistorted_image(rgb: Image, camera: Camera) -> Image:
+    """Return an image (H, W, 3) as the ideal pinhole sees it; black where the lens does not see."""
+    if not camera.is_distorted:
+        return rgb
+    return np.asarray(cv2.remap(rgb, *undistortion_maps(camera), cv2.INTER_LINEAR), dtype=np.uint8)
+
+
+def undistorted_depth(depth_m: DepthImage, camera: Camera) -> DepthImage:
+    """Return depth (H, W) as the ideal pinhole sees it, 0 where the lens does not see.
+
+    The nearest pixel is taken, because a mean of two surfaces is a surface that does not exist.
+    """
+    if not camera.is_distorted:
+        return depth_m
+    return np.asarray(cv2.remap(depth_m, *undistortion_maps(camera), cv2.INTER_NEAREST), dtype=np.float32)
+
+
+def distorted_mask(mask: Mask, camera: Camera) -> Mask:
     """Return a mask (H, W) of the ideal pinhole's pixels as one of the real image's."""
     if not camera.is_distorted:
         return mask
-    rows, columns = np.mgrid[: camera.height, : camera.width]
-    ideal = camera.undistort(np.stack([columns, rows], axis=-1).reshape(-1, 2)).astype(np.float32)
-    x, y = ideal.reshape(camera.height, camera.width, 2).transpose(2, 0, 1)
-    return np.asarray(cv2.remap(mask.astype(np.uint8), x, y, cv2.INTER_NEAREST) > 0)
+    return np.asarray(cv2.remap(mask.astype(np.uint8), *distortion_maps(camera), cv2.INTER_NEAREST) > 0)
 
 
 @lru_cache(maxsize=4)
 def undistortion_maps(camera: Camera) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return where each pixel (H, W) of the ideal pinhole lies in the real image, x and y, for ``cv2.remap``."""
-    maps = cv2.initUndistortRectifyMap(
-        camera.matrix, np.asarray(camera.distortion), None, camera.matrix, camera.wh, cv2.CV_32FC1
-    )
-    return maps[0], maps[1]
+    """Return where each pixel (H, W) of the ideal pinhole lies in the real image, x and y, for ``cv2.remap``.
+
+    Rays beyond the field of view that the distortion model holds for lie outside of the image.
+    """
+    grid = _pixel_grid(camera)
+    return _maps(np.where(camera.sees(grid)[..., None], camera.distort(grid), -2.0))
+
+
+@lru_cache(maxsize=4)
+def distortion_maps(camera: Camera) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return where each pixel (H, W) of the real image lies for the ideal pinhole, x and y, for ``cv2.remap``."""
+    return _maps(camera.undistort(_pixel_grid(camera)))
+
+
+def _pixel_grid(camera: Camera) -> Array:
+    rows, columns = np.mgrid[: camera.height, : camera.width]
+    return np.stack([columns, rows], axis=-1).astype(np.float64)
+
+
+def _maps(pixels: Array) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    x, y = np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32)
+    return x, y

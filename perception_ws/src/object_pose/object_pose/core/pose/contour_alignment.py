@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter
 
 from object_pose.core.arrays import Array, Image
 from object_pose.core.geometry import se3
-from object_pose.core.geometry.camera import Camera, undistortion_maps
+from object_pose.core.geometry.camera import Camera, undistorted_image
 from object_pose.core.pose.contour import Contour, ContourSurface, draw_contour
 from object_pose.core.vision.visible_masks import VisibleMask
 
@@ -63,8 +63,7 @@ class ColourView:
     """One image as an ideal pinhole sees it, (H, W, 3) ``rgb``, and its colours in ``_LEVELS`` levels a channel."""
 
     def __init__(self, rgb: Image, camera: Camera) -> None:
-        if camera.is_distorted:
-            rgb = np.asarray(cv2.remap(rgb, *undistortion_maps(camera), cv2.INTER_LINEAR), dtype=np.uint8)
+        rgb = undistorted_image(rgb, camera)
         level = rgb.astype(np.intp) * _LEVELS // 256
         self.camera, self.rgb = camera, rgb
         self.codes = (level[..., 0] * _LEVELS + level[..., 1]) * _LEVELS + level[..., 2]

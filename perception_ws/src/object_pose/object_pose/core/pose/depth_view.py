@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from object_pose.core.arrays import DepthImage
 from object_pose.core.errors import DataError
-from object_pose.core.geometry.camera import Camera, undistortion_maps
+from object_pose.core.geometry.camera import Camera, undistorted_depth
 
 Array = NDArray[np.float64]
 
@@ -85,9 +85,7 @@ def make_depth_view(depth_m: DepthImage, camera: Camera, noise: DepthNoise) -> D
     # A comparison with NaN is false, so one test covers NaN, zero and negative values.
     measured = (depth_m > 0.0) & (depth_m < np.inf)
     clean = np.where(measured, depth_m, np.float32(0.0)).astype(np.float32, copy=False)
-    if camera.is_distorted:
-        # Nearest, because a mean of two surfaces is a surface that does not exist.
-        clean = cv2.remap(clean, *undistortion_maps(camera), cv2.INTER_NEAREST)
+    clean = undistorted_depth(clean, camera)
     clean = np.ascontiguousarray(clean)
     return DepthView(clean, _front(clean, noise), camera, noise)
 

@@ -81,10 +81,7 @@ def _draw_pose(canvas: Canvas, pose: ObjectPose, camera: Camera) -> None:
 
 def _project(points_camera: Array, camera: Camera) -> Array:
     """Project to pixels of the real image, distortion included."""
-    pixels, _ = cv2.projectPoints(
-        points_camera, np.zeros(3), np.zeros(3), camera.matrix, np.asarray(camera.distortion or [0.0] * 5)
-    )
-    return np.asarray(pixels, dtype=np.float64).reshape(-1, 2)
+    return camera.distort(camera.project(points_camera))
 
 
 def class_color(class_id: int) -> Color:
