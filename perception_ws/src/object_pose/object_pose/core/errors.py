@@ -32,3 +32,7 @@ class DataError(ObjectPoseError):
 
 class CalibrationError(ObjectPoseError):
     """Intrinsics or extrinsics are missing or impossible."""
+
+
+class CancelledError(ObjectPoseError):
+    """The caller ended a long task early; what was done is kept where the task can go on from it."""

@@ -1,0 +1,45 @@
+"""A workflow's progress as bars in the terminal."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from tqdm import tqdm
+
+from object_pose.workflows.progress import Progress
+
+
+class ProgressBar:
+    """Draws a bar on stderr for each stage; a workflow's callback within a ``with`` block."""
+
+    def __init__(self) -> None:
+        self._stage = ""
+        self._bar: Any = None
+
+    def __enter__(self) -> ProgressBar:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._close()
+
+    def __call__(self, progress: Progress) -> None:
+        """Draw how far a stage is."""
+        if self._bar is None or progress.stage != self._stage:
+            self._close()
+            self._stage = progress.stage
+            self._bar = tqdm(
+                desc=progress.stage,
+                initial=progress.done,
+                total=progress.total or None,
+                unit=progress.unit,
+                file=sys.stderr,
+            )
+        figures = {name: f"{value:.3g}" for name, value in progress.figures.items()}
+        self._bar.set_postfix(figures, refresh=False)
+        self._bar.update(progress.done - self._bar.n)
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
