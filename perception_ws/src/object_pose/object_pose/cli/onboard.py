@@ -39,6 +39,7 @@ from object_pose.simulation.parts.find_symmetry import EXACT_TOLERANCE, ROUND_TO
 from object_pose.simulation.parts.objects import mesh_diameter
 from object_pose.simulation.parts.symmetry_notation import GRAMMAR, describe_symmetry, parse_symmetry
 from object_pose.simulation.scenes.scene import SceneConfig
+from object_pose.simulation.seeds import TEST
 from object_pose.training.config import TrainConfig
 from object_pose.training.onnx.export import replace_card
 from object_pose.training.tasks.pose import PoseTrainingConfig, RoiTrainingConfig
@@ -53,7 +54,7 @@ The symmetries that are found are shown first and have to be accepted or stated:
 An interrupted run goes on where it was when the command is repeated; more steps go on from those that are done.
 """
 _SETTINGS, _PROGRESS = "onboard.json", "progress.json"
-_TEST_SEED = 2_100_000_011
+_TEST_SEED = TEST.seed(100_000_011)
 _USUAL_DIAMETER_M = 0.075
 _USUAL_FACTORS = (0.5, 1.6)
 _SCALED_WITH_PARTS = ("min_distance_m", "max_distance_m", "min_spread_m", "max_spread_m")

@@ -25,6 +25,7 @@ from object_pose.simulation.render.mesh import RenderMesh
 from object_pose.simulation.render.renderer import Backdrop, Finish, Optics, Placement, Rendering, World, render
 from object_pose.simulation.scenes import layout
 from object_pose.simulation.scenes.distractors import bin_mesh
+from object_pose.simulation.seeds import TRAINING
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -37,7 +38,6 @@ MIN_CHANGED_PIXELS = 40
 VISIBLE_LEVELS = 24
 MAX_PARTS = 6
 SEEDS_PER_LOT = 32
-VALIDATION_SEED, TEST_SEED = 1_900_000_000, 2_000_000_000  # training's seeds are below them
 
 _SHADOW_REACH_M = 0.3
 _GAP_M = 0.002
@@ -92,7 +92,7 @@ def training_lots(rng: np.random.Generator) -> Iterator[int]:
     """Yield lots for training for ever, none of those for validation and test; one draw from ``rng`` decides them."""
     own = np.random.default_rng(int(rng.integers(2**31)))
     while True:
-        yield int(own.integers(VALIDATION_SEED // SEEDS_PER_LOT))
+        yield int(own.integers(TRAINING.stop // SEEDS_PER_LOT))
 
 
 def lot_seeds(number: int) -> range:

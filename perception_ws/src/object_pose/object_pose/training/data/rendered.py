@@ -18,6 +18,7 @@ from object_pose.simulation.parts.objects import SceneObject
 from object_pose.simulation.scenes.scene import SceneConfig
 from object_pose.simulation.scenes.stream import FrameStream
 from object_pose.simulation.scenes.truth import SimulatedFrame
+from object_pose.simulation.seeds import TRAINING
 from object_pose.training.data.augmentation import DetectionSample, random_crop
 
 _PHOTOS_A_SIDE = (1, 1, 2, 3)  # of the collage behind the objects, as often as named
@@ -117,7 +118,7 @@ class RenderedSource:
         cv2.setNumThreads(1)
         models = [item.model for item in self.objects]
         buffer: list[DetectionSample] = []
-        seed = int(rng.integers(2**31))
+        seed = TRAINING.draw(rng)
         for simulated in FrameStream(self.objects, self.scene_config, depth=self.depth, seed=seed):
             sample = detection_sample(self.backgrounds.replace_background(simulated, rng), models)
             if len(buffer) < self.capacity:

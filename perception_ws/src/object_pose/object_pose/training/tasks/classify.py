@@ -26,12 +26,12 @@ from object_pose.runtime.card import ModelCard
 from object_pose.simulation.generators.inspection import (
     LABELS,
     SEEDS_PER_LOT,
-    VALIDATION_SEED,
     inspection_sample,
     inspection_twins,
     lot_seeds,
     training_lots,
 )
+from object_pose.simulation.seeds import VALIDATION
 from object_pose.tasks.classify import LAYOUT
 from object_pose.training.data.augmentation import photometric
 from object_pose.training.loop import load_average
@@ -260,7 +260,7 @@ class _RenderedValidation:
     def __call__(self) -> list[ClassSample]:
         # Pictures of one lot succeed or fail together; making a lot costs as much as some pictures of it.
         stride = SEEDS_PER_LOT // _VALIDATED_OF_A_LOT
-        drawn = (inspection_sample(VALIDATION_SEED + stride * index) for index in range(self.count))
+        drawn = (inspection_sample(seed) for seed in VALIDATION.seeds(self.count, step=stride))
         return [_at_network_size(image, class_id, None, self.input_wh) for image, class_id in drawn]
 
 

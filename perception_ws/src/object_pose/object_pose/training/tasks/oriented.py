@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from object_pose.core.results.oriented import SCORE_THRESHOLD, OrientedBox, decode_oriented, score_oriented
 from object_pose.runtime.card import ModelCard
 from object_pose.simulation.generators.spaceship import IMAGE_SIZE, spaceship_sample
+from object_pose.simulation.seeds import TRAINING, VALIDATION
 from object_pose.tasks.oriented import LAYOUT
 from object_pose.training.loop import load_average
 from object_pose.training.networks.oriented import STRIDE, ExportedOriented, OrientedNetwork, changed, changes_between
@@ -25,7 +26,6 @@ _CELL_TOLERANCE = (0.4, 0.4, 0.15, 0.15, 0.3, 0.3)
 # The same of a change, and how far off the first boxes are: shares of the box, radians, log sizes.
 _CHANGE_TOLERANCE = (0.08, 0.08, 0.15, 0.1, 0.1)
 _START_SPREAD = (0.07, 0.05, 0.1, 0.11, 0.11)
-_VALIDATION_SEED = 1_900_000_000
 # The outlines that are compared take about 20 MB an image.
 _VALIDATION_BATCH = 10
 Sample = tuple[NDArray[np.float32], NDArray[np.float64]]
@@ -44,7 +44,7 @@ class OrientedRecipe:
     def samples(self, rng: np.random.Generator) -> Iterator[Sample]:
         """Yield images and labels for ever."""
         while True:
-            yield spaceship_sample(int(rng.integers(_VALIDATION_SEED)))
+            yield spaceship_sample(TRAINING.draw(rng))
 
     def collate(self, samples: list[Sample]) -> tuple[Tensor, Tensor]:
         """Stack to images (B, 1, 200, 200) and labels (B, 5), NaN where there is no ship."""
@@ -69,7 +69,7 @@ class OrientedRecipe:
         exported = ExportedOriented(network).to(device).eval()
         predictions, truths = [], []
         for start in range(0, self.validation_count, _VALIDATION_BATCH):
-            samples = [spaceship_sample(_VALIDATION_SEED + start + i) for i in range(_VALIDATION_BATCH)]
+            samples = [spaceship_sample(seed) for seed in VALIDATION.seeds(_VALIDATION_BATCH, start)]
             images, _ = self.collate(samples)
             rows = exported(images.to(device)).cpu().numpy()
             predictions += [decode_oriented(row, SCORE_THRESHOLD) for row in rows]

@@ -15,6 +15,7 @@ from object_pose.runtime.roi_head import LAYOUT as CROP_LAYOUT
 from object_pose.simulation.parts.catalog import load_objects
 from object_pose.simulation.parts.objects import SceneObject
 from object_pose.simulation.scenes.scene import SceneConfig
+from object_pose.simulation.seeds import VALIDATION
 from object_pose.training.data.rendered import PhotoBackgrounds, RenderedSource, validation_frames, validation_samples
 from object_pose.training.loop import load_average
 from object_pose.training.networks.detection_loss import DetectionLossWeights
@@ -24,7 +25,7 @@ from object_pose.training.tasks.detection_recipe import DetectionRecipe
 from object_pose.training.tasks.roi_head import ROI_SIZE, ROI_STRIDE, ExportedRoiHead, RoiNetwork, RoiRecipe
 
 KEYPOINT_COUNT = 8
-_VALIDATION_SEED = 2_000_000_011
+_VALIDATION_SEED = VALIDATION.seed(11)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from object_pose.core.arrays import Image
 from object_pose.core.vision.boxes import box_iou
 from object_pose.core.vision.image import PADDING_VALUE
 from object_pose.core.vision.roi import COLOR_CHANNELS, RELIEF_CHANNELS, Relief, RoiWindow, normalised_batch
+from object_pose.simulation.seeds import VALIDATION
 from object_pose.training.data.augmentation import DetectionSample, Source, disturbed, erased
 from object_pose.training.networks.blocks import ConvUnit, CrossStage, initialise
 
@@ -34,7 +35,7 @@ _APART = 0.01  # first weights of votes: equal hypotheses would stay equal
 _TOLERANCE = 0.05  # mean error of a hypothesis, in window units, beyond which another is to explain a window
 _NEGATIVE_SHARE = 0.2
 _BACKGROUND_IOU = 0.1
-_VALIDATION_SEED = 7
+_VALIDATION_SEED = VALIDATION.seed(7)
 _RARE_VISIBILITY = 0.3  # what is hardly seen is shown the more often, the less than this is seen of it
 # How windows are placed in training: most as a detector's box would, some as a poor one's. Shifts are shares of the
 # side, scales factors.

@@ -25,6 +25,7 @@ from object_pose.io.images import read_image
 from object_pose.io.task_drawing import draw_mask, draw_segmentation, side_by_side
 from object_pose.runtime.card import ModelCard
 from object_pose.simulation.generators.aerial.tile import sample as aerial_sample
+from object_pose.simulation.seeds import TRAINING, VALIDATION
 from object_pose.tasks.segment import LAYOUT, SEGMENT
 from object_pose.training.data.augmentation import photometric
 from object_pose.training.loop import load_average
@@ -32,7 +33,6 @@ from object_pose.training.networks.unet import STRIDE, ExportedUNet, UNet
 from object_pose.training.onnx.export import Exportable
 
 LABELS = ("building",)
-_VALIDATION_SEED = 1_900_000_000
 _DICE_WEIGHT = 0.5
 _BATCH = 8
 _PICTURES = 4
@@ -88,7 +88,7 @@ class RenderedTiles:
         cv2.setNumThreads(1)
         kept: list[MaskSample] = []
         while True:
-            drawn = MaskSample(*aerial_sample(int(rng.integers(_VALIDATION_SEED))))
+            drawn = MaskSample(*aerial_sample(TRAINING.draw(rng)))
             if len(kept) < self.capacity:
                 kept.append(drawn)
             else:
@@ -248,7 +248,7 @@ def segment_recipe(config: SegmentTrainingConfig) -> SegmentRecipe:
 
 @lru_cache(maxsize=1)
 def _rendered_validation(count: int) -> list[MaskSample]:
-    return [MaskSample(*aerial_sample(_VALIDATION_SEED + index)) for index in range(count)]
+    return [MaskSample(*aerial_sample(seed)) for seed in VALIDATION.seeds(count)]
 
 
 def _read_all(dataset: MaskDataset) -> list[MaskSample]:

@@ -23,9 +23,9 @@ from object_pose.evaluation.reports.inspection.study import (
     open_inspector,
 )
 from object_pose.io.files import replacing
-from object_pose.simulation.generators.inspection import TEST_SEED, VALIDATION_SEED
+from object_pose.simulation import seeds
 
-_NEW_LIGHT_SEED = TEST_SEED + 100_000
+_NEW_LIGHT_OFFSET = 100_000
 _LEAST_IMAGES = 20
 _SIDE_SHARE = 0.3
 
@@ -35,9 +35,9 @@ def _splits(history: RunHistory, images: int) -> dict[str, Sequence[int]]:
     side = max(_LEAST_IMAGES, round(images * _SIDE_SHARE))
     return {
         TRAINING: seeds_learned_from(history, side),
-        VALIDATION: range(VALIDATION_SEED, VALIDATION_SEED + side),
-        TEST: range(TEST_SEED, TEST_SEED + images),
-        NEW_LIGHT: range(_NEW_LIGHT_SEED, _NEW_LIGHT_SEED + side),
+        VALIDATION: seeds.VALIDATION.seeds(side),
+        TEST: seeds.TEST.seeds(images),
+        NEW_LIGHT: seeds.TEST.seeds(side, _NEW_LIGHT_OFFSET),
     }
 
 
