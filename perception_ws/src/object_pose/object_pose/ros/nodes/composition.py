@@ -48,7 +48,7 @@ def run_in_processes(ros_arguments: Sequence[str], camera: bool = True) -> None:
         stop.set()
 
     previous = {number: signal.signal(number, request_stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    children = [_Child(name, [f"object_pose.ros.{name}_node", *ros_arguments]) for name in _chosen(camera)]
+    children = [_Child(name, [f"object_pose.ros.nodes.{name}_node", *ros_arguments]) for name in _chosen(camera)]
     try:
         while not stop.wait(_POLL_S):
             for child in children:

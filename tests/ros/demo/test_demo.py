@@ -25,5 +25,5 @@ def test_the_demo_ends_by_itself_and_leaves_its_results(domain_id, tmp_path):
     assert list(summary) == KEYS
     assert summary["arrays_received"] > 0 and summary["targets"] > 0
     assert len(list((output / "pictures").glob("*.png"))) >= 2
-    topics = {topic for topic, _, _ in read_bag(output / "bag")}
-    assert topics >= {topics.COLOR, topics.DEPTH, topics.CAMERA_INFO, topics.DETECTIONS_3D, topics.GROUND_TRUTH}
+    recorded = {topic for topic, _, _ in read_bag(output / "bag")}
+    assert recorded >= {topics.COLOR, topics.DEPTH, topics.CAMERA_INFO, topics.DETECTIONS_3D, topics.GROUND_TRUTH}
