@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from object_pose.io.bags import read_bag
+from object_pose.ros.transport import topics
 
 from .test_observations import KEYS
 

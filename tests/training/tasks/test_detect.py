@@ -120,7 +120,7 @@ def test_learns_eight_images_and_its_export_finds_their_objects(folder: Path, tm
     recipe = detect_recipe(config)
     recipe = QuickRecipe(**{field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)})
     training = TrainConfig(
-        steps=30,
+        steps=60,
         batch_size=8,
         learning_rate=3e-3,
         warmup_steps=10,
