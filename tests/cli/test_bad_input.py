@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from object_pose.core.geometry.camera import Camera
-from object_pose.io.camera_files import write_camera
+from object_pose.io.camera_info import write_camera
 from object_pose.io.images import write_depth, write_image
 
 

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from object_pose.io.camera_files import write_camera
+from object_pose.io.camera_info import write_camera
 from object_pose.io.images import write_image
 from object_pose.runtime.predictor import Detector
 from object_pose.runtime.resources import find_model

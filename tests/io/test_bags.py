@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from object_pose.core.errors import CalibrationError, DataError
+from object_pose.core.errors import DataError
 from object_pose.io.bag_frames import FrameTopics, read_bag_frames, write_frame
 from object_pose.io.bags import is_bag, make_typestore, read_bag, write_bag
-from object_pose.io.messages import camera_from_message, depth_from_message, image_from_message, stamp_ns
+from object_pose.io.messages import depth_from_message, image_from_message, stamp_ns
 
 STRING = "std_msgs/msg/String"
 
@@ -35,16 +35,6 @@ def image_message(store, encoding, array, *, padding=0, big_endian=False, stamp=
     rows = np.ascontiguousarray(array).view(np.uint8).reshape(height, -1)
     rows = np.concatenate([rows, np.full((height, padding), 77, np.uint8)], axis=1)
     return types["sensor_msgs/msg/Image"](header, height, width, encoding, big_endian, rows.shape[1], rows.ravel())
-
-
-def info_message(store, k, d=(), width=32, height=24):
-    types = store.types
-    header = types["std_msgs/msg/Header"](types["builtin_interfaces/msg/Time"](0, 0), "camera")
-    roi = types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False)
-    k, d = np.array(k, dtype=float), np.array(d, dtype=float)
-    return types["sensor_msgs/msg/CameraInfo"](
-        header, height, width, "plumb_bob", d, k, np.eye(3).ravel(), np.zeros(12), 0, 0, roi
-    )
 
 
 def test_frames_come_back(bag, frame):
@@ -176,17 +166,6 @@ def test_wrong_encodings_and_short_data_are_named(store, frame):
     message.height = 0
     with pytest.raises(DataError, match="32x0"):
         image_from_message(message)
-
-
-def test_an_uncalibrated_camera_is_refused(store):
-    with pytest.raises(CalibrationError, match="is the camera calibrated"):
-        camera_from_message(info_message(store, [0.0] * 9))
-
-
-def test_distortion_is_kept_unless_it_is_zero(store):
-    k = [40.0, 0, 15.5, 0, 41.0, 11.5, 0, 0, 1]
-    assert camera_from_message(info_message(store, k, [0.0] * 5)).distortion == ()
-    assert camera_from_message(info_message(store, k, [0.1, 0, 0, 0, 0])).distortion == (0.1, 0, 0, 0, 0)
 
 
 def test_sizes_that_differ_are_named(tmp_path, store, frame):

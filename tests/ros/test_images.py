@@ -9,7 +9,8 @@ from std_msgs.msg import Header
 
 from object_pose.core.errors import DataError
 from object_pose.core.geometry.camera import Camera
-from object_pose.io.messages import camera_from_message, depth_from_message, image_from_message
+from object_pose.io.camera_info import info_from_message
+from object_pose.io.messages import depth_from_message, image_from_message
 from object_pose.ros.messages.images import camera_to_message, depth_to_message, rgb_to_message
 
 sizes = st.tuples(st.integers(1, 40), st.integers(1, 40))
@@ -36,10 +37,13 @@ def test_views_and_slices_are_sent_as_they_look():
     np.testing.assert_array_equal(image_from_message(rgb_to_message(image, Header())), image)
 
 
-@pytest.mark.parametrize("distortion", [(), (0.1, -0.2, 0.001, 0.002, 0.05), (0.1,) * 8])
-def test_camera_comes_back(distortion):
-    camera = Camera(640, 480, 600.0, 601.0, 319.5, 240.25, distortion)
-    assert camera_from_message(camera_to_message(camera, Header())) == camera
+@pytest.mark.parametrize(
+    ("distortion", "model"),
+    [((), "none"), ((0.1, -0.2, 0.001, 0.002, 0.05), ""), ((0.1,) * 8, ""), ((0.1,) * 4, "equidistant")],
+)
+def test_camera_comes_back(distortion, model):
+    camera = Camera(640, 480, 600.0, 601.0, 319.5, 240.25, distortion, model)
+    assert info_from_message(camera_to_message(camera, Header())).camera() == camera
 
 
 @pytest.mark.parametrize("encoding", ["", "bayer_rggb8", "64FC1"])

@@ -17,7 +17,7 @@ from object_pose.core.geometry import se3
 from object_pose.core.results.detections import Detections
 from object_pose.core.results.pose import ObjectPose, ObjectTruth, PoseRejection, PoseResults, RejectionReason
 from object_pose.core.vision.visible_masks import VisibleMasks
-from object_pose.io.pose_messages import pose_from_message, poses_from_message, truths_from_message
+from object_pose.io.messages import pose_from_message, poses_from_message, truths_from_message
 from object_pose.ros.messages import conversions
 from object_pose.ros.messages.images import make_header
 

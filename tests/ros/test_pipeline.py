@@ -22,7 +22,7 @@ from networks import save_pose_model
 from object_pose.core.errors import ConfigError, ModelError
 from object_pose.core.frame import Frame
 from object_pose.core.geometry import se3
-from object_pose.io.pose_messages import pose_from_message
+from object_pose.io.messages import pose_from_message
 from object_pose.ros.messages.conversions import camera_transform
 from object_pose.ros.messages.images import make_header, rgb_to_message
 from object_pose.ros.nodes.camera_node import CameraNode

@@ -13,7 +13,7 @@ from object_pose.core.frame import Frame
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
 from object_pose.core.object_model import ObjectModel
-from object_pose.io.camera_files import write_camera
+from object_pose.io.camera_info import write_camera
 from object_pose.io.images import write_depth, write_image
 
 HALF_SIZE_M = 0.03

@@ -11,7 +11,7 @@ from object_pose.cli.pipeline_options import add_pipeline_options, model_path, p
 from object_pose.cli.predictor_options import open_predictor
 from object_pose.core.errors import ConfigError
 from object_pose.evaluation.test_splits import find_split
-from object_pose.io.camera_files import read_camera
+from object_pose.io.camera_info import read_camera
 from object_pose.io.cameras.recorded import NamedFrame, brings_camera, open_frames
 from object_pose.runtime.resources import find_model
 from object_pose.tasks.registry import TASKS

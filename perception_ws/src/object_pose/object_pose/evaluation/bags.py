@@ -15,8 +15,7 @@ from object_pose.core.results.pose import ObjectPose, ObjectTruth
 from object_pose.evaluation.pose_runner import LabelledFrame, PoseEvaluation
 from object_pose.io.bag_frames import FrameTopics, read_bag_frames
 from object_pose.io.bags import read_bag
-from object_pose.io.messages import stamp_ns
-from object_pose.io.pose_messages import poses_from_message, truths_from_message
+from object_pose.io.messages import poses_from_message, stamp_ns, truths_from_message
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,9 @@ import numpy as np
 from object_pose.core.errors import DataError
 from object_pose.core.frame import Frame
 from object_pose.io.bags import BagWriter, read_bag
+from object_pose.io.camera_info import info_from_message, info_of_camera, message_fields
 from object_pose.io.images import depth_in_millimetres
-from object_pose.io.messages import camera_from_message, depth_from_message, image_from_message, stamp_ns
+from object_pose.io.messages import depth_from_message, image_from_message, stamp_ns
 from object_pose.io.pairing import StampPairer
 
 _OPTICAL_FRAME = "camera_color_optical_frame"
@@ -66,27 +67,9 @@ def write_frame(
     if frame.depth_m is not None:
         depth = image("16UC1", depth_in_millimetres(frame.depth_m))
         bag.write(topics.depth, "sensor_msgs/msg/Image", frame.stamp_ns, depth)
-    info = _camera_info(types, header, frame)
+    fields = message_fields(info_of_camera(frame.camera), types["sensor_msgs/msg/RegionOfInterest"])
+    info = types["sensor_msgs/msg/CameraInfo"](header=header, **fields)
     bag.write(topics.camera_info, "sensor_msgs/msg/CameraInfo", frame.stamp_ns, info)
-
-
-def _camera_info(types: Any, header: Any, frame: Frame) -> Any:
-    camera = frame.camera
-    distortion = np.array(camera.distortion or [0.0] * 5)
-    projection = np.hstack([camera.matrix, np.zeros((3, 1))]).ravel()
-    return types["sensor_msgs/msg/CameraInfo"](
-        header=header,
-        height=camera.height,
-        width=camera.width,
-        distortion_model="rational_polynomial" if len(distortion) == 8 else "plumb_bob",
-        d=distortion,
-        k=camera.matrix.ravel(),
-        r=np.eye(3).ravel(),
-        p=projection,
-        binning_x=0,
-        binning_y=0,
-        roi=types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False),
-    )
 
 
 def _frame(path: str | Path, joined: dict[str, Any], topics: FrameTopics) -> Frame:
@@ -94,7 +77,7 @@ def _frame(path: str | Path, joined: dict[str, Any], topics: FrameTopics) -> Fra
     depth_m = depth_from_message(joined[topics.depth]) if topics.depth else None
     try:
         return Frame(
-            image_from_message(color), camera_from_message(joined[topics.camera_info]), depth_m, stamp_ns(color)
+            image_from_message(color), info_from_message(joined[topics.camera_info]).camera(), depth_m, stamp_ns(color)
         )
     except ValueError as error:
         raise DataError(f"bag {path}: colour, depth and camera_info differ in size", str(error)) from error

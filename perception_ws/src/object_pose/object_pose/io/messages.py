@@ -1,4 +1,4 @@
-"""ROS image and camera messages to arrays and back, by their fields alone: it serves rclpy's and rosbags' classes."""
+"""ROS messages to values, by their fields alone: images to arrays, poses and truths. It serves rclpy and rosbags."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from object_pose.core.arrays import DepthImage, Image
+from object_pose.core.arrays import Array, DepthImage, Image
 from object_pose.core.errors import DataError
-from object_pose.core.geometry.camera import Camera
+from object_pose.core.geometry import se3
+from object_pose.core.results.pose import ObjectPose, ObjectTruth
 from object_pose.core.vision.image import to_rgb
 from object_pose.io.images import depth_in_metres
 
@@ -47,15 +48,6 @@ def depth_from_message(message: Any) -> DepthImage:
     return depth_in_metres(_pixels(message, dtype, 1))
 
 
-def camera_from_message(message: Any) -> Camera:
-    """Return the camera of a ``sensor_msgs/CameraInfo``; raises ``CalibrationError`` when it is not calibrated."""
-    matrix = np.asarray(message.k, dtype=np.float64).reshape(3, 3)
-    distortion = tuple(float(value) for value in message.d) if np.any(message.d) else ()
-    return Camera(
-        int(message.width), int(message.height), matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2], distortion
-    )
-
-
 def _pixels(message: Any, dtype: np.dtype[Any], channels: int) -> NDArray[Any]:
     """Return (H, W * channels) pixels without the padding of the rows; a view where nothing has to change."""
     row_bytes = message.width * channels * dtype.itemsize
@@ -69,3 +61,56 @@ def _pixels(message: Any, dtype: np.dtype[Any], channels: int) -> NDArray[Any]:
     rows = data[: message.height * message.step].reshape(message.height, message.step)[:, :row_bytes]
     stored = dtype.newbyteorder(">" if message.is_bigendian else "<")
     return np.ascontiguousarray(rows).view(stored).astype(dtype, copy=False)
+
+
+def pose_from_message(pose: Any) -> Array:
+    """Return the (4, 4) transform of a ``geometry_msgs/Pose``."""
+    q, p = pose.orientation, pose.position
+    return se3.make_transform(se3.rotation_from_quat_wxyz((q.w, q.x, q.y, q.z)), (p.x, p.y, p.z))
+
+
+def transform_from_message(transform: Any) -> Array:
+    """Return the (4, 4) transform of a ``geometry_msgs/Transform``."""
+    q, t = transform.rotation, transform.translation
+    return se3.make_transform(se3.rotation_from_quat_wxyz((q.w, q.x, q.y, q.z)), (t.x, t.y, t.z))
+
+
+def truths_from_message(message: Any) -> tuple[ObjectTruth, ...]:
+    """Return the true objects of an ``object_pose_msgs/ObjectTruthArray``."""
+    return tuple(
+        ObjectTruth(
+            int(item.class_id),
+            item.class_name,
+            pose_from_message(item.pose),
+            float(item.visibility),
+            np.array(item.box_xyxy, dtype=np.float64),
+        )
+        for item in message.objects
+    )
+
+
+def poses_from_message(message: Any) -> tuple[ObjectPose, ...]:
+    """Return the poses of an ``object_pose_msgs/ObjectPoseArray``."""
+    return tuple(_object_pose(item) for item in message.poses)
+
+
+def _object_pose(item: Any) -> ObjectPose:
+    T_camera_object = pose_from_message(item.pose.pose)
+    T_object_box = se3.inverse(T_camera_object) @ pose_from_message(item.box.center)
+    size = item.box.size
+    return ObjectPose(
+        class_id=int(item.class_id),
+        class_name=item.class_name,
+        score=float(item.score),
+        T_camera_object=T_camera_object,
+        covariance=np.array(item.pose.covariance, dtype=np.float64).reshape(6, 6),
+        box_center=T_object_box[:3, 3],
+        box_size=np.array([size.x, size.y, size.z]),
+        box_xyxy=np.array(item.box_xyxy, dtype=np.float64),
+        reprojection_rms_px=float(item.reprojection_rms_px),
+        depth_rms_m=float(item.depth_rms_m),
+        visibility=float(item.visibility),
+        depth_used=bool(item.depth_used),
+        track_id=int(item.track_id),
+        track_age=int(item.track_age),
+    )

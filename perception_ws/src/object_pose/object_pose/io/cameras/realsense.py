@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from object_pose.core.errors import DataError
+from object_pose.core.errors import CalibrationError, DataError
 from object_pose.core.frame import Frame
 from object_pose.core.geometry.camera import Camera
+from object_pose.core.geometry.distortion import EQUIDISTANT, NONE, PLUMB_BOB
 from object_pose.core.vision.image import to_rgb
 from object_pose.io.images import depth_in_metres
 
@@ -65,8 +66,20 @@ def _import_sdk() -> Any:
 
 
 def _camera(intrinsics: Any) -> Camera:
-    """Convert the SDK's intrinsics: as in OpenCV, pixel centres are integers, distortion is (k1, k2, p1, p2, k3)."""
-    coefficients = tuple(float(value) for value in intrinsics.coeffs)
+    """Convert the SDK's intrinsics; as in OpenCV, pixel centres are integers.
+
+    Coefficients are (k1, k2, p1, p2, k3), of a Kannala-Brandt lens (k1, k2, k3, k4). Raises ``CalibrationError`` for
+    another model that distorts.
+    """
+    coefficients, name = tuple(float(value) for value in intrinsics.coeffs), str(intrinsics.model).split(".")[-1]
+    if name == "kannala_brandt4":
+        coefficients, model = coefficients[:4], EQUIDISTANT
+    elif not any(coefficients):
+        coefficients, model = (), NONE
+    elif name in ("brown_conrady", "modified_brown_conrady"):
+        model = PLUMB_BOB
+    else:
+        raise CalibrationError(f"the RealSense camera has the distortion model '{name}', which is not known")
     return Camera(
         intrinsics.width,
         intrinsics.height,
@@ -74,7 +87,8 @@ def _camera(intrinsics: Any) -> Camera:
         intrinsics.fy,
         intrinsics.ppx,
         intrinsics.ppy,
-        coefficients if any(coefficients) else (),
+        coefficients,
+        model,
     )
 
 

@@ -13,7 +13,7 @@ from vision_msgs.msg import Detection3DArray
 
 from object_pose.core.metrics.pose import FrameMatches, match_frame, score_frames
 from object_pose.core.object_model import ObjectModel
-from object_pose.io.pose_messages import truths_from_message
+from object_pose.io.messages import truths_from_message
 from object_pose.ros.messages.conversions import detections_3d_from_message
 
 ValueT = TypeVar("ValueT")

@@ -7,8 +7,9 @@ from typing import Any
 
 from object_pose.core.vision.drawing import draw_poses
 from object_pose.io.bags import read_bag
+from object_pose.io.camera_info import info_from_message
 from object_pose.io.images import write_image
-from object_pose.io.messages import camera_from_message, image_from_message, stamp_ns
+from object_pose.io.messages import image_from_message, stamp_ns
 from object_pose.ros.messages.conversions import detections_3d_from_message
 from object_pose.ros.transport import topics
 
@@ -21,7 +22,7 @@ def write_pictures(bag: Path, folder: Path, count: int) -> int:
         if topic == topics.DETECTIONS_3D:
             detections[stamp] = message
         elif topic == topics.CAMERA_INFO:
-            cameras[stamp] = camera_from_message(message)
+            cameras[stamp] = info_from_message(message).camera()
         else:
             stamps.append(stamp)
     class_names = sorted({_name(item) for message in detections.values() for item in message.detections})

@@ -1,4 +1,4 @@
-"""Detections, poses, rejections and truths to messages, and back where ``io.pose_messages`` does not do it."""
+"""Detections, poses, rejections and truths to messages, and back where ``io.messages`` does not do it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from object_pose.core.geometry import se3
 from object_pose.core.results.detections import Detections
 from object_pose.core.results.pose import ObjectPose, ObjectTruth, PoseRejection, PoseResults
 from object_pose.core.vision.visible_masks import VisibleMasks
-from object_pose.io.pose_messages import pose_from_message
+from object_pose.io.messages import pose_from_message
 from object_pose.runtime.card import ModelCard
 
 _NOT_IN_MESSAGE = float("nan")

@@ -1,4 +1,4 @@
-"""Frames to the three messages of a camera; ``io.messages`` reads them back."""
+"""Frames to the three messages of a camera; ``io.messages`` and ``io.camera_info`` read them back."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from array import array
 import numpy as np
 from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
 from std_msgs.msg import Header
 
 from object_pose.core.arrays import DepthImage
 from object_pose.core.arrays import Image as RgbImage
 from object_pose.core.geometry.camera import Camera
+from object_pose.io.camera_info import info_of_camera, message_fields
 
 _NS_PER_S = 1_000_000_000
 _MM_PER_M = 1000.0
@@ -38,18 +39,7 @@ def depth_to_message(depth_m: DepthImage, header: Header, encoding: str = "16UC1
 
 def camera_to_message(camera: Camera, header: Header) -> CameraInfo:
     """Return the camera_info of a camera."""
-    projection = np.zeros((3, 4))
-    projection[:, :3] = camera.matrix
-    return CameraInfo(
-        header=header,
-        width=camera.width,
-        height=camera.height,
-        distortion_model="rational_polynomial" if len(camera.distortion) == 8 else "plumb_bob",
-        d=array("d", camera.distortion or (0.0,) * 5),
-        k=camera.matrix.ravel(),
-        r=np.eye(3).ravel(),
-        p=projection.ravel(),
-    )
+    return CameraInfo(header=header, **message_fields(info_of_camera(camera), RegionOfInterest))
 
 
 def _message(pixels: NDArray[np.generic], encoding: str, header: Header) -> Image:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from object_pose.core.errors import DataError
 from object_pose.core.frame import Frame
 from object_pose.core.results.pose import ObjectTruth
-from object_pose.io.camera_files import read_camera
+from object_pose.io.camera_info import read_camera
 from object_pose.io.cameras.recorded import NamedFrame, open_frames
 from object_pose.simulation.parts.catalog import load_objects
 from object_pose.simulation.scenes.live import LiveConfig, LiveScene

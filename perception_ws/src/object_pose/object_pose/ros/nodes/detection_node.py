@@ -109,7 +109,7 @@ class DetectionNode(PipelineNode):
         """Return the image's depth, or None where it is missing or of no use: colour alone has to do then."""
         image: Image = paired.messages[COLOR]
         with self.diagnostics.reporting("depth"):
-            return read_aligned_depth(paired, (image.width, image.height))
+            return read_aligned_depth(paired, (image.width, image.height), self.config(DetectionNodeConfig).rectified)
         return None
 
     def _wants_depth(self, detector: Detector) -> bool:

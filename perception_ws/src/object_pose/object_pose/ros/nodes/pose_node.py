@@ -117,12 +117,13 @@ class PoseNode(PipelineNode):
         with clock.stage("total"):
             message: KeypointDetectionArray = paired.messages[DETECTIONS]
             head = self._head_for(Path(message.model))
-            camera = read_camera(paired.messages[CAMERA_INFO], (message.image_width, message.image_height))
+            image_wh, config = (message.image_width, message.image_height), self.config(PoseNodeConfig)
+            camera = read_camera(paired.messages[CAMERA_INFO], image_wh, config.rectified)
             view = _View(camera, self._depth(paired, camera), self._color(paired, camera))
             detections = head.read_detections(message)
             results = self._track(head, detections, view, paired.stamp_ns, message.header.frame_id)
             dropped = message.dropped_frames + self._worker.dropped + self._inputs.lost
-            self._outputs.publish(results, message.header, dropped, self.config(PoseNodeConfig).publish_tf)
+            self._outputs.publish(results, message.header, dropped, config.publish_tf)
         for _ in range(len(self._requests)):
             self._requests.pop().put(conversions.results_to_message(results, message.header, dropped))
         self._overlay.publish(results, camera, message.header)

@@ -15,7 +15,8 @@ from object_pose.core.errors import CalibrationError, DataError
 from object_pose.core.frame import AlignedDepth
 from object_pose.core.geometry.camera import Camera
 from object_pose.core.params import parameter
-from object_pose.io.messages import camera_from_message, depth_from_message, image_from_message, stamp_ns
+from object_pose.io.camera_info import info_from_message
+from object_pose.io.messages import depth_from_message, image_from_message, stamp_ns
 from object_pose.ros.nodes.pipeline_node import PipelineNode
 from object_pose.ros.transport import qos, topics
 from object_pose.ros.transport.inputs import WatchedInput
@@ -39,6 +40,9 @@ class FrameInputsConfig:
     )
     input_reliability: str = parameter(
         "best_effort", "QoS of the subscriptions", choices=("best_effort", "reliable"), read_only=True
+    )
+    rectified: bool = parameter(
+        False, "the images are rectified: camera_info's P is theirs, not K and D", read_only=True
     )
 
     @property
@@ -87,9 +91,12 @@ class FrameInputs:
             self._offer(paired)
 
 
-def read_camera(message: CameraInfo, image_wh: tuple[int, int]) -> Camera:
-    """Return the camera; raises ``CalibrationError`` where it is impossible or not the image's."""
-    camera = camera_from_message(message)
+def read_camera(message: CameraInfo, image_wh: tuple[int, int], rectified: bool = False) -> Camera:
+    """Return the camera of a raw or ``rectified`` image.
+
+    Raises ``CalibrationError`` where it is impossible or of another size than the image.
+    """
+    camera = info_from_message(message).camera(rectified)
     if camera.wh != image_wh:
         raise CalibrationError(
             f"camera_info is for {camera.width}x{camera.height}, the image has {image_wh[0]}x{image_wh[1]}",
@@ -129,12 +136,12 @@ def read_color(paired: PairedSet, camera: Camera) -> RgbImage | None:
     return image_from_message(message)
 
 
-def read_aligned_depth(paired: PairedSet, image_wh: tuple[int, int]) -> AlignedDepth | None:
+def read_aligned_depth(paired: PairedSet, image_wh: tuple[int, int], rectified: bool = False) -> AlignedDepth | None:
     """Return depth with its camera; None and errors as in ``read_camera`` and ``read_depth``."""
     message = _partner(paired, CAMERA_INFO)
     if message is None:
         return None
-    camera = read_camera(message, image_wh)
+    camera = read_camera(message, image_wh, rectified)
     depth_m = read_depth(paired, camera)
     return None if depth_m is None else AlignedDepth(depth_m, camera)
 

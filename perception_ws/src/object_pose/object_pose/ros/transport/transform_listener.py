@@ -11,8 +11,7 @@ from tf2_msgs.msg import TFMessage
 
 from object_pose.core.errors import DataError
 from object_pose.core.geometry.transform_tree import TransformTree
-from object_pose.io.messages import stamp_ns
-from object_pose.io.pose_messages import transform_from_message
+from object_pose.io.messages import stamp_ns, transform_from_message
 from object_pose.ros.nodes.pipeline_node import PipelineNode
 from object_pose.ros.transport import qos, topics
 

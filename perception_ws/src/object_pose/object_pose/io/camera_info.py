@@ -1,0 +1,308 @@
+"""Camera intrinsics as messages and files carry them: ROS's camera_info, its YAML forms, OpenCV's and BOP's.
+
+One value, ``CameraInfo``, holds what is written there; ``CameraInfo.camera`` is the camera that took the image.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from object_pose.core.errors import CalibrationError
+from object_pose.core.geometry.camera import Camera
+from object_pose.core.geometry.distortion import EQUIDISTANT, MODEL_COEFFICIENTS, NONE, PLUMB_BOB, model_of
+from object_pose.io.files import replacing
+
+_MODELS = {name: name for name in MODEL_COEFFICIENTS} | {"fisheye": EQUIDISTANT}
+_NOMINAL_FOV_DEG = 60.0
+_LARGEST_FILE = 1 << 20
+_LARGEST_SIDE = 1 << 16
+# Field -> the names that camera_info YAML and OpenCV, messages of ROS 2, and messages of ROS 1 have for it.
+_NAMES = {
+    "width": ("image_width", "width"),
+    "height": ("image_height", "height"),
+    "distortion_model": ("distortion_model",),
+    "d": ("distortion_coefficients", "d", "D"),
+    "k": ("camera_matrix", "k", "K"),
+    "r": ("rectification_matrix", "r", "R"),
+    "p": ("projection_matrix", "p", "P"),
+    "binning_x": ("binning_x",),
+    "binning_y": ("binning_y",),
+    "roi": ("roi",),
+}
+
+
+@dataclass(frozen=True)
+class Roi:
+    """A region of the full image, in its pixels; a size of 0 is the whole image."""
+
+    x_offset: int = 0
+    y_offset: int = 0
+    height: int = 0
+    width: int = 0
+
+
+@dataclass(frozen=True)
+class CameraInfo:
+    """What a ``sensor_msgs/CameraInfo`` says, of the full image of ``width`` x ``height`` before ``roi`` and binning.
+
+    ``k`` (3 x 3, by rows) and ``d`` belong to the raw image, ``r`` (3 x 3) and ``p`` (3 x 4) to the rectified one;
+    ``p`` is zero where nothing was said. ``depth_scale`` is BOP's: millimetres in one count of 16-bit depth, None where
+    nothing was said.
+    """
+
+    width: int
+    height: int
+    k: tuple[float, ...]
+    distortion_model: str = ""
+    d: tuple[float, ...] = ()
+    r: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+    p: tuple[float, ...] = (0.0,) * 12
+    binning_x: int = 0
+    binning_y: int = 0
+    roi: Roi = Roi()
+    depth_scale: float | None = None
+
+    def camera(self, rectified: bool = False) -> Camera:
+        """Return the camera of the image as it is sent: region cut out, then binned.
+
+        A ``rectified`` image belongs to P and has no distortion. Raises ``CalibrationError`` where what is written is
+        impossible or nothing is.
+        """
+        size = self.width, self.height
+        if rectified:
+            if not self.p[0] > 0.0:
+                raise CalibrationError("a rectified image needs projection_matrix (p), which is zero or missing")
+            full = Camera(*size, self.p[0], self.p[5], self.p[2], self.p[6])
+        else:
+            full = Camera(*size, self.k[0], self.k[4], self.k[2], self.k[5], *self._distortion())
+        roi = self.roi
+        if roi.width and roi.height:
+            full = full.cropped(roi.x_offset, roi.y_offset, roi.width, roi.height)
+        return full.binned(max(1, self.binning_x), max(1, self.binning_y))
+
+    def _distortion(self) -> tuple[tuple[float, ...], str]:
+        model = _MODELS.get(self.distortion_model) if self.distortion_model else ""
+        if model is None:
+            raise CalibrationError(
+                f"distortion_model '{self.distortion_model}' is not known", f"expected one of {', '.join(_MODELS)}"
+            )
+        if model != EQUIDISTANT and not any(self.d):
+            return (), NONE
+        return self.d, model or model_of(self.d)
+
+    def rectification_problem(self, topic: str) -> str:
+        """Say that a topic named as rectified is read with K and D though P differs; empty where all agrees."""
+        projection = (*self.p[0:3], *self.p[4:7], *self.p[8:11])
+        agrees = np.allclose(projection, self.k, rtol=1e-4, atol=1e-2) and not any(self.d)
+        if "_rect" not in topic or not self.p[0] > 0.0 or agrees:
+            return ""
+        return (
+            f"{topic} looks rectified, but is read with the raw image's K and D, which differ from P: "
+            "set 'rectified' (--rectified) if it is"
+        )
+
+
+_ROI_FIELDS = ("x_offset", "y_offset", "height", "width")
+
+
+def info_of_camera(camera: Camera) -> CameraInfo:
+    """Return the camera_info of a camera; without distortion it is 'plumb_bob' with zeros, as ROS writes it."""
+    matrix = tuple(float(value) for value in camera.matrix.ravel())
+    projection = (*matrix[0:3], 0.0, *matrix[3:6], 0.0, *matrix[6:9], 0.0)
+    model, distortion = camera.distortion_model, camera.distortion
+    if model == NONE:
+        model, distortion = PLUMB_BOB, (0.0,) * 5
+    return CameraInfo(camera.width, camera.height, matrix, model, distortion, p=projection)
+
+
+def info_from_message(message: Any) -> CameraInfo:
+    """Return what a ``sensor_msgs/CameraInfo`` says, of ROS 2 (k, d) or ROS 1 (K, D), of rclpy or rosbags."""
+    names = (name for options in _NAMES.values() for name in options)
+    values = {name: getattr(message, name) for name in names if hasattr(message, name)}
+    return _from_fields(values | {"roi": {name: getattr(message.roi, name) for name in _ROI_FIELDS}})
+
+
+def message_fields(info: CameraInfo, make_roi: Callable[..., Any]) -> dict[str, Any]:
+    """Return the fields of a ``sensor_msgs/CameraInfo`` without its header; ``make_roi`` is the class of its region."""
+    roi = info.roi
+    return {
+        "height": info.height,
+        "width": info.width,
+        "distortion_model": info.distortion_model,
+        "d": np.asarray(info.d, dtype=np.float64),
+        "k": np.asarray(info.k, dtype=np.float64),
+        "r": np.asarray(info.r, dtype=np.float64),
+        "p": np.asarray(info.p, dtype=np.float64),
+        "binning_x": info.binning_x,
+        "binning_y": info.binning_y,
+        "roi": make_roi(
+            x_offset=roi.x_offset, y_offset=roi.y_offset, height=roi.height, width=roi.width, do_rectify=False
+        ),
+    }
+
+
+def read_camera_info(path: str | Path) -> CameraInfo:
+    """Read camera_info YAML, the output of ``ros2 topic echo``, OpenCV's FileStorage YAML, or BOP's ``camera.json``.
+
+    Raises ``CalibrationError`` naming the file and the field that is missing or impossible.
+    """
+    file = Path(path)
+    try:
+        if file.stat().st_size > _LARGEST_FILE:
+            raise CalibrationError(f"camera file {file} is larger than a camera file can be")
+        values = yaml.load(_plain_yaml(file.read_text()), _Loader)
+    except FileNotFoundError as error:
+        raise CalibrationError(f"camera file {file} does not exist") from error
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise CalibrationError(f"camera file {file} cannot be read as YAML or JSON", str(error)) from error
+    try:
+        if not isinstance(values, dict):
+            raise CalibrationError("it holds no fields")
+        return _from_bop(values) if "fx" in values else _from_fields(values)
+    except CalibrationError as error:
+        raise CalibrationError(f"camera file {file}: {error.message}", error.hint) from error
+
+
+def read_camera(path: str | Path, rectified: bool = False) -> Camera:
+    """Read the camera of a file, see ``read_camera_info``; ``rectified`` images belong to its projection matrix."""
+    try:
+        return read_camera_info(path).camera(rectified)
+    except CalibrationError as error:
+        named = str(path) in error.message
+        raise error if named else CalibrationError(f"camera file {path}: {error.message}", error.hint) from error
+
+
+def write_camera_info(path: str | Path, info: CameraInfo, name: str = "camera") -> None:
+    """Write the YAML that ROS drivers load; fields that it does not know are written where they are set."""
+    document: dict[str, Any] = {
+        "image_width": info.width,
+        "image_height": info.height,
+        "camera_name": name,
+        "camera_matrix": _matrix(info.k, 3),
+        "distortion_model": info.distortion_model,
+        "distortion_coefficients": _matrix(info.d, 1),
+        "rectification_matrix": _matrix(info.r, 3),
+        "projection_matrix": _matrix(info.p, 3),
+    }
+    if info.binning_x or info.binning_y:
+        document |= {"binning_x": info.binning_x, "binning_y": info.binning_y}
+    if info.roi != Roi():
+        document["roi"] = vars(info.roi)
+    with replacing(path) as temporary:
+        temporary.write_text(yaml.safe_dump(document, sort_keys=False, default_flow_style=None))
+
+
+def write_camera(path: str | Path, camera: Camera, name: str = "camera") -> None:
+    """Write a camera as the YAML that ROS drivers load."""
+    write_camera_info(path, info_of_camera(camera), name)
+
+
+def nominal_camera(width: int, height: int) -> Camera:
+    """Return a centred camera of 60 degrees field of view, for work on images that needs no metric geometry."""
+    focal = 0.5 * width / math.tan(math.radians(0.5 * _NOMINAL_FOV_DEG))
+    return Camera(width, height, focal, focal, 0.5 * (width - 1), 0.5 * (height - 1))
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that knows OpenCV's matrices."""
+
+
+_Loader.add_constructor(
+    "tag:yaml.org,2002:opencv-matrix", lambda loader, node: loader.construct_mapping(node, deep=True)
+)
+
+
+def _plain_yaml(text: str) -> str:
+    """Return the first document: without OpenCV's own form of the version line, and what follows ``---``."""
+    text = re.sub(r"\A\ufeff?%YAML:1\.0\s*", "", text)
+    documents = [part for part in re.split(r"^---\s*$", text, flags=re.MULTILINE) if part.strip()]
+    return documents[0] if documents else ""
+
+
+def _from_bop(values: Mapping[str, Any]) -> CameraInfo:
+    width, height = (_count(values.get(name), name) for name in ("width", "height"))
+    fx, fy, cx, cy = (_number(values.get(name), name) for name in ("fx", "fy", "cx", "cy"))
+    depth_scale = _number(values["depth_scale"], "depth_scale") if "depth_scale" in values else None
+    if depth_scale is not None and not 0.0 < depth_scale < math.inf:
+        raise CalibrationError(f"depth_scale must be positive, got {depth_scale}")
+    return CameraInfo(width, height, (fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0), depth_scale=depth_scale)
+
+
+def _from_fields(given: Mapping[str, Any]) -> CameraInfo:
+    """Return the camera_info of fields under whichever of their names."""
+    fields = _Fields(given)
+    roi = given.get("roi") or {}
+    if not isinstance(roi, Mapping):
+        raise CalibrationError(f"roi must hold x_offset, y_offset, height and width, got {roi!r}")
+    values: dict[str, Any] = {
+        "width": fields.count("width"),
+        "height": fields.count("height"),
+        "distortion_model": str(fields.value("distortion_model") or ""),
+        "k": fields.numbers("k", 9),
+        "roi": Roi(**{name: _count(roi.get(name, 0), f"roi.{name}") for name in _ROI_FIELDS}),
+    }
+    for field, count in (("d", None), ("r", 9), ("p", 12)):
+        if fields.has(field):
+            values[field] = fields.numbers(field, count)
+    for field in ("binning_x", "binning_y"):
+        if fields.has(field):
+            values[field] = fields.count(field)
+    return CameraInfo(**values)
+
+
+class _Fields:
+    """Fields under the names that ``_NAMES`` lists, with errors that say the name that is there or expected."""
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        self._given = given
+
+    def name(self, field: str) -> str:
+        return next((name for name in _NAMES[field] if self._given.get(name) is not None), _NAMES[field][0])
+
+    def value(self, field: str) -> Any:
+        return self._given.get(self.name(field))
+
+    def has(self, field: str) -> bool:
+        return self.value(field) is not None
+
+    def count(self, field: str) -> int:
+        return _count(self.value(field), self.name(field))
+
+    def numbers(self, field: str, count: int | None = None) -> tuple[float, ...]:
+        """Return a field's numbers, be they under ``data``, a flat list or nested rows."""
+        name, value = self.name(field), self.value(field)
+        data = value.get("data") if isinstance(value, Mapping) else value
+        if data is None:
+            raise CalibrationError(f"{name} is missing")
+        try:
+            numbers = tuple(float(value) for value in np.asarray(data, dtype=np.float64).ravel())
+        except (TypeError, ValueError, OverflowError) as error:
+            raise CalibrationError(f"{name} must hold numbers, got {data!r}") from error
+        if count is not None and len(numbers) != count:
+            raise CalibrationError(f"{name} has {len(numbers)} numbers, expected {count}")
+        return numbers
+
+
+def _number(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer)):
+        raise CalibrationError(f"{name} is missing" if value is None else f"{name} must be a number, got {value!r}")
+    return float(value)
+
+
+def _count(value: Any, name: str) -> int:
+    number = _number(value, name)
+    if not 0 <= number <= _LARGEST_SIDE:
+        raise CalibrationError(f"{name} must be between 0 and {_LARGEST_SIDE}, got {value!r}")
+    return int(number)
+
+
+def _matrix(values: tuple[float, ...], rows: int) -> dict[str, Any]:
+    return {"rows": rows, "cols": len(values) // rows, "data": list(values)}
