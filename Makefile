@@ -2,12 +2,13 @@
 SHELL := /bin/bash
 DEMO_SECONDS ?= 20
 OBJECT_POSE := .venv/bin/object-pose
-SOURCES := perception_ws/src tests launch
+BENCHMARK := .venv/bin/python -m benchmarks
+SOURCES := perception_ws/src tests launch benchmarks
 # A sourced ROS distribution must not lend its libraries to the wheels in .venv.
 unexport PYTHONPATH AMENT_PREFIX_PATH CMAKE_PREFIX_PATH LD_LIBRARY_PATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-train setup-bench setup-all demo test lint format real-check pose-check train-parts models-check real-folds train-smoke bench-train notebook clean
+.PHONY: help setup setup-train setup-bench setup-all demo test lint format real-check pose-check bench-pose train-parts models-check real-folds train-smoke bench-train notebook clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -37,30 +38,30 @@ format: setup-all ## Format the sources
 	@.venv/bin/ruff check --fix $(SOURCES) && .venv/bin/ruff format $(SOURCES)
 
 real-check: setup ## Run the LM-O model on real frames, through ROS and without, write out/real
-	@$(OBJECT_POSE) real-check
+	@$(BENCHMARK).real_check
 
-pose-check: setup ## Hold accuracy, uncertainty and tracking of poses against their bars, write out/pose
-	@$(OBJECT_POSE) pose-check
+pose-check: setup ## Accuracy, uncertainty and tracking of poses beside their acceptance criteria, write out/pose
+	@$(BENCHMARK).pose_check
 
-bench-pose: setup-bench ## Our pose head beside PnP alone and Open3D, on the same frames, write out/pose/bench.json
-	@$(OBJECT_POSE) bench-pose
+bench-pose: setup-bench ## The pose head beside PnP alone and Open3D, on the same frames, write out/pose/bench.json
+	@$(BENCHMARK).bench_pose
 
-models-check: setup-train ## Every shipped model on its test split beside its bars, write out/models/summary.json
-	@$(OBJECT_POSE) models-check
+models-check: setup-train ## Every shipped model on its test split beside its acceptance criteria, write out/models/summary.json
+	@$(BENCHMARK).models_check
 
 real-folds: setup-train ## Cross-validation on real photographs (long: it trains), write out/models/real.json
-	@$(OBJECT_POSE) real-folds
+	@$(BENCHMARK).real_folds
 
 train-smoke: setup-train ## Train each task for a minute and export it, into out/smoke
-	@$(OBJECT_POSE) train-smoke
+	@$(BENCHMARK).train_smoke
 
-bench-train: setup-train ## What the nano detector's training costs, beside the machine's matrix product
-	@$(OBJECT_POSE) bench-train
+bench-train: setup-train ## What a training step costs beside the machine's matrix product, write out/bench
+	@$(BENCHMARK).bench_train
 
 train-parts: setup-train ## Train the six parts' model anew on rendered images, write runs/parts/parts.onnx
 	@$(OBJECT_POSE) train pose --output runs/parts && $(OBJECT_POSE) export --run runs/parts --output runs/parts/parts.onnx
 
-notebook: setup-all ## Explore, train and judge the workplace task from top to bottom, write out/notebooks
+notebook: setup-all ## Explore, train and evaluate the workplace task from top to bottom, write out/notebooks
 	@.venv/bin/python scripts/run_notebook notebooks/workplace.ipynb out/notebooks
 
 clean: ## Remove what was built, except .venv

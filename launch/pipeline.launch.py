@@ -5,11 +5,12 @@ With camera:=false an existing driver that publishes realsense-ros's topics take
 
 from pathlib import Path
 
-from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, GroupAction, SetEnvironmentVariable
 from launch.conditions import IfCondition, UnlessCondition
 from launch.substitutions import LaunchConfiguration, PythonExpression
 from launch_ros.actions import Node
+
+from launch import LaunchDescription
 
 SHARE = Path(__file__).resolve().parents[1]
 # Launch argument -> the nodes that have a parameter for it, and its name there.

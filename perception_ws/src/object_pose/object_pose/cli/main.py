@@ -7,7 +7,7 @@ import importlib
 import logging
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import cv2
@@ -29,15 +29,8 @@ VERBS = {
     "report": "tell those who decide what a model is worth, as PDF",
     "export": "turn a training run into an ONNX model with its card",
     "bag": "look into recorded bags, replay and evaluate them offline",
-    "models-check": "every shipped model on its test split, each figure beside its bar",
-    "real-folds": "cross-validation on real photographs: trains, tests, each figure beside its bar",
-    "train-smoke": "train every task for a minute and export it",
-    "bench-train": "what a training step costs, beside the machine's matrix product",
     "models": "list and describe the models at hand",
-    "pose-check": "accuracy, honesty and steadiness of poses, each figure beside its bar",
     "onboard": "your own parts, from CAD files to a ready model with its report",
-    "bench-pose": "the pose head beside PnP alone and Open3D, on the same frames",
-    "real-check": "the LM-O model on real frames, through the ROS pipeline",
 }
 
 
@@ -45,27 +38,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (0 fine, 1 failed check, 2 bad input, 130 interrupted)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     verb = arguments[0] if arguments else ""
-    try:
+
+    def call() -> int:
         options = make_parser(verb).parse_args(arguments)
         options.command = shlex.join(["object-pose", *arguments])
-        _set_up_logging(logging.INFO if options.verbose else logging.WARNING)
+        set_up_logging(options.verbose)
         return int(options.handler(options) or 0)
+
+    return exit_code(f"object-pose {verb}", call)
+
+
+def exit_code(program: str, call: Callable[[], int]) -> int:
+    """Return what ``call`` returns; a user's mistake is one line on standard error and 2, an interruption 130."""
+    try:
+        return call()
     except ObjectPoseError as error:
-        return _fail(verb, str(error))
+        return _fail(program, str(error))
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("object_pose."):
             raise
-        return _fail(verb, f"the Python package '{error.name}' is not installed ({_install_hint(error.name or '')})")
+        return _fail(program, f"the Python package '{error.name}' is not installed ({_install_hint(error.name or '')})")
     except BrokenPipeError:
         sys.stderr.close()
         return 0
     except OSError as error:
-        return _fail(verb, str(error))
+        return _fail(program, str(error))
     except KeyboardInterrupt:
-        return _fail(verb, "interrupted", 130)
+        return _fail(program, "interrupted", 130)
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Says in one line what is wrong with the arguments."""
 
     def error(self, message: str) -> NoReturn:
@@ -75,7 +77,7 @@ class _Parser(argparse.ArgumentParser):
 
 def make_parser(verb: str) -> argparse.ArgumentParser:
     """Return the parser of the whole command line, with the options of ``verb`` alone."""
-    parser = _Parser(
+    parser = Parser(
         prog="object-pose", description="RGB-D frames in, typed 6-DoF detections out.", epilog=_overview_epilog()
     )
     parser.add_argument("--version", action="version", version=f"object-pose {__version__}")
@@ -94,15 +96,18 @@ def make_parser(verb: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _fail(verb: str, message: str, code: int = 2) -> int:
+def _fail(program: str, message: str, code: int = 2) -> int:
     """Say in one line what went wrong; with --verbose also where."""
-    print(f"object-pose {verb}: {' '.join(message.split())}", file=sys.stderr)
+    print(f"{program}: {' '.join(message.split())}", file=sys.stderr)
     logger.info("raised here", exc_info=True)
     return code
 
 
-def _set_up_logging(level: int) -> None:
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
+def set_up_logging(verbose: bool) -> None:
+    """Log to standard error: warnings, with ``verbose`` details, too."""
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
+    )
     # What OpenCV says of a damaged image we say ourselves.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
 

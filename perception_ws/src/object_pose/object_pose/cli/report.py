@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from object_pose.evaluation.criteria import INSPECTION_CRITERIA
 from object_pose.evaluation.reports.inspection.report import write_inspection_report
-from object_pose.evaluation.test_splits import find_split
 
 EXAMPLES = """examples:
   object-pose report classify --run runs/inspection --model models/inspection.onnx --output out/inspection/report.pdf
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
             options.run_dir,
             options.compare,
             options.model,
-            find_split("classify").bars,
+            INSPECTION_CRITERIA,
             options.images,
             options.output,
             progress,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from object_pose.core.errors import ConfigError
-from object_pose.evaluation.bars import Bar
+from object_pose.evaluation.criteria import Criterion
 from object_pose.evaluation.samples import Samples, read_samples, rendered_samples
 from object_pose.runtime.card import ModelCard
 from object_pose.runtime.resources import find_data
@@ -25,7 +25,7 @@ class Split:
     model: str
     description: str
     samples: Callable[[ModelCard], Samples]
-    bars: tuple[Bar, ...]
+    bars: tuple[Criterion, ...]
 
 
 def find_split(task: str) -> Split:
@@ -44,30 +44,34 @@ TEST_SPLITS: dict[str, Split] = {
         "workplace.onnx",
         "56 photographs of workplace/val",
         lambda card: read_samples("detect", find_data("workplace/val"), card),
-        (Bar("map50_forklift", 0.70), Bar("map50_person", 0.45)),
+        (Criterion("map50_forklift", 0.70), Criterion("map50_person", 0.45)),
     ),
     "pose": Split(
         "parts.onnx",
         f"{POSE_FRAMES} rendered frames, unseen seed, light of a kind that training never draws",
         _rendered("pose", POSE_FRAMES),
-        (Bar("recall_add_01d", 0.93),),
+        (Criterion("recall_add_01d", 0.93),),
     ),
     "oriented": Split(
         "oriented.onnx",
         "3 x 1000 images of the published generator, unseen seeds",
         _rendered("oriented", 3000),
-        (Bar("score_iou07", 0.93), Bar("heading_within_15deg", 0.97), Bar("parameters", 2_000_000, below=True)),
+        (
+            Criterion("score_iou07", 0.93),
+            Criterion("heading_within_15deg", 0.97),
+            Criterion("parameters", 2_000_000, below=True),
+        ),
     ),
     "classify": Split(
         "inspection.onnx",
         "1000 rendered images, unseen seeds and part instances",
         _rendered("classify", 1000),
-        (Bar("accuracy", 0.97), Bar("recall_damaged", 0.97)),
+        (Criterion("accuracy", 0.97), Criterion("recall_damaged", 0.97)),
     ),
     "segment": Split(
         "buildings.onnx",
         "300 rendered tiles, unseen seeds",
         _rendered("segment", 300),
-        (Bar("precision", 0.95), Bar("recall", 0.95), Bar("iou", 0.85)),
+        (Criterion("precision", 0.95), Criterion("recall", 0.95), Criterion("iou", 0.85)),
     ),
 }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from reportlab.platypus import Flowable
 
-from object_pose.evaluation.bars import Bar
+from object_pose.evaluation.criteria import Criterion
 from object_pose.evaluation.reports.inspection import document as paper
 from object_pose.evaluation.reports.inspection import figures
 from object_pose.evaluation.reports.inspection.history import RunHistory
@@ -26,7 +26,7 @@ class Material:
     history: RunHistory
     others: tuple[RunHistory, ...]
     card: ModelCard
-    bars: tuple[Bar, ...]
+    bars: tuple[Criterion, ...]
 
 
 def percent(value: float) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from object_pose.core.errors import DataError
-from object_pose.evaluation.bars import Bar
+from object_pose.evaluation.criteria import Criterion
 from object_pose.evaluation.reports.inspection import document
 from object_pose.evaluation.reports.inspection.history import RunHistory, read_history, seeds_learned_from
 from object_pose.evaluation.reports.inspection.pages import story
@@ -45,7 +45,7 @@ def write_inspection_report(
     run_dir: Path,
     other_runs: Sequence[Path],
     model: Path,
-    bars: tuple[Bar, ...],
+    bars: tuple[Criterion, ...],
     images: int,
     output: Path,
     progress: Callable[[int], OnImage],

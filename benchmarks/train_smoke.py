@@ -1,20 +1,17 @@
-"""``object-pose train-smoke``: every task is trained for a minute, from the command line, and exported."""
+"""Every task is trained for a minute, from the command line, and exported."""
 
 from __future__ import annotations
 
 import argparse
 import shutil
+import sys
 from pathlib import Path
 
+from benchmarks.harness import Benchmark, choose, report
 from object_pose.cli.calls import call
-from object_pose.core.errors import ConfigError
 from object_pose.simulation.generators.datasets import RENDERED_DATASETS
 from object_pose.training.tasks.registry import TASKS
 
-EXAMPLES = """examples:
-  object-pose train-smoke
-  object-pose train-smoke segment oriented --minutes 0.2
-"""
 _BOXED_FRAMES = 24
 _SEED = 1
 # A minute is for learning, so little is rendered for validation.
@@ -27,25 +24,24 @@ _WORDS: dict[str, tuple[str, ...]] = {
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``train-smoke``."""
+    """Add the options of this benchmark."""
     parser.add_argument("tasks", nargs="*", metavar="TASK", help=f"of {', '.join(TASKS)} (default: all)")
     parser.add_argument("--minutes", type=float, default=1.0, help="how long each task learns")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads of the network")
-    parser.add_argument("--output", type=Path, default=Path("out/smoke"), help="folder for models and runs, made anew")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Train and export one task after another; the first that cannot ends with its message."""
-    unknown = [task for task in options.tasks if task not in TASKS]
-    if unknown:
-        raise ConfigError(f"unknown task {', '.join(unknown)}", f"known: {', '.join(TASKS)}")
-    for task in options.tasks or TASKS:
-        run_dir = options.output / "runs" / task
+    """Train and export one task after another; the first that fails ends the run with its message."""
+    models = {}
+    for task in choose(options.tasks, TASKS):
+        run_dir, model = options.output / "runs" / task, options.output / f"{task}.onnx"
         shutil.rmtree(run_dir, ignore_errors=True)
         words = [*_WORDS.get(task, ()), *(_boxes(options.output) if task == "detect" else ())]
         limits = ("--max-minutes", options.minutes, "--threads", options.threads, "--workers", 1)
         call("train", task, "--output", run_dir, *limits, *words)
-        call("export", "--run", run_dir, "--output", options.output / f"{task}.onnx")
+        call("export", "--run", run_dir, "--output", model)
+        models[task] = {"model": str(model), "bytes": model.stat().st_size}
+    report(options, models, options.output / "summary.json")
     return 0
 
 
@@ -56,3 +52,11 @@ def _boxes(output: Path) -> tuple[str, ...]:
     folder.mkdir(parents=True)
     RENDERED_DATASETS["detect"](folder, _BOXED_FRAMES, _SEED, iter)
     return ("--data", str(folder))
+
+
+BENCHMARK = Benchmark(
+    "train_smoke", "every task is trained for a minute and exported", add_options, run, Path("out/smoke")
+)
+
+if __name__ == "__main__":
+    sys.exit(BENCHMARK.main())

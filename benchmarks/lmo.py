@@ -1,4 +1,4 @@
-"""The real test: LM-O's frames (BOP, CC BY-SA 4.0), which nothing was trained or tuned on."""
+"""LM-O's real frames (BOP, CC BY-SA 4.0), which nothing was trained or tuned on."""
 
 from __future__ import annotations
 

@@ -1,7 +1,10 @@
-"""What a training step costs here: the nano detector's, beside the rate of a plain matrix product."""
+"""What a training step of the nano detector costs here, beside the rate of a plain matrix product."""
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -10,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from rich.table import Table
 
+from benchmarks.harness import Benchmark, report
 from object_pose.training.config import TrainConfig
 from object_pose.training.data.augmentation import DetectionSample
 from object_pose.training.loop import Trainer
@@ -19,6 +24,26 @@ from object_pose.training.tasks.detection_recipe import DetectionRecipe
 _MATRIX = 2048
 _CLASSES = 17
 _BOXES = 6
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this benchmark."""
+    parser.add_argument("--size", type=int, default=320, help="side of the images, pixels, a multiple of 32")
+    parser.add_argument("--batch-size", type=int, default=16, help="images a step")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure in both precisions and print a row each."""
+    speeds = [
+        training_speed(options.size, options.batch_size, options.threads, precision) for precision in ("fp32", "bf16")
+    ]
+    title = f"nano detector, {options.size}x{options.size}, {options.threads} threads"
+    table = Table("precision", "training, ms an image", "matrix product, GFLOP/s", title=title)
+    for speed in speeds:
+        table.add_row(speed.precision, f"{speed.image_ms:.1f}", f"{speed.matrix_gflops:.0f}")
+    report(options, [dataclasses.asdict(speed) for speed in speeds], options.output / "training.json", table)
+    return 0
 
 
 @dataclass(frozen=True)
@@ -61,3 +86,9 @@ def _median_ms(work: Callable[[], object], repeats: int) -> float:
         work()
         times.append(time.perf_counter() - start)
     return float(np.median(times) * 1e3)
+
+
+BENCHMARK = Benchmark("bench_train", "what a training step costs here", add_options, run, Path("out/bench"))
+
+if __name__ == "__main__":
+    sys.exit(BENCHMARK.main())

@@ -1,4 +1,4 @@
-"""``object-pose real-check``: the model trained on renders of LM-O's objects against real LM-O frames.
+"""The model trained on renders of LM-O's objects against real LM-O frames.
 
 The frame with depth is replayed as a camera through the ROS nodes; the colour frames go through the same pipeline
 offline.
@@ -7,34 +7,28 @@ offline.
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import rclpy
-from rich.console import Console
 from rich.table import Table
-from tqdm import tqdm
 
+from benchmarks.harness import Benchmark, progress, report
+from benchmarks.lmo import RGBD_IMAGE, SCENE, find_lmo
 from object_pose.cli.processes import child_processes, end_processes
 from object_pose.core.metrics.pose import FrameMatches, PoseMatch, match_frame
 from object_pose.core.pose.config import SINGLE_IMAGE_SOLVER
 from object_pose.core.results.pose import ObjectPose
 from object_pose.core.vision.drawing import draw_poses
-from object_pose.evaluation.lmo import RGBD_IMAGE, SCENE, find_lmo
 from object_pose.evaluation.pose_runner import LabelledFrame, bop_frames, evaluate_pose
 from object_pose.io.images import write_image
-from object_pose.io.writers import write_json
 from object_pose.ros.demo.planner_probe import PlannerProbe, observe
 from object_pose.ros.messages.conversions import detections_3d_from_message
 from object_pose.ros.nodes.spinning import prepare_process
 from object_pose.runtime.pose_estimator import FrameEstimate, PoseEstimator
 from object_pose.runtime.resources import DATA_VARIABLE, find_model
-
-EXAMPLES = """examples:
-  object-pose real-check
-  object-pose real-check --data /data/lmo --model models/lmo.onnx --output out/real
-"""
 
 _RGBD_FRAME = f"{RGBD_IMAGE:06d}"
 _WATCH_S = 4.0
@@ -55,10 +49,9 @@ class RealFrame:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``real-check``."""
+    """Add the options of this benchmark."""
     parser.add_argument("--data", type=Path, help=f"LM-O folder (default: ${DATA_VARIABLE}/lmo, ../shared/data/lmo)")
     parser.add_argument("--model", default="lmo.onnx", help="model file, or the name of a shipped one")
-    parser.add_argument("--output", type=Path, default=Path("out/real"), help="folder for summary and overlays")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -70,7 +63,9 @@ def run(options: argparse.Namespace) -> int:
     target = next(frame for frame in frames if frame.image_id == RGBD_IMAGE)
 
     rgbd = _through_ros(options.model, _real_frame(data), pipeline, target, options.output)
-    rgb = evaluate_pose(pipeline, tqdm(frames, unit="frame"), _MIN_VISIBILITY, _overlay_writer(options.output))
+    rgb = evaluate_pose(
+        pipeline, progress(frames, "LM-O, RGB", len(frames)), _MIN_VISIBILITY, _overlay_writer(options.output)
+    )
     summary = {
         "rgbd_correct": sum(item["correct"] for item in rgbd.values()),
         "rgbd_targets": len(rgbd),
@@ -80,8 +75,7 @@ def run(options: argparse.Namespace) -> int:
         "rgbd_per_object": rgbd,
         "rgb_per_object": {_readable(name): round(value, 4) for name, value in rgb.score.recall_per_class.items()},
     }
-    write_json(options.output / "summary.json", summary)
-    _print(summary)
+    report(options, summary, options.output / "summary.json", *_shown(summary))
     return 0
 
 
@@ -93,7 +87,7 @@ def _real_frame(data: Path) -> RealFrame:
 def _through_ros(
     model: str, files: RealFrame, pipeline: PoseEstimator, target: LabelledFrame, output: Path
 ) -> dict[str, Any]:
-    """Replay the RGB-D frame as a camera and judge the last detections that a subscriber gets."""
+    """Replay the RGB-D frame as a camera and check the last detections that a subscriber gets."""
     prepare_process()
     rclpy.init()
     source = ("--source", files.color, "--depth", files.depth, "--intrinsics", files.intrinsics, "--rate", _RATE_HZ)
@@ -112,10 +106,10 @@ def _through_ros(
 
 def _per_object(poses: tuple[ObjectPose, ...], matches: FrameMatches, target: LabelledFrame) -> dict[str, Any]:
     found = {match.truth.class_name: match for match in matches.matches}
-    return {_readable(truth.class_name): _verdict(found.get(truth.class_name)) for truth in target.truths}
+    return {_readable(truth.class_name): _outcome(found.get(truth.class_name)) for truth in target.truths}
 
 
-def _verdict(match: PoseMatch | None) -> dict[str, Any]:
+def _outcome(match: PoseMatch | None) -> dict[str, Any]:
     if match is None:
         return {"correct": False, "add_share": None, "translation_error_mm": None}
     return {
@@ -138,15 +132,19 @@ def _readable(name: str) -> str:
     return _NAMES.get(int(number), name) if number.isdigit() else name
 
 
-def _print(summary: dict[str, Any]) -> None:
+def _shown(summary: dict[str, Any]) -> tuple[Table, str]:
     table = Table("object", "RGB-D frame", "ADD(-S) / d", f"RGB recall, {summary['rgb_frames']} frames")
     for name, recall in summary["rgb_per_object"].items():
-        one = summary["rgbd_per_object"].get(name, _verdict(None))
+        one = summary["rgbd_per_object"].get(name, _outcome(None))
         share = "-" if one["add_share"] is None else f"{one['add_share']:.3f}"
         table.add_row(name, "correct" if one["correct"] else "no", share, f"{recall:.3f}")
-    console = Console()
-    console.print(table)
-    console.print(
+    return table, (
         f"RGB-D: {summary['rgbd_correct']} of {summary['rgbd_targets']} correct; "
         f"RGB: recall {summary['rgb_recall_add_01d']:.3f}, precision {summary['rgb_precision']:.3f}"
     )
+
+
+BENCHMARK = Benchmark("real_check", "the LM-O model on real frames, through ROS", add_options, run, Path("out/real"))
+
+if __name__ == "__main__":
+    sys.exit(BENCHMARK.main())

@@ -1,42 +1,29 @@
-"""``object-pose bench-pose``: our pose head beside PnP alone and beside Open3D, on the same detections and frames."""
+"""The pose head beside PnP alone and beside Open3D, on the same detections and frames."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
-from tqdm import tqdm
 
+from benchmarks.baselines import MethodScore, Open3dMethod, PoseMethod, as_json, compare_methods, solver_method
+from benchmarks.harness import Benchmark, progress, report
 from object_pose.cli.options import config_from_options
 from object_pose.cli.pipeline_options import add_pipeline_options, model_path
 from object_pose.core.pose.config import PoseSolverConfig
-from object_pose.evaluation.baselines import (
-    MethodScore,
-    Open3dMethod,
-    PoseMethod,
-    as_json,
-    compare_methods,
-    solver_method,
-)
 from object_pose.evaluation.pose_runner import rendered_frames
-from object_pose.io.writers import write_json
 from object_pose.runtime.predictor import Detector, DetectorConfig
 from object_pose.simulation.parts.catalog import load_objects
-
-EXAMPLES = """examples:
-  object-pose bench-pose --frames 100
-  object-pose bench-pose --no-open3d
-"""
+from object_pose.simulation.seeds import TEST
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``bench-pose``."""
+    """Add the options of this benchmark."""
     parser.add_argument("--frames", type=int, default=50, help="rendered frames")
-    parser.add_argument("--seed", type=int, default=2_000_500_001, help="seed of the rendered frames")
+    parser.add_argument("--seed", type=int, default=TEST.seed(500_001), help="seed of the rendered frames")
     parser.add_argument("--objects", default="parts", help="objects to render: 'parts' or a folder of BOP models")
-    parser.add_argument("--output", type=Path, default=Path("out/pose/bench.json"), help="file for the figures")
     parser.add_argument(
         "--open3d", action=argparse.BooleanOptionalAction, default=True, help="run Open3D, which is an optional extra"
     )
@@ -53,17 +40,16 @@ def run(options: argparse.Namespace) -> int:
     }
     if options.open3d:
         methods["open3d_fpfh_ransac_icp"] = Open3dMethod(scene_objects)
-    frames = tqdm(rendered_frames(options.objects, options.frames, options.seed), total=options.frames, unit="frame")
+    frames = progress(rendered_frames(options.objects, options.frames, options.seed), "frames", options.frames)
     scores = compare_methods(
         frames, lambda frame: detector.detect(frame.rgb, depth=frame.aligned_depth), methods, objects
     )
-    write_json(options.output, as_json(scores))
-    print_methods(scores)
+    report(options, as_json(scores), options.output / "bench.json", _table(scores))
     return 0
 
 
-def print_methods(scores: list[MethodScore]) -> None:
-    """Print one row per method; times are of the pose step alone, detection is shared."""
+def _table(scores: list[MethodScore]) -> Table:
+    """Return a row for each method; times are of the pose step alone, detection is shared."""
     table = Table("method", "recall", "precision", "t p50 mm", "r p50 deg", "ms", "slower")
     for item in scores:
         score = item.score
@@ -76,4 +62,10 @@ def print_methods(scores: list[MethodScore]) -> None:
             f"{item.milliseconds_p50:.1f}",
             f"{item.milliseconds_p50 / scores[0].milliseconds_p50:.1f}x",
         )
-    Console().print(table)
+    return table
+
+
+BENCHMARK = Benchmark("bench_pose", "the pose head beside PnP alone and Open3D", add_options, run, Path("out/pose"))
+
+if __name__ == "__main__":
+    sys.exit(BENCHMARK.main())

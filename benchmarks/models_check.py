@@ -1,0 +1,123 @@
+"""Every shipped model on its task's test split, each figure beside its acceptance criterion."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness import Benchmark, checked, choose, failed, progress, report_checks
+from object_pose.core.errors import ObjectPoseError
+from object_pose.core.results.oriented import OrientedBox
+from object_pose.evaluation.criteria import INSPECTION_CRITERIA, Criterion
+from object_pose.evaluation.reports.evaluation import write_report
+from object_pose.evaluation.runner import evaluate_task
+from object_pose.evaluation.samples import Samples, read_samples, rendered_samples
+from object_pose.runtime.card import ModelCard
+from object_pose.runtime.predictor import Predictor
+from object_pose.runtime.resources import find_data, find_model
+from object_pose.simulation.seeds import TEST
+
+_POSE_FRAMES = 200
+
+
+@dataclass(frozen=True)
+class Split:
+    """What a shipped ``model`` is tested on, and its acceptance ``criteria``.
+
+    ``samples`` raises ``DataError`` for missing data; ``more`` gives figures of further samples.
+    """
+
+    model: str
+    description: str
+    samples: Callable[[ModelCard], Samples]
+    criteria: tuple[Criterion, ...]
+    more: Callable[[Predictor], dict[str, float]] = lambda _: {}
+
+
+def _rendered(task: str, count: int) -> Callable[[ModelCard], Samples]:
+    return lambda card: rendered_samples(task, count, TEST.seed(), card)
+
+
+def _published_spaceships(predictor: Predictor) -> dict[str, float]:
+    """Return the score on samples that the published generator drew, which no code of this project has touched."""
+    published = np.load(find_data("spaceship/published_60.npz"))
+    truths = [() if np.isnan(label[0]) else (OrientedBox(*map(float, label)),) for label in published["labels"]]
+    results = [predictor.predict(image) for image in published["images"]]
+    return {"published_score_iou07": predictor.task.score(results, truths, predictor.card.labels)["score_iou07"]}
+
+
+SPLITS: dict[str, Split] = {
+    "detect": Split(
+        "workplace.onnx",
+        "56 photographs of workplace/val",
+        lambda card: read_samples("detect", find_data("workplace/val"), card),
+        (Criterion("map50_forklift", 0.70), Criterion("map50_person", 0.45)),
+    ),
+    "pose": Split(
+        "parts.onnx",
+        f"{_POSE_FRAMES} rendered frames, unseen seed, light of a kind that training never draws",
+        _rendered("pose", _POSE_FRAMES),
+        (Criterion("recall_add_01d", 0.93),),
+    ),
+    "oriented": Split(
+        "oriented.onnx",
+        "3 x 1000 images of the published generator, unseen seeds",
+        _rendered("oriented", 3000),
+        (
+            Criterion("score_iou07", 0.93),
+            Criterion("published_score_iou07", 0.92),
+            Criterion("heading_within_15deg", 0.97),
+            Criterion("parameters", 2_000_000, below=True),
+        ),
+        _published_spaceships,
+    ),
+    "classify": Split(
+        "inspection.onnx",
+        "1000 rendered images, unseen seeds and part instances",
+        _rendered("classify", 1000),
+        INSPECTION_CRITERIA,
+    ),
+    "segment": Split(
+        "buildings.onnx",
+        "300 rendered tiles, unseen seeds",
+        _rendered("segment", 300),
+        (Criterion("precision", 0.95), Criterion("recall", 0.95), Criterion("iou", 0.85)),
+    ),
+}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this benchmark."""
+    parser.add_argument("tasks", nargs="*", metavar="TASK", help=f"of {', '.join(SPLITS)} (default: all)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check each task's model, write summary.json, print a table; 1 where a criterion is missed or was not measured."""
+    summary = {task: _check(task, SPLITS[task], options.output) for task in choose(options.tasks, SPLITS)}
+    return report_checks(options, summary, options.output / "summary.json")
+
+
+def _check(task: str, split: Split, output: Path) -> dict[str, Any]:
+    """Evaluate one model; what is missing is said in its place and leaves the others alone."""
+    about = {"model": split.model, "test": split.description}
+    try:
+        predictor = Predictor(find_model(split.model))
+        predictor = predictor.with_options(predictor.task.scored_options)
+        evaluation = evaluate_task(predictor, progress(split.samples(predictor.card), task, unit="image"))
+        figures = evaluation.figures | split.more(predictor) | {"parameters": float(predictor.card.parameters)}
+    except ObjectPoseError as error:
+        return about | failed(str(error), split.criteria)
+    write_report(evaluation, output / task)
+    return {**about, "samples": len(evaluation.truths), **checked(figures, split.criteria)}
+
+
+BENCHMARK = Benchmark("models_check", "every shipped model on its test split", add_options, run, Path("out/models"))
+
+if __name__ == "__main__":
+    sys.exit(BENCHMARK.main())
