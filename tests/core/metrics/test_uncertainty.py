@@ -12,7 +12,7 @@ from object_pose.core.geometry import se3
 from object_pose.core.geometry.symmetry import Symmetry
 from object_pose.core.metrics import uncertainty as calibration
 from object_pose.core.metrics.pose import PoseMatch
-from object_pose.core.pose import covariance as pose_covariance
+from object_pose.core.pose import confidence
 from object_pose.core.results.pose import ObjectPose, ObjectTruth
 from raycast import AXIS_Z
 
@@ -36,7 +36,7 @@ def matches(symmetry: Symmetry, count: int, overconfident: float = 1.0) -> list[
         T_truth = se3.make_transform(se3.exp_so3(error[3:]) @ T_estimate[:3, :3], T_estimate[:3, 3] + error[:3])
         if symmetry.axis is not None:
             T_truth = T_truth @ se3.make_transform(se3.exp_so3(rng.uniform(-3, 3) * AXIS_Z))
-            covariance = pose_covariance.free_symmetry(covariance, T_estimate[:3, :3], symmetry)
+            covariance = confidence.free_symmetry(covariance, T_estimate[:3, :3], symmetry)
         pose = ObjectPose(
             0, "part", 0.9, T_estimate, covariance / overconfident, np.zeros(3), np.ones(3), np.zeros(4),
             1.0, 0.001, 0.9, True,

@@ -12,7 +12,7 @@ from object_pose.core.geometry import se3
 from object_pose.core.metrics import pose as metrics
 from object_pose.core.pose.config import PoseSolverConfig
 from object_pose.core.pose.contour import ContourSurface
-from object_pose.core.pose.depth_view import DepthNoise, make_depth_view
+from object_pose.core.pose.depth_evidence import DepthNoise, make_depth_view
 from object_pose.core.pose.occlusion import are_covered, occluder_pixels
 from object_pose.core.pose.solver import PoseSolver
 from object_pose.core.results.detections import Detections

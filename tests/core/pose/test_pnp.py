@@ -12,8 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from object_pose.core.arrays import Array
 from object_pose.core.geometry import se3
-from object_pose.core.pose.pnp import PnpSolution, covering_subsets, solve_pnp
-from object_pose.core.pose.reprojection import KeypointTargets
+from object_pose.core.pose.pnp import KeypointTargets, PnpSolution, covering_subsets, solve_pnp
 from raycast import CAMERA
 
 BOX = np.array(list(itertools.product((-0.04, 0.04), (-0.03, 0.03), (-0.02, 0.02))))

@@ -98,4 +98,4 @@ class PoseEstimator:
             return results
         rest, rest_depth = painted_over(rgb, occluders), not_measured(depth, occluders)
         more = self._solver.solve(self._detect(rest, rest_depth), rest_depth.camera, rest_depth.depth_m, rgb=rest)
-        return self._solver.joined(results, more)
+        return self._solver.join(results, more)

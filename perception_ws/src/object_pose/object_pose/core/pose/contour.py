@@ -39,7 +39,9 @@ class ContourSurface:
 
     @classmethod
     def of(cls, points: Array) -> ContourSurface:
-        """Measure the spacing of a sample of at least two points."""
+        """Measure the spacing of a sample of points; that of fewer than two is 0."""
+        if len(points) < 2:
+            return cls(points, 0.0)
         distances, _ = cKDTree(points).query(points, k=2)
         return cls(points, float(np.quantile(distances[:, 1], _WIDEST_SPACING)))
 

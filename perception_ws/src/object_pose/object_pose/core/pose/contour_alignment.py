@@ -17,6 +17,7 @@ from scipy.ndimage import gaussian_filter
 from object_pose.core.arrays import Array, Image
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera, undistorted_image
+from object_pose.core.pose.confidence import PoseEstimate, log_odds_of_contour, probability
 from object_pose.core.pose.contour import Contour, ContourSurface, draw_contour
 from object_pose.core.vision.visible_masks import VisibleMask
 
@@ -131,6 +132,12 @@ def align_contour(
         return None
     best = max(fits, key=lambda fit: fit.agreement)
     return _finished(view, surface, best.T_camera_object, prior, seen)
+
+
+def from_contour(estimate: PoseEstimate, fit: ContourFit) -> PoseEstimate:
+    """Describe a pose that keypoints gave and whose contour was aligned since."""
+    score = probability(log_odds_of_contour(estimate.score, fit.agreement))
+    return replace(estimate, T_camera_object=fit.T_camera_object, covariance=fit.covariance, score=score)
 
 
 def align_again(

@@ -1,28 +1,118 @@
-"""What a depth image says about pose candidates: which model points it confirms, and which it contradicts.
+"""A depth image prepared for many look-ups, and what it says about pose candidates: what it confirms and contradicts.
 
 A measured surface in front of the model is an occluder and says nothing. A measured surface behind it is a
-contradiction: the camera looked through where the model claims to be.
+contradiction: the camera looked through where the model claims to be. The silhouette has its say, too: whether it
+stands out from its surroundings, and whether it fills the detection's box.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from object_pose.core.pose.candidates import Surfaces
-from object_pose.core.pose.depth_view import DepthView
+from object_pose.core.arrays import Array, DepthImage, Mask
+from object_pose.core.errors import DataError
+from object_pose.core.geometry.camera import Camera, undistorted_depth
+from object_pose.core.pose.candidates import Candidates, Surfaces
 
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
-
+# Neighbouring pixels that differ by more, in metres and in sigmas, show different surfaces.
+_SURFACE_STEP_M, _SURFACE_STEP_SIGMAS = 0.006, 4.0
 # A point may lie this many tolerances off along the ray where its surface is slanted.
 _SLANT = 4.0
-# What speaks against a candidate, against inlier_fit as one; fitted to which of many candidates was right.
-_VIOLATED, _OCCLUDED, _UNCOVERED = 0.35, 0.14, 0.5
+# What speaks against a candidate, against the inlier fit as one; fitted to which of many candidates was right.
+_VIOLATED, _OCCLUDED, _BOX_COVERAGE = 0.35, 0.14, 0.5
 _MIN_MEASURED = 0.05
 _BOX_MARGIN_PX, _BOX_MARGIN_SHARE = 2.0, 0.05
+_RING_PX = 3.0
+_RING_STRIDE = 2
+_MIN_DEPTH_M = 1e-3
+
+
+@dataclass(frozen=True)
+class DepthNoise:
+    """One standard deviation of a depth pixel: ``floor_m``, growing with the square of the distance as in stereo."""
+
+    floor_m: float
+    at_1m: float
+
+    def sigma(self, depth_m: Array) -> Array:
+        """Return the standard deviation in metres at each depth."""
+        return np.asarray(np.hypot(self.floor_m, self.at_1m * depth_m**2))
+
+
+@dataclass(frozen=True)
+class DepthView:
+    """Depth as an ideal pinhole would see it: ``depth_m`` (H, W) float32, 0 where nothing was measured.
+
+    ``front_m`` (H, W) is the nearest surface that touches a pixel, where that is another one than the pixel's own:
+    a stereo camera smears thin wires and edges over their neighbours.
+    """
+
+    depth_m: DepthImage
+    front_m: DepthImage
+    camera: Camera
+    noise: DepthNoise
+
+    def look_up(self, pixels: Array, expected_m: Array | None = None) -> tuple[Array, Array, Array]:
+        """Return depth (0: none or outside the image) and ray x/z, y/z of the pixels nearest to ``pixels`` (..., 2).
+
+        Where two surfaces meet at a pixel, it is the one nearer to ``expected_m`` (...,), if given.
+        """
+        camera = self.camera
+        columns = np.rint(pixels[..., 0])
+        rows = np.rint(pixels[..., 1])
+        inside = (columns >= 0) & (columns < camera.width) & (rows >= 0) & (rows < camera.height)
+        index = np.where(inside, rows * camera.width + columns, 0.0).astype(np.intp)
+        depth = np.take(self.depth_m.reshape(-1), index).astype(np.float64)
+        if expected_m is not None:
+            front = np.take(self.front_m.reshape(-1), index)
+            depth = np.where((depth <= 0.0) | (np.abs(front - expected_m) < np.abs(depth - expected_m)), front, depth)
+        depth[~inside] = 0.0
+        return depth, (columns - camera.cx) / camera.fx, (rows - camera.cy) / camera.fy
+
+    def without(self, occluders: NDArray[np.bool_]) -> DepthView:
+        """Return the view as if the pixels ``occluders`` (H, W) had not been measured."""
+        depth, front = (np.where(occluders, np.float32(0.0), of) for of in (self.depth_m, self.front_m))
+        return DepthView(depth, front, self.camera, self.noise)
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether any pixel was measured."""
+        return bool(np.any(self.depth_m))
+
+
+def make_depth_view(depth_m: DepthImage, camera: Camera, noise: DepthNoise) -> DepthView:
+    """Prepare an (H, W) depth image in metres; not finite or negative counts as not measured.
+
+    Raises ``DataError`` when its size is not the camera's.
+    """
+    if depth_m.shape != (camera.height, camera.width):
+        height_width = "x".join(str(size) for size in depth_m.shape[::-1])
+        raise DataError(
+            f"depth image is {height_width}, but the colour image is {camera.width}x{camera.height}",
+            "use depth that is aligned to colour",
+        )
+    # A comparison with NaN is false, so one test covers NaN, zero and negative values.
+    measured = (depth_m > 0.0) & (depth_m < np.inf)
+    clean = np.where(measured, depth_m, np.float32(0.0)).astype(np.float32, copy=False)
+    clean = np.ascontiguousarray(undistorted_depth(clean, camera))
+    return DepthView(clean, _front(clean, noise), camera, noise)
+
+
+def _front(depth_m: DepthImage, noise: DepthNoise) -> DepthImage:
+    """Return the nearest depth of each pixel and its eight neighbours where it is another surface's, else its own."""
+    open_m = np.where(depth_m > 0.0, depth_m, np.float32(np.inf))
+    nearest = cv2.erode(open_m, np.ones((3, 3), dtype=np.uint8))
+    front = depth_m.copy()
+    with np.errstate(invalid="ignore"):  # inf - inf: nothing measured far and wide
+        rows, columns = np.nonzero(open_m - nearest > _SURFACE_STEP_M)
+    here, before = open_m[rows, columns].astype(np.float64), nearest[rows, columns]
+    is_other = here - before > _SURFACE_STEP_SIGMAS * noise.sigma(before.astype(np.float64))
+    front[rows[is_other], columns[is_other]] = before[is_other]
+    return front
 
 
 @dataclass(frozen=True)
@@ -48,10 +138,9 @@ class SurfaceComparison:
 class Evidence:
     """Shares (B,) of the model points that should be visible: confirmed, violated (seen through), occluded, in holes.
 
-    ``fit`` (B,) is the confirmed share weighted by inlier_fit, ``rms_m`` (B,) the distance of confirmed points,
-    ``visibility`` (B,) their share of all camera-facing points. ``merged`` (B,) is the share of the silhouette beyond
-    which the same surface goes on, ``uncovered`` (B,) the share of the detection's box that the silhouette leaves
-    empty.
+    ``fit`` (B,) is the confirmed share, each point weighted by how well it fits, ``rms_m`` (B,) the distance of
+    confirmed points, ``visibility`` (B,) their share of all camera-facing points. The deficits (B,) are of the
+    silhouette, see ``boundary_contrast_deficit`` and ``box_coverage_deficit``.
     """
 
     confirmed: Array
@@ -61,8 +150,8 @@ class Evidence:
     fit: Array
     rms_m: Array
     visibility: Array
-    merged: Array
-    uncovered: Array
+    boundary_contrast_deficit: Array
+    box_coverage_deficit: Array
 
     @property
     def measured(self) -> Array:
@@ -82,7 +171,7 @@ class Evidence:
     @property
     def support(self) -> Array:
         """One number to compare candidates of the same detection by; 1 is perfect."""
-        against = _VIOLATED * self.violated + _OCCLUDED * self.occluded + _UNCOVERED * self.uncovered
+        against = _VIOLATED * self.violated + _OCCLUDED * self.occluded + _BOX_COVERAGE * self.box_coverage_deficit
         return np.asarray(self.inlier_fit - against)
 
 
@@ -103,18 +192,23 @@ def compare(surfaces: Surfaces, rotation: Array, translation: Array, depth: Dept
     return SurfaceComparison(rotated, points, normals, measured * along_ray - offset, gaps, facing, usable, pixels)
 
 
-def weigh(
-    comparison: SurfaceComparison, tolerance: Array, boxes_xyxy: Array, merged: Array, uncovered: Array
-) -> Evidence:
-    """Count confirmations and contradictions within ``tolerance`` (B,) metres; the rest is passed on.
+def tolerance(translation: Array, depth: DepthView, scale_m: float) -> Array:
+    """Return (B,) how far from the model a measured point may be: ``scale_m``, or three sigmas of the sensor."""
+    return np.maximum(scale_m, 3.0 * depth.noise.sigma(translation[:, 2]))
 
-    What is hidden outside of the detections' ``boxes_xyxy`` (B, 4) does not count: boxes enclose what can be seen.
+
+def gather_evidence(candidates: Candidates, surfaces: Surfaces, depth: DepthView, scale_m: float) -> Evidence:
+    """Count what confirms and what contradicts each candidate, within the ``tolerance`` of ``scale_m`` metres.
+
+    What is hidden outside of the detections' boxes does not count: boxes enclose what can be seen.
     """
-    limit = tolerance[:, None]
+    tolerances = tolerance(candidates.translation, depth, scale_m)
+    limit = tolerances[:, None]
+    comparison = compare(surfaces, candidates.rotation, candidates.translation, depth)
     near = np.abs(comparison.distances) < limit
     confirmed = comparison.usable & near & (np.abs(comparison.gaps) < _SLANT * limit)
     behind = comparison.usable & ~confirmed & (comparison.gaps > 0.0)
-    expected = confirmed | behind | (comparison.facing & _inside(comparison.pixels, boxes_xyxy))
+    expected = confirmed | behind | (comparison.facing & _inside(comparison.pixels, candidates.boxes_xyxy))
     front = expected & comparison.usable & ~confirmed & ~behind
     total = np.maximum(np.count_nonzero(expected, axis=1), 1)
     squared = np.where(confirmed, comparison.distances**2, 0.0)
@@ -128,8 +222,8 @@ def weigh(
         fit=np.sum(inlier_fit, axis=1) / total,
         rms_m=np.sqrt(np.sum(squared, axis=1) / np.maximum(count, 1)),
         visibility=count / np.maximum(np.count_nonzero(comparison.facing, axis=1), 1),
-        merged=merged,
-        uncovered=uncovered,
+        boundary_contrast_deficit=boundary_contrast_deficit(candidates, surfaces, depth, tolerances),
+        box_coverage_deficit=box_coverage_deficit(candidates, surfaces, depth.camera),
     )
 
 
@@ -138,3 +232,35 @@ def _inside(pixels: Array, boxes_xyxy: Array) -> Mask:
     above = pixels >= boxes_xyxy[:, None, :2] - margin
     below = pixels <= boxes_xyxy[:, None, 2:] + margin
     return np.asarray(np.all(above & below, axis=-1))
+
+
+def boundary_contrast_deficit(candidates: Candidates, surfaces: Surfaces, depth: DepthView, tolerance: Array) -> Array:
+    """Return (B,) the share of the silhouette just outside of which depth goes on as if the object did.
+
+    An object that lies in the open has edges all around; a pose sunk into the table has none.
+    """
+    turn = np.swapaxes(candidates.rotation, 1, 2)
+    points = _in_front(surfaces.contour_points[:, ::_RING_STRIDE] @ turn + candidates.translation[:, None])
+    outward = surfaces.contour_normals[:, ::_RING_STRIDE] @ turn
+    ring = depth.camera.project(points + outward * (_RING_PX * points[..., 2:] / depth.camera.fx))
+    measured, _, _ = depth.look_up(ring)
+    same = np.abs(measured - points[..., 2]) < tolerance[:, None]
+    return np.asarray(np.count_nonzero(same, axis=1) / same.shape[1])
+
+
+def box_coverage_deficit(candidates: Candidates, surfaces: Surfaces, camera: Camera) -> Array:
+    """Return (B,) the share of the detection's box that lies outside of the silhouette's.
+
+    A box around what is visible, or around the whole object, is never larger than the object.
+    """
+    turn = np.swapaxes(candidates.rotation, 1, 2)
+    outline = camera.project(_in_front(surfaces.contour_points @ turn + candidates.translation[:, None]))
+    low, high = candidates.boxes_xyxy[:, :2], candidates.boxes_xyxy[:, 2:]
+    overlap = np.minimum(outline.max(axis=1), high) - np.maximum(outline.min(axis=1), low)
+    share = np.clip(overlap / np.maximum(high - low, 1.0), 0.0, 1.0)
+    return np.asarray(1.0 - share[:, 0] * share[:, 1])
+
+
+def _in_front(points_camera: Array) -> Array:
+    points_camera[..., 2] = np.maximum(points_camera[..., 2], _MIN_DEPTH_M)
+    return points_camera

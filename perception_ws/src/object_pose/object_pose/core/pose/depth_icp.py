@@ -11,15 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from object_pose.core.pose import depth_evidence, reprojection, silhouette
-from object_pose.core.pose.candidates import Candidates, Surfaces, visible_surfaces
-from object_pose.core.pose.depth_evidence import Evidence, SurfaceComparison
-from object_pose.core.pose.depth_view import DepthView
-from object_pose.core.pose.model_views import ModelViews
-
-Array = NDArray[np.float64]
+from object_pose.core.arrays import Array
+from object_pose.core.pose.candidates import Candidates, ModelViews, Surfaces, visible_surfaces
+from object_pose.core.pose.depth_evidence import DepthView, SurfaceComparison, compare, tolerance
+from object_pose.core.pose.pnp import normal_equations, reproject, step, tukey_weights
 
 _RAY_TOLERANCE_M = 0.006
 _RAY_PRIOR = 0.09
@@ -52,11 +48,6 @@ COARSE = Stage((0.015, 0.013, 0.011, 0.010, 0.009, 0.008, 0.007, 0.006), 2)
 FINE = Stage((0.006, 0.005, 0.004, 0.003), 1)
 
 
-def tolerance(translation: Array, depth: DepthView, scale_m: float) -> Array:
-    """Return (B,) how far from the model a measured point may be: ``scale_m``, or three sigmas of the sensor."""
-    return np.maximum(scale_m, 3.0 * depth.noise.sigma(translation[:, 2]))
-
-
 def shift_along_ray(
     candidates: Candidates,
     views: Sequence[ModelViews],
@@ -69,7 +60,7 @@ def shift_along_ray(
     ``relative_reach`` (B,) is how far the search goes to either side, as a share of the candidate's distance.
     """
     surfaces = visible_surfaces(candidates, views, search.stride)
-    seen = depth_evidence.compare(surfaces, candidates.rotation, candidates.translation, depth)
+    seen = compare(surfaces, candidates.rotation, candidates.translation, depth)
     steps = np.linspace(-1.0, 1.0, search.steps)
     shifts = steps * relative_reach[:, None]
     moved = shifts * candidates.translation[:, 2:3]
@@ -95,17 +86,8 @@ def refine(
         depth_information, depth_gradient = _depth_system(state, surfaces, depth, scale_m)
         information, gradient = _keypoint_system(state, depth)
         information, gradient = information + depth_information, gradient + depth_gradient
-        rotation, translation = reprojection.step(rotation, translation, information, gradient, damping=1e-3)
+        rotation, translation = step(rotation, translation, information, gradient, damping=1e-3)
     return candidates.moved(rotation, translation), surfaces
-
-
-def judge(candidates: Candidates, surfaces: Surfaces, depth: DepthView, scale_m: float) -> Evidence:
-    """Weigh what speaks for and against each candidate."""
-    limit = tolerance(candidates.translation, depth, scale_m)
-    seen = depth_evidence.compare(surfaces, candidates.rotation, candidates.translation, depth)
-    merged = silhouette.boundary_contrast_deficit(candidates, surfaces, depth, limit)
-    uncovered = silhouette.box_coverage_deficit(candidates, surfaces, depth.camera)
-    return depth_evidence.weigh(seen, limit, candidates.boxes_xyxy, merged, uncovered)
 
 
 def information(candidates: Candidates, surfaces: Surfaces, depth: DepthView, scale_m: float) -> Array:
@@ -116,7 +98,7 @@ def information(candidates: Candidates, surfaces: Surfaces, depth: DepthView, sc
 
 
 def _depth_system(candidates: Candidates, surfaces: Surfaces, depth: DepthView, scale_m: float) -> tuple[Array, Array]:
-    seen = depth_evidence.compare(surfaces, candidates.rotation, candidates.translation, depth)
+    seen = compare(surfaces, candidates.rotation, candidates.translation, depth)
     scale = tolerance(candidates.translation, depth, scale_m)[:, None]
     weights = np.maximum(1.0 - (seen.distances / scale) ** 2, 0.0) ** 2
     weights *= seen.usable & (np.abs(seen.gaps) < _GAP_SCALES * scale)
@@ -144,6 +126,6 @@ def _plane_system(seen: SurfaceComparison, weights: Array) -> tuple[Array, Array
 
 
 def _keypoint_system(candidates: Candidates, depth: DepthView) -> tuple[Array, Array]:
-    state = reprojection.reproject(candidates.targets, candidates.rotation, candidates.translation, depth.camera)
-    weights = reprojection.tukey_weights(state.whitened_residual)
-    return reprojection.normal_equations(state, candidates.targets, weights, depth.camera)
+    state = reproject(candidates.targets, candidates.rotation, candidates.translation, depth.camera)
+    weights = tukey_weights(state.whitened_residual)
+    return normal_equations(state, candidates.targets, weights, depth.camera)

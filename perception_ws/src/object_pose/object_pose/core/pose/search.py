@@ -8,21 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from object_pose.core.arrays import Array, Mask
 from object_pose.core.object_model import ObjectModel
-from object_pose.core.pose import depth_icp, reprojection, starts
-from object_pose.core.pose.box_starts import build_grid, starts_in_box
-from object_pose.core.pose.candidates import Candidates, Surfaces, visible_surfaces
-from object_pose.core.pose.depth_evidence import Evidence
+from object_pose.core.pose import depth_icp, starts
+from object_pose.core.pose.candidates import Candidates, Indices, Surfaces, build_views, visible_surfaces
+from object_pose.core.pose.depth_evidence import DepthView, Evidence, gather_evidence
 from object_pose.core.pose.depth_icp import COARSE, FINE, RaySearch
-from object_pose.core.pose.depth_view import DepthView
-from object_pose.core.pose.model_views import build_views
-from object_pose.core.pose.pnp import PnpSolution
-from object_pose.core.pose.reprojection import KeypointTargets
+from object_pose.core.pose.pnp import KeypointTargets, PnpSolution, reproject, truncated_cost
 from object_pose.core.results.pose import ObjectPose
-
-Array = NDArray[np.float64]
-Indices = NDArray[np.intp]
-Mask = NDArray[np.bool_]
 
 FINAL_SCALE_M = 0.003
 _COARSE_SCALE_M, _START_SCALE_M = 0.006, 0.012
@@ -48,14 +41,12 @@ class SearchResult:
 class PoseSearch:
     """Aligns poses with depth; holds the tables of the objects, whose building takes some tenths of a second each."""
 
-    def __init__(self, objects: Sequence[ObjectModel], good_support: float, max_searches: int) -> None:
+    def __init__(self, objects: Sequence[ObjectModel]) -> None:
         self._objects = tuple(objects)
         self._views = [build_views(model) for model in objects]
-        self._grids = [build_grid(model, views) for model, views in zip(objects, self._views)]
+        self._grids = [starts.build_grid(model, views) for model, views in zip(objects, self._views)]
         self._turns = [starts.half_turns(model) for model in objects]
         self._diameters = np.array([model.diameter for model in objects])
-        self._good_support = good_support
-        self._max_searches = max_searches
 
     def search(
         self,
@@ -64,19 +55,21 @@ class PoseSearch:
         class_ids: NDArray[np.int64],
         boxes_xyxy: Array,
         depth: DepthView,
+        good_support: float,
+        max_searches: int,
         expected: Sequence[ObjectPose] = (),
     ) -> SearchResult:
         """Return one aligned pose per detection of ``solution``, all solved, the best detection first.
 
         ``boxes_xyxy`` (B, 4) are in undistorted pixels. Where an ``expected`` pose still fits, its detection is done
-        after one alignment.
+        after one alignment. What has less than ``good_support`` is searched for, at most ``max_searches`` of them.
         """
         owners = np.arange(len(class_ids))
         first = Candidates(
             solution.rotation, solution.translation, owners, class_ids.astype(np.intp), targets, boxes_xyxy
         )
         aligned, value = self._align(starts.expected_starts(first, expected, depth.camera), depth)
-        poor = ~self._have_support(aligned, value, len(first))
+        poor = ~_have_support(aligned, value >= good_support, len(first))
         if np.any(poor):
             rows = np.flatnonzero(poor)
             sigma = np.sqrt(solution.covariance[rows, 2, 2]) / np.maximum(solution.translation[rows, 2], 1e-3)
@@ -84,8 +77,8 @@ class PoseSearch:
             slid = depth_icp.shift_along_ray(first.take(rows), self._views, depth, reach)
             by_keypoints, value = self._align(slid, depth)
             aligned = Candidates.join([aligned, by_keypoints])
-            poor &= ~self._have_support(by_keypoints, value, len(first))
-        poor &= np.cumsum(poor) <= self._max_searches
+            poor &= ~_have_support(by_keypoints, value >= good_support, len(first))
+        poor &= np.cumsum(poor) <= max_searches
         if np.any(poor):
             aligned = Candidates.join([aligned, self._try_harder(first, aligned, poor, solution, depth)])
         return self._decide(aligned, depth)
@@ -97,16 +90,10 @@ class PoseSearch:
         aligned, surfaces = depth_icp.refine(candidates, self._views, depth, COARSE)
         return aligned, self._value(aligned, surfaces, depth, _COARSE_SCALE_M)
 
-    def _have_support(self, candidates: Candidates, value: Array, count: int) -> Mask:
-        """Return for each of ``count`` detections whether one of its candidates has good support."""
-        supported = np.zeros(count, dtype=bool)
-        supported[candidates.owners[value >= self._good_support]] = True
-        return supported
-
     def _try_harder(
         self, first: Candidates, aligned: Candidates, poor: Mask, solution: PnpSolution, depth: DepthView
     ) -> Candidates:
-        """Judge many other found as they are, align the most promising."""
+        """Weigh many other starts as they are, and align the most promising."""
         rows = np.flatnonzero(poor)
         tried = aligned.take(np.flatnonzero(poor[aligned.owners]))
         bases = Candidates.join([first.take(rows), _alternative_minima(solution, first, poor), tried])
@@ -115,7 +102,7 @@ class PoseSearch:
         for row in rows:
             class_id = first.class_ids[row]
             model, grid = self._objects[class_id], self._grids[class_id]
-            in_box = starts_in_box(first.take(np.array([row])), model, grid, depth)
+            in_box = starts.starts_in_box(first.take(np.array([row])), model, grid, depth)
             parts += [in_box] if in_box is not None else []
         found = Candidates.join(parts)
         reach = _START_REACH_DIAMETERS * self._diameters[found.class_ids] / np.maximum(found.translation[:, 2], 1e-3)
@@ -130,21 +117,29 @@ class PoseSearch:
         best = candidates.take(_best_of_each(value, candidates.owners, 1))
         final, _ = depth_icp.refine(best, self._views, depth, FINE)
         surfaces = visible_surfaces(final, self._views)
-        evidence = depth_icp.judge(final, surfaces, depth, FINAL_SCALE_M)
+        evidence = gather_evidence(final, surfaces, depth, FINAL_SCALE_M)
         return SearchResult(final, surfaces, evidence)
 
     def _value(self, candidates: Candidates, surfaces: Surfaces, depth: DepthView, scale_m: float) -> Array:
-        evidence = depth_icp.judge(candidates, surfaces, depth, scale_m)
+        evidence = gather_evidence(candidates, surfaces, depth, scale_m)
         pose = candidates.rotation, candidates.translation
-        state = reprojection.reproject(candidates.targets, *pose, depth.camera)
-        keypoints = reprojection.truncated_cost(state.whitened_residual, np.isfinite(candidates.targets.sigmas))
+        state = reproject(candidates.targets, *pose, depth.camera)
+        keypoints = truncated_cost(state.whitened_residual, np.isfinite(candidates.targets.sigmas))
         return np.asarray(evidence.support - _KEYPOINT_COST * keypoints)
 
 
+def _have_support(candidates: Candidates, is_good: Mask, count: int) -> Mask:
+    """Return for each of ``count`` detections whether one of its candidates has good support."""
+    supported = np.zeros(count, dtype=bool)
+    supported[candidates.owners[is_good]] = True
+    return supported
+
+
 def _alternative_minima(solution: PnpSolution, first: Candidates, wanted: Mask) -> Candidates:
-    """Return the other minima of the detections ``wanted`` (B,)."""
-    rows, places = np.nonzero(solution.alternative_minima & wanted[:, None])
-    return first.take(rows).moved(solution.rival_rotation[rows, places], solution.rival_translation[rows, places])
+    """Return the alternative minima of the detections ``wanted`` (B,)."""
+    rows, places = np.nonzero(solution.has_alternative & wanted[:, None])
+    rotation, translation = solution.alternative_rotation[rows, places], solution.alternative_translation[rows, places]
+    return first.take(rows).moved(rotation, translation)
 
 
 def _best_of_each(value: Array, owners: Indices, count: int) -> Indices:

@@ -1,54 +1,52 @@
-"""From detections to poses: keypoints give the start, depth the accuracy, and doubt a rejection with its reason."""
+"""From detections to poses: keypoints give the start, depth or the contour the accuracy, and doubt a rejection."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from object_pose.core.arrays import DepthImage, Image
+from object_pose.core.arrays import Array, DepthImage, Image, Mask
 from object_pose.core.errors import DataError, ModelError
-from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera, distorted_mask
 from object_pose.core.geometry.stable_poses import StablePoses
 from object_pose.core.object_model import ObjectModel
-from object_pose.core.pose import estimate as pose_estimate
+from object_pose.core.pose.acceptance import accept_estimates, split_duplicates
+from object_pose.core.pose.confidence import PoseEstimate, from_depth, from_keypoints
 from object_pose.core.pose.config import PoseSolverConfig
 from object_pose.core.pose.contour import ContourSurface
-from object_pose.core.pose.contour_alignment import ColourView, ContourFit, align_again, align_contour
-from object_pose.core.pose.depth_view import DepthNoise, DepthView, make_depth_view
-from object_pose.core.pose.duplicates import find_duplicates
-from object_pose.core.pose.estimate import PoseEstimate
-from object_pose.core.pose.occlusion import are_covered, occluder_pixels
-from object_pose.core.pose.pnp import MIN_KEYPOINTS, PnpSolution, solve_pnp
-from object_pose.core.pose.reprojection import KeypointTargets
+from object_pose.core.pose.contour_alignment import ColourView, ContourFit, align_contour, from_contour
+from object_pose.core.pose.depth_evidence import DepthNoise, DepthView, make_depth_view
+from object_pose.core.pose.occlusion import SURE_SCORE, find_covered, occluder_pixels
+from object_pose.core.pose.pnp import KeypointTargets, PnpSolution, solve_pnp
 from object_pose.core.pose.search import PoseSearch
-from object_pose.core.pose.support_plane import Body, find_support_plane
+from object_pose.core.pose.support_plane import align_on_plane, bodies_of, find_support_plane
 from object_pose.core.results.detections import Detections
-from object_pose.core.results.pose import ObjectPose, PoseRejection, PoseResults, RejectionReason
-from object_pose.core.vision.boxes import box_iou
+from object_pose.core.results.pose import ObjectPose, PoseResults
 from object_pose.core.vision.visible_masks import VisibleMasks
 
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
-_Doubt = tuple[RejectionReason, str]
+Rows = NDArray[np.intp]
+# A colour image, or what reads it: decoded only where a contour is needed.
+Colour = Image | Callable[[], Image | None] | None
 
-# From this score on a pose is sure enough to look behind it.
-_SURE = 0.7
-# What scores less, or too little to be reported, is looked for behind what is sure.
-_DOUBTFUL = 0.15
-# What depth lets score so much is seldom another object read as a second class.
-_CONFIRMED = 0.3
 _MIN_SURFACE_POINTS = 50
 # Below this share of measured surface an object lies in a hole of the depth image.
 _MIN_MEASURED = 0.1
-# How far off their plane poses are looked for, as a share of the distance, with an outline and with keypoints alone.
-_OUTLINE_REACH, _KEYPOINT_REACH = 0.05, 0.1
-# An outline knows less of the distance than it says: where the plane leads is looked at, too.
-_OUTLINE_DOUBT = 9.0
-_LOST_AGREEMENT = 0.05  # the outline on the plane may agree so much less
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """The detections of one image, what keypoints say of them, and which of them they solve; boxes undistorted."""
+
+    detections: Detections
+    boxes_xyxy: Array
+    targets: KeypointTargets
+    solution: PnpSolution
+    solved: Rows
+    surfaces: Sequence[ContourSurface]
 
 
 class PoseSolver:
@@ -59,20 +57,19 @@ class PoseSolver:
 
     def __init__(self, objects: Sequence[ObjectModel], config: PoseSolverConfig | None = None) -> None:
         self._objects = tuple(objects)
-        self._config = config or PoseSolverConfig()
-        _check_objects(self._objects, self._config.use_depth)
         self._diameters = np.array([model.diameter for model in self._objects])
-        self._noise = DepthNoise(self._config.depth_noise_floor_m, self._config.depth_noise_at_1m)
-        self._search = (
-            PoseSearch(self._objects, self._config.search_below_support, self._config.max_searches)
-            if self._config.use_depth
-            else None
-        )
-        self._surfaces = [_surface(model) for model in self._objects]
-        self._shapes: list[StablePoses] = []
-        if self._config.support_plane:
-            pairs = zip(self._surfaces, self._objects)
-            self._shapes = [StablePoses.of(surface.points, model.diameter) for surface, model in pairs]
+        # Older models have but the surface that depth is compared with.
+        samples = (item.surface_object if len(item.surface_object) else item.points_object for item in self._objects)
+        self._surfaces = [ContourSurface.of(points) for points in samples]
+        self.configure(config or PoseSolverConfig())
+
+    def configure(self, config: PoseSolverConfig) -> None:
+        """Use another configuration from the next image on; raises ``ModelError`` where the objects do not suffice."""
+        _check_objects(self._objects, config.use_depth)
+        self._config = config
+        self._noise = DepthNoise(config.depth_noise_floor_m, config.depth_noise_at_1m)
+        # What takes long is made now rather than with the first image.
+        _ = self._search if config.use_depth else None, self._shapes if config.support_plane else None
 
     def solve(
         self,
@@ -80,158 +77,57 @@ class PoseSolver:
         camera: Camera,
         depth_m: DepthImage | None = None,
         expected: Sequence[ObjectPose] = (),
-        rgb: Image | None = None,
+        rgb: Colour = None,
     ) -> PoseResults:
-        """Return a pose or a rejection for every detection of one image, (H, W, 3) ``rgb``, which outlines are seen in.
+        """Return a pose or a rejection for every detection of one image, (H, W, 3) ``rgb``, which contours are seen in.
 
         ``depth_m`` (H, W) float32 metres along z, aligned to the image; 0, NaN and inf count as not measured. Poses
         that are ``expected``, such as a tracker's, are where the alignment with depth starts while they fit. Raises
         ``DataError`` where depth has another size than the camera or detections do not fit the objects.
         """
-        view = make_depth_view(depth_m, camera, self._noise) if depth_m is not None and self._search else None
-        depth = view if view is not None and view.is_usable else None
+        depth = self._view_depth(depth_m, camera)
         self._check_detections(detections)
         if len(detections) == 0:
             return PoseResults((), ())
-        targets = self._targets(detections, camera)
-        solution = solve_pnp(targets, camera)
+        problem = self._set_up(detections, camera)
         diameters = self._diameters[detections.class_ids]
-        estimates = pose_estimate.from_keypoints(solution, targets, detections.scores, diameters)
-        solved = np.flatnonzero(solution.solved)
-        boxes = camera.undistort(detections.boxes_xyxy.reshape(-1, 2)).reshape(-1, 4)
-        if depth is not None and len(solved):
-            self._align_with_depth(estimates, solved, detections, boxes, solution, targets, depth, expected)
-        if rgb is not None:
-            self._align_with_colour(estimates, solved, detections, boxes, rgb, camera, depth is not None)
-        return self._results(detections, targets, solution, estimates, depth is not None)
+        estimates = from_keypoints(problem.solution, problem.targets, detections.scores, diameters)
+        if depth is not None and len(problem.solved):
+            self._align_with_depth(problem, estimates, depth, expected)
+        self._align_with_contours(problem, estimates, rgb, camera, depth is not None)
+        return accept_estimates(
+            estimates, detections, problem.targets, problem.solution, self._objects, self._config, depth is not None
+        )
 
     def occluders(self, poses: Sequence[ObjectPose], camera: Camera, depth_m: DepthImage) -> Mask:
         """Return the pixels (H, W) of an image whose depth the poses that are sure account for."""
-        sure = [pose for pose in poses if pose.depth_used and pose.score >= _SURE]
+        sure = [pose for pose in poses if pose.depth_used and pose.score >= SURE_SCORE]
         surfaces = [(self._surfaces[pose.class_id], pose.T_camera_object) for pose in sure]
         occluders = occluder_pixels(make_depth_view(depth_m, camera, self._noise), surfaces)
         return distorted_mask(occluders, camera)
 
-    def joined(self, first: PoseResults, more: PoseResults) -> PoseResults:
-        """Return what one look found and what another one found with depth, of each object the better pose."""
-        measured = [pose for pose in more.poses if pose.depth_used]
-        unique, repeated = self._split_duplicates([*first.poses, *measured])
+    def join(self, first: PoseResults, second: PoseResults) -> PoseResults:
+        """Return what one pass found and what another one found with depth, of each object the better pose."""
+        measured = [pose for pose in second.poses if pose.depth_used]
+        unique, repeated = split_duplicates([*first.poses, *measured], self._objects, self._config.duplicate_distance)
         return PoseResults(tuple(unique), (*first.rejections, *repeated))
 
-    def _align_with_depth(
-        self,
-        estimates: list[PoseEstimate],
-        solved: NDArray[np.intp],
-        detections: Detections,
-        boxes: Array,
-        solution: PnpSolution,
-        targets: KeypointTargets,
-        depth: DepthView,
-        expected: Sequence[ObjectPose],
-    ) -> None:
-        """Replace the estimates of what depth sees; where objects that are sure cover others, look behind them."""
-        search = self._search
-        assert search is not None
-        alone = list(estimates)
+    @cached_property
+    def _search(self) -> PoseSearch:
+        return PoseSearch(self._objects)
 
-        def align(rows: NDArray[np.intp], view: DepthView) -> list[PoseEstimate]:
-            of_rows = solution.take(rows), targets.take(rows), detections.class_ids[rows], boxes[rows]
-            found = search.search(*of_rows, view, expected)
-            aligned = pose_estimate.from_depth(found, view, detections.scores[rows], self._config.depth_scale_sigma)
-            are_measured = found.evidence.measured >= _MIN_MEASURED
-            return [estimate if seen else alone[row] for row, estimate, seen in zip(rows, aligned, are_measured)]
+    @cached_property
+    def _shapes(self) -> list[StablePoses]:
+        return [StablePoses.of(surface.points, size) for surface, size in zip(self._surfaces, self._diameters)]
 
-        for row, estimate in zip(solved, align(solved, depth)):
-            estimates[row] = estimate
-        if not self._config.second_pass:
-            return
-        scores = np.array([estimates[row].score for row in solved])
-        sure = np.array([estimates[row].depth_used for row in solved], dtype=bool) & (scores >= _SURE)
-        doubtful = scores < max(_DOUBTFUL, self._config.min_score)
-        front = solved[sure]
-        others = solved[doubtful & ~np.isin(detections.candidate_ids[solved], detections.candidate_ids[front])]
-        covering = front[np.any(box_iou(boxes[front], boxes[others]) > 0.0, axis=1)]
-        poses = [(self._surfaces[detections.class_ids[row]], estimates[row].T_camera_object) for row in covering]
-        occluders = occluder_pixels(depth, poses)
-        covered = others[are_covered(boxes[others], occluders)]
-        if len(covered):
-            for row, behind in zip(covered, align(covered, depth.without(occluders))):
-                if behind.depth_used and behind.score > estimates[row].score:
-                    estimates[row] = behind
+    def _view_depth(self, depth_m: DepthImage | None, camera: Camera) -> DepthView | None:
+        """Return depth ready for use, None where it is missing, not wanted or nothing was measured."""
+        if depth_m is None or not self._config.use_depth:
+            return None
+        view = make_depth_view(depth_m, camera, self._noise)
+        return view if view.is_usable else None
 
-    def _align_with_colour(
-        self,
-        estimates: list[PoseEstimate],
-        solved: NDArray[np.intp],
-        detections: Detections,
-        boxes: Array,
-        rgb: Image,
-        camera: Camera,
-        has_depth: bool,
-    ) -> None:
-        """Replace the best of the estimates that lack depth by what their outlines, and their plane, make of them."""
-        class_ids = detections.class_ids
-        alone = [index for index in solved if not estimates[index].depth_used]
-        alone = [index for index in alone if len(self._objects[class_ids[index]].surface_object)]
-        alone.sort(key=lambda index: -estimates[index].score)
-        chosen = alone[: self._config.max_contours]
-        if not chosen:
-            return
-        view = ColourView(rgb, camera)
-        masks = detections.masks if self._config.contour_masks else VisibleMasks.unknown(len(detections))
-        masks = masks.undistorted(camera)
-        fits: dict[int, tuple[PoseEstimate, ContourFit]] = {}
-        for index in chosen:
-            estimate = estimates[index]
-            prior = estimate.T_camera_object, estimate.covariance
-            surface, starts = self._surfaces[class_ids[index]], self._config.contour_starts
-            fit = align_contour(view, surface, *prior, boxes[index], starts, masks[index])
-            if fit:
-                fits[index] = estimate, fit
-                estimates[index] = pose_estimate.from_contour(estimate, fit)
-        if self._config.support_plane and not has_depth:
-            self._align_on_plane(estimates, fits, self._bodies(estimates, solved, detections), class_ids, view, masks)
-
-    def _align_on_plane(
-        self,
-        estimates: list[PoseEstimate],
-        fits: Mapping[int, tuple[PoseEstimate, ContourFit]],
-        bodies: Sequence[Body],
-        class_ids: NDArray[np.int64],
-        view: ColourView,
-        masks: VisibleMasks,
-    ) -> None:
-        """Where bodies stand on one plane, align outlines once more; ``fits`` are by keypoints and by outline."""
-        plane = find_support_plane(bodies)
-        if plane is None:
-            return
-        for index, (before, fit) in fits.items():
-            shape = self._shapes[class_ids[index]]
-            settled = plane.settle(before.T_camera_object, before.covariance, shape, _KEYPOINT_REACH)
-            if settled is None:
-                continue
-            there = plane.settle(fit.T_camera_object, _OUTLINE_DOUBT * fit.covariance, shape, _OUTLINE_REACH)
-            start, _ = there or settled
-            again = align_again(view, self._surfaces[class_ids[index]], start, *settled, masks[index])
-            if again and again.agreement >= fit.agreement - _LOST_AGREEMENT:
-                # The plane comes of these very poses: nobody is surer for it.
-                estimates[index] = pose_estimate.from_contour(before, replace(again, covariance=fit.covariance))
-
-    def _bodies(
-        self, estimates: Sequence[PoseEstimate], solved: NDArray[np.intp], detections: Detections
-    ) -> list[Body]:
-        """Return the best estimate of each candidate as a body that may stand on something."""
-        scores = np.array([estimates[index].score for index in solved])
-        best_first = solved[np.argsort(-scores, kind="stable")]
-        _, firsts = np.unique(detections.candidate_ids[best_first], return_index=True)
-        best = {index: estimates[index] for index in best_first[firsts]}
-        return [
-            Body(pose.T_camera_object, pose.covariance, pose.score, self._shapes[detections.class_ids[index]])
-            for index, pose in best.items()
-            if pose.T_camera_object[2, 3] > 0.0
-        ]
-
-    def _targets(self, detections: Detections, camera: Camera) -> KeypointTargets:
+    def _set_up(self, detections: Detections, camera: Camera) -> _Problem:
         count, keypoints = detections.keypoints.shape[:2]
         points = np.zeros((count, keypoints, 3))
         if keypoints:
@@ -240,102 +136,70 @@ class PoseSolver:
         sigmas = detections.keypoint_sigmas * self._config.keypoint_sigma_scale
         sigmas = np.maximum(sigmas, self._config.keypoint_sigma_floor_px)
         present = np.isfinite(sigmas) & np.all(np.isfinite(pixels), axis=-1)
-        return KeypointTargets(points, np.where(present[..., None], pixels, 0.0), np.where(present, sigmas, np.inf))
+        pixels, sigmas = np.where(present[..., None], pixels, 0.0), np.where(present, sigmas, np.inf)
+        targets = KeypointTargets(points, pixels, sigmas)
+        solution = solve_pnp(targets, camera)
+        boxes = camera.undistort(detections.boxes_xyxy.reshape(-1, 2)).reshape(-1, 4)
+        surfaces = [self._surfaces[class_id] for class_id in detections.class_ids]
+        return _Problem(detections, boxes, targets, solution, np.flatnonzero(solution.solved), surfaces)
 
-    def _results(
-        self,
-        detections: Detections,
-        targets: KeypointTargets,
-        solution: PnpSolution,
-        estimates: list[PoseEstimate],
-        has_depth: bool,
-    ) -> PoseResults:
-        present = np.count_nonzero(np.isfinite(targets.sigmas), axis=1)
-        poses: list[ObjectPose] = []
-        candidate_ids: list[int] = []
-        rejections: list[PoseRejection] = []
-        for index, estimate in enumerate(estimates):
-            doubt = _no_pose(int(present[index]), bool(solution.solved[index]), estimate)
-            score = float(detections.scores[index])
-            doubt = doubt or self._doubt(estimate, score, detections.boxes_xyxy[index], has_depth)
-            if doubt:
-                rejections.append(self._reject(detections, index, *doubt))
-            else:
-                poses.append(self._accept(detections, index, estimate))
-                candidate_ids.append(int(detections.candidate_ids[index]))
-        unique, repeated = self._split_duplicates(poses, np.array(candidate_ids, dtype=np.int64))
-        return PoseResults(tuple(unique), tuple(rejections + repeated))
+    def _align_with_depth(
+        self, problem: _Problem, estimates: list[PoseEstimate], depth: DepthView, expected: Sequence[ObjectPose]
+    ) -> None:
+        """Replace the estimates of what depth sees; where objects that are sure cover others, search behind them."""
+        config, detections = self._config, problem.detections
 
-    def _doubt(self, estimate: PoseEstimate, detector_score: float, box_xyxy: Array, has_depth: bool) -> _Doubt | None:
-        """Say why a pose cannot be trusted, if so."""
-        config = self._config
-        side = float(max(box_xyxy[2] - box_xyxy[0], box_xyxy[3] - box_xyxy[1], 1.0))
-        if estimate.depth_used:
-            if not estimate.verification >= config.min_verification:
-                detail = f"depth confirms only {estimate.verification:.0%} of the surface it sees"
-                return RejectionReason.DEPTH_DISAGREES, detail
-            if not estimate.visibility >= config.min_visibility:
-                return RejectionReason.DEPTH_DISAGREES, f"depth confirms only {estimate.visibility:.0%} of the surface"
-        elif estimate.inlier_share < config.min_inlier_share:
-            return RejectionReason.REPROJECTION_ERROR, f"only {estimate.inlier_share:.0%} of the keypoints fit one pose"
-        elif estimate.reprojection_rms_px > config.max_reprojection_error * side:
-            return RejectionReason.REPROJECTION_ERROR, f"rms {estimate.reprojection_rms_px:.1f} px"
-        # Colour alone is seldom sure; but whoever has depth is not given what depth could not confirm.
-        if has_depth and estimate.score < config.min_score:
-            against = estimate.depth_used and estimate.score < detector_score
-            reason = RejectionReason.DEPTH_DISAGREES if against else RejectionReason.UNCERTAIN
-            return reason, f"score {estimate.score:.2f} after all evidence"
-        sigma = float(np.sqrt(np.max(np.linalg.eigvalsh(estimate.covariance[:3, :3]))))
-        if not sigma <= config.max_translation_sigma_m:
-            return RejectionReason.UNCERTAIN, f"position is uncertain by {sigma * 1e3:.0f} mm"
-        return None
+        def align(rows: Rows, view: DepthView) -> dict[int, PoseEstimate]:
+            of_rows = problem.solution.take(rows), problem.targets.take(rows), detections.class_ids[rows]
+            effort = config.search_below_support, config.max_searches
+            found = self._search.search(*of_rows, problem.boxes_xyxy[rows], view, *effort, expected)
+            aligned = from_depth(found, view, detections.scores[rows], config.depth_scale_sigma)
+            is_measured = found.evidence.measured >= _MIN_MEASURED
+            return {row: estimate for row, estimate, seen in zip(rows, aligned, is_measured) if seen}
 
-    def _accept(self, detections: Detections, index: int, estimate: PoseEstimate) -> ObjectPose:
-        class_id = int(detections.class_ids[index])
-        model = self._objects[class_id]
-        return ObjectPose(
-            class_id=class_id,
-            class_name=model.name,
-            score=estimate.score,
-            T_camera_object=estimate.T_camera_object,
-            covariance=estimate.covariance_with(model.symmetry),
-            box_center=model.box_center,
-            box_size=model.box_size,
-            box_xyxy=detections.boxes_xyxy[index],
-            reprojection_rms_px=estimate.reprojection_rms_px,
-            depth_rms_m=estimate.depth_rms_m,
-            visibility=estimate.visibility,
-            depth_used=estimate.depth_used,
-        )
+        for row, estimate in align(problem.solved, depth).items():
+            estimates[row] = estimate
+        if not config.second_pass:
+            return
+        of_all = problem.surfaces, detections.candidate_ids, problem.boxes_xyxy
+        covered, occluders = find_covered(estimates, problem.solved, *of_all, depth, config.min_score)
+        if len(covered):
+            for row, behind in align(covered, depth.without(occluders)).items():
+                if behind.score > estimates[row].score:
+                    estimates[row] = behind
 
-    def _reject(self, detections: Detections, index: int, reason: RejectionReason, detail: str) -> PoseRejection:
-        class_id = int(detections.class_ids[index])
-        score, box = float(detections.scores[index]), detections.boxes_xyxy[index]
-        return PoseRejection(class_id, self._objects[class_id].name, score, box, reason, detail)
-
-    def _split_duplicates(
-        self, poses: list[ObjectPose], candidate_ids: NDArray[np.int64] | None = None
-    ) -> tuple[list[ObjectPose], list[PoseRejection]]:
-        if not poses:
-            return [], []
-        scores = np.array([pose.score for pose in poses])
-        class_ids = np.array([pose.class_id for pose in poses])
-        diameters, distance = self._diameters[class_ids], self._config.duplicate_distance
-        confirmed = np.array([pose.depth_used for pose in poses]) & (scores >= _CONFIRMED)
-        confirmed_ids = np.where(confirmed, class_ids, -1)
-        better = find_duplicates(_centers(poses), scores, diameters, distance, candidate_ids, confirmed_ids)
-        unique, repeated = [], []
-        for pose, original in zip(poses, better):
-            if original is None:
-                unique.append(pose)
-                continue
-            detail = f"the same object as a {poses[original].class_name} of score {poses[original].score:.2f}"
-            repeated.append(
-                PoseRejection(
-                    pose.class_id, pose.class_name, pose.score, pose.box_xyxy, RejectionReason.DUPLICATE, detail
-                )
-            )
-        return unique, repeated
+    def _align_with_contours(
+        self, problem: _Problem, estimates: list[PoseEstimate], rgb: Colour, camera: Camera, has_depth: bool
+    ) -> None:
+        """Replace the best of the estimates that lack depth by what their contours, and their plane, make of them."""
+        config, detections = self._config, problem.detections
+        class_ids, candidate_ids = detections.class_ids, detections.candidate_ids
+        rows = [row for row in problem.solved if not estimates[row].depth_used]
+        rows = [row for row in rows if len(self._objects[class_ids[row]].surface_object)]
+        rows = sorted(rows, key=lambda row: -estimates[row].score)[: config.max_contours]
+        image = (rgb() if callable(rgb) else rgb) if rows else None
+        if image is None:
+            return
+        view = ColourView(image, camera)
+        masks = detections.masks if config.contour_masks else VisibleMasks.unknown(len(detections))
+        masks = masks.undistorted(camera)
+        before, fits = list(estimates), dict[int, ContourFit]()
+        for row in rows:
+            pose = estimates[row].T_camera_object, estimates[row].covariance
+            box, surface = problem.boxes_xyxy[row], problem.surfaces[row]
+            if fit := align_contour(view, surface, *pose, box, config.contour_starts, masks[row]):
+                fits[row] = fit
+                estimates[row] = from_contour(before[row], fit)
+        if not config.support_plane or has_depth:
+            return
+        shapes = [self._shapes[class_id] for class_id in class_ids]
+        plane = find_support_plane(bodies_of(estimates, problem.solved, candidate_ids, shapes))
+        if plane is None:
+            return
+        for row, fit in fits.items():
+            surface = problem.surfaces[row]
+            if again := align_on_plane(plane, shapes[row], before[row], fit, view, surface, masks[row]):
+                estimates[row] = from_contour(before[row], again)
 
     def _check_detections(self, detections: Detections) -> None:
         if len(detections) == 0:
@@ -350,28 +214,6 @@ class PoseSolver:
         expected, got = len(self._objects[0].keypoints_object), detections.keypoints.shape[1]
         if got not in (0, expected):
             raise DataError(f"detections have {got} keypoints, the objects {expected}")
-
-
-def _centers(poses: Sequence[ObjectPose]) -> Array:
-    """Return the (N, 3) middles of the poses' metric boxes, camera frame."""
-    return np.stack([se3.apply(pose.T_camera_object, pose.box_center[None])[0] for pose in poses])
-
-
-def _surface(model: ObjectModel) -> ContourSurface:
-    """Return what outlines are drawn of; older models have but the surface that depth is compared with."""
-    points = model.surface_object if len(model.surface_object) else model.points_object
-    return ContourSurface.of(points) if len(points) > 1 else ContourSurface(points, 0.0)
-
-
-def _no_pose(present: int, solved: bool, estimate: PoseEstimate) -> _Doubt | None:
-    """Say why there is no pose at all, if so."""
-    if present < MIN_KEYPOINTS:
-        return RejectionReason.TOO_FEW_KEYPOINTS, f"{present} keypoints, {MIN_KEYPOINTS} are needed"
-    if not solved or not np.all(np.isfinite(estimate.T_camera_object)):
-        return RejectionReason.PNP_FAILED, "no pose in front of the camera explains the keypoints"
-    if estimate.T_camera_object[2, 3] <= 0.0:
-        return RejectionReason.BEHIND_CAMERA, f"z = {estimate.T_camera_object[2, 3]:.3f} m"
-    return None
 
 
 def _check_objects(objects: Sequence[ObjectModel], needs_surface: bool) -> None:

@@ -8,13 +8,18 @@ how far they are (docs/decisions/0011).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from object_pose.core.arrays import Array
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.stable_poses import StablePose, StablePoses, support
+from object_pose.core.pose.confidence import PoseEstimate
+from object_pose.core.pose.contour import ContourSurface
+from object_pose.core.pose.contour_alignment import ColourView, ContourFit, align_again
+from object_pose.core.vision.visible_masks import VisibleMask
 
 LEAST_BODIES = 3
 _MOST_PROPOSALS = 12  # the best poses, each of whose rests proposes a plane
@@ -25,6 +30,10 @@ _ROUNDS = 6
 _CONTACT_SIGMA_M = 0.008  # of models, annotations and rests that are not quite flat
 _LEAST_INFORMATION = 1e-6 * np.eye(3)
 _SETTLING_ROUNDS = 4
+# How far off the plane poses may be, as a share of the distance, with a contour and with keypoints alone.
+_CONTOUR_REACH, _KEYPOINT_REACH = 0.05, 0.1
+_CONTOUR_DOUBT = 9.0  # factor on the covariance: a contour knows less of the distance than it says
+_LOST_AGREEMENT = 0.05  # the contour on the plane may agree so much less
 _Belief = tuple[float, StablePose | None]
 
 
@@ -99,6 +108,49 @@ def find_support_plane(bodies: Sequence[Body]) -> SupportPlane | None:
             return None
         plane = _refitted(plane, bodies, beliefs)
     return plane
+
+
+def bodies_of(
+    estimates: Sequence[PoseEstimate],
+    rows: NDArray[np.intp],
+    candidate_ids: NDArray[np.int64],
+    shapes: Sequence[StablePoses],
+) -> list[Body]:
+    """Return the best estimate of each candidate, of the ``rows`` of all detections, as a body that may stand."""
+    scores = np.array([estimates[row].score for row in rows])
+    best_first = rows[np.argsort(-scores, kind="stable")]
+    _, firsts = np.unique(candidate_ids[best_first], return_index=True)
+    best = ((estimates[row], shapes[row]) for row in best_first[firsts])
+    return [
+        Body(pose.T_camera_object, pose.covariance, pose.score, shape)
+        for pose, shape in best
+        if pose.T_camera_object[2, 3] > 0.0
+    ]
+
+
+def align_on_plane(
+    plane: SupportPlane,
+    shape: StablePoses,
+    before: PoseEstimate,
+    fit: ContourFit,
+    view: ColourView,
+    surface: ContourSurface,
+    mask: VisibleMask | None,
+) -> ContourFit | None:
+    """Align a contour once more, given that its object stands on the plane; None where it does not, or fits worse.
+
+    ``before`` is the pose by keypoints, ``fit`` the one by its contour.
+    """
+    by_keypoints = plane.settle(before.T_camera_object, before.covariance, shape, _KEYPOINT_REACH)
+    if by_keypoints is None:
+        return None
+    by_contour = plane.settle(fit.T_camera_object, _CONTOUR_DOUBT * fit.covariance, shape, _CONTOUR_REACH)
+    start, _ = by_contour or by_keypoints
+    again = align_again(view, surface, start, *by_keypoints, mask)
+    if again is None or again.agreement < fit.agreement - _LOST_AGREEMENT:
+        return None
+    # The plane comes of these very poses: nobody is surer for it.
+    return replace(again, covariance=fit.covariance)
 
 
 def _proposals(bodies: Sequence[Body]) -> Iterator[SupportPlane]:

@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from object_pose.core.geometry import se3
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.params import parameter
-from object_pose.core.pose.duplicates import find_duplicates
+from object_pose.core.pose.acceptance import find_duplicates
 from object_pose.core.results.pose import ObjectPose, PoseResults
 from object_pose.core.tracking.filter import PoseState
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from object_pose.core.geometry import se3
-from object_pose.core.pose.model_views import ModelViews, build_views, sphere_directions
+from object_pose.core.pose.candidates import ModelViews, build_views, sphere_directions
 from raycast import BRACKET, CAMERA, SHAFT, Solid, model_of, render_depth
 
 SOLIDS = {"bracket": BRACKET, "shaft": SHAFT}

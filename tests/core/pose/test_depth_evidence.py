@@ -8,7 +8,7 @@ import pytest
 
 from object_pose.core.errors import DataError
 from object_pose.core.geometry.camera import Camera
-from object_pose.core.pose.depth_view import DepthNoise, make_depth_view
+from object_pose.core.pose.depth_evidence import DepthNoise, make_depth_view
 from raycast import CAMERA
 
 NOISE = DepthNoise(0.0005, 0.004)

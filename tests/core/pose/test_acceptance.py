@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from object_pose.core.pose.duplicates import find_duplicates
+from object_pose.core.pose.acceptance import find_duplicates
 
 _DISTANCE = 0.5
 

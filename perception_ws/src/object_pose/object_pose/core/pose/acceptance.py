@@ -1,0 +1,166 @@
+"""Which estimates become poses: each is accepted or rejected with the reason, of one object only the best is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from object_pose.core.arrays import Array
+from object_pose.core.geometry import se3
+from object_pose.core.object_model import ObjectModel
+from object_pose.core.pose.confidence import PoseEstimate
+from object_pose.core.pose.config import PoseSolverConfig
+from object_pose.core.pose.pnp import MIN_KEYPOINTS, KeypointTargets, PnpSolution
+from object_pose.core.results.detections import Detections
+from object_pose.core.results.pose import ObjectPose, PoseRejection, PoseResults, RejectionReason
+
+Ids = NDArray[np.int64]
+Doubt = tuple[RejectionReason, str]
+
+# A pose that depth gives this score is confirmed: seldom another object detected as a second class.
+_CONFIRMED = 0.3
+
+
+def accept_estimates(
+    estimates: Sequence[PoseEstimate],
+    detections: Detections,
+    targets: KeypointTargets,
+    solution: PnpSolution,
+    objects: Sequence[ObjectModel],
+    config: PoseSolverConfig,
+    has_depth: bool,
+) -> PoseResults:
+    """Return a pose or a rejection for every detection; ``has_depth`` is whether the image had usable depth."""
+    present = np.count_nonzero(np.isfinite(targets.sigmas), axis=1)
+    poses: list[ObjectPose] = []
+    candidate_ids: list[int] = []
+    rejections: list[PoseRejection] = []
+    for row, estimate in enumerate(estimates):
+        model, class_id = objects[detections.class_ids[row]], int(detections.class_ids[row])
+        score, box = float(detections.scores[row]), detections.boxes_xyxy[row]
+        doubt = _no_pose(int(present[row]), bool(solution.solved[row]), estimate)
+        doubt = doubt or _keypoint_doubt(estimate, box, config) or find_doubt(estimate, score, config, has_depth)
+        if doubt:
+            rejections.append(PoseRejection(class_id, model.name, score, box, *doubt))
+        else:
+            poses.append(make_pose(estimate, model, class_id, box))
+            candidate_ids.append(int(detections.candidate_ids[row]))
+    unique, repeated = split_duplicates(poses, objects, config.duplicate_distance, np.array(candidate_ids, np.int64))
+    return PoseResults(tuple(unique), tuple(rejections + repeated))
+
+
+def find_doubt(
+    estimate: PoseEstimate, detector_score: float, config: PoseSolverConfig, has_depth: bool
+) -> Doubt | None:
+    """Return why a pose cannot be trusted by depth, score and covariance, if so."""
+    if estimate.depth_used and not estimate.verification >= config.min_verification:
+        detail = f"depth confirms only {estimate.verification:.0%} of the surface it sees"
+        return RejectionReason.DEPTH_DISAGREES, detail
+    if estimate.depth_used and not estimate.visibility >= config.min_visibility:
+        return RejectionReason.DEPTH_DISAGREES, f"depth confirms only {estimate.visibility:.0%} of the surface"
+    # Colour alone is seldom sure; but whoever has depth is not given what depth could not confirm.
+    if has_depth and estimate.score < config.min_score:
+        against = estimate.depth_used and estimate.score < detector_score
+        reason = RejectionReason.DEPTH_DISAGREES if against else RejectionReason.UNCERTAIN
+        return reason, f"score {estimate.score:.2f} after all evidence"
+    sigma = float(np.sqrt(np.max(np.linalg.eigvalsh(estimate.covariance[:3, :3]))))
+    if not sigma <= config.max_translation_sigma_m:
+        return RejectionReason.UNCERTAIN, f"position is uncertain by {sigma * 1e3:.0f} mm"
+    return None
+
+
+def make_pose(estimate: PoseEstimate, model: ObjectModel, class_id: int, box_xyxy: Array) -> ObjectPose:
+    """Return an estimate as the pose of an object seen in a box (4,)."""
+    return ObjectPose(
+        class_id=class_id,
+        class_name=model.name,
+        score=estimate.score,
+        T_camera_object=estimate.T_camera_object,
+        covariance=estimate.covariance_with(model.symmetry),
+        box_center=model.box_center,
+        box_size=model.box_size,
+        box_xyxy=box_xyxy,
+        reprojection_rms_px=estimate.reprojection_rms_px,
+        depth_rms_m=estimate.depth_rms_m,
+        visibility=estimate.visibility,
+        depth_used=estimate.depth_used,
+    )
+
+
+def split_duplicates(
+    poses: Sequence[ObjectPose], objects: Sequence[ObjectModel], distance: float, candidate_ids: Ids | None = None
+) -> tuple[list[ObjectPose], list[PoseRejection]]:
+    """Return the best pose of each object, and the others as rejections; see ``find_duplicates``."""
+    if not poses:
+        return [], []
+    centers = np.stack([se3.apply(pose.T_camera_object, pose.box_center[None])[0] for pose in poses])
+    scores = np.array([pose.score for pose in poses])
+    class_ids = np.array([pose.class_id for pose in poses])
+    diameters = np.array([objects[class_id].diameter for class_id in class_ids])
+    confirmed = np.array([pose.depth_used for pose in poses]) & (scores >= _CONFIRMED)
+    confirmed_ids = np.where(confirmed, class_ids, -1)
+    better = find_duplicates(centers, scores, diameters, distance, candidate_ids, confirmed_ids)
+    unique, repeated = [], []
+    for pose, original in zip(poses, better):
+        if original is None:
+            unique.append(pose)
+            continue
+        detail = f"the same object as a {poses[original].class_name} of score {poses[original].score:.2f}"
+        reason = RejectionReason.DUPLICATE
+        repeated.append(PoseRejection(pose.class_id, pose.class_name, pose.score, pose.box_xyxy, reason, detail))
+    return unique, repeated
+
+
+def find_duplicates(
+    centers: Array,
+    scores: Array,
+    diameters: Array,
+    distance: float,
+    candidate_ids: Ids | None = None,
+    confirmed_ids: Ids | None = None,
+) -> list[int | None]:
+    """Tell for each of N poses which better one it repeats, or None.
+
+    Two poses are one object where their (N, 3) centres are nearer than ``distance`` times the smaller diameter, or
+    where their ``candidate_ids`` (N,) are the same. ``confirmed_ids`` (N,) are the classes of confirmed poses,
+    -1 of others: two that are confirmed as two classes are two objects, one in or on the other.
+    """
+    candidate_ids = np.arange(len(scores)) if candidate_ids is None else candidate_ids
+    ids = np.full(len(scores), -1) if confirmed_ids is None else confirmed_ids
+    better: list[int | None] = [None] * len(scores)
+    kept: list[int] = []
+    for index in np.argsort(-scores, kind="stable"):
+        reach = distance * np.minimum(diameters[kept], diameters[index])
+        is_near = np.linalg.norm(centers[kept] - centers[index], axis=1) < reach
+        nested = (ids[kept] != ids[index]) & (ids[kept] >= 0) & (ids[index] >= 0)
+        same = np.flatnonzero((is_near & ~nested) | (candidate_ids[kept] == candidate_ids[index]))
+        if len(same):
+            better[index] = kept[same[0]]
+        else:
+            kept.append(int(index))
+    return better
+
+
+def _no_pose(present: int, solved: bool, estimate: PoseEstimate) -> Doubt | None:
+    """Return why keypoints give no pose at all, if so."""
+    if present < MIN_KEYPOINTS:
+        return RejectionReason.TOO_FEW_KEYPOINTS, f"{present} keypoints, {MIN_KEYPOINTS} are needed"
+    if not solved or not np.all(np.isfinite(estimate.T_camera_object)):
+        return RejectionReason.PNP_FAILED, "no pose in front of the camera explains the keypoints"
+    if estimate.T_camera_object[2, 3] <= 0.0:
+        return RejectionReason.BEHIND_CAMERA, f"z = {estimate.T_camera_object[2, 3]:.3f} m"
+    return None
+
+
+def _keypoint_doubt(estimate: PoseEstimate, box_xyxy: Array, config: PoseSolverConfig) -> Doubt | None:
+    """Return why the keypoints of a pose that depth does not decide cannot be trusted, if so."""
+    if estimate.depth_used:
+        return None
+    side = float(max(box_xyxy[2] - box_xyxy[0], box_xyxy[3] - box_xyxy[1], 1.0))
+    if estimate.inlier_share < config.min_inlier_share:
+        return RejectionReason.REPROJECTION_ERROR, f"only {estimate.inlier_share:.0%} of the keypoints fit one pose"
+    if estimate.reprojection_rms_px > config.max_reprojection_error * side:
+        return RejectionReason.REPROJECTION_ERROR, f"rms {estimate.reprojection_rms_px:.1f} px"
+    return None
