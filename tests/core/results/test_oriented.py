@@ -34,6 +34,19 @@ def test_iou_and_heading_error_are_symmetric_and_bounded(first: OrientedBox, sec
     assert first.heading_error(second) == pytest.approx(second.heading_error(first), abs=1e-9)
 
 
+def test_the_heading_is_the_published_one() -> None:
+    """Yaw of 30 degrees: the nose is at (sin, cos) = (0.5, 0.866), x right and y down, half the height from the middle.
+
+    The published labels rotate row vectors, ``points @ [[cos, -sin], [sin, cos]]``: the nose (0, 20) goes to
+    (20 sin, 20 cos) = (10, 17.32), and the wing (10, -20) to (10 cos - 20 sin, -10 sin - 20 cos) = (-1.34, -22.32).
+    """
+    box = OrientedBox(100.0, 50.0, np.radians(30.0), 20.0, 40.0)
+    expected = [[81.34, 37.68], [98.66, 27.68], [118.66, 62.32], [101.34, 72.32]]
+    np.testing.assert_allclose(box.corners, expected, atol=0.01)
+    nose = box.corners[2:].mean(axis=0)
+    np.testing.assert_allclose(nose, [110.0, 67.32], atol=0.01)
+
+
 @given(boxes, st.floats(0, 2 * np.pi))
 def test_iou_does_not_change_when_both_turn(box: OrientedBox, angle: float) -> None:
     other = OrientedBox(box.x + 3.0, box.y - 2.0, box.yaw + 0.2, box.width * 1.1, box.height * 0.9)
@@ -41,14 +54,14 @@ def test_iou_does_not_change_when_both_turn(box: OrientedBox, angle: float) -> N
 
     def turned(item: OrientedBox) -> OrientedBox:
         x, y = rotation @ (item.x, item.y)
-        return OrientedBox(float(x), float(y), item.yaw + angle, item.width, item.height)
+        return OrientedBox(float(x), float(y), item.yaw - angle, item.width, item.height)
 
     assert turned(box).iou(turned(other)) == pytest.approx(box.iou(other), abs=1e-6)
 
 
 @given(boxes)
 def test_decoding_returns_the_box_whatever_the_turn_count_of_its_yaw(box: OrientedBox) -> None:
-    row = np.array([0.9, box.x, box.y, box.yaw - 4.0 * np.pi, box.width, box.height], dtype=np.float32)
+    row = np.array([0.9, box.x, box.y, -box.yaw - 4.0 * np.pi, box.width, box.height], dtype=np.float32)
     decoded = decode_oriented(row, 0.5)
     assert decoded is not None
     assert decoded.iou(box) > 0.99

@@ -48,7 +48,7 @@ def test_the_outline_lies_on_the_labelled_box(samples: list[tuple[np.ndarray, np
     for image, (x, y, yaw, width, height) in samples:
         if np.isnan(x):
             continue
-        heading, across = np.array([-np.sin(yaw), np.cos(yaw)]), np.array([np.cos(yaw), np.sin(yaw)])
+        heading, across = np.array([np.sin(yaw), np.cos(yaw)]), np.array([np.cos(yaw), -np.sin(yaw)])
         for values, offset in ((nose, heading * height / 2), (far, heading * height / 2 + across * width / 2)):
             column, row = np.rint(np.array([x, y]) + offset).astype(int)
             if 0 <= column < 200 and 0 <= row < 200:

@@ -113,7 +113,7 @@ def _with_ship(seed: int, box: OrientedBox, tail: float = 1 / 3, lines: int = 0)
     """Draw a box's outline over noise, and some lines across the image, as the generator's pixels are distributed."""
     rng = np.random.default_rng(seed)
     mask = np.zeros((200, 200), np.uint8)
-    hypothesis = torch.tensor([box.x, box.y, box.yaw, box.width, box.height, tail])
+    hypothesis = torch.cat([_row(box), torch.tensor([tail])])
     cv2.polylines(mask, [corners(hypothesis).numpy().astype(np.int32)], True, 1)
     for _ in range(lines):
         first, last = rng.integers(0, 200, (2, 2)).tolist()
@@ -122,21 +122,29 @@ def _with_ship(seed: int, box: OrientedBox, tail: float = 1 / 3, lines: int = 0)
     return torch.from_numpy(image.astype(np.float32))[None, None]
 
 
+def _row(box: OrientedBox) -> torch.Tensor:
+    """A box as the network has it: its yaw turns the other way."""
+    return torch.tensor([box.x, box.y, -box.yaw, box.width, box.height])
+
+
+def _box(row: torch.Tensor) -> OrientedBox:
+    x, y, yaw, width, height = row.tolist()
+    return OrientedBox(x, y, -yaw, width, height)
+
+
 def _off(box: OrientedBox) -> OrientedBox:
-    row = torch.tensor([[box.x, box.y, box.yaw, box.width, box.height]])
-    return OrientedBox(*changed(row, torch.tensor([[0.12, -0.06, 0.12, 0.14, -0.14]]))[0].tolist())
+    return _box(changed(_row(box)[None], torch.tensor([[0.12, -0.06, 0.12, 0.14, -0.14]]))[0])
 
 
 def _fitted(image: torch.Tensor, *starts: OrientedBox) -> OrientedBox:
-    rows = torch.tensor([[[box.x, box.y, box.yaw, box.width, box.height] for box in starts]])
-    return OrientedBox(*ContourFit()(image, rows)[0].tolist())
+    return _box(ContourFit()(image, torch.stack([_row(box) for box in starts])[None])[0])
 
 
 @pytest.mark.parametrize("turn", range(4))
 def test_a_box_that_is_off_moves_back_to_the_outline_with_its_heading(turn: int) -> None:
     for seed in range(4):
         truth = OrientedBox(
-            60.0 + 20 * seed, 120.0 - 15 * seed, 0.3 + 0.5 * np.pi * turn, 22.0 + 4 * seed, 38.0 + 4 * seed
+            60.0 + 20 * seed, 120.0 - 15 * seed, -0.3 - 0.5 * np.pi * turn, 22.0 + 4 * seed, 38.0 + 4 * seed
         )
         start = _off(truth)
         fitted = _fitted(_with_ship(seed, truth, lines=6), start)
@@ -154,7 +162,7 @@ def test_of_several_places_the_one_with_an_outline_is_chosen() -> None:
 
 def test_edges_that_go_on_as_lines_speak_for_no_outline() -> None:
     box = OrientedBox(100.0, 100.0, 0.0, 30.0, 46.0)
-    hypothesis = torch.tensor([box.x, box.y, box.yaw, box.width, box.height, 1 / 3])
+    hypothesis = torch.cat([_row(box), torch.tensor([1 / 3])])
     image = _with_ship(0, box)
     crossed = image.clone()
     mask = np.zeros((200, 200), np.uint8)
@@ -178,7 +186,7 @@ def test_the_outline_is_read_as_the_generator_draws_it() -> None:
         if np.isnan(label[0]):
             continue
         tails = torch.linspace(0.1, 0.6, 26)
-        hypotheses = torch.cat([torch.tensor(label).float().expand(26, 5), tails[:, None]], dim=1)[None, None]
+        hypotheses = torch.cat([_row(OrientedBox(*label)).float().expand(26, 5), tails[:, None]], dim=1)[None, None]
         turned = hypotheses.clone()
         turned[..., 2] += 0.5
         ratios = log_ratios(torch.from_numpy(image)[None, None])

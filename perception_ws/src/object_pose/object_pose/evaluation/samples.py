@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,9 +109,16 @@ def _read_poses(data: Path, card: ModelCard) -> Samples:
 
 
 def _read_oriented(data: Path, card: ModelCard) -> Samples:
+    """Read images beside labels.jsonl, or the published arrays: one .npz file, or a folder that holds one."""
     path = data / "labels.jsonl"
     if not path.exists():
-        raise DataError(f"{path} does not exist", "'object-pose dataset' renders such folders")
+        arrays = [data] if data.suffix == ".npz" else sorted(data.glob("*.npz"))
+        if len(arrays) != 1:
+            raise DataError(
+                f"{data} has neither labels.jsonl nor one .npz file", "'object-pose dataset' renders such folders"
+            )
+        yield from _published_arrays(arrays[0])
+        return
     for number, line in enumerate(path.read_text().splitlines(), start=1):
         try:
             record = json.loads(line)
@@ -118,6 +126,24 @@ def _read_oriented(data: Path, card: ModelCard) -> Samples:
         except (ValueError, TypeError, KeyError) as error:
             raise DataError(f"{path}:{number}: {error}", "expected boxes of x, y, yaw, width, height") from error
         yield Sample(image.stem, read_image(image), boxes)
+
+
+def _published_arrays(path: Path) -> Samples:
+    """Yield ``images`` (N, H, W) uint8 with ``labels`` (N, 5): x, y, yaw, width, height, or five NaN for nothing."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            images, labels = arrays["images"], np.asarray(arrays["labels"], dtype=np.float64)
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise DataError(f"{path} cannot be read: {error}", "expected the arrays 'images' and 'labels'") from error
+    if images.ndim != 3 or images.dtype != np.uint8 or labels.shape != (len(images), 5):
+        found = f"images {images.shape} {images.dtype}, labels {labels.shape}"
+        raise DataError(f"{path} has {found}", "expected images (N, H, W) uint8 and labels (N, 5)")
+    for index, (image, label) in enumerate(zip(images, labels)):
+        yield Sample(f"{path.stem}_{index:04d}", image, _true_box(label))
+
+
+def _true_box(label: NDArray[np.float64]) -> tuple[OrientedBox, ...]:
+    return () if np.isnan(label[0]) else (OrientedBox(*map(float, label)),)
 
 
 def _class_ids(labels: tuple[str, ...], card: ModelCard, used: set[int]) -> NDArray[np.int64]:
@@ -138,7 +164,7 @@ def _render_poses(count: int, seed: int, card: ModelCard) -> Samples:
 def _render_spaceships(count: int, seed: int, card: ModelCard) -> Samples:
     for index in range(count):
         image, label = spaceship_sample(seed + index)
-        yield Sample(f"{seed + index}", image, () if np.isnan(label[0]) else (OrientedBox(*map(float, label)),))
+        yield Sample(f"{seed + index}", image, _true_box(label))
 
 
 def _render_inspections(count: int, seed: int, card: ModelCard) -> Samples:

@@ -17,7 +17,7 @@ SCORE_THRESHOLD = 0.5
 class OrientedBox:
     """A box of ``width`` across and ``height`` along its heading, centred at (x, y): pixels, radians, score in [0, 1].
 
-    The heading is (-sin yaw, cos yaw) with x right and y down; yaw keeps all 360 degrees.
+    The heading is (sin yaw, cos yaw) with x right and y down; yaw keeps all 360 degrees.
     """
 
     x: float
@@ -39,17 +39,20 @@ class OrientedBox:
     @property
     def corners(self) -> Array:
         """The (4, 2) corners in pixels, in one turning sense."""
-        across = np.array([np.cos(self.yaw), np.sin(self.yaw)]) * self.width / 2
-        along = np.array([-np.sin(self.yaw), np.cos(self.yaw)]) * self.height / 2
+        across = np.array([np.cos(self.yaw), -np.sin(self.yaw)]) * self.width / 2
+        along = np.array([np.sin(self.yaw), np.cos(self.yaw)]) * self.height / 2
         return np.array([self.x, self.y]) + np.stack([-across - along, across - along, across + along, along - across])
 
 
 def decode_oriented(row: NDArray[np.float32], score_threshold: float) -> OrientedBox | None:
-    """Read a network's row (6,), score, x, y, yaw, width, height, as a box if its score is high enough."""
+    """Read a network's row (6,), score, x, y, yaw, width, height, as a box if its score is high enough.
+
+    The network's yaw turns the other way: its heading is (-sin yaw, cos yaw).
+    """
     score, x, y, yaw, width, height = (float(value) for value in row)
     if score < score_threshold:
         return None
-    return OrientedBox(x, y, yaw % (2.0 * np.pi), width, height, min(max(score, 0.0), 1.0))
+    return OrientedBox(x, y, -yaw % (2.0 * np.pi), width, height, min(max(score, 0.0), 1.0))
 
 
 @dataclass(frozen=True)

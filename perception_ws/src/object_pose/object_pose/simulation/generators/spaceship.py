@@ -62,8 +62,8 @@ def _sample(seed: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         columns = np.empty(4, dtype=np.int64)
         rows = np.empty(4, dtype=np.int64)
         for i in range(4):
-            columns[i] = round(math.cos(yaw) * across[i] - math.sin(yaw) * along[i] + x)
-            rows[i] = round(math.sin(yaw) * across[i] + math.cos(yaw) * along[i] + y)
+            columns[i] = round(math.cos(yaw) * across[i] + math.sin(yaw) * along[i] + x)
+            rows[i] = round(-math.sin(yaw) * across[i] + math.cos(yaw) * along[i] + y)
         for i in range(4):
             j = (i + 1) % 4
             _draw_line(ship, columns[i], rows[i], columns[j], rows[j])
@@ -82,7 +82,7 @@ def _sample(seed: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
 def spaceship_sample(seed: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Return an image (200, 200) float32 in [0, 1] and its label (x, y, yaw, width, height); five NaN for no ship.
 
-    Pixels and radians; the ship's nose points to (-sin yaw, cos yaw), x right and y down.
+    Pixels and radians; the ship's nose points to (sin yaw, cos yaw), x right and y down.
     """
     image, label = _sample(int(seed))
     return image, label

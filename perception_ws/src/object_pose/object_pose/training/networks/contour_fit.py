@@ -1,7 +1,8 @@
 """Boxes fitted to the image: among many outlines of the spaceship, the one that the published generator explains best.
 
 A hypothesis is (x, y, yaw, width, height, tail): the box in pixels and radians, and how deep the chevron's tail is
-notched, as a share of the height. The generator's own distributions measure it; nothing here is learned.
+notched, as a share of the height. Yaw is the network's: the nose points to (-sin yaw, cos yaw). The generator's own
+distributions measure it; nothing here is learned.
 """
 
 from __future__ import annotations

@@ -47,9 +47,13 @@ class OrientedRecipe:
             yield spaceship_sample(TRAINING.draw(rng))
 
     def collate(self, samples: list[Sample]) -> tuple[Tensor, Tensor]:
-        """Stack to images (B, 1, 200, 200) and labels (B, 5), NaN where there is no ship."""
+        """Stack to images (B, 1, 200, 200) and labels (B, 5), NaN where there is no ship.
+
+        Yaw turns as the network has it, which is the other way than in labels: see ``decode_oriented``.
+        """
         images = torch.from_numpy(np.stack([image for image, _ in samples]))[:, None]
-        return images, torch.from_numpy(np.stack([label for _, label in samples])).float()
+        labels = torch.from_numpy(np.stack([label for _, label in samples])).float()
+        return images, labels * torch.tensor([1.0, 1.0, -1.0, 1.0, 1.0])
 
     def loss(self, network: nn.Module, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         """Cross-entropy over cells, L1 of the box on the cells around the centre, and of the refined boxes."""
