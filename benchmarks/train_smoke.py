@@ -1,4 +1,4 @@
-"""Every task is trained for a minute, from the command line, and exported."""
+"""Every task is trained for a minute and exported."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ import sys
 from pathlib import Path
 
 from benchmarks.harness import Benchmark, choose, report
-from object_pose.cli.calls import call
+from object_pose.cli.progress_bar import ProgressBar
 from object_pose.simulation.generators.datasets import RENDERED_DATASETS
 from object_pose.training.tasks.registry import TASKS
+from object_pose.workflows.export import export_run
+from object_pose.workflows.train import make_job, train
 
 _BOXED_FRAMES = 24
 _SEED = 1
 # A minute is for learning, so little is rendered for validation.
-_WORDS: dict[str, tuple[str, ...]] = {
-    "pose": ("--validation-frames", "8"),
-    "crops": ("--validation-frames", "8"),
-    "classify": ("--validation-images", "16"),
-    "segment": ("--validation-tiles", "8"),
+_OPTIONS = {
+    "pose": {"validation_frames": 8},
+    "roi_head": {"validation_frames": 8},
+    "classify": {"validation_images": 16},
+    "segment": {"validation_tiles": 8},
 }
 
 
@@ -36,22 +38,24 @@ def run(options: argparse.Namespace) -> int:
     for task in choose(options.tasks, TASKS):
         run_dir, model = options.output / "runs" / task, options.output / f"{task}.onnx"
         shutil.rmtree(run_dir, ignore_errors=True)
-        words = [*_WORDS.get(task, ()), *(_boxes(options.output) if task == "detect" else ())]
-        limits = ("--max-minutes", options.minutes, "--threads", options.threads, "--workers", 1)
-        call("train", task, "--output", run_dir, *limits, *words)
-        call("export", "--run", run_dir, "--output", model)
-        models[task] = {"model": str(model), "bytes": model.stat().st_size}
+        learning = {"max_minutes": options.minutes, "threads": options.threads, "workers": 1, **_OPTIONS.get(task, {})}
+        if task == "detect":
+            learning["data"] = _boxes(options.output)
+        with ProgressBar() as bar:
+            result = train(make_job(task, run_dir, learning), progress=bar)
+        exported = export_run(run_dir, model)
+        models[task] = {"model": str(model), "bytes": exported.size_bytes, "steps": result.steps_done}
     report(options, models, options.output / "summary.json")
     return 0
 
 
-def _boxes(output: Path) -> tuple[str, ...]:
+def _boxes(output: Path) -> str:
     """Render what the detector learns from; every other task renders its own."""
     folder = output / "boxes"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     RENDERED_DATASETS["detect"](folder, _BOXED_FRAMES, _SEED, iter)
-    return ("--data", str(folder))
+    return str(folder)
 
 
 BENCHMARK = Benchmark(

@@ -39,7 +39,7 @@ def test_unconfirmed_symmetries_are_shown_and_nothing_is_begun(cli, cad_files, t
 @pytest.mark.timeout(300)
 def test_cad_files_become_a_model_with_its_report_and_a_rerun_goes_on(cli, cad_files, tmp_path):
     output = tmp_path / "mine"
-    chosen = ["--symmetry", "pipe_elbow=z2", "--crop-steps", "1"]
+    chosen = ["--symmetry", "pipe_elbow=z2", "--roi-head-steps", "1"]
     outcome = onboard(cli, cad_files, output, *chosen, "--steps", "1")
     assert outcome.code == 0, outcome.err
     card = PoseEstimator(output / "mine.onnx").card
@@ -49,12 +49,12 @@ def test_cad_files_become_a_model_with_its_report_and_a_rerun_goes_on(cli, cad_f
     assert summary["frames"] == 2 and {"ar_bop", "recall_add_01d"} <= summary.keys()
     page = (output / "report.html").read_text()
     assert "half turn about z" in page and page.count("data:image/") >= 6
-    assert "object-pose train crops" in page
+    assert "object-pose train roi-head" in page
 
     again = onboard(cli, cad_files, output, *chosen, "--steps", "1")
     assert again.code == 0 and "$ object-pose" not in again.out
     longer = onboard(cli, cad_files, output, *chosen, "--steps", "2")
-    assert longer.code == 0 and "train pose" in longer.out and "train crops" not in longer.out
+    assert longer.code == 0 and "train pose" in longer.out and "train roi-head" not in longer.out
     assert json.loads((output / "progress.json").read_text())["pose"] == 2
     assert "trained for 2 steps already" in onboard(cli, cad_files, output, *chosen, "--steps", "1").err
     assert (

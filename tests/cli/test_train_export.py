@@ -112,13 +112,13 @@ def _head(path):
     return onnx.load_from_string(unpacked_head(text))
 
 
-def test_a_shipped_detector_gets_a_new_second_look_and_keeps_its_card(cli, tmp_path):
-    run_dir, model = tmp_path / "crops", tmp_path / "mine.onnx"
+def test_a_shipped_detector_gets_a_new_roi_head_and_keeps_its_card(cli, tmp_path):
+    run_dir, model = tmp_path / "head", tmp_path / "mine.onnx"
     shipped = find_model("parts.onnx")
-    assert "name a run of 'train crops'" in cli("export", "--detector", shipped, "--output", model).problem
-    outcome = cli("train", "crops", "--output", run_dir, *SCENE, *RUN, "--steps", "1", "--initial", shipped)
+    assert "name a run of 'train roi-head'" in cli("export", "--detector", shipped, "--output", model).problem
+    outcome = cli("train", "roi-head", "--output", run_dir, *SCENE, *RUN, "--steps", "1", "--initial", shipped)
     assert outcome.code == 0, outcome.err
-    outcome = cli("export", "--detector", shipped, "--crops", run_dir, "--output", model, "--metric", "none yet")
+    outcome = cli("export", "--detector", shipped, "--roi-head", run_dir, "--output", model, "--metric", "none yet")
     assert outcome.code == 0, outcome.err
     card, before = json.loads(cli("models", model, shipped, "--json").out)
     assert card["metric"] == "none yet"

@@ -77,7 +77,7 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     recipe = learning.recipe(*configs)
     if request.param == "oriented":
         recipe = dataclasses.replace(recipe, validation_count=50)
-    Trainer(recipe, TrainConfig(**RUN), folder / "run").run(progress=False)
+    Trainer(recipe, TrainConfig(**RUN), folder / "run").run()
     difference = export_onnx(learning.exportable(folder / "run", *configs), folder / "model.onnx")
     assert difference < 1e-3
     return Trained(request.param, folder / "model.onnx", folder / "boxes")

@@ -119,7 +119,7 @@ def relief_head(labels: tuple[str, ...], keypoint_count: int = 8) -> dict[str, s
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()],
         [numpy_helper.from_array(_single(value), name) for name, value in constants.items()],
     )
-    card = ModelCard("crops", LAYOUT, labels, (_WINDOW, _WINDOW), keypoint_count)
+    card = ModelCard("roi_head", LAYOUT, labels, (_WINDOW, _WINDOW), keypoint_count)
     data = _model(graph, card.to_metadata()).SerializeToString()
     return packed_head(data)
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,11 @@ import torch
 from torch import nn
 
 import tiny_task
-from object_pose.core.errors import ConfigError, DataError
-from object_pose.training.loop import Trainer, load_average
+from object_pose.core.errors import CancelledError, ConfigError, DataError
+from object_pose.io.run_folder import RunFolder
+from object_pose.training.callbacks import TrainingCallback
+from object_pose.training.checkpoint import load_average
+from object_pose.training.loop import Trainer
 from tiny_task import LineRecipe, config
 
 
@@ -38,7 +42,7 @@ def _start(run_dir: Path, steps: int) -> subprocess.Popen[bytes]:
 
 
 def test_learns_the_line_and_records_the_run(tmp_path: Path) -> None:
-    Trainer(LineRecipe(), config(200), tmp_path / "run").run(progress=False)
+    Trainer(LineRecipe(), config(200), tmp_path / "run").run()
     records = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     validations = [record for record in records if record["split"] == "validation"]
     assert [record["step"] for record in validations] == [50, 100, 150, 200]
@@ -50,8 +54,10 @@ def test_learns_the_line_and_records_the_run(tmp_path: Path) -> None:
 
 
 def test_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
-    first = Trainer(LineRecipe(), config(30), tmp_path / "a").run(progress=False).state_dict()
-    second = Trainer(LineRecipe(), config(30), tmp_path / "b").run(progress=False).state_dict()
+    trainers = [Trainer(LineRecipe(), config(30), tmp_path / name) for name in "ab"]
+    for trainer in trainers:
+        trainer.run()
+    first, second = (trainer.average.state_dict() for trainer in trainers)
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
@@ -62,17 +68,17 @@ def test_a_killed_run_resumes_from_its_checkpoint(tmp_path: Path) -> None:
     process.kill()
     process.wait()
     reached = _step(run_dir)
-    Trainer(LineRecipe(), config(reached + 20), run_dir).run(resume=True, progress=False)
+    Trainer(LineRecipe(), config(reached + 20), run_dir).run(resume=True)
     assert _step(run_dir) == reached + 20
     assert not list(run_dir.glob("*.tmp"))
 
 
 def test_a_resumed_run_has_each_step_recorded_once_and_knows_its_commands(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
-    Trainer(LineRecipe(), config(50), run_dir, "object-pose train line --output 'my run'").run(progress=False)
+    Trainer(LineRecipe(), config(50), run_dir, "object-pose train line --output 'my run'").run()
     with (run_dir / "metrics.jsonl").open("a") as file:  # as a kill leaves it: beyond the checkpoint, and half a line
         file.write('{"time": 1.0, "step": 60, "split": "train", "total": 1.0}\n{"time": 1.0, "st')
-    Trainer(LineRecipe(), config(80), run_dir, "object-pose train line --resume").run(resume=True, progress=False)
+    Trainer(LineRecipe(), config(80), run_dir, "object-pose train line --resume").run(resume=True)
     steps = [r["step"] for r in map(json.loads, (run_dir / "metrics.jsonl").read_text().splitlines())]
     assert steps == [20, 40, 50, 60, 80, 80]
     description = json.loads((run_dir / "run.json").read_text())
@@ -84,13 +90,13 @@ def test_a_resumed_run_has_each_step_recorded_once_and_knows_its_commands(tmp_pa
 
 def test_a_full_disk_is_a_clear_error_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
-    Trainer(LineRecipe(), config(20), run_dir).run(progress=False)
+    Trainer(LineRecipe(), config(20), run_dir).run()
     (run_dir / "last.pt.tmp").symlink_to("/dev/full")
     with pytest.raises(DataError, match=r"last\.pt cannot be written.*disk full.*--resume"):
-        Trainer(LineRecipe(), config(60), run_dir).run(resume=True, progress=False)
+        Trainer(LineRecipe(), config(60), run_dir).run(resume=True)
     assert _step(run_dir) == 20
     assert not (run_dir / "last.pt.tmp").is_symlink()
-    Trainer(LineRecipe(), config(60), run_dir).run(resume=True, progress=False)
+    Trainer(LineRecipe(), config(60), run_dir).run(resume=True)
     assert _step(run_dir) == 60
 
 
@@ -100,19 +106,61 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, content: bytes) -> None:
     run_dir.mkdir()
     (run_dir / "last.pt").write_bytes(content)
     with pytest.raises(DataError, match=r"last\.pt cannot be read"):
-        Trainer(LineRecipe(), config(20), run_dir).run(resume=True, progress=False)
+        Trainer(LineRecipe(), config(20), run_dir).run(resume=True)
 
 
 def test_a_run_of_another_network_is_not_gone_on_with(tmp_path: Path) -> None:
-    Trainer(LineRecipe(), config(10), tmp_path / "run").run(progress=False)
+    Trainer(LineRecipe(), config(10), tmp_path / "run").run()
     with pytest.raises(DataError, match="another network"):
         load_average(tmp_path / "run", nn.Linear(2, 2))
 
 
-def test_time_that_is_up_ends_a_run_well(tmp_path: Path) -> None:
-    Trainer(LineRecipe(), config(1_000_000, max_minutes=1e-9), tmp_path / "run").run(progress=False)
-    (record,) = map(json.loads, (tmp_path / "run/metrics.jsonl").read_text().splitlines())
-    assert (record["split"], record["step"], _step(tmp_path / "run")) == ("validation", 1, 1)
+def test_time_that_is_up_ends_a_run_well_and_the_result_says_how_many_steps_are_done(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    for done in (1, 2):
+        result = Trainer(LineRecipe(), config(1_000_000, max_minutes=1e-9), run_dir).run(resume=True)
+        assert (result.steps_done, result.steps, result.is_complete) == (done, 1_000_000, False)
+        assert RunFolder(run_dir).steps_done == _step(run_dir) == done
+        record = RunFolder(run_dir).records()[-1]
+        assert (record["split"], record["step"]) == ("validation", done)
+    result = Trainer(LineRecipe(), config(30), run_dir).run(resume=True)
+    assert result.is_complete and result.validation == LineRecipe().validate(load_average(run_dir, nn.Linear(1, 1)))
+
+
+class _Recorder(TrainingCallback):
+    """Notes what it is called with, and cancels or ends the run after some steps."""
+
+    def __init__(self, cancel_at: int = 0, stop_at: int = 0) -> None:
+        self.calls: list[tuple[str, int]] = []
+        self.cancel_at, self.stop_at = cancel_at, stop_at
+
+    def on_start(self, trainer: Trainer) -> None:
+        self.calls.append(("start", trainer.step))
+
+    def on_step(self, trainer: Trainer, figures: Mapping[str, float]) -> None:
+        assert figures["total"] >= 0.0 < figures["learning_rate"]
+        if trainer.step == self.cancel_at:
+            raise CancelledError("enough")
+        if trainer.step == self.stop_at:
+            trainer.stop()
+
+    def on_validation(self, trainer: Trainer, figures: Mapping[str, float]) -> None:
+        assert "slope_error" in figures
+        self.calls.append(("validation", trainer.step))
+
+    def on_end(self, trainer: Trainer) -> None:
+        self.calls.append(("end", trainer.step))
+
+
+def test_a_callback_is_called_ends_a_run_and_cancels_it_with_the_checkpoint_kept(tmp_path: Path) -> None:
+    run_dir, recorder = tmp_path / "run", _Recorder(stop_at=7)
+    Trainer(LineRecipe(), config(60), run_dir, callbacks=[recorder]).run()
+    assert recorder.calls == [("start", 0), ("validation", 7), ("end", 7)]
+    recorder = _Recorder(cancel_at=53)
+    with pytest.raises(CancelledError):
+        Trainer(LineRecipe(), config(60), run_dir, callbacks=[recorder]).run(resume=True)
+    assert recorder.calls == [("start", 7), ("validation", 50), ("end", 53)]
+    assert _step(run_dir) == RunFolder(run_dir).steps_done == 53
 
 
 def test_a_recipe_that_draws_is_seen_in_tensorboard(tmp_path: Path) -> None:
@@ -122,7 +170,7 @@ def test_a_recipe_that_draws_is_seen_in_tensorboard(tmp_path: Path) -> None:
         def pictures(self, network: nn.Module) -> dict[str, np.ndarray]:
             return {"line": np.full((4, 6, 3), 200, np.uint8)}
 
-    Trainer(Drawing(), config(50), tmp_path / "run").run(progress=False)
+    Trainer(Drawing(), config(50), tmp_path / "run").run()
     events = EventAccumulator(str(tmp_path / "run"))
     events.Reload()
     (picture,) = events.Images("line")
@@ -141,16 +189,16 @@ def test_interrupt_keeps_the_checkpoint_and_says_how_to_go_on(tmp_path: Path) ->
 
 def test_nan_loss_stops_with_the_last_good_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="loss became nan"):
-        Trainer(LineRecipe(poison_after=16 * 25), config(100), tmp_path / "run").run(progress=False)
+        Trainer(LineRecipe(poison_after=16 * 25), config(100), tmp_path / "run").run()
     network = load_average(tmp_path / "run", nn.Linear(1, 1))
     assert _step(tmp_path / "run") == 20
     assert all(torch.isfinite(parameter).all() for parameter in network.parameters())
 
 
 def test_an_existing_run_is_not_overwritten(tmp_path: Path) -> None:
-    Trainer(LineRecipe(), config(10), tmp_path / "run").run(progress=False)
+    Trainer(LineRecipe(), config(10), tmp_path / "run").run()
     with pytest.raises(ConfigError, match="holds a run already"):
-        Trainer(LineRecipe(), config(10), tmp_path / "run").run(progress=False)
+        Trainer(LineRecipe(), config(10), tmp_path / "run").run()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
@@ -160,7 +208,7 @@ def test_cuda_without_a_gpu_is_a_clear_error(tmp_path: Path) -> None:
 
 
 def test_a_run_can_start_from_another_runs_weights(tmp_path: Path) -> None:
-    Trainer(LineRecipe(), config(200), tmp_path / "first").run(progress=False)
+    Trainer(LineRecipe(), config(200), tmp_path / "first").run()
     second = Trainer(LineRecipe(), config(1, initial=str(tmp_path / "first")), tmp_path / "second")
     assert LineRecipe().validate(second.network)["slope_error"] < 0.05
 

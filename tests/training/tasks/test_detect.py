@@ -130,7 +130,7 @@ def test_learns_eight_images_and_its_export_finds_their_objects(folder: Path, tm
         precision="fp32",
         device="cpu",
     )
-    Trainer(recipe, training, tmp_path / "run").run(progress=False)
+    Trainer(recipe, training, tmp_path / "run").run()
 
     exportable = exportable_detect(tmp_path / "run", config)
     assert export_onnx(exportable, tmp_path / "small.onnx") < 1e-3

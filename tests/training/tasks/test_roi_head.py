@@ -93,8 +93,8 @@ def test_no_window_is_without_colour_and_depth():
 
 
 def test_windows_are_of_whole_places():
-    with pytest.raises(ConfigError, match="'crop_size' is 100"):
-        RoiTrainingConfig(crop_size=100)
+    with pytest.raises(ConfigError, match="'roi_size' is 100"):
+        RoiTrainingConfig(roi_size=100)
 
 
 def test_a_larger_window_has_more_places_and_the_same_answers() -> None:

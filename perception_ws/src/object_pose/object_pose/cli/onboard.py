@@ -48,7 +48,7 @@ from object_pose.training.tasks.registry import TASKS
 EXAMPLES = """examples:
   object-pose onboard bracket.stl gear.stl --output out/mine --accept-symmetries
   object-pose onboard nut.stl --unit mm --output out/nut --symmetry nut=z6,x2
-  object-pose onboard part.ply --output out/quick --accept-symmetries --steps 300 --crop-steps 300 --test-frames 20
+  object-pose onboard part.ply --output out/quick --accept-symmetries --steps 300 --roi-head-steps 300 --test-frames 20
 
 The symmetries that are found are shown first and have to be accepted or stated: a wrong one costs accuracy for good.
 An interrupted run goes on where it was when the command is repeated; more steps go on from those that are done.
@@ -77,7 +77,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         ("--turn-tolerance", EXACT_TOLERANCE, "the same for turns of few folds; a scanned mesh may need 0.06"),
     ):
         parser.add_argument(option, type=float, default=default, help=f"{text} (default: {default})")
-    for kind, what in (("pose", "--steps"), ("crops", "--crop-steps")):
+    for kind, what in (("pose", "--steps"), ("roi_head", "--roi-head-steps")):
         steps = TASKS[kind].defaults["steps"]
         parser.add_argument(what, type=int, default=steps, help=f"training steps of '{kind}' (default: {steps})")
     parser.add_argument("--test-frames", type=int, default=100, help="rendered frames of the test (default: 100)")
@@ -99,7 +99,7 @@ def run(options: argparse.Namespace) -> int:
     for kind, steps in _wanted_steps(options).items():
         progress.train(kind, steps, stages[kind])
     model = _model_path(output)
-    state = {"pose": options.steps, "crops": options.crop_steps, "test_frames": options.test_frames}
+    state = {"pose": options.steps, "roi_head": options.roi_head_steps, "test_frames": options.test_frames}
     if progress.done.get("tested") != state or not model.exists():
         unseen = make_config(SceneConfig, scene | {"lighting": "held_out"})
         call(*stages["export"])
@@ -119,23 +119,23 @@ def _model_path(output: Path) -> Path:
 
 
 def _wanted_steps(options: argparse.Namespace) -> dict[str, int]:
-    """Return the training runs and their steps; without crop steps there is no crop-level head."""
-    return {"pose": options.steps} | ({"crops": options.crop_steps} if options.crop_steps else {})
+    """Return the training runs and their steps; without steps of the RoI head there is none."""
+    return {"pose": options.steps} | ({"roi_head": options.roi_head_steps} if options.roi_head_steps else {})
 
 
 def _commands(models: Path, scene: Mapping[str, Any], options: argparse.Namespace) -> dict[str, list[Any]]:
     """Return the words of every stage's command."""
     runs = {kind: options.output / "runs" / kind for kind in _wanted_steps(options)}
     shared = {"objects": models} | _given(options, TrainConfig) | dict(scene)
-    own = {"pose": _given(options, PoseTrainingConfig), "crops": _given(options, RoiTrainingConfig)}
+    own = {"pose": _given(options, PoseTrainingConfig), "roi_head": _given(options, RoiTrainingConfig)}
     stages: dict[str, list[Any]] = {
-        kind: ["train", kind, "--output", runs[kind], *_flags({"steps": steps} | shared | own[kind])]
+        kind: ["train", kind.replace("_", "-"), "--output", runs[kind], *_flags({"steps": steps} | shared | own[kind])]
         for kind, steps in _wanted_steps(options).items()
     }
     data = f"renders of {len(options.parts)} CAD files"
     stages["export"] = ["export", "--run", runs["pose"], "--output", _model_path(options.output), "--data", data]
     stages["export"] += ["--licence", options.licence] if options.licence else []
-    stages["export"] += ["--crops", runs["crops"]] if "crops" in runs else []
+    stages["export"] += ["--roi-head", runs["roi_head"]] if "roi_head" in runs else []
     return stages
 
 

@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from object_pose.cli.options import add_config_options, config_from_options
+from object_pose.cli.progress_bar import ProgressBar
 from object_pose.training.config import TrainConfig
-from object_pose.training.loop import Trainer
 from object_pose.training.networks.summary import PartSummary, summarise
-from object_pose.training.run_folder import RunFolder
-from object_pose.training.tasks.registry import TASKS, find_task, save_settings
+from object_pose.training.tasks.registry import TASKS
+from object_pose.workflows.train import TrainingJob, train
 
 EXAMPLES = """examples:
   object-pose train pose --output runs/parts
@@ -30,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add a sub-command for each task."""
     tasks = parser.add_subparsers(dest="task", required=True, metavar="TASK")
     for task in TASKS.values():
-        sub = tasks.add_parser(task.name, help=task.summary, description=task.summary)
+        sub = tasks.add_parser(task.name.replace("_", "-"), help=task.summary, description=task.summary)
         sub.add_argument("--output", type=Path, required=True, help="run folder")
         sub.add_argument("--summary", action="store_true", help="print the network's parts and end")
         sub.add_argument("--resume", action="store_true", help="go on from the run folder's checkpoint")
@@ -42,19 +42,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Train to the end, or to Ctrl-C with the checkpoint kept."""
-    task = find_task(options.task)
-    train_config = config_from_options(options, TrainConfig, task.defaults)
+    task = TASKS[options.task.replace("-", "_")]
+    training = config_from_options(options, TrainConfig, task.defaults)
     configs: tuple[Any, ...] = tuple(config_from_options(options, config_class) for config_class in task.configs)
-    recipe = task.recipe(*configs)
     if options.summary:
-        _print_summary(summarise(recipe.network()))
+        _print_summary(summarise(task.recipe(*configs).network()))
         return 0
-    RunFolder(options.output).check_free(options.resume)
     # Whoever repeats the run starts it anew.
     command = options.command.replace(" --resume", "")
-    trainer = Trainer(recipe, train_config, options.output, command)
-    save_settings(options.output, task, configs, train_config.seed, command)
-    trainer.run(resume=options.resume)
+    with ProgressBar() as bar:
+        result = train(
+            TrainingJob(task, options.output, training, configs, command), resume=options.resume, progress=bar
+        )
+    if not result.is_complete:
+        print(f"{result.steps_done} of {result.steps} steps are done; go on with --resume")
     print(f"trained; export with: object-pose export --run {options.output} --output models/NAME.onnx")
     return 0
 

@@ -7,30 +7,32 @@ import dataclasses
 import itertools
 import logging
 import math
-import shlex
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import cv2
 import numpy as np
+import onnx
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
-from tqdm import tqdm
 
-from object_pose.core.errors import ConfigError, DataError, ObjectPoseError
+from object_pose import __version__
+from object_pose.core.errors import CancelledError, ConfigError, DataError
+from object_pose.io.run_folder import RunFolder
+from object_pose.training.callbacks import Records, TensorBoard, TimeLimit, TrainingCallback
+from object_pose.training.checkpoint import load_checkpoint, load_weights, save_checkpoint, start_from_run
 from object_pose.training.config import TrainConfig
 from object_pose.training.onnx.weights import load_onnx, recalibrate_batch_norm
-from object_pose.training.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
-_SHOWN_EVERY = 20
-# Batches and their size by which the norms of an exported model find their statistics again.
-_SETTLING, _SETTLING_BATCH = 6, 16
+# Batches, and their size, that recalibrate the batch norms of an exported model.
+_RECALIBRATION_BATCHES, _RECALIBRATION_BATCH_SIZE = 6, 16
 
 
 class Recipe(Protocol):
@@ -66,17 +68,21 @@ class ScheduledRecipe(Protocol):
         ...
 
 
-@runtime_checkable
-class IllustratedRecipe(Protocol):
-    """A recipe that can show what its network does."""
+@dataclass(frozen=True)
+class TrainingResult:
+    """How far a run is: steps done in all, over all its starts, of those that it is to have.
 
-    def pictures(self, network: nn.Module) -> Mapping[str, NDArray[np.uint8]]:
-        """Return named (H, W, 3) pictures of the averaged network on held-out data, for TensorBoard."""
-        ...
+    ``validation`` has the figures of the averaged network on held-out data at its last step.
+    """
 
+    steps_done: int
+    steps: int
+    validation: Mapping[str, float]
 
-class TrainingInterruptedError(ObjectPoseError):
-    """The user stopped the run; the checkpoint is written and ``resume`` goes on from it."""
+    @property
+    def is_complete(self) -> bool:
+        """Whether all steps are done; a time limit, or ``Trainer.stop``, leaves some to a resumed run."""
+        return self.steps_done >= self.steps
 
 
 class _Samples(IterableDataset[Any]):
@@ -102,11 +108,20 @@ class _Samples(IterableDataset[Any]):
 
 
 class Trainer:
-    """Trains one recipe into one run folder (checkpoint, metrics.jsonl, run.json, TensorBoard events)."""
+    """Trains one recipe into one run folder: checkpoint, records and TensorBoard events.
 
-    def __init__(self, recipe: Recipe, config: TrainConfig, run_dir: Path, command: str = "") -> None:
-        self.recipe, self.config, self.folder = recipe, config, RunFolder(run_dir)
-        self.command = command or shlex.join(sys.argv)
+    ``callbacks`` are called beside those. ``command`` is what the folder notes as having started the run.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        config: TrainConfig,
+        run_dir: Path,
+        command: str = "",
+        callbacks: Sequence[TrainingCallback] = (),
+    ) -> None:
+        self.recipe, self.config, self.folder, self.command = recipe, config, RunFolder(run_dir), command
         self.device = _device(config.device)
         self.autocast_dtype = _autocast_dtype(config.precision, self.device)
         if config.threads:
@@ -120,52 +135,81 @@ class Trainer:
             _parameter_groups(self.network, config.weight_decay), lr=config.learning_rate, fused=True
         )
         self.step = 0
-        self._writer: Any = None
-        self._stop_requested = False
+        self._callbacks = (Records(), TensorBoard(), TimeLimit(config.max_minutes), *callbacks)
+        self._stop_requested = self._was_interrupted = False
 
     def _start_from(self, initial: Path) -> None:
         """Take over what another run, or an exported model, has learned."""
         if initial.suffix != ".onnx":
-            _start_from_run(initial, self.network)
+            start_from_run(initial, self.network)
             return
         found = load_onnx(initial, self.network)
         samples = self.recipe.samples(np.random.default_rng(self.config.seed))
-        batches = [self.recipe.collate(list(itertools.islice(samples, _SETTLING_BATCH))) for _ in range(_SETTLING)]
+        batches = [
+            self.recipe.collate(list(itertools.islice(samples, _RECALIBRATION_BATCH_SIZE)))
+            for _ in range(_RECALIBRATION_BATCHES)
+        ]
 
-        def look() -> None:
+        def forward() -> None:
             for batch in batches:
                 self.recipe.loss(self.network, _to_device(batch, self.device))
 
-        recalibrate_batch_norm(self.network, look)
+        recalibrate_batch_norm(self.network, forward)
         logger.info("%d layers start from %s", found, initial)
 
-    def run(self, resume: bool = False, progress: bool = True) -> nn.Module:
-        """Train to the configured number of steps and return the averaged network.
+    def run(self, resume: bool = False) -> TrainingResult:
+        """Train to the configured number of steps, or until a callback stops the run; ``average`` is the network.
 
-        Raises ``TrainingInterruptedError`` on Ctrl-C, ``ConfigError`` when the folder holds a run and ``resume`` is not
-        set, ``DataError`` when the loss becomes NaN or the disk is full; the last good checkpoint is kept in each case.
+        Raises ``CancelledError`` on Ctrl-C or where a callback does, ``ConfigError`` when the folder holds a run and
+        ``resume`` is not set, ``DataError`` when the loss becomes NaN or the disk is full; the last good checkpoint is
+        kept in each case.
         """
         self._open_run(resume)
-        with _DeferredInterrupt(self._request_stop), self._open_writer() as self._writer:
-            self._train(progress)
-        return self.average
+        self._stop_requested = self._was_interrupted = False
+        try:
+            with _DeferredInterrupt(self._interrupt):
+                for callback in self._callbacks:
+                    callback.on_start(self)
+                validation = self._train()
+        finally:
+            for callback in self._callbacks:
+                callback.on_end(self)
+        return TrainingResult(self.step, self.config.steps, validation)
 
-    def _request_stop(self) -> None:
+    def stop(self) -> None:
+        """End the run after this step, with a validation and a checkpoint."""
         self._stop_requested = True
 
-    def _train(self, progress: bool) -> None:
+    def _interrupt(self) -> None:
+        self._was_interrupted = True
+
+    def _train(self) -> dict[str, float]:
         batches = iter(self._loader())
-        bar = tqdm(total=self.config.steps, initial=self.step, disable=not progress, unit="step", file=sys.stderr)
-        ends_at = time.monotonic() + 60.0 * (self.config.max_minutes or math.inf)
+        validation: dict[str, float] = {}
         is_over = self.step >= self.config.steps
-        with bar:
-            while not is_over:
-                parts = self.train_step(next(batches))
-                self.step += 1
-                bar.update()
-                is_over = self.step >= self.config.steps or time.monotonic() >= ends_at
-                self._after_step(parts, bar, is_over)
+        while not is_over:
+            parts = self.train_step(next(batches))
+            self.step += 1
+            self._call_after_step(parts)
+            is_over = self.step >= self.config.steps or self._stop_requested
+            if self.step % self.config.validate_every == 0 or is_over:
+                validation = self.recipe.validate(self.average)
+                for callback in self._callbacks:
+                    callback.on_validation(self, validation)
+            if self.step % self.config.checkpoint_every == 0:
+                self.save()
         self.save()
+        return validation
+
+    def _call_after_step(self, parts: Mapping[str, float]) -> None:
+        try:
+            for callback in self._callbacks:
+                callback.on_step(self, parts)
+            if self._was_interrupted:
+                raise CancelledError(f"stopped at step {self.step}", f"go on with --resume; kept in {self.folder.path}")
+        except CancelledError:
+            self.save()
+            raise
 
     def train_step(self, batch: Any) -> dict[str, float]:
         """Learn from one batch; return the parts of the loss. Raises ``DataError`` where it is not finite."""
@@ -188,21 +232,6 @@ class Trainer:
         self.optimizer.step()
         self._update_average()
         return {name: float(value.detach()) for name, value in parts.items()} | {"learning_rate": rate}
-
-    def _after_step(self, parts: dict[str, float], bar: Any, is_over: bool) -> None:
-        if self.step % _SHOWN_EVERY == 0:
-            bar.set_postfix({name: f"{value:.3g}" for name, value in parts.items() if name != "learning_rate"})
-            self._record("train", parts)
-        if self.step % self.config.validate_every == 0 or is_over:
-            self._record("validation", self.recipe.validate(self.average))
-            self._show()
-        if self.step % self.config.checkpoint_every == 0:
-            self.save()
-        if self._stop_requested:
-            self.save()
-            raise TrainingInterruptedError(
-                f"stopped at step {self.step}", f"go on with --resume; kept in {self.folder.path}"
-            )
 
     def _learning_rate(self) -> float:
         if self.step < self.config.warmup_steps:
@@ -233,80 +262,34 @@ class Trainer:
 
     def save(self) -> None:
         """Write the checkpoint; raises ``DataError`` where that is impossible, with the one before kept."""
-        self.folder.save(
+        save_checkpoint(
+            self.folder,
             {
                 "step": self.step,
                 "network": self.network.state_dict(),
                 "average": self.average.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "config": dataclasses.asdict(self.config),
-            }
+            },
         )
 
     def _open_run(self, resume: bool) -> None:
         self.folder.check_free(resume)
         if self.folder.checkpoint.exists():
-            state = self.folder.load(self.device)
-            _load(self.network, state["network"], self.folder.path)
-            _load(self.average, state["average"], self.folder.path)
+            state = load_checkpoint(self.folder, self.device)
+            load_weights(self.network, state["network"], self.folder.path)
+            load_weights(self.average, state["average"], self.folder.path)
             self.optimizer.load_state_dict(state["optimizer"])
             self.step = int(state["step"])
             logger.info("resumed %s at step %d", self.folder.path, self.step)
-        self.folder.start(self.step, self.command, self.config)
-
-    def _open_writer(self) -> Any:
-        from torch.utils.tensorboard import SummaryWriter
-
-        return SummaryWriter(str(self.folder.path), purge_step=self.step)
-
-    def _record(self, split: str, figures: dict[str, float]) -> None:
-        self.folder.record(self.step, split, figures)
-        for name, value in figures.items():
-            self._writer.add_scalar(f"{split}/{name}", value, self.step)
-
-    def _show(self) -> None:
-        if isinstance(self.recipe, IllustratedRecipe):
-            for name, picture in self.recipe.pictures(self.average).items():
-                self._writer.add_image(name, picture, self.step, dataformats="HWC")
-
-
-def load_average(run_dir: Path, network: nn.Module) -> nn.Module:
-    """Load the averaged weights of a run into ``network`` and return it in evaluation mode.
-
-    Raises ``DataError`` where there are none or they are of another network.
-    """
-    _load(network, _average_of(run_dir), run_dir)
-    return network.eval()
-
-
-def _load(network: nn.Module, weights: dict[str, Tensor], run_dir: Path) -> None:
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise DataError(
-            f"the run {run_dir} is of another network", "its options or the code changed since: train in a new folder"
-        ) from error
-
-
-def _average_of(run_dir: Path) -> dict[str, Tensor]:
-    weights: dict[str, Tensor] = RunFolder(run_dir).load(torch.device("cpu"))["average"]
-    return weights
-
-
-def _start_from_run(run_dir: Path, network: nn.Module) -> None:
-    """Copy the averaged weights of another run into the layers that it shares with ``network``."""
-    own = network.state_dict()
-    shared = {
-        name: value for name, value in _average_of(run_dir).items() if name in own and own[name].shape == value.shape
-    }
-    if not shared:
-        raise ConfigError(f"the run {run_dir} shares no layer with this network", "name a run of the same task")
-    network.load_state_dict(own | shared)
-    logger.info("%d of %d layers start from %s", len(shared), len(own), run_dir)
+        self.folder.start(self.step, self.command, dataclasses.asdict(self.config), _versions())
 
 
 class _DeferredInterrupt:
-    """Within it, the first SIGINT or SIGTERM asks for a stop after the step; a second SIGINT stops at once."""
+    """Within it, the first SIGINT or SIGTERM asks for a stop after the step; a second SIGINT stops at once.
+
+    Outside the main thread, where Python takes no signals, it does nothing.
+    """
 
     def __init__(self, request: Callable[[], None]) -> None:
         self.request = request
@@ -316,11 +299,19 @@ class _DeferredInterrupt:
             self.request()
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
-        self.previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        is_main = threading.current_thread() is threading.main_thread()
+        numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
+        self.previous = {number: signal.signal(number, handle) for number in numbers}
 
     def __exit__(self, *exception: object) -> None:
         for number, handler in self.previous.items():
             signal.signal(number, handler)
+
+
+def _versions() -> dict[str, str]:
+    modules = {"torch": torch, "numpy": np, "opencv": cv2, "onnx": onnx}
+    own = {"object_pose": __version__, "python": sys.version.split()[0]}
+    return own | {name: module.__version__ for name, module in modules.items()}
 
 
 def _device(name: str) -> torch.device:

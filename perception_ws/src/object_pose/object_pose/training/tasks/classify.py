@@ -33,8 +33,8 @@ from object_pose.simulation.generators.inspection import (
 )
 from object_pose.simulation.seeds import VALIDATION
 from object_pose.tasks.classify import LAYOUT
+from object_pose.training.checkpoint import load_average
 from object_pose.training.data.augmentation import photometric
-from object_pose.training.loop import load_average
 from object_pose.training.networks.blocks import turned
 from object_pose.training.networks.classifier import STRIDE, ClassifierNetwork, ExportedClassifier, damage_evidence
 from object_pose.training.onnx.export import Exportable

@@ -23,9 +23,9 @@ from object_pose.io.datasets.samples import BoxDataset, require_usable
 from object_pose.io.task_drawing import side_by_side
 from object_pose.runtime.card import ModelCard
 from object_pose.tasks.detect import DETECT
+from object_pose.training.checkpoint import load_average
 from object_pose.training.data.augmentation import DetectionSample, flipped, mosaic, random_crop
 from object_pose.training.data.photographs import DiskSource, letterboxed, split_by_recording
-from object_pose.training.loop import load_average
 from object_pose.training.networks.pretrained_yolo import mobilenet_yolo
 from object_pose.training.networks.yolo import ExportedYolo, NanoYolo, Yolo, check_sizes
 from object_pose.training.onnx.export import Exportable

@@ -16,7 +16,7 @@ from object_pose.runtime.card import ModelCard
 from object_pose.simulation.generators.spaceship import IMAGE_SIZE, spaceship_sample
 from object_pose.simulation.seeds import TRAINING, VALIDATION
 from object_pose.tasks.oriented import LAYOUT
-from object_pose.training.loop import load_average
+from object_pose.training.checkpoint import load_average
 from object_pose.training.networks.oriented import STRIDE, ExportedOriented, OrientedNetwork, changed, changes_between
 from object_pose.training.onnx.export import Exportable
 

@@ -16,8 +16,8 @@ from object_pose.simulation.parts.catalog import load_objects
 from object_pose.simulation.parts.objects import SceneObject
 from object_pose.simulation.scenes.scene import SceneConfig
 from object_pose.simulation.seeds import VALIDATION
+from object_pose.training.checkpoint import load_average
 from object_pose.training.data.rendered import PhotoBackgrounds, RenderedSource, validation_frames, validation_samples
-from object_pose.training.loop import load_average
 from object_pose.training.networks.detection_loss import DetectionLossWeights
 from object_pose.training.networks.yolo import ExportedYolo, NanoYolo, check_sizes
 from object_pose.training.onnx.export import Exportable
@@ -48,7 +48,7 @@ class RenderingConfig:
 class RoiTrainingConfig(RenderingConfig):
     """How closely the crop-level head looks, and how often it has to do with one of its senses, to learn each alone."""
 
-    crop_size: int = parameter(
+    roi_size: int = parameter(
         ROI_SIZE, "side of a window, pixels: a larger one shows more and takes longer", minimum=48, maximum=512
     )
     colour_only_share: float = parameter(
@@ -57,8 +57,8 @@ class RoiTrainingConfig(RenderingConfig):
     relief_only_share: float = parameter(0.3, "share of windows without colour", minimum=0.0, maximum=1.0)
 
     def __post_init__(self) -> None:
-        if self.crop_size % ROI_STRIDE:
-            raise ConfigError(f"parameter 'crop_size' is {self.crop_size}", f"it must be a multiple of {ROI_STRIDE}")
+        if self.roi_size % ROI_STRIDE:
+            raise ConfigError(f"parameter 'roi_size' is {self.roi_size}", f"it must be a multiple of {ROI_STRIDE}")
         if self.colour_only_share + self.relief_only_share > 1.0:
             raise ConfigError(
                 "parameters 'colour_only_share' and 'relief_only_share' are more than 1 together",
@@ -123,7 +123,7 @@ def roi_recipe(objects: Sequence[SceneObject], config: RoiTrainingConfig, scene_
         keypoint_count=KEYPOINT_COUNT,
         source=replace(_source(objects, config, scene_config), depth=True),
         validation=list(held_out),
-        size=config.crop_size,
+        size=config.roi_size,
         photometric_strength=config.photometric,
         colour_only_share=config.colour_only_share,
         relief_only_share=config.relief_only_share,
@@ -149,9 +149,9 @@ def exportable_pose(run_dir: Path, config: PoseTrainingConfig) -> Exportable:
 def exportable_roi_head(run_dir: Path, config: RoiTrainingConfig) -> Exportable:
     """Return a run's averaged crop-level head, ready to export."""
     labels = tuple(item.model.name for item in load_objects(config.objects))
-    network = RoiNetwork(len(labels), KEYPOINT_COUNT, config.crop_size)
+    network = RoiNetwork(len(labels), KEYPOINT_COUNT, config.roi_size)
     load_average(run_dir, network)
-    card = ModelCard("crops", CROP_LAYOUT, labels, (config.crop_size, config.crop_size), KEYPOINT_COUNT)
+    card = ModelCard("roi_head", CROP_LAYOUT, labels, (config.roi_size, config.roi_size), KEYPOINT_COUNT)
     channels = COLOR_CHANNELS + RELIEF_CHANNELS
     return Exportable(
         ExportedRoiHead(network), card, ("probabilities", "keypoints", "shares", "masks"), channels, batched=True

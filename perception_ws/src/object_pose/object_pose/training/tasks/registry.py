@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from object_pose.core.errors import ConfigError, DataError
-from object_pose.core.params import make_config
+from object_pose.core.errors import ConfigError
 from object_pose.simulation.parts.catalog import load_objects
 from object_pose.simulation.scenes.scene import SceneConfig
 from object_pose.training.loop import Recipe
@@ -26,8 +24,6 @@ from object_pose.training.tasks.pose import (
     roi_recipe,
 )
 from object_pose.training.tasks.segment import SegmentTrainingConfig, exportable_segment, segment_recipe
-
-_SETTINGS = "task.json"
 
 
 @dataclass(frozen=True)
@@ -82,8 +78,8 @@ TASKS: dict[str, TaskTraining] = {
             {"steps": 8000},
         ),
         TaskTraining(
-            "crops",
-            "keypoints and classes of windows around detections: the pose detector's second look",
+            "roi_head",
+            "keypoints and classes of regions around detections: the pose detector's refinement stage",
             (RoiTrainingConfig, SceneConfig),
             _roi_recipe,
             _exportable_roi_head,
@@ -122,32 +118,3 @@ def find_task(name: str) -> TaskTraining:
     if name not in TASKS:
         raise ConfigError(f"unknown task '{name}'", f"known: {', '.join(TASKS)}")
     return TASKS[name]
-
-
-def save_settings(run_dir: Path, task: TaskTraining, configs: tuple[Any, ...], seed: int, command: str) -> None:
-    """Keep with the run what ``load_settings`` needs to export it later."""
-    run_dir.mkdir(parents=True, exist_ok=True)
-    settings = {"task": task.name, "seed": seed, "command": command}
-    document = settings | {"configs": {type(config).__name__: asdict(config) for config in configs}}
-    (run_dir / _SETTINGS).write_text(json.dumps(document, indent=2))
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """What a training run was."""
-
-    task: TaskTraining
-    configs: tuple[Any, ...]
-    seed: int
-    command: str
-
-
-def load_settings(run_dir: Path) -> RunSettings:
-    """Read a run's task, configs, seed and command; raises ``DataError`` when it is no run folder."""
-    path = run_dir / _SETTINGS
-    if not path.exists():
-        raise DataError(f"{run_dir} is no training run: {_SETTINGS} is missing", "name the --output of 'train'")
-    document = json.loads(path.read_text())
-    task = find_task(document["task"])
-    configs: tuple[Any, ...] = tuple(make_config(kind, document["configs"][kind.__name__]) for kind in task.configs)
-    return RunSettings(task, configs, document["seed"], document["command"])

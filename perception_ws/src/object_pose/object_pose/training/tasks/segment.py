@@ -27,8 +27,8 @@ from object_pose.runtime.card import ModelCard
 from object_pose.simulation.generators.aerial.tile import sample as aerial_sample
 from object_pose.simulation.seeds import TRAINING, VALIDATION
 from object_pose.tasks.segment import LAYOUT, SEGMENT
+from object_pose.training.checkpoint import load_average
 from object_pose.training.data.augmentation import photometric
-from object_pose.training.loop import load_average
 from object_pose.training.networks.unet import STRIDE, ExportedUNet, UNet
 from object_pose.training.onnx.export import Exportable
 

@@ -140,7 +140,7 @@ def _advice(onboarding: Onboarding) -> list[str]:
     ]
     weak = sorted((group.recall_add_01d, name) for name, group in bop.per_object.items())
     advice += [
-        f"'{name}' is found {recall:.0%} of the times that it is seen; train longer (--steps, --crop-steps)."
+        f"'{name}' is found {recall:.0%} of the times that it is seen; train longer (--steps, --roi-head-steps)."
         for recall, name in weak
         if recall < _LOW_RECALL
     ]

@@ -1,0 +1,112 @@
+"""Training runs to ONNX models with their cards: a detector, its RoI head inside, or the mean of several models."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from object_pose.core.errors import ConfigError
+from object_pose.core.params import make_config
+from object_pose.io.files import replacing
+from object_pose.io.run_folder import RunFolder
+from object_pose.runtime.card import ModelCard
+from object_pose.runtime.predictor import load_card
+from object_pose.simulation.parts.catalog import load_objects
+from object_pose.training.onnx.export import Exportable, average_models, embed_roi_head, export_onnx, replace_card
+from object_pose.training.tasks.registry import find_task
+
+
+@dataclass(frozen=True)
+class CardText:
+    """What the exporting person says on the card; an empty text keeps what the card has."""
+
+    version: str = "1"
+    data: str = ""
+    metric: str = ""
+    licence: str = ""
+
+    def on(self, card: ModelCard) -> ModelCard:
+        """Return the card with these texts."""
+        texts = {name: value for name, value in dataclasses.asdict(self).items() if value}
+        return dataclasses.replace(card, **texts)
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """A model file; ``difference`` is the largest between torch and ONNX Runtime, relative to the output's range.
+
+    It is None for a mean of models, which torch has no network of.
+    """
+
+    path: Path
+    size_bytes: int
+    sha256: str
+    difference: float | None
+
+
+def export_run(
+    run_dir: Path, output: Path, *, roi_head: Path | None = None, task: str = "", text: CardText = CardText()
+) -> ExportedModel:
+    """Export a training run, with the RoI head of another run inside where one is named.
+
+    Raises ``DataError`` where a folder is no training run, ``ConfigError`` where the run is not of ``task`` and
+    ``ModelError`` where torch and ONNX Runtime disagree; ``output`` appears only when all is well.
+    """
+    settings = RunFolder(run_dir).settings()
+    if task and settings.task != task:
+        raise ConfigError(f"{run_dir} is a run of the task {settings.task}, not of {task}")
+    exportable, _ = _exportable(run_dir)
+    card = text.on(dataclasses.replace(exportable.card, name=output.stem, command=settings.command, seed=settings.seed))
+    with replacing(output) as temporary:
+        difference = export_onnx(dataclasses.replace(exportable, card=card), temporary)
+        if roi_head is not None:
+            difference = max(difference, _embed(roi_head, temporary))
+    return _exported(output, difference)
+
+
+def export_with_roi_head(detector: Path, roi_head: Path, output: Path, *, text: CardText = CardText()) -> ExportedModel:
+    """Put the RoI head of a run into an exported detector; the objects on its card become those of the run."""
+    card = load_card(detector)
+    _, (training, *_) = _exportable(roi_head)
+    objects = tuple(item.model for item in load_objects(training.objects))
+    with replacing(output) as temporary:
+        shutil.copyfile(detector, temporary)
+        difference = _embed(roi_head, temporary)
+        replace_card(temporary, text.on(dataclasses.replace(card, objects=objects)))
+    return _exported(output, difference)
+
+
+def export_average(models: list[Path], output: Path, *, text: CardText = CardText()) -> ExportedModel:
+    """Write the mean of exported models that were trained on from one another, with the card of the first."""
+    cards = [load_card(path) for path in models]  # says of a file that it is no model of ours
+    with replacing(output) as temporary:
+        average_models(models, temporary)
+        replace_card(temporary, text.on(cards[0]))
+    return _exported(output, None)
+
+
+def _exportable(run_dir: Path) -> tuple[Exportable, tuple[Any, ...]]:
+    """Return a run's network ready to export, and the option dataclasses it was trained with."""
+    settings = RunFolder(run_dir).settings()
+    task = find_task(settings.task)
+    configs: tuple[Any, ...] = tuple(make_config(kind, settings.configs[kind.__name__]) for kind in task.configs)
+    return task.exportable(run_dir, *configs), configs
+
+
+def _embed(run_dir: Path, detector: Path) -> float:
+    """Export a RoI head and put it into the detector's file; return the head's difference of torch and ONNX."""
+    exportable, _ = _exportable(run_dir)
+    with tempfile.TemporaryDirectory() as folder:
+        head = Path(folder) / "roi_head.onnx"
+        difference = export_onnx(exportable, head)
+        embed_roi_head(detector, head)
+    return difference
+
+
+def _exported(path: Path, difference: float | None) -> ExportedModel:
+    return ExportedModel(path, path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest(), difference)
