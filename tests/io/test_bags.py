@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from object_pose.core.errors import DataError
-from object_pose.io.bag_frames import FrameTopics, read_bag_frames, write_frame
+from object_pose.io.bag_frames import RecordingConfig, read_bag_frames, write_frame
 from object_pose.io.bags import is_bag, make_typestore, read_bag, write_bag
+from object_pose.io.camera_info import info_of_camera, message_fields
 from object_pose.io.messages import depth_from_message, image_from_message, stamp_ns
 
 STRING = "std_msgs/msg/String"
@@ -47,8 +48,69 @@ def test_frames_come_back(bag, frame):
 
 
 def test_colour_alone_will_do(bag, frame):
-    frames = list(read_bag_frames(bag, FrameTopics(depth="")))
+    frames = list(read_bag_frames(bag, RecordingConfig(depth_topic="")))
     assert len(frames) == 3 and all(item.depth_m is None for item in frames)
+
+
+def info_of(store, camera, stamp_ns):
+    types = store.types
+    header = types["std_msgs/msg/Header"](types["builtin_interfaces/msg/Time"](*divmod(stamp_ns, 10**9)), "camera")
+    fields = message_fields(info_of_camera(camera), types["sensor_msgs/msg/RegionOfInterest"])
+    return types["sensor_msgs/msg/CameraInfo"](header=header, **fields)
+
+
+@pytest.mark.parametrize(
+    ("infos", "focals"),
+    [
+        ([(0, 0, 50.0)], [50.0] * 4),  # latched: stamped zero, and recorded before the images
+        ([(6, 0, 50.0)], [50.0] * 4),  # or after them
+        ([(1, 1, 50.0)], [50.0] * 4),
+        ([(1, 1, 50.0), (3, 3, 60.0)], [50.0, 50.0, 60.0, 60.0]),  # another zoom
+    ],
+)
+def test_a_camera_info_holds_until_the_next_one(tmp_path, store, frame, infos, focals):
+    def image(second):
+        return image_message(store, "rgb8", frame.rgb, stamp=(second, 0))
+
+    config = RecordingConfig(depth_topic="")
+    messages = [(second, config.color_topic, "Image", image(second)) for second in (1, 2, 3, 4)]
+    for at, stamp, focal in infos:
+        info = info_of(store, dataclasses.replace(frame.camera, fx=focal), stamp * 10**9)
+        messages.append((at, config.camera_info_topic, "CameraInfo", info))
+    with write_bag(tmp_path / "bag", store) as writer:
+        for at, topic, kind, message in sorted(messages, key=lambda item: item[0]):
+            writer.write(topic, f"sensor_msgs/msg/{kind}", at * 10**9, message)
+    assert [item.camera.fx for item in read_bag_frames(tmp_path / "bag", config)] == focals
+
+
+def test_images_without_a_partner_are_counted(tmp_path, store, frame, caplog):
+    with write_bag(tmp_path / "bag", store) as writer:
+        for second in range(4):
+            depth_m = frame.depth_m if second % 2 else None
+            write_frame(writer, dataclasses.replace(frame, depth_m=depth_m, stamp_ns=second * 10**9))
+    assert len(list(read_bag_frames(tmp_path / "bag"))) == 2
+    assert "4 images, 2 depth, 4 camera_info: 2 frames" in caplog.text
+
+
+def test_rectified_images_belong_to_the_projection_matrix(tmp_path, store, frame, caplog):
+    config = RecordingConfig("/camera/image_rect", "", rectified=True)
+    lens = dataclasses.replace(frame.camera, fx=44.0, distortion=(-0.3, 0.1, 0.0, 0.0), distortion_model="plumb_bob")
+    raw = dataclasses.replace(info_of_camera(lens), p=info_of_camera(frame.camera).p)
+    message = info_of(store, lens, 1)
+    for name, value in message_fields(raw, store.types["sensor_msgs/msg/RegionOfInterest"]).items():
+        setattr(message, name, value)
+    with write_bag(tmp_path / "bag", store) as writer:
+        writer.write(config.color_topic, "sensor_msgs/msg/Image", 1, image_message(store, "rgb8", frame.rgb))
+        writer.write(config.camera_info_topic, "sensor_msgs/msg/CameraInfo", 1, message)
+    (item,) = read_bag_frames(tmp_path / "bag", config)
+    assert item.camera == frame.camera and not caplog.text
+    (item,) = read_bag_frames(tmp_path / "bag", dataclasses.replace(config, rectified=False))
+    assert item.camera == lens and "looks rectified" in caplog.text
+
+
+def test_depth_in_another_unit(bag, frame):
+    for item in read_bag_frames(bag, RecordingConfig(depth_scale=0.1)):
+        np.testing.assert_allclose(item.depth_m, 0.1 * frame.depth_m, atol=1e-6)
 
 
 def test_one_mcap_file_reads_like_its_folder(bag):
@@ -103,17 +165,17 @@ def test_an_unknown_message_type_is_named(tmp_path, store):
 
 def test_a_missing_topic_is_named_with_those_there(bag):
     with pytest.raises(DataError, match=r"no topic /depth.*it has /camera/camera/aligned"):
-        list(read_bag_frames(bag, FrameTopics(depth="/depth")))
+        list(read_bag_frames(bag, RecordingConfig(depth_topic="/depth")))
 
 
 def test_stamps_that_never_agree_are_an_error(tmp_path, store, frame):
     with write_bag(tmp_path / "bag", store) as writer:
         write_frame(writer, dataclasses.replace(frame, depth_m=None))
-        topic = FrameTopics().depth
+        topic = RecordingConfig().depth_topic
         writer.write(topic, "sensor_msgs/msg/Image", 0, image_message(store, "16UC1", np.ones((24, 32), np.uint16)))
     with pytest.raises(DataError, match="no frames whose stamps agree"):
         list(read_bag_frames(tmp_path / "bag"))
-    assert len(list(read_bag_frames(tmp_path / "bag", tolerance_ns=10**10))) == 1
+    assert len(list(read_bag_frames(tmp_path / "bag", RecordingConfig(tolerance_ms=10_000)))) == 1
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
@@ -172,7 +234,7 @@ def test_sizes_that_differ_are_named(tmp_path, store, frame):
     with write_bag(tmp_path / "bag", store) as writer:
         write_frame(writer, dataclasses.replace(frame, depth_m=None, stamp_ns=3_000_000_014))
         small = image_message(store, "16UC1", np.ones((12, 16), np.uint16))
-        writer.write(FrameTopics().depth, "sensor_msgs/msg/Image", 0, small)
+        writer.write(RecordingConfig().depth_topic, "sensor_msgs/msg/Image", 0, small)
     with pytest.raises(DataError, match=r"\(24, 32\), got \(12, 16\)"):
         list(read_bag_frames(tmp_path / "bag"))
 

@@ -2,11 +2,13 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 
 from object_pose.core.errors import DataError
 from object_pose.io.bop import read_bop_scene, read_models_info
+from object_pose.io.datasets.bop_checks import check_bop
 from object_pose.io.images import write_depth, write_image
 
 ROTATION = [0.0, -1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0]
@@ -51,6 +53,22 @@ def test_missing_files_are_named(scene, missing):
     (scene / missing).unlink()
     with pytest.raises(DataError, match=missing.replace("rgb/", "").removesuffix(".png")):
         list(read_bop_scene(scene, {5: "can"}))
+
+
+def test_without_wanted_objects_no_truth_is_needed(scene):
+    (scene / "scene_gt_info.json").unlink()
+    assert [item.truths for item in read_bop_scene(scene, {})] == [(), ()]
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".tiff"])
+def test_depth_as_tiff_in_the_unit_that_is_said(scene, frame, suffix):
+    counts = np.rint(frame.depth_m * 1e4).astype(np.uint16)  # the scene says 0.1 mm
+    cv2.imwrite(str(scene / "depth" / f"000002{suffix}"), counts)
+    first, _ = read_bop_scene(scene, {})
+    np.testing.assert_allclose(first.frame.depth_m, frame.depth_m, atol=1e-6)
+    first, _ = read_bop_scene(scene, {}, depth_scale=1.0)
+    np.testing.assert_allclose(first.frame.depth_m, 10.0 * frame.depth_m, rtol=1e-5)
+    assert not [fault for fault in check_bop(scene).faults if "depth" in fault.problem]
 
 
 def test_broken_files_are_named(scene, frame):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from object_pose.core.errors import CalibrationError, DataError
-from object_pose.io.bag_frames import write_frame
+from object_pose.io.bag_frames import RecordingConfig, write_frame
 from object_pose.io.bags import make_typestore, write_bag
 from object_pose.io.cameras.realsense import realsense_frames
 from object_pose.io.cameras.recorded import open_frames
@@ -22,6 +22,13 @@ def test_an_rgbd_pair(tmp_path, frame):
     assert item.name == "shot" and item.frame.camera == frame.camera
     np.testing.assert_array_equal(item.frame.rgb, frame.rgb)
     np.testing.assert_array_equal(item.frame.depth_m, frame.depth_m)
+
+
+def test_depth_counts_what_the_camera_file_says(recording, frame):
+    image, depth = recording / "rgb" / "000000.png", recording / "depth" / "000000.png"
+    for config, scale in ((RecordingConfig(), 0.1), (RecordingConfig(depth_scale=0.1), 1.0)):
+        (named,) = open_frames(image, depth, frame.camera, config, depth_scale=scale)
+        np.testing.assert_allclose(named.frame.depth_m, 0.1 * frame.depth_m, atol=1e-6)
 
 
 def test_a_plain_image_gets_a_nominal_camera(tmp_path, frame):

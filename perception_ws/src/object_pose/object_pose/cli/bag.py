@@ -17,12 +17,13 @@ from tqdm import tqdm
 
 from object_pose.cli.evaluate import print_evaluation
 from object_pose.cli.frame_results import predict_poses, show_results
+from object_pose.cli.options import add_config_options, config_from_options
 from object_pose.cli.pipeline_options import add_pipeline_options, pipeline_from_options
 from object_pose.core.errors import DataError, ModelError
 from object_pose.core.object_model import ObjectModel
 from object_pose.evaluation.bags import evaluate_recorded_poses, labelled_bag_frames
 from object_pose.evaluation.pose_runner import PoseEvaluation, evaluate_pose
-from object_pose.io.bag_frames import FrameTopics
+from object_pose.io.bag_frames import RecordingConfig
 from object_pose.io.bags import BagInfo, describe_bag, read_bag
 from object_pose.io.cameras.recorded import bag_frames
 from object_pose.ros.transport import topics
@@ -37,7 +38,6 @@ EXAMPLES = """examples:
   object-pose bag evaluate out/demo/bag --model models/mine.onnx   (those of another model on the same frames)
 """
 _NS_PER_S = 1e9
-_NS_PER_MS = 1e6
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +70,7 @@ def _add_info(parser: argparse.ArgumentParser) -> None:
 def _add_replay(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, help="folder for annotated pictures and results.jsonl")
     parser.add_argument("--json", action="store_true", help="print one JSON object a frame")
-    _add_frame_topics(parser)
+    add_config_options(parser, RecordingConfig, "frames")
     add_pipeline_options(parser)
     parser.set_defaults(act=_replay)
 
@@ -82,25 +82,9 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--geometry", help="model file with the recorded objects' geometry (default: the one that the bag names)"
     )
-    _add_frame_topics(parser)
+    add_config_options(parser, RecordingConfig, "frames")
     add_pipeline_options(parser)
     parser.set_defaults(act=_evaluate)
-
-
-def _add_frame_topics(parser: argparse.ArgumentParser) -> None:
-    topics = FrameTopics()
-    group = parser.add_argument_group("frames")
-    group.add_argument("--color-topic", default=topics.color, help="colour images (default: %(default)s)")
-    group.add_argument("--depth-topic", default=topics.depth, help="aligned depth, '' for none (default: %(default)s)")
-    group.add_argument("--camera-info-topic", default=topics.camera_info, help="intrinsics (default: %(default)s)")
-    group.add_argument(
-        "--tolerance-ms", type=float, default=0.0, help="greatest difference of a frame's stamps (default: 0)"
-    )
-
-
-def _frame_options(options: argparse.Namespace) -> tuple[FrameTopics, int]:
-    topics = FrameTopics(options.color_topic, options.depth_topic, options.camera_info_topic)
-    return topics, round(options.tolerance_ms * _NS_PER_MS)
 
 
 def _info(options: argparse.Namespace) -> None:
@@ -125,7 +109,7 @@ def _print_info(bag: Path, info: BagInfo) -> None:
 
 def _replay(options: argparse.Namespace) -> None:
     pipeline = pipeline_from_options(options)
-    frames = bag_frames(options.bag, *_frame_options(options))
+    frames = bag_frames(options.bag, config_from_options(options, RecordingConfig))
     show_results(frames, predict_poses(pipeline, with_timings=False), options.output, options.json)
 
 
@@ -140,7 +124,9 @@ def _evaluate(options: argparse.Namespace) -> None:
 def _evaluate_model(options: argparse.Namespace) -> PoseEvaluation:
     pipeline = pipeline_from_options(options)
     labels = pipeline.detector.card.labels
-    frames = labelled_bag_frames(options.bag, labels, options.truth_topic, *_frame_options(options))
+    frames = labelled_bag_frames(
+        options.bag, labels, options.truth_topic, config_from_options(options, RecordingConfig)
+    )
     return evaluate_pose(pipeline, tqdm(frames, unit="frame", disable=None))
 
 

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from object_pose.cli.frame_results import predict_poses, predict_task, show_results
+from object_pose.cli.options import add_config_options, config_from_options
 from object_pose.cli.pipeline_options import add_pipeline_options, model_path, pipeline_from_options
 from object_pose.cli.predictor_options import open_predictor
 from object_pose.core.errors import ConfigError
 from object_pose.evaluation.test_splits import find_split
-from object_pose.io.camera_info import read_camera
+from object_pose.io.bag_frames import RecordingConfig
+from object_pose.io.camera_info import read_camera, read_camera_info
 from object_pose.io.cameras.recorded import NamedFrame, brings_camera, open_frames
 from object_pose.runtime.resources import find_model
 from object_pose.tasks.registry import TASKS
@@ -31,9 +33,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("task", nargs="?", choices=TASKS, help="task whose shipped model is taken, without --model")
     parser.add_argument("source", type=Path, help="image, folder, video, BOP scene or bag")
     parser.add_argument("--depth", type=Path, help="depth file of an image, or folder of depth files")
-    parser.add_argument("--camera", type=Path, help="intrinsics: camera_info YAML or BOP camera.json")
+    parser.add_argument("--camera", type=Path, help="intrinsics: camera_info YAML, OpenCV's or BOP's camera.json")
     parser.add_argument("--output", type=Path, help="folder for annotated pictures and results.jsonl")
     parser.add_argument("--json", action="store_true", help="print one JSON object a frame")
+    add_config_options(parser, RecordingConfig, "bags and depth")
     add_pipeline_options(parser)
 
 
@@ -57,8 +60,10 @@ def _model(options: argparse.Namespace) -> Path:
 
 def _frames(options: argparse.Namespace, poses_wanted: bool) -> Iterator[NamedFrame]:
     """Open the source; raises ``ConfigError`` where poses are wanted of a camera that nobody named."""
-    camera = read_camera(options.camera) if options.camera else None
-    frames = open_frames(options.source, options.depth, camera)
+    config = config_from_options(options, RecordingConfig)
+    camera = read_camera(options.camera, config.rectified) if options.camera else None
+    depth_scale = read_camera_info(options.camera).depth_scale if options.camera else None
+    frames = open_frames(options.source, options.depth, camera, config, depth_scale)
     if poses_wanted and camera is None and not brings_camera(options.source):
         raise ConfigError(
             f"{options.source} does not say what camera took it, so it gives no poses",

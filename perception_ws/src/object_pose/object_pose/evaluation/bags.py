@@ -13,7 +13,7 @@ from object_pose.core.metrics.pose import MIN_VISIBILITY, match_frame, score_fra
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.results.pose import ObjectPose, ObjectTruth
 from object_pose.evaluation.pose_runner import LabelledFrame, PoseEvaluation
-from object_pose.io.bag_frames import FrameTopics, read_bag_frames
+from object_pose.io.bag_frames import RecordingConfig, read_bag_frames
 from object_pose.io.bags import read_bag
 from object_pose.io.messages import poses_from_message, stamp_ns, truths_from_message
 
@@ -23,14 +23,14 @@ ItemT = TypeVar("ItemT", ObjectPose, ObjectTruth)
 
 
 def labelled_bag_frames(
-    bag: Path, labels: Sequence[str], truth_topic: str, topics: FrameTopics | None = None, tolerance_ns: int = 0
+    bag: Path, labels: Sequence[str], truth_topic: str, config: RecordingConfig | None = None
 ) -> Iterator[LabelledFrame]:
     """Yield the bag's frames whose stamp has a truth; other classes than ``labels`` are left out of it.
 
     Raises ``DataError`` where a topic is missing.
     """
     truths = {stamp_ns(message): message for _, _, message in read_bag(bag, [truth_topic])}
-    for index, frame in enumerate(read_bag_frames(bag, topics, tolerance_ns)):
+    for index, frame in enumerate(read_bag_frames(bag, config)):
         if frame.stamp_ns in truths:
             found = truths_from_message(truths[frame.stamp_ns])
             yield LabelledFrame(0, index, frame, _of_classes(found, labels))

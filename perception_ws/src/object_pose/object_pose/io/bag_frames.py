@@ -1,57 +1,95 @@
-"""Camera frames in bags: colour, depth and camera_info, joined by their stamps."""
+"""Camera frames in bags: colour and depth joined by their stamps, with the camera_info that was valid then."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import bisect
+import logging
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from object_pose.core.errors import DataError
+from object_pose.core.errors import CalibrationError, DataError
 from object_pose.core.frame import Frame
+from object_pose.core.geometry.camera import Camera
+from object_pose.core.params import parameter
 from object_pose.io.bags import BagWriter, read_bag
 from object_pose.io.camera_info import info_from_message, info_of_camera, message_fields
 from object_pose.io.images import depth_in_millimetres
 from object_pose.io.messages import depth_from_message, image_from_message, stamp_ns
-from object_pose.io.pairing import StampPairer
+
+logger = logging.getLogger(__name__)
 
 _OPTICAL_FRAME = "camera_color_optical_frame"
+_WAITING = 30  # images that wait for their partner
 
 
 @dataclass(frozen=True)
-class FrameTopics:
-    """Where a camera's images are; realsense-ros names by default. Without ``depth`` frames are colour only."""
+class RecordingConfig:
+    """Where a recording's frames are and how they are read; topics are realsense-ros's by default."""
 
-    color: str = "/camera/camera/color/image_raw"
-    depth: str = "/camera/camera/aligned_depth_to_color/image_raw"
-    camera_info: str = "/camera/camera/color/camera_info"
+    color_topic: str = parameter("/camera/camera/color/image_raw", "colour images of a bag", read_only=True)
+    depth_topic: str = parameter(
+        "/camera/camera/aligned_depth_to_color/image_raw", "aligned depth of a bag; '' reads none", read_only=True
+    )
+    camera_info_topic: str = parameter("/camera/camera/color/camera_info", "intrinsics of a bag", read_only=True)
+    tolerance_ms: float = parameter(
+        0.0,
+        "stamps of a frame's colour and depth in a bag may differ by this much",
+        minimum=0.0,
+        maximum=10_000.0,
+        read_only=True,
+    )
+    rectified: bool = parameter(
+        False, "images are rectified: the projection matrix P is theirs, not K and D", read_only=True
+    )
+    depth_scale: float = parameter(
+        0.0,
+        "millimetres in one count of 16-bit depth; 0: as the source says, else 1",
+        minimum=0.0,
+        maximum=1000.0,
+        read_only=True,
+    )
+
+    def depth_unit_m(self, said: float | None = None) -> float:
+        """Return metres in one count of 16-bit depth, of which a source may have ``said`` millimetres."""
+        return (self.depth_scale or said or 1.0) * 1e-3
 
 
-def read_bag_frames(path: str | Path, topics: FrameTopics | None = None, tolerance_ns: int = 0) -> Iterator[Frame]:
-    """Yield the frames of a bag; messages whose stamps have no partner within ``tolerance_ns`` are left out.
+def read_bag_frames(path: str | Path, config: RecordingConfig | None = None) -> Iterator[Frame]:
+    """Yield the frames of a bag; images whose stamps have no partner are left out, and how many is logged.
 
-    Raises ``DataError`` when a topic is missing, a size differs, or no set of messages belongs together.
+    Raises ``DataError`` when a topic is missing, a size differs, or no set of messages belongs together, and
+    ``CalibrationError`` where the intrinsics are impossible.
     """
-    topics = topics or FrameTopics()
-    streams = [topic for topic in (topics.color, topics.depth, topics.camera_info) if topic]
-    pairer = StampPairer(streams, tolerance_ns, capacity=30)
-    count = 0
+    config = config or RecordingConfig()
+    cameras = _Cameras(path, config)
+    streams = [topic for topic in (config.color_topic, config.depth_topic) if topic]
+    pairer = StampPairer(streams, round(config.tolerance_ms * 1e6), capacity=_WAITING)
+    counts = dict.fromkeys(streams, 0)
+    frames = 0
     for topic, _, message in read_bag(path, streams):
+        counts[topic] += 1
         joined = pairer.add(topic, stamp_ns(message), message)
         if joined:
-            count += 1
-            yield _frame(path, joined, topics)
-    if count == 0:
-        raise DataError(f"bag {path} has no frames whose stamps agree on {', '.join(streams)}", "raise the tolerance")
+            frames += 1
+            yield _frame(path, joined, cameras, config)
+    depth = f", {counts[config.depth_topic]} depth" if config.depth_topic else ""
+    found = f"{counts[config.color_topic]} images{depth}, {cameras.count} camera_info: {frames} frames"
+    if frames == 0:
+        raise DataError(f"bag {path} has no frames whose stamps agree: {found}", "raise the tolerance")
+    if frames < max(counts.values()):
+        logger.warning("bag %s: %s", path, found)
 
 
 def write_frame(
-    bag: BagWriter, frame: Frame, topics: FrameTopics | None = None, frame_id: str = _OPTICAL_FRAME
+    bag: BagWriter, frame: Frame, config: RecordingConfig | None = None, frame_id: str = _OPTICAL_FRAME
 ) -> None:
     """Add a frame to a bag as the three messages of a camera, all with the frame's stamp."""
-    topics = topics or FrameTopics()
+    config = config or RecordingConfig()
     types = bag.store.types
     seconds, nanoseconds = divmod(frame.stamp_ns, 1_000_000_000)
     stamp = types["builtin_interfaces/msg/Time"](seconds, nanoseconds)
@@ -63,21 +101,85 @@ def write_frame(
         step = data.size // height
         return types["sensor_msgs/msg/Image"](header, height, width, encoding, 0, step, data)
 
-    bag.write(topics.color, "sensor_msgs/msg/Image", frame.stamp_ns, image("rgb8", frame.rgb))
+    bag.write(config.color_topic, "sensor_msgs/msg/Image", frame.stamp_ns, image("rgb8", frame.rgb))
     if frame.depth_m is not None:
         depth = image("16UC1", depth_in_millimetres(frame.depth_m))
-        bag.write(topics.depth, "sensor_msgs/msg/Image", frame.stamp_ns, depth)
+        bag.write(config.depth_topic, "sensor_msgs/msg/Image", frame.stamp_ns, depth)
     fields = message_fields(info_of_camera(frame.camera), types["sensor_msgs/msg/RegionOfInterest"])
     info = types["sensor_msgs/msg/CameraInfo"](header=header, **fields)
-    bag.write(topics.camera_info, "sensor_msgs/msg/CameraInfo", frame.stamp_ns, info)
+    bag.write(config.camera_info_topic, "sensor_msgs/msg/CameraInfo", frame.stamp_ns, info)
 
 
-def _frame(path: str | Path, joined: dict[str, Any], topics: FrameTopics) -> Frame:
-    color = joined[topics.color]
-    depth_m = depth_from_message(joined[topics.depth]) if topics.depth else None
+class StampPairer:
+    """Joins one item of each stream when their stamps lie within ``tolerance_ns`` of the newest one's.
+
+    A stream keeps at most ``capacity`` items that wait for their partners. Within a stream the stamps must not fall.
+    """
+
+    def __init__(self, streams: Sequence[str], tolerance_ns: int = 0, capacity: int = 10) -> None:
+        self._waiting: dict[str, deque[tuple[int, Any]]] = {name: deque(maxlen=capacity) for name in streams}
+        self._tolerance_ns = tolerance_ns
+
+    def add(self, stream: str, stamp_ns: int, item: Any) -> dict[str, Any] | None:
+        """Take an item; return the set that it completes, by stream, or None."""
+        self._waiting[stream].append((stamp_ns, item))
+        positions = {name: self._nearest(name, stamp_ns) for name in self._waiting}
+        if any(position is None for position in positions.values()):
+            return None
+        return {name: self._take(name, position) for name, position in positions.items() if position is not None}
+
+    def _nearest(self, stream: str, stamp_ns: int) -> int | None:
+        distances = [abs(stamp - stamp_ns) for stamp, _ in self._waiting[stream]]
+        if not distances or min(distances) > self._tolerance_ns:
+            return None
+        return distances.index(min(distances))
+
+    def _take(self, stream: str, position: int) -> Any:
+        """Remove and return an item; those before it can find no partner any more."""
+        for _ in range(position):
+            self._waiting[stream].popleft()
+        return self._waiting[stream].popleft()[1]
+
+
+class _Cameras:
+    """The cameras of a bag by stamp. A camera_info holds until the next one: sent once, latched or at another rate."""
+
+    def __init__(self, path: str | Path, config: RecordingConfig) -> None:
+        self.count = 0
+        changes: dict[int, Camera] = {}
+        last = None
+        for _, _, message in read_bag(path, [config.camera_info_topic]):
+            self.count += 1
+            info = info_from_message(message)
+            if info == last:
+                continue
+            try:
+                changes[stamp_ns(message)] = info.camera(config.rectified)
+            except CalibrationError as error:
+                topic = config.camera_info_topic
+                raise CalibrationError(f"bag {path}, {topic}: {error.message}", error.hint) from error
+            if last is None and not config.rectified and (problem := info.rectification_problem(config.color_topic)):
+                logger.warning("bag %s: %s", path, problem)
+            last = info
+        if not changes:
+            raise DataError(f"bag {path} has no message on {config.camera_info_topic}")
+        self._stamps = sorted(changes)
+        self._cameras = [changes[stamp] for stamp in self._stamps]
+
+    def at(self, stamp: int) -> Camera:
+        """Return the camera that was valid at a stamp, before the first camera_info that one."""
+        return self._cameras[max(0, bisect.bisect_right(self._stamps, stamp) - 1)]
+
+
+def _frame(path: str | Path, joined: dict[str, Any], cameras: _Cameras, config: RecordingConfig) -> Frame:
+    color = joined[config.color_topic]
+    stamp = stamp_ns(color)
+    depth_m = None
     try:
-        return Frame(
-            image_from_message(color), info_from_message(joined[topics.camera_info]).camera(), depth_m, stamp_ns(color)
-        )
+        if config.depth_topic:
+            depth_m = depth_from_message(joined[config.depth_topic], config.depth_unit_m())
+        return Frame(image_from_message(color), cameras.at(stamp), depth_m, stamp)
+    except DataError as error:
+        raise DataError(f"bag {path}: {error.message}", error.hint) from error
     except ValueError as error:
         raise DataError(f"bag {path}: colour, depth and camera_info differ in size", str(error)) from error

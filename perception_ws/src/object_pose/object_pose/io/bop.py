@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
 from object_pose.core.geometry.symmetry import Symmetry
 from object_pose.core.results.pose import ObjectTruth
-from object_pose.io.images import IMAGE_SUFFIXES, read_depth, read_image
+from object_pose.io.images import DEPTH_SUFFIXES, IMAGE_SUFFIXES, read_depth, read_image
 
 MM = 1e-3
 
@@ -46,20 +46,21 @@ class BopModelInfo:
     name: str = ""
 
 
-def read_bop_scene(scene: str | Path, names: Mapping[int, str]) -> Iterator[BopFrame]:
+def read_bop_scene(scene: str | Path, names: Mapping[int, str], depth_scale: float | None = None) -> Iterator[BopFrame]:
     """Yield the frames of a scene folder in the order of their ids.
 
     ``names`` maps BOP object ids to class names; class ids are its order, and other objects are left out. Depth is read
-    where the scene has it, truth where it has ``scene_gt.json``. Raises ``DataError`` naming a file or field.
+    where the scene has it, in counts of ``depth_scale`` millimetres or what the scene says; truth where ``names`` want
+    it and the scene has ``scene_gt.json``. Raises ``DataError`` naming a file or field.
     """
     folder = Path(scene)
     cameras = _read_json(folder / "scene_camera.json")
-    has_truth = (folder / "scene_gt.json").exists()
+    has_truth = bool(names) and (folder / "scene_gt.json").exists()
     truths = _read_json(folder / "scene_gt.json") if has_truth else {}
     infos = _read_json(folder / "scene_gt_info.json") if has_truth else {}
     scene_id = int(folder.name) if folder.name.isdigit() else 0
-    for key in sorted(cameras, key=int):
-        frame = _read_frame(folder, int(key), cameras[key])
+    for key in sorted(cameras, key=_image_id):
+        frame = _read_frame(folder, int(key), cameras[key], depth_scale)
         found = _read_truths(truths.get(key, []), infos.get(key, []), names, folder / "scene_gt_info.json")
         yield BopFrame(scene_id, int(key), frame, found)
 
@@ -91,28 +92,41 @@ def _symmetry(values: Mapping[str, Any]) -> Symmetry:
     return Symmetry(discrete, axis / np.linalg.norm(axis), offset)
 
 
-def _read_frame(folder: Path, image_id: int, values: Mapping[str, Any]) -> Frame:
+def _image_id(key: str) -> int:
+    if not key.isdecimal():
+        raise DataError(f"scene_camera.json has the image id '{key}'", "ids are whole numbers")
+    return int(key)
+
+
+def _read_frame(folder: Path, image_id: int, values: Mapping[str, Any], depth_scale: float | None) -> Frame:
     rgb = read_image(_image_file(folder, image_id))
     height, width = rgb.shape[:2]
     try:
         matrix = np.array(values["cam_K"], dtype=np.float64).reshape(3, 3)
-    except (KeyError, ValueError) as error:
-        raise DataError(f"{folder / 'scene_camera.json'}: image {image_id} has no valid cam_K") from error
+        scale = depth_scale or float(values.get("depth_scale", 1.0))
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{folder / 'scene_camera.json'}: image {image_id} has no valid cam_K or depth_scale"
+        ) from error
     camera = Camera(width, height, matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2])
-    depth_file = folder / "depth" / f"{image_id:06d}.png"
-    depth_m = read_depth(depth_file, float(values.get("depth_scale", 1.0)) * MM) if depth_file.exists() else None
+    depth_file = find_image(folder, ("depth",), f"{image_id:06d}", DEPTH_SUFFIXES)
+    depth_m = read_depth(depth_file, scale * MM) if depth_file else None
     if depth_m is not None and depth_m.shape != (height, width):
         raise DataError(f"{depth_file} is {depth_m.shape[1]}x{depth_m.shape[0]}, its image {width}x{height}")
     return Frame(rgb, camera, depth_m)
 
 
+def find_image(scene: Path, kinds: Sequence[str], stem: str, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> Path | None:
+    """Return a scene's image file of a stem in the first of the folders ``kinds`` that has it, or None."""
+    files = (scene / kind / f"{stem}{suffix}" for kind in kinds for suffix in suffixes)
+    return next((file for file in files if file.exists()), None)
+
+
 def _image_file(folder: Path, image_id: int) -> Path:
-    for kind in ("rgb", "gray"):
-        for suffix in IMAGE_SUFFIXES:
-            file = folder / kind / f"{image_id:06d}{suffix}"
-            if file.exists():
-                return file
-    raise DataError(f"{folder} has no image {image_id:06d} in rgb/ or gray/")
+    file = find_image(folder, ("rgb", "gray"), f"{image_id:06d}")
+    if file is None:
+        raise DataError(f"{folder} has no image {image_id:06d} in rgb/ or gray/")
+    return file
 
 
 def _read_truths(

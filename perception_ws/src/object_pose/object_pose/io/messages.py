@@ -38,14 +38,14 @@ def image_from_message(message: Any) -> Image:
     return to_rgb(pixels[:, :, [2, 1, 0]] if message.encoding.startswith("bgr") else pixels)
 
 
-def depth_from_message(message: Any) -> DepthImage:
-    """Return a depth ``sensor_msgs/Image`` (16UC1 mm, 32FC1 m) as (H, W) metres, 0 where there is none."""
+def depth_from_message(message: Any, unit_m: float = 1e-3) -> DepthImage:
+    """Return a depth ``sensor_msgs/Image`` (16UC1 in ``unit_m``, 32FC1 in metres) as (H, W) metres, 0 where none is."""
     dtype = _DEPTH_TYPES.get(message.encoding)
     if dtype is None:
         raise DataError(
             f"a depth image has encoding '{message.encoding}'", f"expected one of {', '.join(_DEPTH_TYPES)}"
         )
-    return depth_in_metres(_pixels(message, dtype, 1))
+    return depth_in_metres(_pixels(message, dtype, 1), unit_m)
 
 
 def _pixels(message: Any, dtype: np.dtype[Any], channels: int) -> NDArray[Any]:

@@ -13,7 +13,7 @@ from object_pose.core.errors import CalibrationError, DataError
 from object_pose.core.frame import Frame
 from object_pose.core.geometry.camera import Camera
 from object_pose.core.vision.image import to_rgb
-from object_pose.io.bag_frames import FrameTopics, read_bag_frames
+from object_pose.io.bag_frames import RecordingConfig, read_bag_frames
 from object_pose.io.bags import is_bag
 from object_pose.io.bop import read_bop_scene
 from object_pose.io.camera_info import nominal_camera
@@ -35,29 +35,32 @@ def open_frames(
     path: str | Path,
     depth: str | Path | None = None,
     camera: Camera | None = None,
-    topics: FrameTopics | None = None,
+    config: RecordingConfig | None = None,
+    depth_scale: float | None = None,
 ) -> Iterator[NamedFrame]:
     """Yield the frames of whatever ``path`` is: image, folder, video, BOP scene, or bag.
 
     ``depth`` is the depth file of an image, or the folder of depth files of a folder; a folder with ``rgb`` and
-    ``depth`` in it needs none. ``camera`` belongs to images and videos; without one a nominal camera stands in, whose
-    poses mean nothing. Raises ``DataError`` or ``CalibrationError`` naming the file.
+    ``depth`` in it needs none. ``camera`` and ``depth_scale`` (millimetres a count, as in BOP's camera.json) belong
+    to images and videos; without a camera a nominal one stands in, whose poses mean nothing. Raises ``DataError`` or
+    ``CalibrationError`` naming the file.
     """
-    source = Path(path)
+    source, config = Path(path), config or RecordingConfig()
     if not source.exists():
         raise DataError(f"{source} does not exist")
     if is_bag(source):
-        return bag_frames(source, topics)
+        return bag_frames(source, config)
     if _is_bop_scene(source):
-        return _bop_frames(source)
+        return _bop_frames(source, config.depth_scale or None)
     if source.suffix.lower() in VIDEO_SUFFIXES:
         return video_frames(source, camera)
+    unit_m = config.depth_unit_m(depth_scale)
     if source.is_dir():
-        return still_frames(*_pairs_of_folder(source, Path(depth) if depth else None), camera)
+        return still_frames(*_pairs_of_folder(source, Path(depth) if depth else None), camera, unit_m)
     if source.suffix.lower() not in IMAGE_SUFFIXES:
         known = ", ".join((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, ".mcap"))
         raise DataError(f"{source} is no known kind of source", f"known: folders, BOP scenes, bags and {known}")
-    return still_frames([source], [Path(depth)] if depth else None, camera)
+    return still_frames([source], [Path(depth)] if depth else None, camera, unit_m)
 
 
 def brings_camera(path: str | Path) -> bool:
@@ -65,17 +68,19 @@ def brings_camera(path: str | Path) -> bool:
     return is_bag(Path(path)) or _is_bop_scene(Path(path))
 
 
-def bag_frames(bag: str | Path, topics: FrameTopics | None = None, tolerance_ns: int = 0) -> Iterator[NamedFrame]:
+def bag_frames(bag: str | Path, config: RecordingConfig | None = None) -> Iterator[NamedFrame]:
     """Yield the frames of a bag, named by their number; see ``read_bag_frames``."""
-    for index, frame in enumerate(read_bag_frames(bag, topics, tolerance_ns)):
+    for index, frame in enumerate(read_bag_frames(bag, config)):
         yield NamedFrame(f"{index:06d}", frame)
 
 
-def still_frames(images: Sequence[Path], depths: Sequence[Path] | None, camera: Camera | None) -> Iterator[NamedFrame]:
+def still_frames(
+    images: Sequence[Path], depths: Sequence[Path] | None, camera: Camera | None, depth_unit_m: float = 1e-3
+) -> Iterator[NamedFrame]:
     """Yield one frame an image file, with the depth file at the same place of ``depths``."""
     for index, path in enumerate(images):
         rgb = read_image(path)
-        depth_m = read_depth(depths[index]) if depths else None
+        depth_m = read_depth(depths[index], depth_unit_m) if depths else None
         yield NamedFrame(path.stem, make_frame(str(path), rgb, depth_m, camera, index * _STILL_PERIOD_NS))
 
 
@@ -132,6 +137,6 @@ def _is_bop_scene(source: Path) -> bool:
     return (source / "scene_camera.json").exists()
 
 
-def _bop_frames(scene: Path) -> Iterator[NamedFrame]:
-    for item in read_bop_scene(scene, {}):
+def _bop_frames(scene: Path, depth_scale: float | None) -> Iterator[NamedFrame]:
+    for item in read_bop_scene(scene, {}, depth_scale):
         yield NamedFrame(f"{item.image_id:06d}", item.frame)

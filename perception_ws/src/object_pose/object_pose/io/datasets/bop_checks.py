@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from object_pose.core.errors import DataError
-from object_pose.io.bop import read_models_info
+from object_pose.io.bop import find_image, read_models_info
 from object_pose.io.datasets.image_files import ImageHeader, headers
 from object_pose.io.datasets.located_json import LocatedJson, read_located_json
 from object_pose.io.datasets.samples import Fault
-from object_pose.io.images import IMAGE_SUFFIXES
+from object_pose.io.images import DEPTH_SUFFIXES
 
 # LM-O's own matrices, written with a few digits, are up to 0.01 off.
 _ROTATION_TOLERANCE = 0.02
@@ -125,12 +125,12 @@ class _SceneCheck:
         matrix = _numbers(values.get("cam_K") if isinstance(values, Mapping) else None, 9)
         if matrix is None or matrix[0] <= 0 or matrix[4] <= 0:
             self._fault(name, line, f"image {key} has no valid cam_K of 9 numbers")
-        file = self._find(("rgb", "gray"), f"{int(key):06d}")
+        file = find_image(self._scene, ("rgb", "gray"), f"{int(key):06d}")
         if file is None:
             self._fault(name, line, f"label without image: {int(key):06d} is not in rgb/ or gray/")
             return None
         header = headers([file], self._thorough, self._faults).get(file)
-        depth = self._find(("depth",), f"{int(key):06d}")
+        depth = find_image(self._scene, ("depth",), f"{int(key):06d}", DEPTH_SUFFIXES)
         if depth is not None and header is not None:
             self._check_size(depth, header.wh, "depth image")
         return header
@@ -148,7 +148,7 @@ class _SceneCheck:
             self._report("scene_gt.json", truths.line(key, index), name, self._pose_problems(item))
             self._report("scene_gt_info.json", infos.line(key, index), name, _info_problems(info, wh))
             for kind in ("mask", "mask_visib"):
-                mask = self._find((kind,), f"{int(key):06d}_{index:06d}")
+                mask = find_image(self._scene, (kind,), f"{int(key):06d}_{index:06d}")
                 if mask is not None:
                     self._check_size(mask, wh, kind)
         self.objects += len(objects)
@@ -179,14 +179,6 @@ class _SceneCheck:
         if header is not None and header.wh != wh:
             own, image = f"{header.wh[0]}x{header.wh[1]}", f"{wh[0]}x{wh[1]}"
             self._faults.append(Fault(file, None, f"{what} is {own}, its image {image}"))
-
-    def _find(self, kinds: Sequence[str], stem: str) -> Path | None:
-        for kind in kinds:
-            for suffix in IMAGE_SUFFIXES:
-                file = self._scene / kind / f"{stem}{suffix}"
-                if file.exists():
-                    return file
-        return None
 
 
 def _info_problems(info: Any, wh: tuple[int, int]) -> list[str]:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from object_pose.core.errors import DataError
 from object_pose.core.frame import Frame
 from object_pose.core.results.pose import ObjectTruth
-from object_pose.io.camera_info import read_camera
+from object_pose.io.bag_frames import RecordingConfig
+from object_pose.io.camera_info import read_camera, read_camera_info
 from object_pose.io.cameras.recorded import NamedFrame, open_frames
 from object_pose.simulation.parts.catalog import load_objects
 from object_pose.simulation.scenes.live import LiveConfig, LiveScene
@@ -57,9 +58,10 @@ class RecordedFeed:
     Raises ``DataError`` at once where there is nothing to play.
     """
 
-    def __init__(self, source: str, depth: str, intrinsics: str, loop: bool) -> None:
-        self._source, self._depth, self._loop = Path(source), depth or None, loop
-        self._camera = read_camera(intrinsics) if intrinsics else None
+    def __init__(self, source: str, depth: str, intrinsics: str, loop: bool, config: RecordingConfig) -> None:
+        self._source, self._depth, self._loop, self._config = Path(source), depth or None, loop, config
+        self._camera = read_camera(intrinsics, config.rectified) if intrinsics else None
+        self._depth_scale = read_camera_info(intrinsics).depth_scale if intrinsics else None
         frames = self._open()
         first = next(frames, None)
         if first is None:
@@ -75,4 +77,4 @@ class RecordedFeed:
         return None if named is None else View(named.frame)
 
     def _open(self) -> Iterator[NamedFrame]:
-        return open_frames(self._source, self._depth, self._camera)
+        return open_frames(self._source, self._depth, self._camera, self._config, self._depth_scale)

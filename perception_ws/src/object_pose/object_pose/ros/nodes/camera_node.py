@@ -11,6 +11,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from tf2_msgs.msg import TFMessage
 
 from object_pose.core.params import parameter
+from object_pose.io.bag_frames import RecordingConfig
 from object_pose.ros.messages.conversions import camera_transform, truths_to_message
 from object_pose.ros.messages.images import camera_to_message, depth_to_message, make_header, rgb_to_message
 from object_pose.ros.nodes.camera_feeds import CameraFeed, RecordedFeed, SimulatedFeed, View
@@ -46,7 +47,7 @@ class CameraNode(PipelineNode):
     """Publishes colour, camera_info, aligned depth and, where it is known, the truth; in a thread of its own."""
 
     def __init__(self, **node_options: object) -> None:
-        super().__init__("camera_node", CameraNodeConfig, LiveConfig, **node_options)
+        super().__init__("camera_node", CameraNodeConfig, RecordingConfig, LiveConfig, **node_options)
         self._color = self.announce(Image, topics.COLOR, qos.DRIVER_OUTPUT)
         self._info = self.announce(CameraInfo, topics.CAMERA_INFO, qos.DRIVER_OUTPUT)
         self._depth = self.announce(Image, topics.DEPTH, qos.DRIVER_OUTPUT)
@@ -60,7 +61,8 @@ class CameraNode(PipelineNode):
         if config.source == SIMULATION:
             self._feed = SimulatedFeed(config.seed, config.objects, self.config(LiveConfig))
         else:
-            self._feed = RecordedFeed(config.source, config.depth_source, config.intrinsics, config.loop)
+            recording = self.config(RecordingConfig)
+            self._feed = RecordedFeed(config.source, config.depth_source, config.intrinsics, config.loop, recording)
 
     def activate(self) -> None:
         """Start the camera."""
