@@ -15,7 +15,7 @@ from benchmarks.harness import Benchmark, checked, choose, failed, progress, rep
 from object_pose.core.errors import ObjectPoseError
 from object_pose.core.results.oriented import OrientedBox
 from object_pose.evaluation.criteria import INSPECTION_CRITERIA, Criterion
-from object_pose.evaluation.reports.evaluation import write_report
+from object_pose.evaluation.reports.evaluation.report import write_report
 from object_pose.evaluation.runner import evaluate_task
 from object_pose.evaluation.samples import Samples, read_samples, rendered_samples
 from object_pose.runtime.card import ModelCard

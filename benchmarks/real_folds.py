@@ -16,7 +16,7 @@ from object_pose.cli.options import add_config_options
 from object_pose.core.errors import DataError
 from object_pose.core.params import parameters
 from object_pose.evaluation.criteria import Criterion
-from object_pose.evaluation.reports.evaluation import write_report
+from object_pose.evaluation.reports.evaluation.report import write_report
 from object_pose.evaluation.runner import TaskEvaluation, evaluate_task, pool
 from object_pose.evaluation.samples import Samples, class_samples, mask_samples
 from object_pose.io.datasets.class_folders import read_class_folders

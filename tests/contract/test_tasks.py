@@ -17,7 +17,7 @@ from object_pose.core.params import make_config
 from object_pose.core.results.classification import Classification
 from object_pose.core.results.detections import Detections
 from object_pose.core.results.segmentation import Segmentation
-from object_pose.evaluation.reports.evaluation import write_report
+from object_pose.evaluation.reports.evaluation.report import write_report
 from object_pose.evaluation.runner import evaluate_task
 from object_pose.evaluation.samples import Sample, read_samples, rendered_samples
 from object_pose.io.task_drawing import draw_result

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from object_pose.cli.evaluate import print_evaluation
+from object_pose.cli.evaluate import print_pose_evaluation
 from object_pose.cli.frame_results import predict_poses, show_results
 from object_pose.cli.options import add_config_options, config_from_options
 from object_pose.cli.pipeline_options import add_pipeline_options, pipeline_from_options
@@ -118,7 +118,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(evaluation.to_json()))
     else:
-        print_evaluation(evaluation)
+        print_pose_evaluation(evaluation)
 
 
 def _evaluate_model(options: argparse.Namespace) -> PoseEvaluation:

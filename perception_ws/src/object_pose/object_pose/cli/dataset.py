@@ -139,7 +139,7 @@ def _print_faults(options: argparse.Namespace, holds: str, faults: tuple[Fault, 
 
 def _report(options: argparse.Namespace) -> int:
     # Only here: matplotlib is part of what trains.
-    from object_pose.evaluation.reports.dataset.model_check import compare_with_model
+    from object_pose.evaluation.reports.dataset.findings import compare_with_model
     from object_pose.evaluation.reports.dataset.page import write_report
     from object_pose.evaluation.reports.dataset.report import report_dataset
 

@@ -28,7 +28,8 @@ from object_pose.core.geometry.symmetry import Symmetry
 from object_pose.core.metrics.bop import MIN_VISIBILITY
 from object_pose.core.params import make_config, parameters
 from object_pose.evaluation.pose_runner import PoseEvaluation, evaluate_pose, rendered_frames
-from object_pose.evaluation.reports.onboarding.report import FrameKeeper, Onboarding, write_page
+from object_pose.evaluation.reports.evaluation.report import FrameKeeper
+from object_pose.evaluation.reports.onboarding.report import Onboarding, write_report
 from object_pose.evaluation.scorers.bop import BopScorer
 from object_pose.io.writers import write_json
 from object_pose.runtime.pose_estimator import PoseEstimator
@@ -93,6 +94,8 @@ def run(options: argparse.Namespace) -> int:
     symmetries = _confirmed_symmetries(parts, options)
     scene = _suitable_scene(parts) | _given(options, SceneConfig)
     claim(output, _SETTINGS, _settings(parts, symmetries, scene, options))
+    for note in _scene_notes(scene):
+        print(note)
     models = write_bop_models(output, [part.scene_object(found) for part, found in zip(parts, symmetries)])
     stages = _commands(models, scene, options)
     progress = _Progress(output / _PROGRESS)
@@ -106,9 +109,11 @@ def run(options: argparse.Namespace) -> int:
         evaluation, frames = _test(model, models, unseen, options.test_frames)
         commands = [options.command, *(_shown(*stage) for stage in stages.values())]
         runs = [output / "runs" / kind for kind in _wanted_steps(options)]
-        about = Onboarding(model, parts, symmetries, options.centred, evaluation, frames, runs, commands)
+        about = Onboarding(
+            model, parts, symmetries, options.centred, evaluation, frames, runs, _scene_notes(scene), commands
+        )
         write_json(output / "summary.json", {"model": str(model), **evaluation.to_json()})
-        write_page(about, output / "report.html")
+        write_report(about, output / "report.html")
         progress.note("tested", state)
     print(f"model: {model}\nreport: {output / 'report.html'}")
     return 0
@@ -203,6 +208,16 @@ def _suitable_scene(parts: Sequence[CadPart]) -> dict[str, Any]:
     if all(part.colors is None for part in parts):
         values["repaint_share"] = _REPAINT_WITHOUT_COLORS
     return values
+
+
+def _scene_notes(scene: Mapping[str, Any]) -> list[str]:
+    """Say what distances the parts are trained for, as sentences."""
+    config = make_config(SceneConfig, dict(scene))
+    why = "scaled by the parts' size; " if "min_distance_m" in scene else ""
+    return [
+        f"Training shows the parts {config.min_distance_m:g} to {config.max_distance_m:g} m from the camera ({why}"
+        "--min-distance-m and --max-distance-m change it)."
+    ]
 
 
 def _settings(

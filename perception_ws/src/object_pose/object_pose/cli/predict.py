@@ -11,7 +11,6 @@ from object_pose.cli.options import add_config_options, config_from_options
 from object_pose.cli.pipeline_options import add_pipeline_options, model_path, pipeline_from_options
 from object_pose.cli.predictor_options import open_predictor
 from object_pose.core.errors import ConfigError
-from object_pose.evaluation.test_splits import find_split
 from object_pose.io.bag_frames import RecordingConfig
 from object_pose.io.camera_info import read_camera, read_camera_info
 from object_pose.io.cameras.recorded import NamedFrame, brings_camera, open_frames
@@ -54,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _model(options: argparse.Namespace) -> Path:
     if options.task and not options.model:
-        return find_model(find_split(options.task).model)
+        return find_model(TASKS[options.task].default_model)
     return model_path(options)
 
 

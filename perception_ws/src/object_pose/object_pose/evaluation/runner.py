@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,4 +103,11 @@ def _worst(cases: Iterable[Case], kept: int) -> tuple[Case, ...]:
 
 
 def _best(cases: Iterable[Case], kept: int) -> tuple[Case, ...]:
-    return tuple(sorted(cases, key=lambda case: -case.quality)[:kept])
+    """Return the best cases; where nothing was to be found, little can be seen, so those come last."""
+    return tuple(sorted(cases, key=lambda case: (_is_empty(case.sample.truth), -case.quality))[:kept])
+
+
+def _is_empty(truth: Any) -> bool:
+    if isinstance(truth, np.ndarray):
+        return not truth.any()
+    return isinstance(truth, Sized) and len(truth) == 0

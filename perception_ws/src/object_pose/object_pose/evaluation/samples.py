@@ -1,4 +1,4 @@
-"""Labelled images for every task: from a data set on disk, or drawn afresh from a seed."""
+"""Labelled images for every task: from a data set on disk, or simulated from a seed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,11 @@ from object_pose.simulation.generators import inspection
 from object_pose.simulation.generators.aerial import tile as aerial
 from object_pose.simulation.generators.spaceship import spaceship_sample
 from object_pose.simulation.scenes.scene import TEST_SCENES
+from object_pose.simulation.seeds import TEST
 from object_pose.tasks.pose import PoseTruth
+
+TEST_SEED = TEST.first
+TEST_COUNTS = {"pose": 200, "oriented": 3000, "classify": 1000, "segment": 300}
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,11 @@ def rendered_samples(task: str, count: int, seed: int, card: ModelCard) -> Sampl
     if task not in _RENDERERS:
         raise ConfigError(f"nothing renders samples of the task {task}", "use --data FOLDER")
     return _RENDERERS[task](count, seed, card)
+
+
+def test_samples(task: str, card: ModelCard) -> Samples:
+    """Yield a task's simulated test split; raises ``ConfigError`` for a task without a simulation."""
+    return rendered_samples(task, TEST_COUNTS.get(task, 0), TEST_SEED, card)
 
 
 def _read_boxes(data: Path, card: ModelCard) -> Samples:

@@ -53,6 +53,7 @@ CLASSIFY = Task[Classification, int](
     summary="one class for the whole image, and where it shows",
     layouts=(LAYOUT,),
     metric="accuracy",
+    default_model="inspection.onnx",
     prepare=prepare_rgb,
     decode=_decode,
     describe=_describe,

@@ -69,6 +69,7 @@ DETECT = Task[Detections, Detections](
     summary="boxes of objects",
     layouts=(Layout.YOLOV8_DETECT, Layout.YOLOV5, Layout.END_TO_END, Layout.OBJECT_POSE_KEYPOINTS),
     metric="map50",
+    default_model="workplace.onnx",
     prepare=prepare_rgb,
     decode=decode_detections,
     describe=describe_detections,

@@ -59,6 +59,7 @@ ORIENTED = Task[Boxes, Boxes](
     summary="oriented boxes with a heading",
     layouts=(LAYOUT,),
     metric="score_iou07",
+    default_model="oriented.onnx",
     prepare=_prepare,
     decode=_decode,
     describe=_describe,

@@ -78,6 +78,7 @@ POSE = Task[Detections, PoseTruth](
     summary="keypoints of known objects, for 6-DoF poses",
     layouts=(Layout.OBJECT_POSE_KEYPOINTS, Layout.YOLOV8_POSE, Layout.END_TO_END_POSE),
     metric="recall_add_01d",
+    default_model="parts.onnx",
     prepare=prepare_rgb,
     decode=decode_detections,
     describe=describe_detections,

@@ -65,6 +65,7 @@ SEGMENT = Task[Segmentation, Mask](
     summary="the pixels of one class, such as building footprints",
     layouts=(LAYOUT,),
     metric="iou",
+    default_model="buildings.onnx",
     prepare=prepare_rgb,
     decode=_decode,
     describe=_describe,

@@ -49,6 +49,7 @@ class Task(Generic[ResultT, TruthT]):
     ``prepare`` maps an image and the network's (width, height) to its input; ``decode`` maps the network's outputs, in
     the card's order, to a result in pixels of the image; ``describe`` turns a result into plain JSON values; ``score``
     maps results and truths of equal length to figures, ``metric`` being the one that models are chosen by.
+    ``default_model`` is the shipped model's file name.
     ``check`` raises ``ModelError`` for outputs that ``decode`` could not read; ``options`` are how it reads them unless
     a user says otherwise, ``scored_options`` how it does for ``score``, where rankings want unlikely answers, too.
     """
@@ -57,6 +58,7 @@ class Task(Generic[ResultT, TruthT]):
     summary: str
     layouts: tuple[str, ...]
     metric: str
+    default_model: str
     prepare: Callable[[NDArray[np.generic], tuple[int, int]], Prepared]
     decode: Callable[[Sequence[Array32], Prepared, tuple[str, ...], DecodeOptions], ResultT]
     describe: Callable[[ResultT, tuple[str, ...]], Mapping[str, Any]]

@@ -1,50 +1,50 @@
-"""The page of a data set's report: one HTML file that needs nothing else."""
+"""The page of a data set's report: plots, suspicious labels, near-duplicates and extreme images."""
 
 from __future__ import annotations
 
 from collections import Counter
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import jinja2
+import cv2
+import numpy as np
 
-from object_pose.core.arrays import Array
-from object_pose.evaluation.reports.dataset.images import EXTREMES, across_splits
-from object_pose.evaluation.reports.dataset.pictures import mask_thumbnail, plot_png, thumbnail
+from object_pose.core.arrays import Array, Image
+from object_pose.evaluation.reports.dataset.findings import Finding
+from object_pose.evaluation.reports.dataset.measurements import EXTREMES, across_splits
 from object_pose.evaluation.reports.dataset.plots import report_plots
 from object_pose.evaluation.reports.dataset.report import DatasetReport
-from object_pose.evaluation.reports.dataset.suspicious import Finding
+from object_pose.evaluation.reports.page import figure_url, picture_url, resized, write_page
+from object_pose.io.datasets.mask_pairs import read_mask
 from object_pose.io.datasets.samples import BoxDataset, MaskDataset
-from object_pose.io.files import replacing
+from object_pose.io.images import read_image
 from object_pose.io.writers import write_json
 
 _PICTURES_OF_A_KIND = 12
 _FAULTS_SHOWN = 100
 _NAME_LENGTH = 40
+_SIDE = 220
+_MARK = (255, 64, 96)
+
+# Rows of pictures under a heading: one or two pictures and a line of text each.
+Shots = list[tuple[str, list[tuple[list[str], str]]]]
 
 
 def write_report(report: DatasetReport, folder: str | Path) -> None:
     """Write ``report.html`` and ``report.json`` into a folder, the same figures in both."""
-    target = Path(folder)
-    write_json(target / "report.json", report.figures)
-    with replacing(target / "report.html") as temporary:
-        temporary.write_text(report_page(report), encoding="utf-8")
-
-
-def report_page(report: DatasetReport) -> str:
-    """Return the report as HTML."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("object_pose.evaluation.reports.dataset", "."), autoescape=True, trim_blocks=True
-    )
-    figures = report.figures
-    return environment.get_template("page.html").render(
+    target, figures = Path(folder), report.figures
+    write_json(target / "report.json", figures)
+    write_page(
+        target / "report.html",
+        "dataset/page.html",
+        kind="data set report",
         title=report.title,
         figures=figures,
         cards=_cards(report),
-        plots={title: plot_png(plot) for title, plot in report_plots(report).items()},
+        plots={title: figure_url(plot) for title, plot in report_plots(report).items()},
         classes=_class_table(report),
-        errors=[fault for fault in figures["faults"] if fault["severity"] == "error"],
-        warnings=[fault for fault in figures["faults"] if fault["severity"] == "warning"],
+        faults=sorted(figures["faults"], key=lambda fault: fault["severity"] != "error"),
         faults_shown=_FAULTS_SHOWN,
         extremes=_extremes(report),
         duplicates=_duplicate_pictures(report),
@@ -80,7 +80,7 @@ def _class_table(report: DatasetReport) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: -sum(row["boxes"].values()))
 
 
-def _extremes(report: DatasetReport) -> list[tuple[str, list[tuple[str, str]]]]:
+def _extremes(report: DatasetReport) -> Shots:
     rows = []
     for name, lowest, highest in (
         ("brightness", "Darkest", "Brightest"),
@@ -90,20 +90,21 @@ def _extremes(report: DatasetReport) -> list[tuple[str, list[tuple[str, str]]]]:
         order = sorted(report.images, key=lambda image, name=name: getattr(image, name))  # type: ignore[misc]
         for title, chosen in ((lowest, order[:EXTREMES]), (highest, order[: -EXTREMES - 1 : -1])):
             if title:
-                shown = [(thumbnail(item.path), f"{getattr(item, name):.0f} · {_short(item.path)}") for item in chosen]
+                shown = [
+                    ([thumbnail(item.path)], f"{getattr(item, name):.0f} · {_short(item.path)}") for item in chosen
+                ]
                 rows.append((f"{title} ({name})", shown))
     return rows
 
 
-def _duplicate_pictures(report: DatasetReport) -> list[tuple[str, list[tuple[str, str, str]]]]:
+def _duplicate_pictures(report: DatasetReport) -> Shots:
     across = across_splits(report.images, report.duplicates)
     within = [pair for pair in report.duplicates.pairs if pair not in across]
     sections = []
     for title, pairs in (("Across splits", across), ("Within a split", within)):
         shown = [
             (
-                thumbnail(report.images[pair.first].path),
-                thumbnail(report.images[pair.second].path),
+                [thumbnail(report.images[place].path) for place in (pair.first, pair.second)],
                 f"{pair.correlation:.2f} · {_short(report.images[pair.first].path)} · "
                 f"{_short(report.images[pair.second].path)}",
             )
@@ -114,7 +115,7 @@ def _duplicate_pictures(report: DatasetReport) -> list[tuple[str, list[tuple[str
     return sections
 
 
-def _suspicious_pictures(report: DatasetReport) -> list[tuple[str, list[tuple[list[str], str]]]]:
+def _suspicious_pictures(report: DatasetReport) -> Shots:
     sections = []
     for kind, count in Counter(finding.kind for finding in report.findings).most_common():
         chosen = [finding for finding in report.findings if finding.kind == kind][:_PICTURES_OF_A_KIND]
@@ -146,3 +147,26 @@ def _short(path: Path) -> str:
     """Return a file's name without the hash that exports append; the whole path stands in report.json."""
     stem = path.stem.split("_jpg.rf.")[0].split("_png.rf.")[0]
     return stem if len(stem) <= _NAME_LENGTH else f"{stem[: _NAME_LENGTH - 1]}…"
+
+
+def thumbnail(path: Path, boxes_xyxy: Array | None = None) -> str:
+    """Return an image, made small, with boxes (N, 4) drawn, as a data URL."""
+    rgb = _read(path)
+    small, scale = resized(rgb, _SIDE)
+    for box in np.zeros((0, 4)) if boxes_xyxy is None else boxes_xyxy:
+        x0, y0, x1, y1 = (round(float(value) * scale) for value in box)
+        cv2.rectangle(small, (x0, y0), (x1, y1), (255, 255, 255), 3)
+        cv2.rectangle(small, (x0, y0), (x1, y1), _MARK, 1)
+    return picture_url(small)
+
+
+def mask_thumbnail(path: Path, mask_path: Path) -> str:
+    """Return an image, made small, with its mask tinted, as a data URL."""
+    rgb, mask = _read(path).copy(), read_mask(mask_path)
+    rgb[mask] = (0.55 * rgb[mask] + 0.45 * np.array(_MARK)).astype(np.uint8)
+    return picture_url(rgb, _SIDE)
+
+
+@lru_cache(maxsize=64)
+def _read(path: Path) -> Image:
+    return read_image(path)

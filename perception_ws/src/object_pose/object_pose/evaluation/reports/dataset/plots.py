@@ -12,8 +12,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from object_pose.core.arrays import Array
-from object_pose.evaluation.reports.dataset.boxes import class_counts, coverage, relative_boxes
-from object_pose.evaluation.reports.dataset.report import DatasetReport, mask_covers
+from object_pose.evaluation.reports.dataset.measurements import class_counts, coverage, mask_covers, relative_boxes
+from object_pose.evaluation.reports.dataset.report import DatasetReport
 from object_pose.io.datasets.mask_pairs import read_mask
 from object_pose.io.datasets.samples import BoxDataset, ClassDataset, MaskDataset
 

@@ -1,8 +1,8 @@
-"""Labels that are probably wrong, found without a model."""
+"""Labels that are probably wrong: odd or contradictory ones, and those that a trained detector disagrees with."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,21 @@ from typing import Any
 import numpy as np
 
 from object_pose.core.arrays import Array
+from object_pose.core.errors import ModelError
+from object_pose.core.results.detections import Detections
 from object_pose.core.vision.boxes import box_iou
-from object_pose.evaluation.reports.dataset.images import Duplicates, ImageFigures
+from object_pose.core.vision.decoders import DecodeOptions
+from object_pose.evaluation.reports.dataset.measurements import Duplicates, ImageFigures
 from object_pose.io.datasets.mask_pairs import read_mask
 from object_pose.io.datasets.samples import BoxDataset, ClassDataset, LabelledBoxes, MaskDataset
+from object_pose.io.images import read_image
+from object_pose.runtime.predictor import Predictor
 
+Progress = Callable[[Sequence[LabelledBoxes]], Iterable[LabelledBoxes]]
+_CONFIDENT = 0.6
+_SEEN = 0.1
+# A box that a label overlaps by less than this is of another object.
+_SAME_PLACE_IOU = 0.3
 _SAME_OBJECT_IOU = 0.85
 _MIN_SIDE_SHARE = 0.01
 _MAX_AREA_SHARE = 0.95
@@ -130,3 +140,47 @@ def _disagreement(first: LabelledBoxes, second: LabelledBoxes, labels: Sequence[
         return ()
     detail = ", ".join(f"{labels[c]}: {counts[0][c]} and {counts[1][c]}" for c in differing)
     return (Finding("near-duplicates labelled differently", first.path, detail, first.boxes_xyxy, second.path),)
+
+
+def compare_with_model(splits: Mapping[str, BoxDataset], model: str | Path, progress: Progress = iter) -> list[Finding]:
+    """Return where a detector and the labels disagree; classes that the model does not know are left out.
+
+    Raises ``ModelError`` for a model of another task, or of none of the data's classes.
+    """
+    predictor = Predictor(model, options=DecodeOptions(score_threshold=_SEEN))
+    if predictor.task.name != "detect":
+        raise ModelError(f"model file {model} is of the task {predictor.task.name}", "expected a detector of boxes")
+    labels = next(iter(splits.values())).labels
+    if not set(labels) & set(predictor.card.labels):
+        raise ModelError(
+            f"model file {model} knows none of the data's classes", f"it knows {', '.join(predictor.card.labels)}"
+        )
+    findings: list[Finding] = []
+    for sample in progress([sample for dataset in splits.values() for sample in dataset.samples]):
+        found = predictor.predict(read_image(sample.path))
+        findings += _differences(sample, found, labels, predictor.card.labels)
+    return findings
+
+
+def _differences(
+    sample: LabelledBoxes, found: Detections, labels: tuple[str, ...], model_labels: tuple[str, ...]
+) -> list[Finding]:
+    findings = []
+    ious = box_iou(found.boxes_xyxy, sample.boxes_xyxy)
+    known = {label: class_id for class_id, label in enumerate(labels)}
+    detected = np.array([known.get(model_labels[class_id], -1) for class_id in found.class_ids], dtype=np.int64)
+    for index in np.flatnonzero((found.scores >= _CONFIDENT) & (detected >= 0)).tolist():
+        name, box = labels[detected[index]], found.boxes_xyxy[index][None]
+        near = np.flatnonzero(ious[index] >= _SAME_PLACE_IOU)
+        if len(near) == 0:
+            detail = f"{name}, score {found.scores[index]:.2f}"
+            findings.append(Finding("the model sees what has no label", sample.path, detail, box))
+        elif detected[index] not in sample.class_ids[near]:
+            other = labels[sample.class_ids[near[int(np.argmax(ious[index][near]))]]]
+            detail = f"labelled {other}, detected {name}, score {found.scores[index]:.2f}"
+            findings.append(Finding("the model sees another class", sample.path, detail, box))
+    for index, class_id in enumerate(sample.class_ids.tolist()):
+        if labels[class_id] in model_labels and not (ious[:, index] >= _SAME_PLACE_IOU).any():
+            box = sample.boxes_xyxy[index][None]
+            findings.append(Finding("the model does not see the label", sample.path, labels[class_id], box))
+    return findings

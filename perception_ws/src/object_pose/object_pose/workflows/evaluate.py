@@ -1,0 +1,136 @@
+"""A model of any task on labelled data or simulated samples: figures, and a folder with pictures, curves and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from object_pose.core.errors import ConfigError
+from object_pose.core.metrics.pose import MIN_VISIBILITY, FrameMatches
+from object_pose.evaluation.pose_runner import (
+    LabelledFrame,
+    PoseEvaluation,
+    bop_frames,
+    bop_names,
+    evaluate_pose,
+    rendered_frames,
+)
+from object_pose.evaluation.runner import TaskEvaluation, evaluate_task
+from object_pose.evaluation.samples import (
+    TEST_COUNTS,
+    TEST_SEED,
+    Samples,
+    read_samples,
+    rendered_samples,
+    test_samples,
+)
+from object_pose.evaluation.scorers.bop import BopScorer, Meshes, bop_meshes, bop_models_folder
+from object_pose.io.writers import bop_csv
+from object_pose.runtime.pose_estimator import FrameEstimate, PoseEstimator
+from object_pose.runtime.predictor import Predictor
+from object_pose.simulation.parts.catalog import PARTS, load_objects
+from object_pose.simulation.scenes.scene import TEST_SCENES
+from object_pose.workflows.progress import ProgressCallback, ignore_progress, reported
+
+_WORST_FRAMES = 12
+_MS_PER_S = 1e3
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """What a model is evaluated on: ``data``, or ``rendered`` samples, or else the task's simulated test split.
+
+    ``output`` is the folder of the report; the losses of the training run in ``run_dir`` are drawn there, too.
+    """
+
+    data: Path | None = None
+    rendered: int = 0
+    seed: int = TEST_SEED
+    output: Path | None = None
+    run_dir: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.run_dir and not self.output:
+            raise ConfigError("there is no folder for the losses of the run", "name one with --output")
+
+
+@dataclass(frozen=True)
+class PoseEvaluateConfig(EvaluateConfig):
+    """The same for poses; ``objects`` are rendered, ``min_visibility`` is the least visible share of a target."""
+
+    objects: str = PARTS
+    use_depth: bool = True
+    min_visibility: float = MIN_VISIBILITY
+
+
+def evaluate_model(
+    predictor: Predictor, config: EvaluateConfig, progress: ProgressCallback = ignore_progress
+) -> TaskEvaluation:
+    """Predict every sample, score the whole, and write the report where one is wanted.
+
+    Raises ``DataError`` for faulty data, ``ConfigError`` for a task that nothing renders.
+    """
+    samples, total = _samples(predictor, config)
+    evaluation = evaluate_task(predictor, reported(samples, progress, "evaluate", total, "image"))
+    if config.output:
+        # Only here, so that figures alone do not need matplotlib.
+        from object_pose.evaluation.reports.evaluation.report import write_report
+
+        write_report(evaluation, config.output, config.run_dir)
+    return evaluation
+
+
+def evaluate_poses(
+    estimator: PoseEstimator, config: PoseEvaluateConfig, progress: ProgressCallback = ignore_progress
+) -> PoseEvaluation:
+    """Estimate the poses of every frame and score them, as the BOP challenge does, too.
+
+    The report holds BOP's results.csv. Raises ``DataError`` for faulty data.
+    """
+    labels = estimator.card.labels
+    frames, total = _frames(labels, config)
+    frames = reported(frames, progress, "evaluate", total)
+    scorer = BopScorer(estimator.card.objects, _meshes(labels, config))
+    if not config.output:
+        return evaluate_pose(estimator, frames, config.min_visibility, bop=scorer)
+    from object_pose.evaluation.reports.evaluation.report import FrameKeeper, write_pose_report
+
+    keeper = FrameKeeper(_WORST_FRAMES)
+    object_ids = {name: number for number, name in bop_names(labels).items()}
+    with bop_csv(config.output / "results.csv", object_ids) as csv:
+
+        def on_frame(item: LabelledFrame, estimate: FrameEstimate, matches: FrameMatches) -> None:
+            csv.write(item.scene_id, item.image_id, estimate.results.poses, estimate.timings_ms["total"] / _MS_PER_S)
+            keeper(item, estimate, matches)
+
+        evaluation = evaluate_pose(estimator, frames, config.min_visibility, on_frame, scorer)
+    write_pose_report(evaluation, keeper, config.output, config.run_dir)
+    return evaluation
+
+
+def _samples(predictor: Predictor, config: EvaluateConfig) -> tuple[Samples, int]:
+    task, card = predictor.task.name, predictor.card
+    if config.data:
+        return read_samples(task, config.data, card), 0
+    if config.rendered:
+        return rendered_samples(task, config.rendered, config.seed, card), config.rendered
+    return test_samples(task, card), TEST_COUNTS.get(task, 0)
+
+
+def _frames(labels: tuple[str, ...], config: PoseEvaluateConfig) -> tuple[Iterator[LabelledFrame], int]:
+    if config.data:
+        return bop_frames(config.data, labels, config.use_depth), 0
+    if config.rendered:
+        frames = rendered_frames(config.objects, config.rendered, config.seed, with_depth=config.use_depth)
+        return frames, config.rendered
+    count = TEST_COUNTS["pose"]
+    return rendered_frames(config.objects, count, TEST_SEED, TEST_SCENES, config.use_depth), count
+
+
+def _meshes(labels: tuple[str, ...], config: PoseEvaluateConfig) -> Meshes | None:
+    """Return the surfaces that VSD needs: those of the data's models folder, or of the rendered objects."""
+    if config.data:
+        models = bop_models_folder(config.data)
+        return bop_meshes(models, bop_names(labels)) if models else None
+    return lambda: [item.mesh for item in load_objects(config.objects)]
