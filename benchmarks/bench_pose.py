@@ -15,7 +15,7 @@ from object_pose.cli.pipeline_options import add_pipeline_options, model_path
 from object_pose.core.pose.config import PoseSolverConfig
 from object_pose.evaluation.pose_runner import rendered_frames
 from object_pose.runtime.predictor import Detector, DetectorConfig
-from object_pose.simulation.parts.catalog import load_objects
+from object_pose.simulation.parts.objects import load_objects
 from object_pose.simulation.seeds import TEST
 
 

@@ -32,10 +32,9 @@ from object_pose.evaluation.scorers.tracking import track_live_scene
 from object_pose.runtime.pose_estimator import FrameEstimate, PoseEstimator
 from object_pose.runtime.predictor import Predictor
 from object_pose.runtime.resources import DATA_VARIABLE, find_model
-from object_pose.simulation.parts.catalog import PARTS, load_objects
+from object_pose.simulation.parts.objects import PARTS, load_objects
 from object_pose.simulation.scenes.live import LiveConfig, LiveScene
-from object_pose.simulation.scenes.scene import TEST_SCENES
-from object_pose.simulation.scenes.stream import MAX_DEPTH_SCALE_ERROR
+from object_pose.simulation.scenes.scene import MAX_DEPTH_SCALE_ERROR, TEST_SCENES
 from object_pose.simulation.seeds import TEST
 from object_pose.tasks.pose import SINGLE_IMAGE_DECODING
 

@@ -17,8 +17,7 @@ from object_pose.runtime.resources import find_model
 from object_pose.runtime.roi_head import ROI_HEAD_KEY, unpacked_head
 from object_pose.simulation.parts.objects import part_objects
 from object_pose.simulation.parts.procedural import PART_NAMES
-from object_pose.simulation.scenes.scene import SceneConfig
-from object_pose.simulation.scenes.stream import FrameStream
+from object_pose.simulation.scenes.scene import FrameStream, SceneConfig
 from object_pose.training.onnx.export import embed_roi_head
 
 SCENE = ["--width", "96", "--height", "64", "--focal-px", "90", "--max-objects", "3"]

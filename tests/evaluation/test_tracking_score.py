@@ -7,7 +7,7 @@ import numpy as np
 from object_pose.core.geometry import se3
 from object_pose.core.results.pose import ObjectPose, ObjectTruth
 from object_pose.evaluation.scorers.tracking import TrackingScorer
-from object_pose.simulation.parts.catalog import load_objects
+from object_pose.simulation.parts.objects import load_objects
 from poses import pose_of
 
 _MODELS = [item.model for item in load_objects("parts")]

@@ -16,9 +16,8 @@ from object_pose.runtime.card import ModelCard
 from object_pose.runtime.pose_estimator import PoseEstimator
 from object_pose.runtime.predictor import Predictor
 from object_pose.runtime.resources import find_model
-from object_pose.simulation.parts.catalog import load_objects
-from object_pose.simulation.scenes.scene import SceneConfig
-from object_pose.simulation.scenes.stream import FrameStream
+from object_pose.simulation.parts.objects import load_objects
+from object_pose.simulation.scenes.scene import FrameStream, SceneConfig
 from object_pose.tasks.pose import SINGLE_IMAGE_DECODING
 
 CAMERA = Camera(192, 128, 180.0, 180.0, 95.5, 63.5)

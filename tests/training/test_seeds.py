@@ -11,8 +11,7 @@ from object_pose.simulation.generators.aerial.tile import sample as aerial_sampl
 from object_pose.simulation.generators.inspection import inspection_twins, lot_seeds, training_lots
 from object_pose.simulation.generators.spaceship import spaceship_sample
 from object_pose.simulation.parts.objects import part_objects
-from object_pose.simulation.scenes.scene import SceneConfig
-from object_pose.simulation.scenes.stream import FrameStream
+from object_pose.simulation.scenes.scene import FrameStream, SceneConfig
 from object_pose.simulation.seeds import TRAINING
 
 pytest.importorskip("torch")

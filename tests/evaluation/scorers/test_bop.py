@@ -11,8 +11,7 @@ from object_pose.core.geometry import se3
 from object_pose.core.results.pose import ObjectPose, ObjectTruth
 from object_pose.evaluation.scorers.bop import BopScorer, bop_models_folder
 from object_pose.simulation.parts.objects import part_objects
-from object_pose.simulation.scenes.scene import SceneConfig
-from object_pose.simulation.scenes.stream import FrameStream
+from object_pose.simulation.scenes.scene import FrameStream, SceneConfig
 
 NAMES = ("bushing", "bracket")
 OBJECTS = part_objects(NAMES)

@@ -11,10 +11,8 @@ from object_pose.core.errors import DataError
 from object_pose.core.geometry import se3
 from object_pose.io.bop import read_bop_scene
 from object_pose.simulation.generators.bop import write_bop_dataset
-from object_pose.simulation.parts.bop_models import load_bop_objects, simplify
-from object_pose.simulation.parts.objects import part_objects
-from object_pose.simulation.scenes.scene import SceneConfig
-from object_pose.simulation.scenes.stream import FrameStream
+from object_pose.simulation.parts.objects import load_bop_objects, part_objects, simplify
+from object_pose.simulation.scenes.scene import FrameStream, SceneConfig
 
 CONFIG = SceneConfig(width=160, height=120, focal_px=152.5, focal_jitter=0.0)
 OBJECTS = part_objects()

@@ -18,7 +18,7 @@ from object_pose.simulation.generators.inspection import (
     inspection_sample,
     inspection_twins,
 )
-from object_pose.simulation.parts import gears, solids, springs
+from object_pose.simulation.parts import gears_springs, solids
 from object_pose.simulation.parts.twins import DAMAGES, KINDS, PARTS_PER_KIND, Lot
 
 SEEDS = [3, 5, 8, 40]
@@ -32,11 +32,11 @@ def _mesh(solid) -> trimesh.Trimesh:
 @given(st.integers(0, 2**31))
 def test_gears_and_springs_are_solids_that_damage_changes(seed):
     rng = np.random.default_rng(seed)
-    gear, spring = gears.draw_gear(rng), springs.draw_spring(rng)
-    tooth_damage, coil_damage = gears.draw_tooth_damage(gear, rng), springs.draw_coil_damage(spring, rng)
+    gear, spring = gears_springs.draw_gear(rng), gears_springs.draw_spring(rng)
+    tooth_damage, coil_damage = gears_springs.draw_tooth_damage(gear, rng), gears_springs.draw_coil_damage(spring, rng)
     twins = (
-        (_mesh(gears.gear_solid(gear)), _mesh(gears.gear_solid(gear, tooth_damage))),
-        (_mesh(springs.spring_solid(spring)), _mesh(springs.spring_solid(spring, coil_damage))),
+        (_mesh(gears_springs.gear_solid(gear)), _mesh(gears_springs.gear_solid(gear, tooth_damage))),
+        (_mesh(gears_springs.spring_solid(spring)), _mesh(gears_springs.spring_solid(spring, coil_damage))),
     )
     for whole, damaged in twins:
         assert whole.is_watertight and damaged.is_watertight

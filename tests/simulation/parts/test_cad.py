@@ -9,8 +9,8 @@ import trimesh
 from object_pose.core.errors import ConfigError, DataError
 from object_pose.core.geometry.symmetry import Symmetry
 from object_pose.simulation.generators.bop import write_bop_models
-from object_pose.simulation.parts.bop_models import load_bop_objects
 from object_pose.simulation.parts.cad import read_parts
+from object_pose.simulation.parts.objects import load_bop_objects
 from object_pose.simulation.parts.procedural import build_part
 
 

@@ -6,8 +6,7 @@ import numpy as np
 
 from object_pose.simulation.parts.objects import part_objects
 from object_pose.simulation.render.lighting import held_out_lighting, random_lighting
-from object_pose.simulation.scenes.scene import SceneConfig
-from object_pose.simulation.scenes.stream import FrameStream
+from object_pose.simulation.scenes.scene import FrameStream, SceneConfig
 
 
 def draws(light, count: int = 200) -> tuple[np.ndarray, np.ndarray]:

@@ -11,8 +11,7 @@ from object_pose.core.geometry import se3
 from object_pose.core.params import make_config
 from object_pose.simulation.parts.objects import part_object, part_objects
 from object_pose.simulation.scenes import layout
-from object_pose.simulation.scenes.scene import SceneConfig, SceneSampler, render_scene
-from object_pose.simulation.scenes.stream import FrameStream
+from object_pose.simulation.scenes.scene import FrameStream, SceneConfig, SceneSampler, render_scene
 
 SMALL = {"width": 160, "height": 120, "focal_px": 152.5}
 

@@ -7,9 +7,15 @@ import numpy as np
 import pytest
 
 from object_pose.simulation.generators.aerial.canvas import Canvas
-from object_pose.simulation.generators.aerial.ground import draw_car, draw_clutter, draw_ground, draw_wall, draw_yard
+from object_pose.simulation.generators.aerial.ground import (
+    draw_car,
+    draw_clutter,
+    draw_ground,
+    draw_tree,
+    draw_wall,
+    draw_yard,
+)
 from object_pose.simulation.generators.aerial.light import Weather, shadow_of
-from object_pose.simulation.generators.aerial.plants import draw_tree
 from object_pose.simulation.generators.aerial.roofs import MATERIALS, Building, View, Wing, draw_building
 from object_pose.simulation.generators.aerial.tile import TILE_SIZE, sample
 

@@ -13,9 +13,8 @@ from object_pose.cli.folder_claim import claim
 from object_pose.cli.options import add_config_options, config_from_options
 from object_pose.core.params import parameter
 from object_pose.simulation.generators.bop import write_bop_dataset
-from object_pose.simulation.parts.catalog import load_objects
-from object_pose.simulation.scenes.scene import SceneConfig
-from object_pose.simulation.scenes.stream import FrameStream
+from object_pose.simulation.parts.objects import load_objects
+from object_pose.simulation.scenes.scene import FrameStream, SceneConfig
 from object_pose.simulation.scenes.truth import SimulatedFrame
 
 EXAMPLES = """examples:

@@ -35,10 +35,16 @@ from object_pose.io.writers import write_json
 from object_pose.runtime.pose_estimator import PoseEstimator
 from object_pose.simulation.generators.bop import write_bop_models
 from object_pose.simulation.parts.cad import UNITS, CadPart, read_parts
-from object_pose.simulation.parts.catalog import load_objects
-from object_pose.simulation.parts.find_symmetry import EXACT_TOLERANCE, ROUND_TOLERANCE, FoundSymmetry, find_symmetry
-from object_pose.simulation.parts.objects import mesh_diameter
-from object_pose.simulation.parts.symmetry_notation import GRAMMAR, describe_symmetry, parse_symmetry
+from object_pose.simulation.parts.objects import load_objects, mesh_diameter
+from object_pose.simulation.parts.symmetry import (
+    EXACT_TOLERANCE,
+    GRAMMAR,
+    ROUND_TOLERANCE,
+    FoundSymmetry,
+    describe_symmetry,
+    find_symmetry,
+    parse_symmetry,
+)
 from object_pose.simulation.scenes.scene import SceneConfig
 from object_pose.simulation.seeds import TEST
 from object_pose.training.config import TrainConfig

@@ -18,9 +18,8 @@ from object_pose.core.results.pose import ObjectTruth
 from object_pose.evaluation.scorers.bop import BopScore, BopScorer
 from object_pose.io.bop import read_bop_scene
 from object_pose.runtime.pose_estimator import FrameEstimate, PoseEstimator
-from object_pose.simulation.parts.catalog import load_objects
-from object_pose.simulation.scenes.scene import SceneConfig
-from object_pose.simulation.scenes.stream import MAX_DEPTH_SCALE_ERROR, FrameStream
+from object_pose.simulation.parts.objects import load_objects
+from object_pose.simulation.scenes.scene import MAX_DEPTH_SCALE_ERROR, FrameStream, SceneConfig
 
 _BOP_NAME = "obj_"
 

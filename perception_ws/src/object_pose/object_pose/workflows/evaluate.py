@@ -29,7 +29,7 @@ from object_pose.evaluation.scorers.bop import BopScorer, Meshes, bop_meshes, bo
 from object_pose.io.writers import bop_csv
 from object_pose.runtime.pose_estimator import FrameEstimate, PoseEstimator
 from object_pose.runtime.predictor import Predictor
-from object_pose.simulation.parts.catalog import PARTS, load_objects
+from object_pose.simulation.parts.objects import PARTS, load_objects
 from object_pose.simulation.scenes.scene import TEST_SCENES
 from object_pose.workflows.progress import ProgressCallback, ignore_progress, reported
 

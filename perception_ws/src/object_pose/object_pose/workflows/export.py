@@ -16,7 +16,7 @@ from object_pose.io.files import replacing
 from object_pose.io.run_folder import RunFolder
 from object_pose.runtime.card import ModelCard
 from object_pose.runtime.predictor import load_card
-from object_pose.simulation.parts.catalog import load_objects
+from object_pose.simulation.parts.objects import load_objects
 from object_pose.training.onnx.export import Exportable, average_models, embed_roi_head, export_onnx, replace_card
 from object_pose.training.tasks.registry import find_task
 

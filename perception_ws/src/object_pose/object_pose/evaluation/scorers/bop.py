@@ -26,9 +26,9 @@ from object_pose.core.metrics.pose import ADD_SHARE, add_error
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.results.pose import ObjectPose, ObjectTruth
 from object_pose.io.bop import read_models_info
-from object_pose.simulation.parts.bop_models import load_bop_objects
-from object_pose.simulation.render.depth_image import object_depth, object_window
+from object_pose.simulation.parts.objects import load_bop_objects
 from object_pose.simulation.render.mesh import RenderMesh
+from object_pose.simulation.render.object_views import object_depth, object_window
 
 Array = NDArray[np.float64]
 Meshes = Callable[[], Sequence[RenderMesh]]

@@ -17,7 +17,7 @@ from object_pose.core.results.pose import ObjectTruth
 from object_pose.io.bag_frames import RecordingConfig
 from object_pose.io.camera_info import read_camera, read_camera_info
 from object_pose.io.cameras.recorded import NamedFrame, open_frames
-from object_pose.simulation.parts.catalog import load_objects
+from object_pose.simulation.parts.objects import load_objects
 from object_pose.simulation.scenes.live import LiveConfig, LiveScene
 
 

@@ -22,10 +22,9 @@ from object_pose.core.errors import DataError
 from object_pose.core.geometry.symmetry import Symmetry
 from object_pose.core.results.pose import ObjectTruth
 from object_pose.io.images import write_depth, write_image
-from object_pose.simulation.parts.bop_models import bop_object_name
-from object_pose.simulation.parts.objects import SceneObject
-from object_pose.simulation.render.depth_image import object_depth
-from object_pose.simulation.render.textures import srgb_bytes
+from object_pose.simulation.parts.objects import SceneObject, bop_object_name
+from object_pose.simulation.render.materials import srgb_bytes
+from object_pose.simulation.render.object_views import object_depth
 from object_pose.simulation.scenes.truth import SimulatedFrame
 
 _MM_PER_M = 1000.0

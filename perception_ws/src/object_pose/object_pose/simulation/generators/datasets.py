@@ -17,8 +17,8 @@ from object_pose.simulation.generators import inspection
 from object_pose.simulation.generators.aerial import tile as aerial
 from object_pose.simulation.generators.bop import write_bop_dataset
 from object_pose.simulation.generators.spaceship import spaceship_sample
-from object_pose.simulation.parts.catalog import PARTS, load_objects
-from object_pose.simulation.scenes.stream import FrameStream
+from object_pose.simulation.parts.objects import PARTS, load_objects
+from object_pose.simulation.scenes.scene import FrameStream
 from object_pose.simulation.scenes.truth import SimulatedFrame
 
 Progress = Callable[[Iterable[Any]], Iterable[Any]]

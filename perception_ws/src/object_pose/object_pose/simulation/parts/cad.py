@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from object_pose.core.errors import ConfigError, DataError
 from object_pose.core.geometry.symmetry import Symmetry
-from object_pose.simulation.parts.bop_models import is_closed
-from object_pose.simulation.parts.objects import SceneObject, mesh_diameter, object_model
+from object_pose.simulation.parts.objects import SceneObject, is_closed, mesh_diameter, object_model
+from object_pose.simulation.render.materials import linear_from_srgb
 from object_pose.simulation.render.mesh import make_render_mesh
-from object_pose.simulation.render.textures import linear_from_srgb
 
 Array = NDArray[np.float64]
 

@@ -16,7 +16,7 @@ from object_pose.core.errors import ConfigError
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.symmetry import Symmetry
 from object_pose.simulation.parts import solids
-from object_pose.simulation.parts.gears import involute_tooth
+from object_pose.simulation.parts.gears_springs import involute_tooth
 from object_pose.simulation.render import materials
 from object_pose.simulation.render.materials import Material
 

@@ -15,8 +15,8 @@ from manifold3d import Manifold
 from numpy.typing import NDArray
 
 from object_pose.core.arrays import Image
-from object_pose.simulation.parts import gears, solids, springs
-from object_pose.simulation.render import materials, textures
+from object_pose.simulation.parts import gears_springs, solids
+from object_pose.simulation.render import materials
 from object_pose.simulation.render.materials import Material
 from object_pose.simulation.render.mesh import RenderMesh, make_render_mesh
 
@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 Kind = Literal["gear", "spring"]
 
 KINDS: tuple[Kind, ...] = ("gear", "spring")
-DAMAGES = (*gears.GEAR_DAMAGES, *springs.SPRING_DAMAGES)
+DAMAGES = (*gears_springs.GEAR_DAMAGES, *gears_springs.SPRING_DAMAGES)
 PARTS_PER_KIND = 10
 _DAMAGES_PER_PART = 2
 _SURFACES = 6
@@ -53,19 +53,21 @@ class PartTwin:
 
 def gear_twin(rng: np.random.Generator, damage_rng: np.random.Generator) -> PartTwin:
     """Draw a gear from ``rng`` and what happened to it from ``damage_rng``."""
-    shape = gears.draw_gear(rng)
-    damage = gears.draw_tooth_damage(shape, damage_rng)
-    whole, damaged = gears.gear_solid(shape), gears.gear_solid(shape, damage)
-    return PartTwin("gear", damage.kind, _mesh(whole), _mesh(damaged), gears.tooth_zones(shape, damage) * 1e-3)
+    shape = gears_springs.draw_gear(rng)
+    damage = gears_springs.draw_tooth_damage(shape, damage_rng)
+    whole, damaged = gears_springs.gear_solid(shape), gears_springs.gear_solid(shape, damage)
+    return PartTwin("gear", damage.kind, _mesh(whole), _mesh(damaged), gears_springs.tooth_zones(shape, damage) * 1e-3)
 
 
 def spring_twin(rng: np.random.Generator, damage_rng: np.random.Generator) -> PartTwin:
     """Draw a spring from ``rng`` and what happened to it from ``damage_rng``."""
-    shape = springs.draw_spring(rng)
-    damage = springs.draw_coil_damage(shape, damage_rng)
-    whole, damaged = springs.spring_solid(shape), springs.spring_solid(shape, damage)
-    up = springs.gap_direction(shape, damage) if damage.kind == "broken_coil" else None
-    return PartTwin("spring", damage.kind, _mesh(whole), _mesh(damaged), springs.coil_zone(shape, damage) * 1e-3, up)
+    shape = gears_springs.draw_spring(rng)
+    damage = gears_springs.draw_coil_damage(shape, damage_rng)
+    whole, damaged = gears_springs.spring_solid(shape), gears_springs.spring_solid(shape, damage)
+    up = gears_springs.gap_direction(shape, damage) if damage.kind == "broken_coil" else None
+    return PartTwin(
+        "spring", damage.kind, _mesh(whole), _mesh(damaged), gears_springs.coil_zone(shape, damage) * 1e-3, up
+    )
 
 
 def _mesh(solid: Manifold) -> RenderMesh:
@@ -100,7 +102,7 @@ class Lot:
 
 def _muted_surface(rng: np.random.Generator) -> Image:
     """Draw a table top whose colours are no stronger than workshops have them."""
-    texture = textures.bench_surface(rng)
+    texture = materials.bench_surface(rng)
     grey = texture.mean(axis=2, keepdims=True)
     return np.asarray(grey + 0.7 * rng.random() * (texture - grey), dtype=np.uint8)
 

@@ -1,12 +1,15 @@
-"""What surfaces are made of, as the renderer sees it."""
+"""What surfaces are made of: materials, and procedural textures of (S, S, 3) uint8 sRGB that repeat without a seam."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from object_pose.core.arrays import Image
 
 
 @dataclass(frozen=True)
@@ -73,3 +76,132 @@ def random_color(rng: np.random.Generator) -> NDArray[np.float64]:
 def _rgb(color: NDArray[np.float64]) -> tuple[float, float, float]:
     red, green, blue = np.clip(color, 0.0, 1.0).tolist()
     return red, green, blue
+
+
+Array = NDArray[np.float64]
+FloatArray32 = NDArray[np.float32]
+
+TEXTURE_SIZE = 512
+
+
+def srgb_bytes(linear: Array) -> Image:
+    """Encode linear values in [0, 1] as sRGB bytes."""
+    value = np.clip(linear, 0.0, 1.0)
+    curve = np.where(value <= 0.0031308, 12.92 * value, 1.055 * value ** (1.0 / 2.4) - 0.055)
+    return np.asarray(np.rint(curve * 255.0), dtype=np.uint8)
+
+
+def linear_from_srgb(value: Array) -> Array:
+    """Decode sRGB values in [0, 1] to linear light."""
+    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+
+
+def random_surface(rng: np.random.Generator) -> Image:
+    """Draw a table top or floor: plain, noisy, grained wood, checker, gradient, blotches or printed clutter."""
+    pattern = _PATTERNS[int(rng.choice(len(_PATTERNS), p=_PATTERN_SHARES))]
+    return pattern(rng)
+
+
+def cluttered_surface(rng: np.random.Generator) -> Image:
+    """Draw the busy background of a workplace: overlapping patches of all colours and sizes."""
+    return _clutter(rng)
+
+
+def bench_surface(rng: np.random.Generator) -> Image:
+    """Draw a table top as workshops have them: plain, noisy or wood."""
+    return (_plain, _noisy, _wood)[int(rng.integers(3))](rng)
+
+
+def fractal_noise(rng: np.random.Generator, coarsest: int = 4, octaves: int = 6) -> FloatArray32:
+    """Return (S, S) float32 noise of zero mean and unit standard deviation, detailed at all scales."""
+    total = np.zeros((TEXTURE_SIZE, TEXTURE_SIZE), dtype=np.float32)
+    for octave in range(octaves):
+        cells = min(coarsest << octave, TEXTURE_SIZE)
+        total += _stretched(rng, cells, cells) * np.float32(0.6**octave)
+    total -= total.mean()
+    return np.asarray(total / max(float(total.std()), 1e-6), dtype=np.float32)
+
+
+def _stretched(rng: np.random.Generator, rows: int, columns: int) -> FloatArray32:
+    """Blow a random grid up to the texture's size; it wraps around because the grid is padded with itself."""
+    padded = np.pad(rng.standard_normal((rows, columns), dtype=np.float32), 1, mode="wrap")
+    step_x, step_y = TEXTURE_SIZE // columns, TEXTURE_SIZE // rows
+    large = cv2.resize(padded, ((columns + 2) * step_x, (rows + 2) * step_y), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(large[step_y : step_y + TEXTURE_SIZE, step_x : step_x + TEXTURE_SIZE], dtype=np.float32)
+
+
+def _blend(weight: FloatArray32, color_a: Array, color_b: Array) -> Image:
+    """Mix two linear colours by a (S, S) weight and encode."""
+    ramp = np.linspace(0.0, 1.0, 256)[:, None]
+    lookup = srgb_bytes(color_a * (1.0 - ramp) + color_b * ramp)
+    return lookup[np.clip(weight * 255.0, 0.0, 255.0).astype(np.uint8)]
+
+
+def _related_color(color: Array, rng: np.random.Generator, spread: float) -> Array:
+    return np.clip(color * rng.uniform(1.0 - spread, 1.0 + spread) * rng.uniform(0.9, 1.1, 3), 0.0, 1.0)
+
+
+def _noisy(rng: np.random.Generator) -> Image:
+    color = random_color(rng)
+    weight = 0.5 + rng.uniform(0.05, 0.25) * fractal_noise(rng, coarsest=int(rng.choice([4, 16, 64])))
+    return _blend(np.asarray(weight, dtype=np.float32), color, _related_color(color, rng, 0.5))
+
+
+def _plain(rng: np.random.Generator) -> Image:
+    color = random_color(rng)
+    weight = 0.5 + 0.2 * fractal_noise(rng, octaves=4)
+    return _blend(np.asarray(weight, dtype=np.float32), color, _related_color(color, rng, 0.08))
+
+
+def _wood(rng: np.random.Generator) -> Image:
+    bend = 0.5 * fractal_noise(rng, octaves=3)
+    streaks = _stretched(rng, 128, 4) + 0.6 * _stretched(rng, 256, 8)
+    rings = np.sin(0.25 * np.arange(TEXTURE_SIZE, dtype=np.float32)[:, None] * np.pi / 8.0 + 4.0 * bend)
+    weight = 0.5 + 0.16 * streaks + 0.2 * rings
+    light = np.array([0.55, 0.36, 0.19]) * rng.uniform(0.4, 1.3) * rng.uniform(0.85, 1.15, 3)
+    return _blend(np.asarray(weight, dtype=np.float32), light, light * rng.uniform(0.35, 0.8))
+
+
+def _checker(rng: np.random.Generator) -> Image:
+    period = int(rng.choice([16, 32, 64, 128]))
+    index = np.arange(TEXTURE_SIZE) // period
+    stripes = np.broadcast_to(index % 2, (TEXTURE_SIZE, TEXTURE_SIZE))
+    cells = (index[:, None] + index[None]) % 2 if rng.random() < 0.5 else stripes
+    weight = np.asarray(0.8 * cells + 0.1 + 0.05 * fractal_noise(rng, octaves=4), dtype=np.float32)
+    return _blend(weight, random_color(rng), random_color(rng))
+
+
+def _gradient(rng: np.random.Generator) -> Image:
+    wave = 0.5 + 0.5 * np.sin(np.arange(TEXTURE_SIZE) * (2.0 * np.pi / TEXTURE_SIZE))
+    weight = np.asarray(wave[:, None] * 0.7 + wave[None] * 0.3, dtype=np.float32)
+    return _blend(weight, random_color(rng), random_color(rng))
+
+
+def _blotches(rng: np.random.Generator) -> Image:
+    weight = 0.5 + rng.uniform(0.3, 3.0) * fractal_noise(rng, coarsest=int(rng.choice([4, 8, 16])), octaves=4)
+    return _blend(np.asarray(weight, dtype=np.float32), random_color(rng), random_color(rng))
+
+
+def _clutter(rng: np.random.Generator) -> Image:
+    canvas = _noisy(rng).copy()
+    for _ in range(int(rng.integers(20, 90))):
+        color = srgb_bytes(random_color(rng)).tolist()
+        center = rng.integers(0, TEXTURE_SIZE, 2).tolist()
+        size = np.exp(rng.uniform(1.0, 4.5, 2)) + 2
+        thickness = -1 if rng.random() < 0.75 else int(rng.integers(1, 6))
+        if rng.random() < 0.6:
+            rectangle = (center, size.tolist(), float(rng.uniform(0.0, 180.0)))
+            corners = np.rint(cv2.boxPoints(rectangle)).astype(np.int32)
+            cv2.polylines(canvas, [corners], True, color, max(thickness, 1))
+            if thickness < 0:
+                cv2.fillConvexPoly(canvas, corners, color)
+        else:
+            axes = np.maximum(size * 0.5, 1).astype(int).tolist()
+            cv2.ellipse(canvas, center, axes, float(rng.uniform(0.0, 180.0)), 0.0, 360.0, color, thickness)
+    return canvas
+
+
+_PATTERNS: tuple[Callable[[np.random.Generator], Image], ...] = (
+    _plain, _noisy, _wood, _checker, _gradient, _blotches, _clutter,
+)  # fmt: skip
+_PATTERN_SHARES = (0.2, 0.2, 0.15, 0.1, 0.05, 0.15, 0.15)

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from object_pose.core.arrays import DepthImage, Image
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
-from object_pose.simulation.render import rasterizer, shading, tone_mapping
+from object_pose.simulation.render import rasterizer, shading
 from object_pose.simulation.render.lighting import Lighting
-from object_pose.simulation.render.materials import Material
+from object_pose.simulation.render.materials import Material, linear_from_srgb, srgb_bytes
 from object_pose.simulation.render.mesh import RenderMesh, orthographic
-from object_pose.simulation.render.textures import linear_from_srgb, srgb_bytes
 
 Array = NDArray[np.float64]
 
@@ -226,12 +225,12 @@ def _develop(radiance: NDArray[np.float32], optics: Optics, rng: np.random.Gener
     image = np.empty(radiance.shape, dtype=np.uint8)
     mean = float(radiance[::8, ::8].mean())
     gains = np.asarray(optics.white_balance) * (optics.exposure / max(mean, 1e-6))
-    tone_mapping.tone_map(radiance, gains, _CURVE, image)
+    shading.tone_map(radiance, gains, _CURVE, image)
     if optics.blur_px > 0.0:
         image = np.asarray(cv2.GaussianBlur(image, (3, 3), optics.blur_px), dtype=np.uint8)
     if optics.noise_levels > 0.0:
         row, column = rng.integers(0, len(_NOISE), 2).tolist()
-        tone_mapping.add_noise(image, _NOISE, optics.noise_levels, row, column)
+        shading.add_noise(image, _NOISE, optics.noise_levels, row, column)
     return image
 
 

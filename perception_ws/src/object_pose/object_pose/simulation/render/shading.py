@@ -1,4 +1,4 @@
-"""The inner loops that turn visible triangles into light: what is seen, where shadows fall, what is reflected."""
+"""The renderer's inner loops: what is seen, where shadows fall, what is reflected, and the camera's 8-bit picture."""
 
 from __future__ import annotations
 
@@ -6,8 +6,55 @@ import numpy as np
 from numpy.typing import NDArray
 
 from object_pose.simulation.render.kernels import inlined, kernel
-from object_pose.simulation.render.lookup import octahedral_site, reflection, texel, texel_site
 from object_pose.simulation.render.rasterizer import FloatArray, IntArray, NearnessMap
+
+TexelSite = tuple[int, int, int, int, float, float]
+MapSite = tuple[int, int, float, float]
+
+
+@kernel
+def texel_site(texture: NDArray[np.uint8], s: float, t: float) -> TexelSite:
+    """Columns, rows and weights of the texels about (s, t); the texture has period 1 and a size of 2^n."""
+    size = texture.shape[0]
+    s, t = s * size, t * size
+    column, row = int(np.floor(s)), int(np.floor(t))
+    mask = size - 1
+    return column & mask, (column + 1) & mask, row & mask, (row + 1) & mask, s - column, t - row
+
+
+@kernel
+def texel(texture: NDArray[np.uint8], site: TexelSite, channel: int) -> int:
+    """Bilinear value 0..255 of one channel at a ``texel_site``."""
+    c0, c1, r0, r1, fs, ft = site
+    upper = texture[r0, c0, channel] + fs * (texture[r0, c1, channel] - 1.0 * texture[r0, c0, channel])
+    lower = texture[r1, c0, channel] + fs * (texture[r1, c1, channel] - 1.0 * texture[r1, c0, channel])
+    return int(upper + ft * (lower - upper) + 0.5)
+
+
+@kernel
+def octahedral_site(maps: NDArray[np.float32], x: float, y: float, z: float) -> MapSite:
+    """Row, column and weights of direction (x, y, z) in an octahedral map."""
+    size = maps.shape[1]
+    norm = 1.0 / (abs(x) + abs(y) + abs(z) + 1e-12)
+    p, q = x * norm, y * norm
+    if z < 0.0:
+        fold = (1.0 - abs(q)) * (1.0 if p >= 0.0 else -1.0)
+        q = (1.0 - abs(p)) * (1.0 if q >= 0.0 else -1.0)
+        p = fold
+    s, t = (0.5 * p + 0.5) * (size - 1), (0.5 * q + 0.5) * (size - 1)
+    column, row = min(max(int(s), 0), size - 2), min(max(int(t), 0), size - 2)
+    return row, column, t - row, s - column
+
+
+@kernel
+def reflection(maps: NDArray[np.float32], level: int, site: MapSite, channel: int) -> float:
+    """Bilinear value of one channel at an ``octahedral_site``."""
+    row, column, ft, fs = site
+    a, b = maps[level, row, column, channel], maps[level, row, column + 1, channel]
+    c, d = maps[level, row + 1, column, channel], maps[level, row + 1, column + 1, channel]
+    upper, lower = a + fs * (b - a), c + fs * (d - c)
+    return upper + ft * (lower - upper)
+
 
 FloatArray32 = NDArray[np.float32]
 ByteArray = NDArray[np.uint8]
@@ -285,3 +332,32 @@ def _incident_light(
             green += incidence * lights[k, 4]
             blue += incidence * lights[k, 5]
     return red, green, blue
+
+
+@kernel
+def tone_map(
+    radiance: NDArray[np.float32], gains: NDArray[np.float64], curve: NDArray[np.uint8], image: NDArray[np.uint8]
+) -> None:
+    """Fill ``image`` (H, W, 3) uint8 with ``curve`` of ``radiance`` times the (3,) channel ``gains``; 1.0 saturates."""
+    height, width = image.shape[0], image.shape[1]
+    last = curve.shape[0] - 1
+    for v in range(height):
+        for u in range(width):
+            for channel in range(3):
+                level = radiance[v, u, channel] * gains[channel] * last
+                image[v, u, channel] = curve[int(min(max(level, 0.0), 1.0 * last))]
+
+
+@kernel
+def add_noise(image: NDArray[np.uint8], noise: NDArray[np.int8], amplitude: float, row: int, column: int) -> None:
+    """Add ``amplitude`` times the ``noise`` tile (32 counts = one sigma), read from (row, column) on."""
+    height, width = image.shape[0], image.shape[1]
+    mask = noise.shape[0] - 1
+    scale = amplitude / 32.0
+    for v in range(height):
+        for u in range(width):
+            for channel in range(3):
+                # Channels read far-apart parts of the tile, so that their noise is independent.
+                shift = column + u + channel * 173
+                value = image[v, u, channel] + scale * noise[(row + v + channel * 59) & mask, shift & mask] + 0.5
+                image[v, u, channel] = int(min(max(value, 0.0), 255.0))

@@ -13,14 +13,14 @@ from object_pose.core.frame import Frame
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
 from object_pose.core.params import parameter
+from object_pose.simulation.depth_sensor import DepthSensor, DepthSensorConfig
 from object_pose.simulation.parts.objects import SceneObject, part_objects
-from object_pose.simulation.render import materials, textures
+from object_pose.simulation.render import materials
 from object_pose.simulation.render.lighting import random_lighting
 from object_pose.simulation.render.renderer import Backdrop, Finish, Optics, Placement, World, render
 from object_pose.simulation.scenes import layout
 from object_pose.simulation.scenes.distractors import bin_mesh, primitive_shapes, random_distractor, stretched
 from object_pose.simulation.scenes.truth import SimulatedFrame, find_truths
-from object_pose.simulation.sensor.depth_sensor import DepthSensor, DepthSensorConfig
 
 Array = NDArray[np.float64]
 
@@ -179,9 +179,9 @@ class LiveScene:
 
 def _bench_backdrop(rng: np.random.Generator) -> Backdrop:
     return Backdrop(
-        table_texture=textures.bench_surface(rng),
-        surroundings_texture=textures.cluttered_surface(rng),
-        grain_texture=textures.bench_surface(rng),
+        table_texture=materials.bench_surface(rng),
+        surroundings_texture=materials.cluttered_surface(rng),
+        grain_texture=materials.bench_surface(rng),
         table_half_xy=(0.7, 0.5),
         table_pose=(rng.uniform(0.0, 2.0 * np.pi), rng.random(), rng.random()),
         table_repeats=1.2,

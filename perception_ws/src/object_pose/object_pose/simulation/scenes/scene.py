@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,14 +14,14 @@ from object_pose.core.frame import Frame
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
 from object_pose.core.params import parameter
+from object_pose.simulation.depth_sensor import DepthSensor, DepthSensorConfig
 from object_pose.simulation.parts.objects import SceneObject
-from object_pose.simulation.render import materials, textures
+from object_pose.simulation.render import materials
 from object_pose.simulation.render.lighting import Lighting, held_out_lighting, random_lighting
 from object_pose.simulation.render.renderer import Backdrop, Finish, Optics, Placement, World, render
 from object_pose.simulation.scenes import layout
 from object_pose.simulation.scenes.distractors import bin_mesh, random_distractor, random_occluder
 from object_pose.simulation.scenes.truth import SimulatedFrame, find_truths
-from object_pose.simulation.sensor.depth_sensor import DepthSensor
 
 Array = NDArray[np.float64]
 
@@ -230,10 +230,10 @@ class SceneSampler:
         )
 
     def _surface(self, rng: np.random.Generator) -> Image:
-        return _pooled(self._surfaces, textures.random_surface, rng)
+        return _pooled(self._surfaces, materials.random_surface, rng)
 
     def _cluttered(self, rng: np.random.Generator) -> Image:
-        return _pooled(self._clutter, textures.cluttered_surface, rng)
+        return _pooled(self._clutter, materials.cluttered_surface, rng)
 
     def _lighting(self, rng: np.random.Generator) -> Lighting:
         return _LIGHTINGS[self.config.lighting](rng, _SHADOW_REACH_M)
@@ -307,3 +307,45 @@ def _pooled(pool: list[Image], draw: Callable[[np.random.Generator], Image], rng
 def _triple(values: Array) -> tuple[float, float, float]:
     red, green, blue = values.tolist()
     return red, green, blue
+
+
+MAX_DEPTH_SCALE_ERROR = 0.01
+
+
+class FrameStream:
+    """Iterates over random frames of ``objects`` for ever; equal seeds give equal streams.
+
+    Give every loader worker its own ``seed``. With ``depth`` a frame carries depth of a sensor whose scale error is
+    drawn anew for every scene, up to ``depth_scale_error``.
+    """
+
+    def __init__(
+        self,
+        objects: Sequence[SceneObject],
+        config: SceneConfig | None = None,
+        *,
+        depth: bool = False,
+        seed: int | tuple[int, ...] = 0,
+        depth_scale_error: float = MAX_DEPTH_SCALE_ERROR,
+    ) -> None:
+        self.objects = tuple(objects)
+        self.config = config or SceneConfig()
+        self.depth = depth
+        self.seed = seed
+        self.depth_scale_error = depth_scale_error
+
+    def __iter__(self) -> Iterator[SimulatedFrame]:
+        rng = np.random.default_rng(self.seed)
+        sampler = SceneSampler(self.objects, self.config)
+        while True:
+            scene = sampler.sample(rng)
+            sensor = self._sensor(rng)
+            yield render_scene(scene, rng, sensor)
+            for _ in range(self.config.views_per_scene - 1):
+                scene = sampler.revisit(scene, rng)
+                yield render_scene(scene, rng, sensor)
+
+    def _sensor(self, rng: np.random.Generator) -> DepthSensor | None:
+        if not self.depth:
+            return None
+        return DepthSensor(DepthSensorConfig(scale_bias=rng.uniform(-1.0, 1.0) * self.depth_scale_error))

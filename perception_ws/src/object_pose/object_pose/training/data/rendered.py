@@ -15,8 +15,7 @@ from object_pose.core.errors import DataError
 from object_pose.core.geometry import se3
 from object_pose.core.object_model import ObjectModel
 from object_pose.simulation.parts.objects import SceneObject
-from object_pose.simulation.scenes.scene import SceneConfig
-from object_pose.simulation.scenes.stream import FrameStream
+from object_pose.simulation.scenes.scene import FrameStream, SceneConfig
 from object_pose.simulation.scenes.truth import SimulatedFrame
 from object_pose.simulation.seeds import TRAINING
 from object_pose.training.data.augmentation import DetectionSample, random_crop

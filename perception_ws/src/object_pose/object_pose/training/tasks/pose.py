@@ -12,8 +12,7 @@ from object_pose.core.vision.decoders import Layout
 from object_pose.core.vision.roi import COLOR_CHANNELS, RELIEF_CHANNELS
 from object_pose.runtime.card import ModelCard
 from object_pose.runtime.roi_head import LAYOUT as CROP_LAYOUT
-from object_pose.simulation.parts.catalog import load_objects
-from object_pose.simulation.parts.objects import SceneObject
+from object_pose.simulation.parts.objects import SceneObject, load_objects
 from object_pose.simulation.scenes.scene import SceneConfig
 from object_pose.simulation.seeds import VALIDATION
 from object_pose.training.checkpoint import load_average

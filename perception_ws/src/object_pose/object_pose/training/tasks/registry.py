@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from object_pose.core.errors import ConfigError
-from object_pose.simulation.parts.catalog import load_objects
+from object_pose.simulation.parts.objects import load_objects
 from object_pose.simulation.scenes.scene import SceneConfig
 from object_pose.training.loop import Recipe
 from object_pose.training.onnx.export import Exportable

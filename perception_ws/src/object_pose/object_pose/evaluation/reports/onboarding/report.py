@@ -14,8 +14,8 @@ from object_pose.evaluation.reports.evaluation.report import FrameKeeper, bop_ro
 from object_pose.evaluation.reports.page import figure_url, picture_url, write_page
 from object_pose.simulation.parts.cad import CadPart
 from object_pose.simulation.parts.objects import mesh_diameter
-from object_pose.simulation.parts.symmetry_notation import describe_symmetry
-from object_pose.simulation.render.part_picture import part_picture
+from object_pose.simulation.parts.symmetry import describe_symmetry
+from object_pose.simulation.render.object_views import part_picture
 
 _LOW_RECALL = 0.9
 

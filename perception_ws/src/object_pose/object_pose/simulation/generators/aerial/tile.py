@@ -19,11 +19,11 @@ from object_pose.simulation.generators.aerial.ground import (
     draw_clutter,
     draw_ground,
     draw_road,
+    draw_tree,
     draw_wall,
     draw_yard,
 )
 from object_pose.simulation.generators.aerial.light import Weather, expose, photograph, random_weather, shadow_of
-from object_pose.simulation.generators.aerial.plants import draw_tree
 from object_pose.simulation.generators.aerial.roofs import (
     MATERIALS,
     Building,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from object_pose.core.geometry.camera import Camera
-from object_pose.simulation.sensor.depth_sensor import DepthSensor, DepthSensorConfig
+from object_pose.simulation.depth_sensor import DepthSensor, DepthSensorConfig
 
 CAMERA = Camera(640, 480, 610.0, 610.0, 319.5, 239.5)
 NO_GLARE = np.zeros((480, 640), dtype=np.uint8)

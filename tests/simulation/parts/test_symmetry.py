@@ -10,9 +10,8 @@ from object_pose.core.errors import ConfigError
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.symmetry import Symmetry
 from object_pose.io.bop import read_models_info
-from object_pose.simulation.parts.find_symmetry import find_symmetry
 from object_pose.simulation.parts.procedural import PART_NAMES, build_part
-from object_pose.simulation.parts.symmetry_notation import describe_symmetry, parse_symmetry
+from object_pose.simulation.parts.symmetry import describe_symmetry, find_symmetry, parse_symmetry
 
 SOMEWHERE = se3.make_transform(se3.exp_so3([0.4, 0.9, -0.3]), [0.1, -0.2, 0.3])
 
