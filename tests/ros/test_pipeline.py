@@ -11,7 +11,7 @@ from object_pose_msgs.msg import KeypointDetectionArray, ObjectPoseArray
 from object_pose_msgs.srv import EstimatePoses, SetModel
 from rclpy.parameter import Parameter as RosParameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image
 from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection2DArray, Detection3DArray, VisionInfo
 from visualization_msgs.msg import Marker, MarkerArray
@@ -24,7 +24,7 @@ from object_pose.core.frame import Frame
 from object_pose.core.geometry import se3
 from object_pose.io.messages import pose_from_message
 from object_pose.ros.messages.conversions import camera_transform
-from object_pose.ros.messages.images import make_header, rgb_to_message
+from object_pose.ros.messages.images import camera_to_message, make_header, rgb_to_message
 from object_pose.ros.nodes.camera_node import CameraNode
 from object_pose.ros.nodes.detection_node import DetectionNode
 from object_pose.ros.nodes.pose_node import PoseNode
@@ -159,6 +159,23 @@ def test_bad_depth_is_named_and_the_poses_say_that_it_was_not_used(ros, pipeline
     publish_until(ros, driver, lambda: found() and poses, "diagnosis", frame=frame, change_depth=damage)
     assert poses
     assert not any(pose.depth_used for array in poses for pose in array.poses)
+
+
+@pytest.mark.parametrize("profile", [qos.LATCHED, qos.DRIVER_OUTPUT], ids=["latched", "sent once"])
+def test_a_camera_info_that_is_sent_once_is_enough(ros, cube_model, frame, profile):
+    poses = ros.collect(ObjectPoseArray, topics.OBJECT_POSES, qos.RESULT)
+    info = ros.node.create_publisher(CameraInfo, topics.CAMERA_INFO, profile)
+    message = camera_to_message(frame.camera, make_header(0, FRAME_ID))
+    if profile == qos.LATCHED:
+        info.publish(message)
+    start(ros, PoseNode, model=str(cube_model))
+    start(ros, DetectionNode, model=str(cube_model))
+    if profile == qos.DRIVER_OUTPUT:
+        ros.wait_for(info.get_subscription_count, "subscription of camera_info")
+        info.publish(message)
+    driver = FakeDriver(ros, with_info=False)
+    with_depth = lambda: [m for m in poses if m.poses and m.poses[0].depth_used]  # noqa: E731
+    publish_until(ros, driver, with_depth, "poses", frame=frame)
 
 
 def test_without_depth_the_outline_in_the_colour_image_tells_the_distance(ros, tmp_path, frame):

@@ -26,8 +26,9 @@ def start(ros, node_class, **parameters):
 class FakeDriver:
     """Publishes single frames as a driver would, each field open to damage."""
 
-    def __init__(self, ros, profile=qos.DRIVER_OUTPUT):
+    def __init__(self, ros, profile=qos.DRIVER_OUTPUT, with_info=True):
         self._ros = ros
+        self._with_info = with_info
         self._color = ros.node.create_publisher(Image, topics.COLOR, profile)
         self._info = ros.node.create_publisher(CameraInfo, topics.CAMERA_INFO, profile)
         self._depth = ros.node.create_publisher(Image, topics.DEPTH, profile)
@@ -49,7 +50,8 @@ class FakeDriver:
             if change_depth:
                 change_depth(depth)
             self._depth.publish(depth)
-        self._info.publish(info)
+        if self._with_info:
+            self._info.publish(info)
         self._color.publish(rgb_to_message(frame.rgb, header))
         return header
 

@@ -64,8 +64,8 @@ class DetectionNode(PipelineNode):
         """Announce the model and listen to the camera."""
         config = self.config(DetectionNodeConfig)
         self._worker = NewestWorker("detection", self._detect, self.frame_failed)
-        pairer = FramePairer(COLOR, [], _DEPTH_STREAMS, config.pair_tolerance_ns)
-        self._inputs = FrameInputs(self, config, pairer, self._worker.offer)
+        pairer = FramePairer(COLOR, [], [DEPTH], config.pair_tolerance_ns)
+        self._inputs = FrameInputs(self, config, pairer, self._worker.offer, needs_camera=False)
         self._depth_inputs: list[WatchedInput] = []
         self._announce()
         self._follow_model()
@@ -109,7 +109,7 @@ class DetectionNode(PipelineNode):
         """Return the image's depth, or None where it is missing or of no use: colour alone has to do then."""
         image: Image = paired.messages[COLOR]
         with self.diagnostics.reporting("depth"):
-            return read_aligned_depth(paired, (image.width, image.height), self.config(DetectionNodeConfig).rectified)
+            return read_aligned_depth(paired, (image.width, image.height), self.config(DetectionNodeConfig))
         return None
 
     def _wants_depth(self, detector: Detector) -> bool:

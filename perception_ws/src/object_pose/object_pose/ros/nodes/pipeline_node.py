@@ -65,9 +65,14 @@ class PipelineNode(LifecycleNode):
         self._announced.append(publisher.topic_name)
         return publisher
 
-    def watch(self, message_type: type, topic: str, callback: Any, profile: QoSProfile) -> WatchedInput:
-        """Subscribe until the node is deactivated; a topic that stays silent is reported with the reason."""
-        watched = WatchedInput(self, message_type, topic, callback, profile)
+    def watch(
+        self, message_type: type, topic: str, callback: Any, profile: QoSProfile, is_state: bool = False
+    ) -> WatchedInput:
+        """Subscribe until the node is deactivated; a topic that stays silent is reported with the reason.
+
+        One that ``is_state`` may be sent once.
+        """
+        watched = WatchedInput(self, message_type, topic, callback, profile, is_state)
         self._watched.append(watched)
         return watched
 

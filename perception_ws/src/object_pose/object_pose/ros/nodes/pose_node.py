@@ -92,8 +92,8 @@ class PoseNode(PipelineNode):
         """Listen to the detections and the camera."""
         config = self.config(PoseNodeConfig)
         self._worker = NewestWorker("pose", self._solve, self.frame_failed)
-        pairer = FramePairer(DETECTIONS, [CAMERA_INFO], [DEPTH, COLOR], config.pair_tolerance_ns)
-        self._inputs = FrameInputs(self, config, pairer, self._worker.offer)
+        pairer = FramePairer(DETECTIONS, [], [DEPTH, COLOR], config.pair_tolerance_ns)
+        self._inputs = FrameInputs(self, config, pairer, self._worker.offer, needs_camera=True)
         self._overlay = Overlay(self, qos.input_profile(config.input_reliability, qos.SENSOR_INPUT))
         self._transforms = TransformListener(self) if config.track and config.fixed_frame else None
         if config.continuous:
@@ -167,7 +167,7 @@ class PoseNode(PipelineNode):
     def _depth(self, paired: PairedSet, camera: Camera) -> DepthImage | None:
         """Return depth, or None where it is missing or of no use: the poses then say that it was not used."""
         with self.diagnostics.reporting("depth"):
-            return read_depth(paired, camera)
+            return read_depth(paired, camera, self.config(PoseNodeConfig).depth_scale)
         return None
 
     def _color(self, paired: PairedSet, camera: Camera) -> Image | None:

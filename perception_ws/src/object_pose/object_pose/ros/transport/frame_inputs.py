@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from object_pose_msgs.msg import KeypointDetectionArray
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo as CameraInfoMessage
+from sensor_msgs.msg import Image
 
 from object_pose.core.arrays import DepthImage
 from object_pose.core.arrays import Image as RgbImage
@@ -15,7 +18,7 @@ from object_pose.core.errors import CalibrationError, DataError
 from object_pose.core.frame import AlignedDepth
 from object_pose.core.geometry.camera import Camera
 from object_pose.core.params import parameter
-from object_pose.io.camera_info import info_from_message
+from object_pose.io.camera_info import CameraInfo, info_from_message
 from object_pose.io.messages import depth_from_message, image_from_message, stamp_ns
 from object_pose.ros.nodes.pipeline_node import PipelineNode
 from object_pose.ros.transport import qos, topics
@@ -26,9 +29,12 @@ COLOR, DEPTH, CAMERA_INFO, DETECTIONS = "color", "depth", "camera_info", "detect
 _STREAMS = {
     COLOR: (Image, topics.COLOR, qos.SENSOR_INPUT),
     DEPTH: (Image, topics.DEPTH, qos.SENSOR_INPUT),
-    CAMERA_INFO: (CameraInfo, topics.CAMERA_INFO, qos.SMALL_INPUT),
+    CAMERA_INFO: (CameraInfoMessage, topics.CAMERA_INFO, qos.SMALL_INPUT),
     DETECTIONS: (KeypointDetectionArray, topics.KEYPOINTS, qos.SMALL_INPUT),
 }
+
+
+_INFOS_KEPT = 8
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,10 @@ class FrameInputsConfig:
         False, "the images are rectified: camera_info's P is theirs, not K and D", read_only=True
     )
 
+    depth_scale: float = parameter(
+        1.0, "millimetres in one count of 16-bit depth", minimum=1e-3, maximum=1000.0, read_only=True
+    )
+
     @property
     def pair_tolerance_ns(self) -> int:
         """The tolerance as stamps are."""
@@ -52,51 +62,94 @@ class FrameInputsConfig:
 
 
 class FrameInputs:
-    """Watches streams for a node and offers what belongs together, as ``pairer`` finds it."""
+    """Watches streams for a node and offers what belongs together, as ``pairer`` finds it.
+
+    camera_info is no such stream: it holds until the next one, and is offered as the ``CameraInfo`` that is valid.
+    """
 
     def __init__(
-        self, node: PipelineNode, config: FrameInputsConfig, pairer: FramePairer, offer: Callable[[PairedSet], None]
+        self,
+        node: PipelineNode,
+        config: FrameInputsConfig,
+        pairer: FramePairer,
+        offer: Callable[[PairedSet], None],
+        needs_camera: bool,
     ) -> None:
         self._node = node
-        self._reliability = config.input_reliability
+        self._config = config
         self._pairer = pairer
         self._offer = offer
+        self._needs_camera = needs_camera
+        self._infos: deque[tuple[int, CameraInfo]] = deque(maxlen=_INFOS_KEPT)
+        self._without_camera = 0
 
     @property
     def lost(self) -> int:
-        """Frames so far that found no required partner."""
-        return self._pairer.lost
+        """Frames so far that found no required partner, or came before any camera_info that they need."""
+        return self._pairer.lost + self._without_camera
 
     def watch(self, stream: str) -> WatchedInput:
         """Subscribe to a stream, until the node is deactivated or does not watch it any more."""
         message_type, topic, profile = _STREAMS[stream]
+        profile = qos.input_profile(self._config.input_reliability, profile)
+        if stream == CAMERA_INFO:
+            return self._node.watch(message_type, topic, self._keep_info, profile, is_state=True)
 
         def receive(message: Any) -> None:
             self._offer_all(self._pairer.add(stream, stamp_ns(message), message))
 
-        return self._node.watch(message_type, topic, receive, qos.input_profile(self._reliability, profile))
+        return self._node.watch(message_type, topic, receive, profile)
 
     def forget(self, stream: str) -> None:
         """Wait no longer for a stream that is not watched any more."""
-        self._offer_all(self._pairer.forget(stream))
+        if stream == CAMERA_INFO:
+            self._infos.clear()
+        else:
+            self._offer_all(self._pairer.forget(stream))
 
     def report_mismatches(self) -> None:
-        """Report streams that come but whose stamps never meet."""
+        """Report streams that come but whose stamps never meet, and rectified images read with the raw lens."""
         for stream in self._pairer.partners:
             if reason := self._pairer.explain(stream):
                 self._node.diagnostics.problem("pairing", reason)
+        if self._infos and not self._config.rectified:
+            topic = self._node.resolve_topic_name(topics.COLOR)
+            if problem := self._infos[-1][1].rectification_problem(topic):
+                self._node.diagnostics.problem("rectified", problem)
+
+    def _keep_info(self, message: Any) -> None:
+        try:
+            info = info_from_message(message)
+        except CalibrationError as error:
+            self._node.frame_failed(error)
+            return
+        if not self._infos or info != self._infos[-1][1]:
+            self._infos.append((stamp_ns(message), info))
+
+    def _info_at(self, stamp: int) -> CameraInfo | None:
+        """Return the camera_info that is valid at a stamp: the last one of before, or else the first."""
+        before = [info for info_ns, info in self._infos if info_ns <= stamp + self._config.pair_tolerance_ns]
+        if before:
+            return before[-1]
+        return self._infos[0][1] if self._infos else None
 
     def _offer_all(self, sets: list[PairedSet]) -> None:
         for paired in sets:
+            info = self._info_at(paired.stamp_ns)
+            if info is not None:
+                paired = dataclasses.replace(paired, messages={**paired.messages, CAMERA_INFO: info})
+            elif self._needs_camera:
+                self._without_camera += 1
+                continue
             self._offer(paired)
 
 
-def read_camera(message: CameraInfo, image_wh: tuple[int, int], rectified: bool = False) -> Camera:
+def read_camera(info: CameraInfo, image_wh: tuple[int, int], rectified: bool = False) -> Camera:
     """Return the camera of a raw or ``rectified`` image.
 
     Raises ``CalibrationError`` where it is impossible or of another size than the image.
     """
-    camera = info_from_message(message).camera(rectified)
+    camera = info.camera(rectified)
     if camera.wh != image_wh:
         raise CalibrationError(
             f"camera_info is for {camera.width}x{camera.height}, the image has {image_wh[0]}x{image_wh[1]}",
@@ -105,15 +158,15 @@ def read_camera(message: CameraInfo, image_wh: tuple[int, int], rectified: bool 
     return camera
 
 
-def read_depth(paired: PairedSet, camera: Camera) -> DepthImage | None:
-    """Return depth in metres, None while there is no depth camera.
+def read_depth(paired: PairedSet, camera: Camera, depth_scale: float = 1.0) -> DepthImage | None:
+    """Return depth in metres, of 16-bit counts of ``depth_scale`` millimetres; None while there is no depth camera.
 
     Raises ``DataError`` where it is lost, or of an encoding, a size or a content that is of no use.
     """
     message = _partner(paired, DEPTH)
     if message is None:
         return None
-    depth_m = depth_from_message(message)
+    depth_m = depth_from_message(message, depth_scale * 1e-3)
     if depth_m.shape != (camera.height, camera.width):
         raise DataError(
             f"depth is {message.width}x{message.height}, the colour image {camera.width}x{camera.height}",
@@ -136,13 +189,13 @@ def read_color(paired: PairedSet, camera: Camera) -> RgbImage | None:
     return image_from_message(message)
 
 
-def read_aligned_depth(paired: PairedSet, image_wh: tuple[int, int], rectified: bool = False) -> AlignedDepth | None:
+def read_aligned_depth(paired: PairedSet, image_wh: tuple[int, int], config: FrameInputsConfig) -> AlignedDepth | None:
     """Return depth with its camera; None and errors as in ``read_camera`` and ``read_depth``."""
-    message = _partner(paired, CAMERA_INFO)
-    if message is None:
+    info = paired.messages.get(CAMERA_INFO)
+    if info is None:
         return None
-    camera = read_camera(message, image_wh, rectified)
-    depth_m = read_depth(paired, camera)
+    camera = read_camera(info, image_wh, config.rectified)
+    depth_m = read_depth(paired, camera, config.depth_scale)
     return None if depth_m is None else AlignedDepth(depth_m, camera)
 
 
