@@ -18,7 +18,7 @@ EXTRAS = {
     "bags": ["rosbags"],
     "simulation": ["numba", "trimesh", "manifold3d", "networkx", "shapely"],
     "reports": ["matplotlib", "Jinja2", "reportlab"],
-    "train": ["object-pose[simulation]", "torch", "onnx", "onnxscript", "tensorboard", "h5py"],
+    "train": ["object-pose[simulation]", "torch", "onnx", "onnxscript", "tensorboard", "protobuf", "h5py"],
     # ROS 2 Kilted from wheels and what builds messages with it; these releases belong together.
     "ros": [
         "ros-rclpy==9.1.2",

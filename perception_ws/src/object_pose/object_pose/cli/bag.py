@@ -10,25 +10,27 @@ import dataclasses
 import json
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from object_pose.cli.evaluate import print_pose_evaluation
 from object_pose.cli.frame_results import predict_poses, show_results
 from object_pose.cli.options import add_config_options, config_from_options
 from object_pose.cli.pipeline_options import add_pipeline_options, pipeline_from_options
 from object_pose.core.errors import DataError, ModelError
 from object_pose.core.object_model import ObjectModel
-from object_pose.evaluation.bags import evaluate_recorded_poses, labelled_bag_frames
-from object_pose.evaluation.pose_runner import PoseEvaluation, evaluate_pose
 from object_pose.io.bag_frames import RecordingConfig
 from object_pose.io.bags import BagInfo, describe_bag, read_bag
 from object_pose.io.cameras.recorded import bag_frames
 from object_pose.ros.transport import topics
 from object_pose.runtime.predictor import load_card
 from object_pose.runtime.resources import find_model
+
+# ``bag info`` and ``bag replay`` work without what ``bag evaluate`` needs.
+if TYPE_CHECKING:
+    from object_pose.evaluation.pose_runner import PoseEvaluation
 
 EXAMPLES = """examples:
   object-pose bag info out/demo/bag
@@ -114,6 +116,8 @@ def _replay(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    from object_pose.cli.evaluate import print_pose_evaluation
+
     evaluation = _evaluate_model(options) if options.model else _evaluate_recording(options)
     if options.json:
         print(json.dumps(evaluation.to_json()))
@@ -122,6 +126,9 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _evaluate_model(options: argparse.Namespace) -> PoseEvaluation:
+    from object_pose.evaluation.bags import labelled_bag_frames
+    from object_pose.evaluation.pose_runner import evaluate_pose
+
     pipeline = pipeline_from_options(options)
     labels = pipeline.detector.card.labels
     frames = labelled_bag_frames(
@@ -131,6 +138,8 @@ def _evaluate_model(options: argparse.Namespace) -> PoseEvaluation:
 
 
 def _evaluate_recording(options: argparse.Namespace) -> PoseEvaluation:
+    from object_pose.evaluation.bags import evaluate_recorded_poses
+
     objects = _recorded_objects(options.bag, options.geometry)
     return evaluate_recorded_poses(options.bag, objects, options.truth_topic, options.poses_topic)
 

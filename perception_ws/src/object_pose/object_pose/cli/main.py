@@ -8,6 +8,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from importlib import metadata
 from typing import NoReturn
 
 import cv2
@@ -32,6 +33,9 @@ VERBS = {
     "models": "list and describe the models at hand",
     "onboard": "your own parts, from CAD files to a ready model with its report",
 }
+
+# Modules whose distribution has another name.
+_DISTRIBUTIONS = {"cv2": "opencv-python-headless", "google": "protobuf", "PIL": "pillow", "yaml": "PyYAML"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -112,10 +116,19 @@ def set_up_logging(verbose: bool) -> None:
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
 
 
-def _install_hint(package: str) -> str:
-    if package == "rclpy" or package.endswith("_msgs"):
+def _install_hint(module: str) -> str:
+    """Return how to install a module: with the extra of ours that brings it along."""
+    if module == "rclpy" or module.endswith("_msgs"):
         return "run 'make setup', or source a ROS 2 workspace that has it"
-    return "run 'make setup-train', or install it with pip"
+    try:
+        requirements = metadata.requires("object-pose") or []
+    except metadata.PackageNotFoundError:
+        requirements = []
+    for requirement in requirements:
+        name, _, marker = requirement.partition("; extra == ")
+        if name.lower() == _DISTRIBUTIONS.get(module, module).lower():
+            return f"pip install 'object-pose[{marker.strip(chr(34))}]'" if marker else "pip install object-pose"
+    return f"pip install {_DISTRIBUTIONS.get(module, module)}"
 
 
 def _overview_epilog() -> str:

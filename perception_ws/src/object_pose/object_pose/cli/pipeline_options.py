@@ -12,13 +12,12 @@ from object_pose.core.tracking.tracker import TrackerConfig
 from object_pose.runtime.pose_estimator import PoseEstimator
 from object_pose.runtime.predictor import Predictor
 from object_pose.runtime.resources import find_model
-
-_DEFAULT_MODEL = "parts.onnx"
+from object_pose.tasks.pose import POSE
 
 
 def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--model``, ``--config`` and the parameters of detector, solver and tracker."""
-    add_predictor_options(parser, _DEFAULT_MODEL)
+    add_predictor_options(parser, POSE.default_model)
     parser.add_argument("--track", action="store_true", help="give objects stable ids over the frames")
     for config_class, title in ((PoseSolverConfig, "pose head"), (TrackerConfig, "tracker")):
         add_config_options(parser, config_class, title)
@@ -26,7 +25,7 @@ def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
 
 def model_path(options: argparse.Namespace) -> Path:
     """Return the chosen model file, or the shipped one."""
-    return find_model(options.model or _DEFAULT_MODEL)
+    return find_model(options.model or POSE.default_model)
 
 
 def pipeline_from_options(options: argparse.Namespace, predictor: Predictor | None = None) -> PoseEstimator:

@@ -8,15 +8,16 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from rosbags.highlevel import AnyReader, AnyReaderError
-from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.typesys import Stores, get_types_from_msg, get_typestore
-from rosbags.typesys.store import Typestore
+from typing import TYPE_CHECKING, Any
 
 from object_pose.core.errors import DataError
 from object_pose.runtime.resources import message_packages
+
+# rosbags is an extra and imported where it is used, so that images are read without it.
+if TYPE_CHECKING:
+    from rosbags.highlevel import AnyReader
+    from rosbags.rosbag2 import Writer
+    from rosbags.typesys.store import Typestore
 
 _BAG_SUFFIXES = (".mcap", ".db3")
 
@@ -26,6 +27,8 @@ def make_typestore(packages: Iterable[Path] | None = None) -> Typestore:
 
     ``packages`` are folders named as their package with a ``msg`` folder in them.
     """
+    from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
     store = get_typestore(Stores.ROS2_KILTED)
     types: dict[str, Any] = {}
     for package in message_packages() if packages is None else packages:
@@ -59,6 +62,8 @@ def write_bag(path: str | Path, store: Typestore) -> Iterator[BagWriter]:
 
     Raises ``DataError`` where ``path`` is something else than a bag.
     """
+    from rosbags.rosbag2 import StoragePlugin, Writer
+
     target = Path(path)
     if target.exists() and not is_bag(target):
         raise DataError(f"{target} exists and is not a bag", "choose another name")
@@ -127,6 +132,8 @@ def describe_bag(path: str | Path) -> BagInfo:
 
 @contextmanager
 def _reading(bag: Path, store: Typestore | None = None) -> Iterator[AnyReader]:
+    from rosbags.highlevel import AnyReader, AnyReaderError
+
     try:
         with AnyReader([bag], default_typestore=store or make_typestore()) as reader:
             yield reader

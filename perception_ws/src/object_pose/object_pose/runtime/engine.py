@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -112,7 +113,8 @@ class OnnxRuntimeEngine:
     """ONNX Runtime, with its threads capped and not spinning, so that it leaves cores to its neighbours."""
 
     def __init__(self, path: Path, config: EngineConfig, embedded: bytes | None = None) -> None:
-        runtime = _import("onnxruntime", "pip install onnxruntime, or onnxruntime-gpu, but not both")
+        _check_one_onnxruntime()
+        runtime = _import("onnxruntime", "pip install 'object-pose[cpu]' or 'object-pose[gpu]', not both")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = config.thread_count
         options.inter_op_num_threads = 1
@@ -150,7 +152,7 @@ class OpenVinoEngine:
     takes_any_size = False
 
     def __init__(self, path: Path, config: EngineConfig, embedded: bytes | None = None) -> None:
-        openvino = _import("openvino", "pip install openvino")
+        openvino = _import("openvino", "pip install 'object-pose[openvino]'")
         if config.device == "cuda":
             raise ConfigError("engine 'openvino' has no device 'cuda'", "use engine 'onnxruntime'")
         try:
@@ -174,6 +176,22 @@ class OpenVinoEngine:
         except RuntimeError as error:
             raise ModelError(f"the network failed: {_first_line(error)}") from error
         return [np.asarray(results[index]) for index in range(len(results))]
+
+
+def _check_one_onnxruntime() -> None:
+    """Raise ``ConfigError`` where both wheels are installed, which overwrite each other's files."""
+    if all(_is_installed(name) for name in ("onnxruntime", "onnxruntime-gpu")):
+        raise ConfigError(
+            "onnxruntime and onnxruntime-gpu are both installed and overwrite each other",
+            "pip uninstall onnxruntime onnxruntime-gpu, then pip install one of them",
+        )
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        return bool(metadata.version(distribution))
+    except metadata.PackageNotFoundError:
+        return False
 
 
 def _import(module: str, hint: str) -> Any:

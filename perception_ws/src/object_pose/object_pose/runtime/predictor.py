@@ -21,6 +21,7 @@ from object_pose.core.vision.image import enlarged_wh, smaller_wh, to_rgb
 from object_pose.runtime.card import METADATA_KEY, ModelCard
 from object_pose.runtime.engine import Engine, EngineConfig, load_engine
 from object_pose.runtime.foreign import card_of_foreign_model
+from object_pose.runtime.resources import find_model
 from object_pose.runtime.roi_head import load_roi_head
 from object_pose.runtime.timing import StageClock
 from object_pose.tasks.registry import task_of_card
@@ -31,9 +32,10 @@ _SMALLER = 0.75  # of the size, each further look
 
 
 class Predictor:
-    """One model file of any task, opened once; ``card`` says what it is, ``task`` how its results read.
+    """One model of any task, opened once; ``card`` says what it is, ``task`` how its results read.
 
-    ``labels`` are the class names that it must have, and those of a foreign model without names; empty for any.
+    ``model_path`` is a file, or the name of a shipped model. ``labels`` are the class names that it must have, and
+    those of a foreign model without names; empty for any.
     ``options`` say how outputs are read, by default as the task does. Raises ``ModelError`` for a file that cannot be
     used.
     """
@@ -46,7 +48,7 @@ class Predictor:
         labels: tuple[str, ...] = (),
     ) -> None:
         config = config or EngineConfig()
-        self.path = Path(model_path)
+        self.path = find_model(model_path)
         self._engine = load_engine(self.path, config)
         try:
             self.card = _read_card(self._engine, labels)
@@ -201,7 +203,7 @@ class Detector(Predictor):
 
 def load_card(model_path: str | Path) -> ModelCard:
     """Return the card of a model file of any task, or the one that a foreign detector's metadata makes."""
-    engine = load_engine(model_path, EngineConfig(device="cpu"))
+    engine = load_engine(find_model(model_path), EngineConfig(device="cpu"))
     try:
         return _read_card(engine, ())
     except ModelError as error:

@@ -27,13 +27,9 @@ def find(kind: str, name: str) -> Path:
 
 
 def find_model(name: str | Path) -> Path:
-    """Return a model file: a path that exists, or the name of a shipped model."""
+    """Return a model file: the path of one, or where the shipped model of that bare name lies."""
     path = Path(name)
-    if path.is_file():
-        return path
-    if path.parent != Path():
-        raise ModelError(f"model file {path} was not found", "'object-pose models' lists those that are shipped")
-    return find("models", path.name)
+    return path if path.exists() or path.parent != Path() else find("models", path.name)
 
 
 def find_data(name: str) -> Path:

@@ -1,0 +1,125 @@
+"""The installed wheel: predicts with numpy, OpenCV, SciPy and one engine, and names the extra that a verb lacks."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import sys
+import zipfile
+from email import message_from_bytes
+from pathlib import Path
+
+import pytest
+
+import object_pose
+
+ROOT = Path(__file__).resolve().parents[2]
+IMAGE = ROOT / "docs" / "images" / "demo.png"
+CAMERA = ROOT / "calibration" / "intrinsics" / "simulated.yaml"
+SIMULATION = ("numba", "trimesh", "manifold3d", "networkx", "shapely")
+OPTIONAL = {*SIMULATION, "torch", "onnx", "matplotlib", "jinja2", "reportlab", "rosbags", "rclpy"}
+# Modules whose distribution has another name.
+DISTRIBUTIONS = {"cv2": "opencv-python-headless", "google": "protobuf", "PIL": "pillow", "yaml": "PyYAML"}
+# Those of a camera's driver or a ROS installation.
+FROM_ELSEWHERE = {"pyrealsense2", "rclpy", "rosidl_runtime_py", "ament_index_python", "object_pose"}
+
+
+def test_wheel_holds_what_it_needs(wheel):
+    names = [name.partition("data/data/share/object_pose/")[2] for name in zipfile.ZipFile(wheel).namelist()]
+    shared = [path for folder in ("launch", "models", "calibration") for path in (ROOT / folder).rglob("*")]
+    for path in (path for path in shared if path.is_file() and "__pycache__" not in path.parts):
+        assert str(path.relative_to(ROOT)) in names
+    assert "config/pose_node.yaml" in names
+    assert "package.xml" in names
+
+
+@pytest.mark.network
+@pytest.mark.timeout(600)
+def test_installed_wheel_predicts_without_what_it_does_not_need(installation):
+    program = f"""
+import sys
+from object_pose.cli.main import main
+code = main(["predict", "{IMAGE}", "--camera", "{CAMERA}", "--json"])
+print(sorted({OPTIONAL!r} & set(sys.modules)), file=sys.stderr)
+print(sorted(name for name in sys.modules if name.startswith("object_pose.simulation")), file=sys.stderr)
+sys.exit(code)
+"""
+    done = installation.run("python", "-c", program)
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stderr.splitlines() if line.startswith("[")] == ["[]", "[]"]
+    record = json.loads(done.stdout)
+    assert record["poses"], "the demo's parts are found"
+
+
+@pytest.mark.network
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    "arguments, hint",
+    [
+        (["generate", "--output", "out"], "pip install 'object-pose[simulation]'"),
+        (["train", "detect", "--output", "out"], "pip install 'object-pose[train]'"),
+        (["bag", "info", "recording.mcap"], "pip install 'object-pose[bags]'"),
+        (["run"], "source a ROS 2 workspace"),
+        (["predict", str(IMAGE), "--camera", str(CAMERA), "--engine", "openvino"], "object-pose[openvino]"),
+    ],
+)
+def test_a_verb_that_lacks_an_extra_names_it(installation, arguments, hint):
+    (installation.folder / "recording.mcap").touch()
+    done = installation.run("object-pose", *arguments)
+    assert done.returncode == 2
+    (sentence,) = done.stderr.splitlines()
+    assert hint in sentence
+
+
+@pytest.fixture(scope="module")
+def extras(wheel) -> dict[str, set[str]]:
+    """Distributions that the base ("") and every extra ask for, in lower case."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        description = message_from_bytes(archive.read(name))
+    found: dict[str, set[str]] = {"": set()} | {extra: set() for extra in description.get_all("Provides-Extra")}
+    for line in description.get_all("Requires-Dist"):
+        requirement, _, marker = line.partition("; extra == ")
+        found[marker.strip("'\"")].add(re.match(r"[\w.-]+(\[.*\])?", requirement).group().lower())
+    return found
+
+
+def imported(package: str) -> dict[str, str]:
+    """Third-party modules that the files of a package import, each with one of the files."""
+    found = {}
+    for path in (Path(object_pose.__path__[0]) / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            found |= {name.partition(".")[0]: path.name for name in names}
+    return {
+        name: file
+        for name, file in found.items()
+        if name not in sys.stdlib_module_names | FROM_ELSEWHERE and not name.endswith(("_msgs", "_interfaces"))
+    }
+
+
+@pytest.mark.parametrize(
+    "package, needed",
+    [
+        ("core", []),
+        ("tasks", []),
+        ("runtime", []),
+        ("cli", []),
+        ("io", ["bags"]),
+        ("simulation", ["simulation"]),
+        ("training", ["train", "simulation", "cpu"]),
+        ("evaluation", ["reports", "simulation"]),
+        ("workflows", ["reports", "train", "simulation"]),
+        ("ros", []),
+    ],
+)
+def test_extras_are_complete(extras, package, needed):
+    known = extras[""].union(*(extras[extra] for extra in needed))
+    missing = {name for name in imported(package) if DISTRIBUTIONS.get(name, name).lower() not in known}
+    assert not missing
+
+
+def test_all_is_every_extra_but_those_that_exclude_another(extras):
+    assert extras["all"] == {"object-pose[bags,cpu,reports,simulation,train]"}
