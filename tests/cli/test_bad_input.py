@@ -61,7 +61,7 @@ def test_the_good_files_are_good(cli, files):
 @pytest.mark.parametrize(
     ("name", "damage", "text"),
     [
-        ("model", remove, "cube.onnx was not found"),
+        ("model", remove, "cube.onnx does not exist"),
         ("model", truncate, "cube.onnx cannot be read: it is truncated"),
         ("model", write_text, "not an ONNX model of a known version"),
         ("model", empty, "cube.onnx is empty"),
