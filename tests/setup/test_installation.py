@@ -85,6 +85,15 @@ def extras(wheel) -> dict[str, set[str]]:
     return found
 
 
+def test_rosdep_and_the_readme_install_what_the_extras_name(extras):
+    manifest = (ROOT / "perception_ws" / "src" / "object_pose" / "package.xml").read_text()
+    keys = re.findall(r"<exec_depend>python3-(.*?)(?:-pip)?</exec_depend>", manifest)
+    (line,) = re.findall(r"^pip install (.*?) *# what rosdep has no key for$", (ROOT / "README.md").read_text(), re.M)
+    names = {"opencv": "opencv-python-headless", "pil": "pillow", "yaml": "pyyaml"}
+    installed = {names.get(key, key) for key in keys} | set(line.split())
+    assert installed == extras[""].union(*(extras[name] for name in ("cpu", "bags", "simulation", "reports")))
+
+
 def imported(package: str) -> dict[str, str]:
     """Third-party modules that the files of a package import, each with one of the files."""
     found = {}
