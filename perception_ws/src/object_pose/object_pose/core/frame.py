@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from object_pose.core.arrays import DepthImage, Image, expect_shape
 from object_pose.core.geometry.camera import Camera
@@ -27,6 +28,29 @@ class Frame:
     def aligned_depth(self) -> AlignedDepth | None:
         """The frame's depth with its camera, if it has any."""
         return AlignedDepth(self.depth_m, self.camera) if self.depth_m is not None else None
+
+
+class CameraFrame(Protocol):
+    """A frame as estimators read it: a ``Frame``, or one whose colour is decoded when it is first asked for.
+
+    ``rgb`` is None where no colour image came or it is of no use.
+    """
+
+    @property
+    def rgb(self) -> Image | None:
+        """Colour (H, W, 3) uint8."""
+
+    @property
+    def camera(self) -> Camera:
+        """The camera of colour and depth."""
+
+    @property
+    def depth_m(self) -> DepthImage | None:
+        """Depth (H, W) float32 in metres, 0 where nothing was measured."""
+
+    @property
+    def stamp_ns(self) -> int:
+        """When the frame was taken."""
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from object_pose.core.arrays import Array, Image
-from object_pose.core.errors import ModelError
-from object_pose.core.frame import AlignedDepth, Frame
+from object_pose.core.arrays import Array
+from object_pose.core.errors import DataError, ModelError
+from object_pose.core.frame import AlignedDepth, CameraFrame
 from object_pose.core.pose.config import PoseSolverConfig
 from object_pose.core.pose.solver import PoseSolver
 from object_pose.core.results.detections import Detections
@@ -34,8 +34,9 @@ class FrameEstimate:
 class PoseEstimator:
     """Estimates the poses of a model's objects, given as a file or one that is open.
 
-    With a tracker frames come in the order of their stamps. Raises ``ModelError`` when the model cannot be used or does
-    not carry the geometry of its objects.
+    With a ``tracker_config`` objects have ids, taken from ``track_ids`` where several estimators share them, and frames
+    come in the order of their stamps. Raises ``ModelError`` when the model cannot be used or does not carry the
+    geometry of its objects.
     """
 
     def __init__(
@@ -44,58 +45,94 @@ class PoseEstimator:
         detector_config: DetectorConfig | None = None,
         solver_config: PoseSolverConfig | None = None,
         tracker_config: TrackerConfig | None = None,
+        track_ids: Iterator[int] | None = None,
     ) -> None:
         self._model = model
-        self._detector_config = detector_config
+        self.path = model.path if isinstance(model, Predictor) else Path(model)
         self.card = model.card if isinstance(model, Predictor) else load_card(model)
         if not self.card.objects:
-            path = model.path if isinstance(model, Predictor) else model
             raise ModelError(
-                f"model file {path} carries no object geometry, so it detects but cannot estimate poses",
+                f"model file {self.path} carries no object geometry, so it detects but cannot estimate poses",
                 "train and export it for the task 'pose'",
             )
-        solver_config = solver_config or PoseSolverConfig()
-        self._use_depth, self._second_pass = solver_config.use_depth, solver_config.second_pass
-        self._solver = PoseSolver(self.card.objects, solver_config)
-        self._tracker = Tracker(self.card.objects, tracker_config) if tracker_config else None
+        self._detector_config = detector_config or DetectorConfig()
+        self._solver_config, self._tracker_config = solver_config or PoseSolverConfig(), tracker_config
+        self._solver = PoseSolver(self.card.objects, self._solver_config)
+        self._tracker = Tracker(self.card.objects, tracker_config, track_ids) if tracker_config else None
 
     @cached_property
     def detector(self) -> Predictor:
         """The model's network, opened when it is first needed."""
         return self._model if isinstance(self._model, Predictor) else Detector(self._model, self._detector_config)
 
+    def configure(
+        self, detector_config: DetectorConfig, solver_config: PoseSolverConfig, tracker_config: TrackerConfig
+    ) -> None:
+        """Use other configurations from the next frame on; tracks and ids stay. A model that was open stays as it is."""
+        if solver_config != self._solver_config:
+            self._solver.configure(solver_config)
+            self._solver_config = solver_config
+        if self._tracker and tracker_config != self._tracker_config:
+            self._tracker.configure(tracker_config)
+            self._tracker_config = tracker_config
+        if detector_config != self._detector_config:
+            self._detector_config = detector_config
+            if isinstance(detector := self.__dict__.get("detector"), Detector):
+                self.__dict__["detector"] = detector.with_config(detector_config)
+
     def register(
-        self, frame: Frame, T_world_camera: Array | None = None, detections: Detections | None = None
+        self,
+        frame: CameraFrame,
+        T_world_camera: Array | None = None,
+        detections: Detections | None = None,
+        with_ids: bool = True,
     ) -> FrameEstimate:
         """Find the objects of a frame anew, from ``detections`` where they are known already.
 
-        ``T_world_camera`` (4, 4) lets the tracker follow a moving camera.
+        Depth gives the poses their accuracy; where it is missing, not wanted or of no use, the contours in the colour
+        image do. With the option ``second_pass`` objects are searched for again where sure ones cover them.
+        ``T_world_camera`` (4, 4) lets the tracker follow a moving camera; without ``with_ids`` it leaves this frame
+        out. Raises ``DataError`` where detections have to be made and there is no colour.
         """
         clock = StageClock()
+        tracker = self._tracker if with_ids else None
         with clock.stage("total"):
-            depth = frame.aligned_depth if self._use_depth else None
+            depth = self._depth(frame)
             if detections is None:
-                detections = self._detect(frame.rgb, depth, clock)
+                detections = self._detect(frame, depth, clock)
             with clock.stage("pose"):
-                expected = self._tracker.expected(T_world_camera) if self._tracker else ()
-                results = self._solver.solve(detections, frame.camera, frame.depth_m, expected, frame.rgb)
-            if self._second_pass and depth and results.poses:
+                expected = tracker.expected(T_world_camera) if tracker else ()
+                results = self._solver.solve(detections, frame.camera, frame.depth_m, expected, lambda: frame.rgb)
+            if self._solver_config.second_pass and depth and results.poses:
                 with clock.stage("second_pass"):
-                    results = self._find_covered(frame.rgb, depth, results)
-            if self._tracker:
+                    results = self._find_covered(frame, depth, results)
+            if tracker:
                 with clock.stage("tracking"):
-                    results = self._tracker.update(results, frame.stamp_ns, T_world_camera)
+                    results = tracker.update(results, frame.stamp_ns, T_world_camera)
         return FrameEstimate(detections, results, clock.timings_ms)
 
-    def _detect(self, rgb: Image, depth: AlignedDepth | None, clock: StageClock | None = None) -> Detections:
-        detections: Detections = self.detector.predict(rgb, clock, depth)
+    def _depth(self, frame: CameraFrame) -> AlignedDepth | None:
+        if frame.depth_m is None or not self._solver_config.use_depth:
+            return None
+        return AlignedDepth(frame.depth_m, frame.camera)
+
+    def _detect(self, frame: CameraFrame, depth: AlignedDepth | None, clock: StageClock) -> Detections:
+        if frame.rgb is None:
+            raise DataError("there is no colour image, so nothing can be detected")
+        detections: Detections = self.detector.predict(frame.rgb, clock, depth)
         return detections
 
-    def _find_covered(self, rgb: Image, depth: AlignedDepth, results: PoseResults) -> PoseResults:
+    def _find_covered(self, frame: CameraFrame, depth: AlignedDepth, results: PoseResults) -> PoseResults:
         """Add what is found once the objects that are sure are removed from the image."""
         occluders = self._solver.occluders(results.poses, depth.camera, depth.depth_m)
-        if not np.any(occluders):
+        if frame.rgb is None or not np.any(occluders):
             return results
-        rest, rest_depth = painted_over(rgb, occluders), not_measured(depth, occluders)
-        more = self._solver.solve(self._detect(rest, rest_depth), rest_depth.camera, rest_depth.depth_m, rgb=rest)
+        rest, rest_depth = painted_over(frame.rgb, occluders), not_measured(depth, occluders)
+        detections: Detections = self.detector.predict(rest, depth=rest_depth)
+        more = self._solver.solve(detections, rest_depth.camera, rest_depth.depth_m, rgb=rest)
         return self._solver.join(results, more)
+
+
+def needs_color(config: PoseSolverConfig) -> bool:
+    """Return whether poses of given detections may need the colour image: for contours, or for the second pass."""
+    return config.max_contours > 0 or (config.second_pass and config.use_depth)

@@ -1,9 +1,10 @@
-"""Steady identities over time: poses are matched to tracks, filtered, and bridged while an object is not seen."""
+"""Identities over time: poses are matched to tracks, filtered, and bridged while an object is not seen."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import itertools
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,47 +69,72 @@ class TrackerConfig:
 
 @dataclass
 class _Track:
-    """One object through time: filtered ``state`` and latest ``measured`` one in the fixed frame, and its ``pose``."""
+    """One object through time: filtered ``state`` and latest ``measured`` one in the fixed frame, and its ``pose``.
+
+    ``registered_score`` is that of its last pose which was not tracked but found anew. One that is ``lost`` is
+    remembered but not reported, for it is not where it was.
+    """
 
     track_id: int
     state: PoseState
     measured: PoseState
     pose: ObjectPose
+    registered_score: float
     seen_ns: int
     age: int = 1
     contradictions: int = 0
+    is_lost: bool = False
 
 
 class Tracker:
     """Gives poses stable ids and fills in short gaps; feed it one result per frame, in the order of the stamps.
 
     Tracks live in the world frame when ``T_world_camera`` is given, in the camera frame otherwise. Time that runs
-    backwards, or a change between the two frames, starts all tracks anew; ids are never used twice.
+    backwards, or a change between the two frames, starts all tracks anew; ids are never used twice. They are taken from
+    ``track_ids``, which several trackers may share, or count from 0.
     """
 
-    def __init__(self, objects: Sequence[ObjectModel], config: TrackerConfig | None = None) -> None:
+    def __init__(
+        self,
+        objects: Sequence[ObjectModel],
+        config: TrackerConfig | None = None,
+        track_ids: Iterator[int] | None = None,
+    ) -> None:
         self._objects = tuple(objects)
-        self._config = config or TrackerConfig()
+        self._track_ids = itertools.count() if track_ids is None else track_ids
         self._tracks: list[_Track] = []
-        self._next_id = 0
+        self.configure(config or TrackerConfig())
         self._stamp_ns: int | None = None
         self._in_world = False
 
-    def update(self, results: PoseResults, stamp_ns: int, T_world_camera: Array | None = None) -> PoseResults:
+    def configure(self, config: TrackerConfig) -> None:
+        """Use another configuration from the next update on; tracks and ids stay."""
+        self._config = config
+
+    def update(
+        self,
+        results: PoseResults,
+        stamp_ns: int,
+        T_world_camera: Array | None = None,
+        lost_ids: Collection[int] = (),
+    ) -> PoseResults:
         """Return the poses of one frame with ``track_id`` and ``track_age`` (updates), and bridged ones after them.
 
-        A bridged pose is predicted, its covariance grown, its visibility 0 and its score fading. ``T_world_camera``
-        (4, 4) is the camera at the stamp.
+        A pose that has the ``track_id`` of a track renews it, others are associated. A bridged pose is predicted, its
+        covariance grown, its visibility 0 and its score fading; tracks of ``lost_ids`` are not bridged.
+        ``T_world_camera`` (4, 4) is the camera at the stamp.
         """
         T_fixed_camera = np.eye(4) if T_world_camera is None else T_world_camera
         self._advance(stamp_ns, in_world=T_world_camera is not None)
         measured = [PoseState(pose.T_camera_object, pose.covariance).moved_to(T_fixed_camera) for pose in results.poses]
-        partners = self._associate(results.poses, measured, stamp_ns)
+        partners = self._partners(results.poses, measured, stamp_ns)
         for pose, state, partner in zip(results.poses, measured, partners):
             if partner is None:
                 self._start(pose, state, stamp_ns)
             else:
                 self._renew(partner, pose, state, stamp_ns)
+        for track in self._tracks:
+            track.is_lost |= track.track_id in lost_ids
         return PoseResults(tuple(self._report(stamp_ns, se3.inverse(T_fixed_camera))), results.rejections)
 
     def expected(self, T_world_camera: Array | None = None) -> tuple[ObjectPose, ...]:
@@ -120,6 +146,20 @@ class Tracker:
             dataclasses.replace(track.pose, T_camera_object=T_camera_fixed @ track.state.transform)
             for track in self._tracks
         )
+
+    def predicted(self, T_world_camera: Array | None = None) -> tuple[ObjectPose, ...]:
+        """Return the poses of all tracks, with their ids and registered scores, for a solver to follow.
+
+        Where the latest measurement contradicts the filter the object moves, and that measurement is the prediction.
+        """
+        poses = []
+        for track, pose in zip(self._tracks, self.expected(T_world_camera)):
+            if track.contradictions:
+                T_fixed_camera = np.eye(4) if T_world_camera is None else T_world_camera
+                moved = se3.inverse(T_fixed_camera) @ track.measured.transform
+                pose = dataclasses.replace(pose, T_camera_object=moved)
+            poses.append(dataclasses.replace(pose, track_id=track.track_id, score=track.registered_score))
+        return tuple(poses)
 
     def reset(self) -> None:
         """Forget all tracks."""
@@ -142,19 +182,22 @@ class Tracker:
             noise = factor * config.translation_noise, factor * config.rotation_noise
             track.state = track.state.predicted(seconds, *noise)
 
-    def _associate(
+    def _partners(
         self, poses: Sequence[ObjectPose], measured: Sequence[PoseState], stamp_ns: int
     ) -> list[_Track | None]:
-        """Return each pose's track: the assignment of least total distance inside the gates."""
-        partners: list[_Track | None] = [None] * len(poses)
-        if not poses or not self._tracks:
+        """Return each pose's track: by its id, of others the assignment of least total distance inside the gates."""
+        by_id = {track.track_id: track for track in self._tracks}
+        partners = [by_id.get(pose.track_id) for pose in poses]
+        rows = [row for row, pose in enumerate(poses) if pose.track_id < 0]
+        tracks = [track for track in self._tracks if not any(track is partner for partner in partners)]
+        if not rows or not tracks:
             return partners
         cost = np.array(
-            [[self._distance(track, *item, stamp_ns) for track in self._tracks] for item in zip(poses, measured)]
+            [[self._distance(track, poses[row], measured[row], stamp_ns) for track in tracks] for row in rows]
         )
-        for row, column in zip(*linear_sum_assignment(cost)):
-            if cost[row, column] < _NO_MATCH:
-                partners[row] = self._tracks[column]
+        for place, column in zip(*linear_sum_assignment(cost)):
+            if cost[place, column] < _NO_MATCH:
+                partners[rows[place]] = tracks[column]
         return partners
 
     def _distance(self, track: _Track, pose: ObjectPose, measured: PoseState, stamp_ns: int) -> float:
@@ -181,8 +224,7 @@ class Tracker:
         return PoseState(symmetry.closest(measured.transform, track.state.transform), measured.covariance)
 
     def _start(self, pose: ObjectPose, state: PoseState, stamp_ns: int) -> None:
-        self._tracks.append(_Track(self._next_id, state, state, pose, stamp_ns))
-        self._next_id += 1
+        self._tracks.append(_Track(next(self._track_ids), state, state, pose, pose.score, stamp_ns))
 
     def _renew(self, track: _Track, pose: ObjectPose, measured: PoseState, stamp_ns: int) -> None:
         measured = self._symmetric_to(track, measured)
@@ -196,6 +238,9 @@ class Tracker:
         elif believed:
             track.state = measured
         track.measured, track.pose, track.seen_ns, track.age = measured, pose, stamp_ns, track.age + 1
+        track.is_lost = False
+        if pose.track_id < 0:
+            track.registered_score = pose.score
 
     def _report(self, stamp_ns: int, T_camera_fixed: Array) -> list[ObjectPose]:
         """Return the tracks seen now, then those worth bridging where nothing else stands."""
@@ -213,7 +258,9 @@ class Tracker:
 
     def _is_worth_bridging(self, track: _Track) -> bool:
         variance = float(np.linalg.eigvalsh(track.state.covariance[:3, :3])[-1])
-        return track.age >= self._config.min_age and variance <= self._config.max_bridged_sigma_m**2
+        return (
+            not track.is_lost and track.age >= self._config.min_age and variance <= self._config.max_bridged_sigma_m**2
+        )
 
     def _describe(self, track: _Track, stamp_ns: int, T_camera_fixed: Array) -> ObjectPose:
         repeated = self._config.repeated_share * track.measured.covariance

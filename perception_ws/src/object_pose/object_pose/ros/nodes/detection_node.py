@@ -27,7 +27,6 @@ from object_pose.ros.transport.frame_inputs import (
     FrameInputsConfig,
     read_aligned_depth,
 )
-from object_pose.ros.transport.inputs import WatchedInput
 from object_pose.ros.transport.pairing import FramePairer, PairedSet
 from object_pose.ros.transport.worker import NewestWorker
 from object_pose.runtime.predictor import Detector, DetectorConfig
@@ -66,18 +65,18 @@ class DetectionNode(PipelineNode):
         self._worker = NewestWorker("detection", self._detect, self.frame_failed)
         pairer = FramePairer(COLOR, [], [DEPTH], config.pair_tolerance_ns)
         self._inputs = FrameInputs(self, config, pairer, self._worker.offer, needs_camera=False)
-        self._depth_inputs: list[WatchedInput] = []
         self._announce()
-        self._follow_model()
-        self._inputs.watch(COLOR)
+        self._follow_streams()
 
     def deactivate(self) -> None:
         """Finish the image in hand."""
         self._worker.stop()
 
     def parameters_changed(self) -> None:
-        """Use new thresholds from the next image on; the network itself stays."""
+        """Use new thresholds and streams from the next image on; the network itself stays."""
         self._detector = self._detector.with_config(self.config(DetectorConfig))
+        if self.is_active:
+            self._follow_streams()
 
     def check_topics(self) -> None:
         """Report, besides silent inputs, streams that come but whose stamps never meet."""
@@ -115,16 +114,9 @@ class DetectionNode(PipelineNode):
     def _wants_depth(self, detector: Detector) -> bool:
         return detector.reads_depth and self.config(DetectionNodeConfig).use_depth
 
-    def _follow_model(self) -> None:
+    def _follow_streams(self) -> None:
         """Listen to depth and its camera if the model reads them, and to colour alone otherwise."""
-        if not self._wants_depth(self._detector):
-            for watched in self._depth_inputs:
-                self.unwatch(watched)
-            self._depth_inputs = []
-            for stream in _DEPTH_STREAMS:
-                self._inputs.forget(stream)
-        elif not self._depth_inputs:
-            self._depth_inputs = [self._inputs.watch(stream) for stream in _DEPTH_STREAMS]
+        self._inputs.follow(COLOR, *(_DEPTH_STREAMS if self._wants_depth(self._detector) else ()))
 
     def _announce(self) -> None:
         stamp_ns = self.get_clock().now().nanoseconds
@@ -141,7 +133,7 @@ class DetectionNode(PipelineNode):
             return response
         self._announce()
         if self.is_active:
-            self._follow_model()
+            self._follow_streams()
         response.success, response.class_names = True, list(self._detector.card.labels)
         return response
 

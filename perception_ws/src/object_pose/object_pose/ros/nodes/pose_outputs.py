@@ -2,30 +2,53 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from object_pose_msgs.msg import ObjectPoseArray
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import MarkerArray
 
+from object_pose.core.geometry.camera import Camera
 from object_pose.core.results.pose import PoseResults
+from object_pose.core.vision.drawing import draw_poses
+from object_pose.io.messages import image_from_message
 from object_pose.ros.messages import conversions
+from object_pose.ros.messages.images import rgb_to_message
 from object_pose.ros.messages.markers import MarkerBoard, mesh_uri
 from object_pose.ros.nodes.pipeline_node import PipelineNode
 from object_pose.ros.transport import qos, topics
+
+_IMAGES_KEPT = 8
 
 
 class PoseOutputs:
     """The publishers of results, all with the header of the input."""
 
     def __init__(self, node: PipelineNode) -> None:
+        self._node = node
         self._detections = node.announce(Detection3DArray, topics.DETECTIONS_3D, qos.RESULT)
         self._poses = node.announce(ObjectPoseArray, topics.OBJECT_POSES, qos.RESULT)
         self._markers = node.announce(MarkerArray, topics.OBJECT_MARKERS, qos.RESULT)
         self._transforms = node.announce(TFMessage, topics.TF, qos.TRANSFORMS)
         self._board = MarkerBoard(mesh_uri)
 
-    def publish(self, results: PoseResults, header: Header, dropped_frames: int, with_transforms: bool) -> None:
+    def activate(self, input_reliability: str) -> None:
+        """Draw on colour images, read with that reliability, while somebody subscribes to the drawn ones."""
+        self._overlay = _Overlay(self._node, qos.input_profile(input_reliability, qos.SENSOR_INPUT))
+
+    def deactivate(self) -> None:
+        """Draw no more."""
+        self._overlay.close()
+
+    def publish(
+        self, results: PoseResults, camera: Camera, header: Header, dropped_frames: int, with_transforms: bool
+    ) -> None:
         """Publish one frame's results, the planner's message first."""
         self._detections.publish(conversions.detections_3d_to_message(results.poses, header))
         if self._poses.get_subscription_count():
@@ -34,3 +57,46 @@ class PoseOutputs:
             self._markers.publish(self._board.update(results.poses, header))
         if with_transforms:
             self._transforms.publish(conversions.transforms_to_message(results.poses, header))
+        self._overlay.publish(results, camera, header)
+
+
+class _Overlay:
+    """Listens to the colour images while its own topic has a subscriber, and to nothing otherwise."""
+
+    def __init__(self, node: Node, profile: QoSProfile) -> None:
+        self._node = node
+        self._profile = profile
+        self._publisher = node.create_publisher(Image, topics.DETECTIONS_IMAGE, qos.RESULT, **qos.publisher_events())
+        self._subscription: Subscription | None = None
+        self._images: deque[Image] = deque(maxlen=_IMAGES_KEPT)
+
+    def publish(self, results: PoseResults, camera: Camera, header: Header) -> None:
+        """Draw on the image of the header's stamp, if it is wanted and there."""
+        self._follow_demand()
+        for message in tuple(self._images):
+            if message.header.stamp == header.stamp:
+                picture = draw_poses(image_from_message(message), results.poses, camera, results.rejections)
+                self._publisher.publish(rgb_to_message(picture, header))
+                return
+
+    def close(self) -> None:
+        """Stop listening and publishing."""
+        self._unsubscribe()
+        self._node.destroy_publisher(self._publisher)
+
+    def _follow_demand(self) -> None:
+        if not self._publisher.get_subscription_count():
+            self._unsubscribe()
+        elif self._subscription is None:
+            self._subscription = self._node.create_subscription(
+                Image, topics.COLOR, self._keep, self._profile, **qos.subscription_events()
+            )
+
+    def _keep(self, message: Image) -> None:
+        self._images.append(message)
+
+    def _unsubscribe(self) -> None:
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+            self._subscription = None
+        self._images.clear()

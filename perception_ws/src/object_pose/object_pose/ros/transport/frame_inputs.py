@@ -1,4 +1,4 @@
-"""What a node reads of a frame: its streams, watched and brought together by stamp, and depth and camera, checked."""
+"""What a node reads of a frame: its streams, watched and paired by stamp, and what they carry, checked."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from object_pose_msgs.msg import KeypointDetectionArray
@@ -18,12 +19,16 @@ from object_pose.core.errors import CalibrationError, DataError
 from object_pose.core.frame import AlignedDepth
 from object_pose.core.geometry.camera import Camera
 from object_pose.core.params import parameter
+from object_pose.core.results.detections import Detections
 from object_pose.io.camera_info import CameraInfo, info_from_message
 from object_pose.io.messages import depth_from_message, image_from_message, stamp_ns
+from object_pose.ros.diagnostics import NodeDiagnostics
+from object_pose.ros.messages.conversions import keypoints_from_message
 from object_pose.ros.nodes.pipeline_node import PipelineNode
 from object_pose.ros.transport import qos, topics
 from object_pose.ros.transport.inputs import WatchedInput
 from object_pose.ros.transport.pairing import FramePairer, PairedSet
+from object_pose.runtime.card import ModelCard
 
 COLOR, DEPTH, CAMERA_INFO, DETECTIONS = "color", "depth", "camera_info", "detections"
 _STREAMS = {
@@ -82,30 +87,24 @@ class FrameInputs:
         self._needs_camera = needs_camera
         self._infos: deque[tuple[int, CameraInfo]] = deque(maxlen=_INFOS_KEPT)
         self._without_camera = 0
+        self._watched: dict[str, WatchedInput] = {}
 
     @property
     def lost(self) -> int:
         """Frames so far that found no required partner, or came before any camera_info that they need."""
         return self._pairer.lost + self._without_camera
 
-    def watch(self, stream: str) -> WatchedInput:
-        """Subscribe to a stream, until the node is deactivated or does not watch it any more."""
-        message_type, topic, profile = _STREAMS[stream]
-        profile = qos.input_profile(self._config.input_reliability, profile)
-        if stream == CAMERA_INFO:
-            return self._node.watch(message_type, topic, self._keep_info, profile, is_state=True)
-
-        def receive(message: Any) -> None:
-            self._offer_all(self._pairer.add(stream, stamp_ns(message), message))
-
-        return self._node.watch(message_type, topic, receive, profile)
-
-    def forget(self, stream: str) -> None:
-        """Wait no longer for a stream that is not watched any more."""
-        if stream == CAMERA_INFO:
-            self._infos.clear()
-        else:
-            self._offer_all(self._pairer.forget(stream))
+    def follow(self, *streams: str) -> None:
+        """Subscribe to these streams and to no others, until the node is deactivated."""
+        for stream in set(self._watched) - set(streams):
+            self._node.unwatch(self._watched.pop(stream))
+            if stream == CAMERA_INFO:
+                self._infos.clear()
+            elif stream in self._pairer.partners:
+                self._offer_all(self._pairer.forget(stream))
+        for stream in streams:
+            if stream not in self._watched:
+                self._watched[stream] = self._watch(stream)
 
     def report_mismatches(self) -> None:
         """Report streams that come but whose stamps never meet, and rectified images read with the raw lens."""
@@ -133,6 +132,17 @@ class FrameInputs:
             return before[-1]
         return self._infos[0][1] if self._infos else None
 
+    def _watch(self, stream: str) -> WatchedInput:
+        message_type, topic, profile = _STREAMS[stream]
+        profile = qos.input_profile(self._config.input_reliability, profile)
+        if stream == CAMERA_INFO:
+            return self._node.watch(message_type, topic, self._keep_info, profile, is_state=True)
+
+        def receive(message: Any) -> None:
+            self._offer_all(self._pairer.add(stream, stamp_ns(message), message))
+
+        return self._node.watch(message_type, topic, receive, profile)
+
     def _offer_all(self, sets: list[PairedSet]) -> None:
         for paired in sets:
             info = self._info_at(paired.stamp_ns)
@@ -142,6 +152,51 @@ class FrameInputs:
                 self._without_camera += 1
                 continue
             self._offer(paired)
+
+
+@dataclass(frozen=True)
+class PairedFrame:
+    """A ``CameraFrame`` of messages; colour is decoded when it is first asked for.
+
+    Depth or colour that is lost or of no use is None, and a problem of ``diagnostics``.
+    """
+
+    paired: PairedSet
+    camera: Camera
+    depth_scale: float
+    diagnostics: NodeDiagnostics
+
+    @property
+    def stamp_ns(self) -> int:
+        """The stamp of the stream that anchors the set."""
+        return self.paired.stamp_ns
+
+    @cached_property
+    def depth_m(self) -> DepthImage | None:
+        """Depth (H, W) in metres."""
+        with self.diagnostics.reporting("depth"):
+            return read_depth(self.paired, self.camera, self.depth_scale)
+        return None
+
+    @cached_property
+    def rgb(self) -> RgbImage | None:
+        """The colour image (H, W, 3)."""
+        with self.diagnostics.reporting("color"):
+            return read_color(self.paired, self.camera)
+        return None
+
+
+def read_detections(message: KeypointDetectionArray, card: ModelCard) -> Detections:
+    """Return the detections; raises ``DataError`` where their classes or keypoints are not the model's."""
+    hint = "detection and pose node must use the same model file"
+    for item in message.detections:
+        if not 0 <= item.class_id < len(card.labels) or item.class_name != card.labels[item.class_id]:
+            problem = f"class {item.class_id} '{item.class_name}' is detected, the model has {list(card.labels)}"
+            raise DataError(problem, hint)
+    try:
+        return keypoints_from_message(message, card.keypoint_count)
+    except ValueError as error:
+        raise DataError(str(error), hint) from error
 
 
 def read_camera(info: CameraInfo, image_wh: tuple[int, int], rectified: bool = False) -> Camera:
