@@ -68,7 +68,7 @@ class PoseEstimator:
     def configure(
         self, detector_config: DetectorConfig, solver_config: PoseSolverConfig, tracker_config: TrackerConfig
     ) -> None:
-        """Use other configurations from the next frame on; tracks and ids stay. A model that was open stays as it is."""
+        """Use other configurations from the next frame on; tracks and ids stay, as does a model given open."""
         if solver_config != self._solver_config:
             self._solver.configure(solver_config)
             self._solver_config = solver_config

@@ -257,10 +257,10 @@ class Tracker:
         return [pose for i, pose in enumerate(poses) if i < len(seen) or repeats[i] is None]
 
     def _is_worth_bridging(self, track: _Track) -> bool:
+        if track.is_lost:
+            return False
         variance = float(np.linalg.eigvalsh(track.state.covariance[:3, :3])[-1])
-        return (
-            not track.is_lost and track.age >= self._config.min_age and variance <= self._config.max_bridged_sigma_m**2
-        )
+        return track.age >= self._config.min_age and variance <= self._config.max_bridged_sigma_m**2
 
     def _describe(self, track: _Track, stamp_ns: int, T_camera_fixed: Array) -> ObjectPose:
         repeated = self._config.repeated_share * track.measured.covariance
