@@ -20,10 +20,9 @@ from object_pose.evaluation.reports.evaluation.report import write_report
 from object_pose.evaluation.runner import TaskEvaluation, evaluate_task, pool
 from object_pose.evaluation.samples import Samples, class_samples, mask_samples
 from object_pose.io.datasets.class_folders import read_class_folders
-from object_pose.io.datasets.folds import split_fold
 from object_pose.io.datasets.mask_pairs import read_mask_pairs
 from object_pose.io.datasets.samples import require_usable
-from object_pose.io.datasets.tile_folds import split_tiles
+from object_pose.io.datasets.splitting import split_fold, split_tiles
 from object_pose.runtime.card import ModelCard
 from object_pose.runtime.predictor import Predictor
 from object_pose.runtime.resources import find_data, find_model

@@ -18,9 +18,9 @@ from labelled import write_class_set, write_mask_set, write_noise, write_yolo_se
 from networks import save_constant_network
 from object_pose.core.vision.decoders import Layout
 from object_pose.io.bop import read_bop_scene
-from object_pose.io.datasets.boxes import read_boxes
 from object_pose.io.datasets.class_folders import read_class_folders
 from object_pose.io.datasets.mask_pairs import read_mask_pairs
+from object_pose.io.datasets.opening import read_boxes
 from object_pose.io.datasets.samples import require_usable
 from object_pose.runtime.card import ModelCard
 from object_pose.simulation.parts.procedural import PART_NAMES

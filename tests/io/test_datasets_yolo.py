@@ -8,7 +8,7 @@ import pytest
 
 from labelled import HEIGHT, WIDTH, real_data, write_noise, write_yolo_set
 from object_pose.core.errors import DataError
-from object_pose.io.datasets.boxes import read_boxes
+from object_pose.io.datasets.opening import read_boxes
 from object_pose.io.datasets.samples import of_severity, require_usable
 from object_pose.io.datasets.yolo import read_yolo
 from object_pose.io.images import read_image

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from object_pose.core.errors import ConfigError
-from object_pose.io.datasets.folds import split_fold
 from object_pose.io.datasets.samples import ClassDataset, LabelledImage
+from object_pose.io.datasets.splitting import split_fold
 from object_pose.io.images import write_image
 from object_pose.tasks.classify import CLASSIFY
 from object_pose.training.networks.classifier import ClassifierNetwork, ExportedClassifier

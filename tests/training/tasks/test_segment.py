@@ -10,7 +10,10 @@ import torch
 
 from object_pose.core.errors import ConfigError
 from object_pose.io.datasets.samples import MaskDataset, MaskPair
-from object_pose.io.datasets.tile_folds import split_tiles, tile_column
+from object_pose.io.datasets.splitting import (
+    split_tiles,
+    tile_column,
+)
 from object_pose.io.images import write_image
 from object_pose.runtime.card import ModelCard
 from object_pose.simulation.generators.aerial.tile import sample as aerial_sample

@@ -18,12 +18,14 @@ from object_pose.cli.options import add_config_options, config_from_options
 from object_pose.core.errors import ConfigError
 from object_pose.core.params import parameter
 from object_pose.io.datasets.bop_checks import check_bop
-from object_pose.io.datasets.class_names import check_names, read_names
-from object_pose.io.datasets.dataset_writers import write_dataset, write_provenance
-from object_pose.io.datasets.layouts import find_layout
-from object_pose.io.datasets.opening import OpenedDataset, join_splits, open_dataset
+from object_pose.io.datasets.boxes import (
+    check_names,
+    read_names,
+)
+from object_pose.io.datasets.opening import OpenedDataset, find_layout, join_splits, open_dataset
 from object_pose.io.datasets.samples import BoxDataset, Fault, image_paths, of_severity, require_usable
 from object_pose.io.datasets.splitting import group_images, parse_shares, split_dataset
+from object_pose.io.datasets.writing import write_dataset, write_provenance
 from object_pose.io.files import new_folder
 from object_pose.runtime.predictor import load_card
 

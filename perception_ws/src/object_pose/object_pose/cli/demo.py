@@ -13,8 +13,14 @@ from rich.table import Table
 
 from object_pose.cli.processes import Process, child_processes, end_processes
 from object_pose.core.errors import ObjectPoseError
+from object_pose.core.vision.drawing import draw_poses
+from object_pose.io.bags import read_bag
+from object_pose.io.camera_info import info_from_message
+from object_pose.io.images import write_image
+from object_pose.io.messages import image_from_message, stamp_ns
 from object_pose.io.writers import write_json
-from object_pose.ros.demo.recorded_pictures import write_pictures
+from object_pose.ros.messages.conversions import detections_3d_from_message
+from object_pose.ros.transport import topics
 from object_pose.runtime.resources import find_model
 
 EXAMPLES = """examples:
@@ -54,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
         summary = _watch(probe, running["pipeline"], console)
         end_processes(running)
     write_json(options.output / "summary.json", summary)
-    pictures = write_pictures(bag, options.output / "pictures", _PICTURES) if options.bag else 0
+    pictures = _write_pictures(bag, options.output / "pictures", _PICTURES) if options.bag else 0
     console.print(_summary_table(summary))
     console.print(f"{options.output}: summary.json" + (f", {pictures} pictures, bag" if options.bag else ""))
     return 0
@@ -102,3 +108,32 @@ def _summary_table(summary: dict[str, Any]) -> Table:
 
 def _text(value: object) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _write_pictures(bag: Path, folder: Path, count: int) -> int:
+    """Draw up to ``count`` frames of a bag with the poses that were published for them;
+    return how many PNG files were written."""
+    detections, cameras, stamps = {}, {}, []
+    for topic, _, message in read_bag(bag, [topics.DETECTIONS_3D, topics.CAMERA_INFO, topics.COLOR]):
+        stamp = stamp_ns(message)
+        if topic == topics.DETECTIONS_3D:
+            detections[stamp] = message
+        elif topic == topics.CAMERA_INFO:
+            cameras[stamp] = info_from_message(message).camera()
+        else:
+            stamps.append(stamp)
+    class_names = sorted({_class_name(item) for message in detections.values() for item in message.detections})
+    complete = [stamp for stamp in stamps if stamp in detections and stamp in cameras]
+    chosen = complete[:: max(1, len(complete) // count)][:count]
+    for _, _, message in read_bag(bag, [topics.COLOR]):
+        stamp = stamp_ns(message)
+        if stamp in chosen:
+            poses = detections_3d_from_message(detections[stamp], class_names)
+            folder.mkdir(parents=True, exist_ok=True)
+            picture = draw_poses(image_from_message(message), poses, cameras[stamp])
+            write_image(folder / f"{chosen.index(stamp):02d}.png", picture)
+    return len(chosen)
+
+
+def _class_name(detection: Any) -> str:
+    return str(detection.results[0].hypothesis.class_id)

@@ -17,10 +17,9 @@ from object_pose.core.frame import AlignedDepth
 from object_pose.core.results.detections import Detections
 from object_pose.core.results.oriented import OrientedBox
 from object_pose.evaluation.pose_runner import bop_frames, rendered_frames
-from object_pose.io.datasets.boxes import read_boxes
 from object_pose.io.datasets.class_folders import read_class_folders
-from object_pose.io.datasets.layouts import find_layout
 from object_pose.io.datasets.mask_pairs import read_mask, read_mask_pairs
+from object_pose.io.datasets.opening import find_layout, read_boxes
 from object_pose.io.datasets.samples import ClassDataset, LabelledBoxes, MaskDataset, require_usable
 from object_pose.io.images import read_image
 from object_pose.runtime.card import ModelCard

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,16 +22,13 @@ if TYPE_CHECKING:
 _BAG_SUFFIXES = (".mcap", ".db3")
 
 
-def make_typestore(packages: Iterable[Path] | None = None) -> Typestore:
-    """Return ROS 2 Kilted's message types and those of more packages, by default vision_msgs and ours.
-
-    ``packages`` are folders named as their package with a ``msg`` folder in them.
-    """
+def make_typestore() -> Typestore:
+    """Return ROS 2 Kilted's message types, vision_msgs and ours."""
     from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
     store = get_typestore(Stores.ROS2_KILTED)
     types: dict[str, Any] = {}
-    for package in message_packages() if packages is None else packages:
+    for package in message_packages():
         for file in sorted((package / "msg").glob("*.msg")):
             types |= get_types_from_msg(file.read_text(), f"{package.name}/msg/{file.stem}")
     store.register({name: definition for name, definition in types.items() if name not in store.types})

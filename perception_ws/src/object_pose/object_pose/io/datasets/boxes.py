@@ -1,38 +1,134 @@
-"""A data set of boxes, in whichever format it is on disk."""
+"""What the readers of boxes share, whatever their file format: class names and the checks of a box."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import yaml
+
+from object_pose.core.arrays import Array
 from object_pose.core.errors import DataError
-from object_pose.io.datasets.coco import read_coco
-from object_pose.io.datasets.layouts import coco_file, find_layout
-from object_pose.io.datasets.samples import BoxDataset
-from object_pose.io.datasets.yolo import read_yolo
+from object_pose.io.datasets.samples import Fault, LabelledBoxes
+
+_YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
+TEXT_NAMES = ("classes.txt", "obj.names")
+_LEVELS_UP = 3
 
 
-def read_boxes(
-    path: str | Path,
-    labels: Sequence[str] | None = None,
-    images: str | Path | None = None,
-    thorough: bool = False,
-) -> BoxDataset:
-    """Read and check a YOLO folder, a COCO file, or a folder with one COCO file.
+def find_names_file(folder: Path) -> Path | None:
+    """Return the file of class names in a folder or the nearest above it, as far as a YOLO data set reaches."""
+    for place in [folder, *folder.resolve().parents][:_LEVELS_UP]:
+        for name in (*_YAML_NAMES, *TEXT_NAMES):
+            if (place / name).is_file():
+                return place / name
+    return None
 
-    ``labels`` names the classes where a YOLO folder does not; ``images`` is the folder of a COCO file's images.
-    Raises ``DataError`` where there is no such data set, or several splits of one.
+
+def read_names(file: str | Path) -> tuple[str, ...]:
+    """Read class names: ``names`` of a YAML file (list or mapping from ids), or a text file with one a line.
+
+    Raises ``DataError`` naming the file and what is wrong.
     """
-    layout = find_layout(path)
-    if layout.kind not in ("yolo", "coco"):
-        raise DataError(f"{path} is a data set of {layout.kind}, not of boxes", "expected YOLO or COCO")
-    if len(layout.splits) > 1:
-        names = ", ".join(layout.splits)
-        raise DataError(f"{path} holds the splits {names}", f"name one, such as {next(iter(layout.splits.values()))}")
-    place = next(iter(layout.splits.values()))
-    if layout.kind == "yolo":
-        return read_yolo(place, labels, thorough)
-    file = coco_file(place)
-    if file is None:
-        raise DataError(f"{place} holds no COCO file")
-    return read_coco(file, images, thorough)
+    path = Path(file)
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as class names: {error}") from error
+    if path.suffix.lower() in (".yaml", ".yml"):
+        return check_names(_names_of_yaml(path, text), str(path))
+    return check_names([line.strip() for line in text.splitlines() if line.strip()], str(path))
+
+
+def check_names(names: Sequence[str], source: str) -> tuple[str, ...]:
+    """Return class names as a tuple; raises ``DataError`` where there are none, or one twice."""
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise DataError(f"{source} names the class '{repeated[0]}' twice")
+    if not names:
+        raise DataError(f"{source} names no classes")
+    return tuple(names)
+
+
+def _names_of_yaml(path: Path, text: str) -> list[str]:
+    try:
+        values: Any = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise DataError(f"{path} is not valid YAML: {error}") from error
+    names = values.get("names") if isinstance(values, dict) else values
+    if isinstance(names, dict):
+        if sorted(names) != list(range(len(names))):
+            raise DataError(f"{path}: the ids of 'names' must be 0..{len(names) - 1}")
+        names = [names[index] for index in range(len(names))]
+    if not isinstance(names, list):
+        raise DataError(f"{path} has no list of class names", "it needs 'names: [first, second, ...]'")
+    return [str(name) for name in names]
+
+
+# Labels are written with a few digits, so an edge may lie beyond the image's by this much.
+_EDGE_TOLERANCE_PX = 1.0
+
+
+class BoxChecker:
+    """Collects the good boxes of one image and the faults of the others."""
+
+    def __init__(self, path: Path, image_wh: tuple[int, int], class_count: int | None, faults: list[Fault]) -> None:
+        self.path = path
+        self._wh = np.array(image_wh, dtype=np.float64)
+        self._class_count = class_count
+        self._faults = faults
+        self._seen: dict[tuple[float, ...], int | None] = {}
+        self.boxes: list[Array] = []
+        self.class_ids: list[int] = []
+
+    def add(self, class_id: int, low_high: Sequence[float], line: int | None, name: str = "box") -> None:
+        """Check a box given as x0, y0, x1, y1 in pixels from the image's outer corner, and keep it if it is good."""
+        box = np.array(low_high, dtype=np.float64)
+        problem = self._problem(class_id, box, name)
+        if problem:
+            self._faults.append(Fault(self.path, line, problem))
+            return
+        key = (class_id, *low_high)
+        if key in self._seen:
+            first = f" of line {self._seen[key]}" if self._seen[key] else ""
+            self._faults.append(Fault(self.path, line, f"{name} is a repetition{first}", "warning"))
+            return
+        self._seen[key] = line
+        inside = np.clip(box, 0.0, np.tile(self._wh, 2))
+        self.boxes.append(inside - 0.5)
+        self.class_ids.append(class_id)
+
+    def sample(self, image: Path, image_wh: tuple[int, int]) -> LabelledBoxes:
+        """Return the image with its good boxes."""
+        boxes = np.array(self.boxes, dtype=np.float64).reshape(-1, 4)
+        return LabelledBoxes(image, image_wh, boxes, np.array(self.class_ids, dtype=np.int64))
+
+    def _problem(self, class_id: int, box: Array, name: str) -> str:
+        if not np.isfinite(box).all():
+            return f"{name} has a number that is not finite"
+        if class_id < 0 or (self._class_count is not None and class_id >= self._class_count):
+            return f"class id {class_id} is not in 0..{(self._class_count or 1) - 1}"
+        if (box[2:] <= box[:2]).any():
+            return f"{name} has no area"
+        outside = max((-box[:2]).max(), (box[2:] - self._wh).max())
+        clipped = np.clip(box, 0.0, np.tile(self._wh, 2))
+        if (clipped[2:] <= clipped[:2]).any():
+            return f"{name} lies wholly outside the image"
+        if outside > _EDGE_TOLERANCE_PX:
+            return f"{name} reaches {outside:.0f} px beyond the image of {self._wh[0]:.0f}x{self._wh[1]:.0f}"
+        return ""
+
+
+def empty_class_faults(path: Path, labels: Sequence[str], samples: Sequence[LabelledBoxes]) -> list[Fault]:
+    """Return a warning for every class without a box, or one error where there is no box at all."""
+    counts = Counter(int(class_id) for sample in samples for class_id in sample.class_ids)
+    if not counts:
+        return [Fault(path, None, "no image has a box")]
+    return [
+        Fault(path, None, f"class '{label}' has no box", "warning")
+        for class_id, label in enumerate(labels)
+        if not counts[class_id]
+    ]

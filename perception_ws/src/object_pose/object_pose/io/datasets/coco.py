@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from object_pose.core.errors import DataError
-from object_pose.io.datasets.box_checks import BoxChecker, empty_class_faults
-from object_pose.io.datasets.class_names import check_names
+from object_pose.io.datasets.boxes import (
+    BoxChecker,
+    check_names,
+    empty_class_faults,
+)
 from object_pose.io.datasets.image_files import ImageHeader, duplicate_faults, headers, image_files
 from object_pose.io.datasets.located_json import LocatedJson, read_located_json
 from object_pose.io.datasets.samples import BoxDataset, Fault

@@ -1,19 +1,137 @@
-"""A data set of any kind with all its splits, opened by its path."""
+"""Data sets on disk: which kind a path is, which splits it has, and their samples."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from object_pose.core.errors import DataError
-from object_pose.io.datasets.class_folders import read_class_folders
+from object_pose.io.datasets.bop_checks import bop_scenes
+from object_pose.io.datasets.class_folders import list_class_folders, read_class_folders
 from object_pose.io.datasets.coco import read_coco
-from object_pose.io.datasets.layouts import coco_file, find_layout
-from object_pose.io.datasets.mask_pairs import read_mask_pairs
+from object_pose.io.datasets.image_files import image_files
+from object_pose.io.datasets.mask_pairs import mask_folders, read_mask_pairs
 from object_pose.io.datasets.samples import BoxDataset, ClassDataset, Dataset, Fault, MaskDataset
-from object_pose.io.datasets.yolo import read_yolo
+from object_pose.io.datasets.yolo import read_yolo, yolo_folders
+
+SPLIT_NAMES = ("train", "val", "valid", "validation", "test")
+_PEEK_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The kind of a data set (yolo, coco, masks, classes or bop) and its splits by name; one without a name is ''."""
+
+    kind: str
+    splits: Mapping[str, Path]
+
+
+def find_layout(path: str | Path) -> Layout:
+    """Tell what kind of data set is at ``path``; raises ``DataError`` saying what would be one."""
+    root = Path(path)
+    if not root.exists():
+        raise DataError(f"{root} does not exist")
+    if root.is_file():
+        if coco_file(root) is None:
+            raise DataError(f"{root} is no COCO file", "name a folder, or a JSON file of images and annotations")
+        return Layout("coco", {"": root})
+    for kind, find in _FINDERS.items():
+        splits = find(root)
+        if splits:
+            return Layout(kind, splits)
+    raise DataError(
+        f"{root} is no data set of a known kind",
+        "known: images/ with labels/ (YOLO) or masks/, a COCO file, one folder a class, BOP scenes",
+    )
+
+
+def coco_file(path: Path) -> Path | None:
+    """Return the COCO file that ``path`` is or holds, None where there is none or several."""
+    if path.is_file():
+        return path if path.suffix.lower() == ".json" and _looks_like_coco(path) else None
+    found = [file for file in sorted(path.glob("*.json")) if _looks_like_coco(file)]
+    return found[0] if len(found) == 1 else None
+
+
+def _looks_like_coco(file: Path) -> bool:
+    """Whether a JSON file may be COCO: a small one is parsed, of a large one the beginning tells."""
+    if file.stat().st_size <= _PEEK_BYTES:
+        try:
+            values = json.loads(file.read_text())
+        except (OSError, ValueError):
+            return False
+        return isinstance(values, dict) and {"images", "annotations"} <= values.keys()
+    with file.open("rb") as opened:
+        start = opened.read(_PEEK_BYTES)
+    return start.lstrip().startswith(b"{") and any(key in start for key in (b'"images"', b'"annotations"'))
+
+
+def _bop(root: Path) -> dict[str, Path]:
+    return {"": root} if bop_scenes(root) else {}
+
+
+def _yolo(root: Path) -> dict[str, Path]:
+    below_images = {name: root / "images" / name for name in SPLIT_NAMES if (root / "images" / name).is_dir()}
+    return _where(below_images, _is_yolo) or _splits(root, _is_yolo)
+
+
+def _coco(root: Path) -> dict[str, Path]:
+    splits = _splits(root, lambda place: coco_file(place) is not None)
+    if splits or not (root / "annotations").is_dir():
+        return splits
+    files = [file for file in sorted((root / "annotations").glob("*.json")) if _looks_like_coco(file)]
+    return {file.stem.removeprefix("instances_"): file for file in files}
+
+
+def _masks(root: Path) -> dict[str, Path]:
+    return _splits(root, lambda place: _succeeds(mask_folders, place))
+
+
+def _classes(root: Path) -> dict[str, Path]:
+    splits = _where({name: root / name for name in SPLIT_NAMES}, _has_class_folders)
+    return splits or ({"": root} if _has_class_folders(root) else {})
+
+
+_FINDERS: dict[str, Callable[[Path], dict[str, Path]]] = {
+    "bop": _bop,
+    "yolo": _yolo,
+    "coco": _coco,
+    "masks": _masks,
+    "classes": _classes,
+}
+
+
+def _splits(root: Path, accepts: Callable[[Path], bool]) -> dict[str, Path]:
+    """Return ``root`` itself, or those of its folders that are called as splits are."""
+    if accepts(root):
+        return {"": root}
+    return _where({name: root / name for name in SPLIT_NAMES}, accepts)
+
+
+def _where(places: Mapping[str, Path], accepts: Callable[[Path], bool]) -> dict[str, Path]:
+    return {name: place for name, place in places.items() if place.is_dir() and accepts(place)}
+
+
+def _is_yolo(place: Path) -> bool:
+    return _succeeds(yolo_folders, place)
+
+
+def _has_class_folders(root: Path) -> bool:
+    """Whether folders stand in ``root`` and one of them has images; there are none beside them."""
+    if image_files(root) or not _succeeds(list_class_folders, root):
+        return False
+    return any(image_files(folder) for folder in list_class_folders(root))
+
+
+def _succeeds(find: Callable[[Path], object], place: Path) -> bool:
+    try:
+        find(place)
+    except DataError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -63,12 +181,18 @@ def join_splits(splits: Sequence[Dataset]) -> Dataset:
 
 
 def _read(kind: str, place: Path, labels: Sequence[str] | None, images: str | Path | None, thorough: bool) -> Dataset:
-    if kind == "yolo":
-        return read_yolo(place, labels, thorough)
     if kind == "masks":
         return read_mask_pairs(place, thorough)
     if kind == "classes":
         return read_class_folders(place, thorough)
+    return _read_boxes(kind, place, labels, images, thorough)
+
+
+def _read_boxes(
+    kind: str, place: Path, labels: Sequence[str] | None, images: str | Path | None, thorough: bool
+) -> BoxDataset:
+    if kind == "yolo":
+        return read_yolo(place, labels, thorough)
     file = coco_file(place)
     if file is None:
         raise DataError(f"{place} holds no COCO file")
@@ -85,3 +209,23 @@ def _with_equal_numbers(splits: Mapping[str, Dataset]) -> dict[str, Dataset]:
         else dataset
         for name, dataset in boxes.items()
     }
+
+
+def read_boxes(
+    path: str | Path,
+    labels: Sequence[str] | None = None,
+    images: str | Path | None = None,
+    thorough: bool = False,
+) -> BoxDataset:
+    """Read and check a YOLO folder, a COCO file, or a folder with one COCO file.
+
+    ``labels`` names the classes where a YOLO folder does not; ``images`` is the folder of a COCO file's images.
+    Raises ``DataError`` where there is no such data set, or several splits of one.
+    """
+    layout = find_layout(path)
+    if layout.kind not in ("yolo", "coco"):
+        raise DataError(f"{path} is a data set of {layout.kind}, not of boxes", "expected YOLO or COCO")
+    if len(layout.splits) > 1:
+        names = ", ".join(layout.splits)
+        raise DataError(f"{path} holds the splits {names}", f"name one, such as {next(iter(layout.splits.values()))}")
+    return _read_boxes(layout.kind, next(iter(layout.splits.values())), labels, images, thorough)

@@ -1,7 +1,8 @@
-"""Splits of a data set in which no recording and no near-duplicate is on both sides."""
+"""Splits of data sets: at random by groups that belong together, and folds for cross-validation."""
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from object_pose.io.images import read_image
 # What Roboflow and converters append to the name of the file that an image was.
 _EXPORT_SUFFIX = re.compile(r"_(jpe?g|png|bmp|webp)(\.rf\.[0-9a-f]+)?$", re.IGNORECASE)
 _FRAME_NUMBER = re.compile(r"[0-9]+$")
+_NUMBER = re.compile(r"\d+")
+_SHUFFLE_SEED = 0
 
 
 def recording_of(path: Path) -> str:
@@ -135,3 +138,49 @@ def _select(dataset: Dataset, mask: NDArray[np.bool_]) -> Dataset:
     if isinstance(dataset, ClassDataset):
         return ClassDataset(dataset.labels, tuple(dataset.samples[index] for index in chosen))
     return MaskDataset(tuple(dataset.samples[index] for index in chosen))
+
+
+def split_fold(dataset: ClassDataset, folds: int, fold: int) -> tuple[ClassDataset, ClassDataset]:
+    """Return what to learn from and what fold number ``fold`` of ``folds`` holds out; -1 holds nothing out.
+
+    Files are dealt out by class after a shuffle that is always the same, so each file is held out by exactly one fold.
+    """
+    if not -1 <= fold < folds:
+        raise ConfigError(f"fold {fold} does not exist", f"choose one of 0..{folds - 1}, or -1 to hold nothing out")
+    samples = np.array([sample.class_id for sample in dataset.samples])
+    rng = np.random.default_rng(_SHUFFLE_SEED)
+    owner = np.empty(len(samples), dtype=np.int64)
+    for class_id in range(len(dataset.labels)):
+        members = rng.permutation(np.flatnonzero(samples == class_id))
+        owner[members] = np.arange(len(members)) % folds
+    kept = tuple(sample for sample, number in zip(dataset.samples, owner) if number != fold)
+    held_out = tuple(sample for sample, number in zip(dataset.samples, owner) if number == fold)
+    return dataclasses.replace(dataset, samples=kept), dataclasses.replace(dataset, samples=held_out)
+
+
+def tile_column(path: Path) -> str:
+    """Return the key of a tile's column: X of its name, or the whole name where that holds no X and Y."""
+    numbers = _NUMBER.findall(path.stem)
+    return str(numbers[-2]) if len(numbers) >= 2 else path.stem
+
+
+def fold_of_column(columns: list[str], folds: int) -> dict[str, int]:
+    """Return the fold of each column: they are sorted and dealt out in turn."""
+    order = sorted(set(columns), key=lambda name: (len(name), name))
+    return {name: index % folds for index, name in enumerate(order)}
+
+
+def split_tiles(dataset: MaskDataset, folds: int, fold: int) -> tuple[MaskDataset, MaskDataset]:
+    """Return what to learn from and what fold number ``fold`` of ``folds`` holds out; -1 holds nothing out.
+
+    Raises ``ConfigError`` for a fold that does not exist or that holds no tile.
+    """
+    if not -1 <= fold < folds:
+        raise ConfigError(f"fold {fold} does not exist", f"choose one of 0..{folds - 1}, or -1 to hold nothing out")
+    columns = [tile_column(pair.image_path) for pair in dataset.samples]
+    owner = fold_of_column(columns, folds)
+    held_out = tuple(pair for pair, name in zip(dataset.samples, columns) if owner[name] == fold)
+    kept = tuple(pair for pair, name in zip(dataset.samples, columns) if owner[name] != fold)
+    if fold >= 0 and not (held_out and kept):
+        raise ConfigError(f"fold {fold} of {folds} is empty or everything", f"there are {len(owner)} columns of tiles")
+    return dataclasses.replace(dataset, samples=kept), dataclasses.replace(dataset, samples=held_out)

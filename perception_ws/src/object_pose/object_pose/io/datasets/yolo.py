@@ -7,8 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from object_pose.core.errors import DataError
-from object_pose.io.datasets.box_checks import BoxChecker, empty_class_faults
-from object_pose.io.datasets.class_names import TEXT_NAMES, check_names, find_names_file, read_names
+from object_pose.io.datasets.boxes import (
+    TEXT_NAMES,
+    BoxChecker,
+    check_names,
+    empty_class_faults,
+    find_names_file,
+    read_names,
+)
 from object_pose.io.datasets.image_files import duplicate_faults, headers, image_files, images_by_stem
 from object_pose.io.datasets.samples import BoxDataset, Fault, LabelledBoxes
 

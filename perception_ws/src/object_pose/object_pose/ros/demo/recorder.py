@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
 import struct
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,7 +18,6 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, Image
 from vision_msgs.msg import Detection3DArray, VisionInfo
 
-from object_pose.core.errors import DataError
 from object_pose.io.bags import BagWriter, make_typestore, write_bag
 from object_pose.ros.nodes.spinning import prepare_process
 from object_pose.ros.transport import qos, topics
@@ -34,7 +31,6 @@ _RESULTS: dict[str, tuple[type, QoSProfile]] = {
     topics.DIAGNOSTICS: (DiagnosticArray, qos.RESULT),
     topics.VISION_INFO: (VisionInfo, qos.LATCHED),
 }
-_MESSAGE_PACKAGES = ("vision_msgs", "object_pose_msgs")
 _NS_PER_S = 1_000_000_000
 
 
@@ -77,7 +73,7 @@ def record(output: Path, image_rate_hz: float) -> None:
     """Record into a new mcap bag until SIGINT."""
     prepare_process()
     rclpy.init()
-    with write_bag(output, make_typestore(_message_packages())) as bag:
+    with write_bag(output, make_typestore()) as bag:
         executor = SingleThreadedExecutor()
         executor.add_node(Recorder(bag, round(_NS_PER_S / image_rate_hz)))
         with suppress(KeyboardInterrupt, ExternalShutdownException):
@@ -88,19 +84,6 @@ def _header_stamp_ns(data: bytes) -> int:
     """Read the stamp of a serialized message that begins with a header, after CDR's four bytes."""
     seconds, nanoseconds = struct.unpack_from("<iI" if data[1] & 1 else ">iI", data, 4)
     return int(seconds) * _NS_PER_S + int(nanoseconds)
-
-
-def _message_packages() -> list[Path]:
-    """Return where the definitions of the messages are that rosbags does not know."""
-    prefixes = [*filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)), sys.prefix]
-    found = []
-    for name in _MESSAGE_PACKAGES:
-        folders = [Path(prefix) / "share" / name for prefix in prefixes]
-        folder = next((folder for folder in folders if (folder / "msg").is_dir()), None)
-        if folder is None:
-            raise DataError(f"the definitions of {name} are not installed", f"looked in {', '.join(map(str, folders))}")
-        found.append(folder)
-    return found
 
 
 def main() -> int:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from object_pose.io.datasets.dataset_writers import write_yolo_names, yolo_lines
 from object_pose.io.datasets.samples import LabelledBoxes
+from object_pose.io.datasets.writing import write_yolo_names, yolo_lines
 from object_pose.io.images import write_grey, write_image
 from object_pose.io.writers import json_lines
 from object_pose.simulation.generators import inspection

@@ -19,8 +19,8 @@ from object_pose.core.params import parameter
 from object_pose.core.results.classification import normal_class, score_classes
 from object_pose.core.vision.image import letterbox
 from object_pose.io.datasets.class_folders import read_class_folders
-from object_pose.io.datasets.folds import split_fold
 from object_pose.io.datasets.samples import ClassDataset, require_usable
+from object_pose.io.datasets.splitting import split_fold
 from object_pose.io.images import read_image
 from object_pose.runtime.card import ModelCard
 from object_pose.simulation.generators.inspection import (

@@ -18,7 +18,7 @@ from object_pose.core.results.detections import Detections
 from object_pose.core.vision.decoders import DecodeOptions, Layout, OutputFormat, decode
 from object_pose.core.vision.drawing import draw_detections
 from object_pose.core.vision.image import to_batch
-from object_pose.io.datasets.boxes import read_boxes
+from object_pose.io.datasets.opening import read_boxes
 from object_pose.io.datasets.samples import BoxDataset, require_usable
 from object_pose.io.task_drawing import side_by_side
 from object_pose.runtime.card import ModelCard

@@ -20,7 +20,7 @@ from object_pose.core.results.segmentation import Segmentation
 from object_pose.core.vision.image import Letterbox
 from object_pose.io.datasets.mask_pairs import read_mask, read_mask_pairs
 from object_pose.io.datasets.samples import MaskDataset, MaskPair, require_usable
-from object_pose.io.datasets.tile_folds import split_tiles
+from object_pose.io.datasets.splitting import split_tiles
 from object_pose.io.images import read_image
 from object_pose.io.task_drawing import draw_mask, draw_segmentation, side_by_side
 from object_pose.runtime.card import ModelCard
