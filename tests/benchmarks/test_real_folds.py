@@ -12,10 +12,9 @@ from tiles import save_tiles
 def test_folds_are_trained_tested_and_resumed(start, tmp_path, monkeypatch):
     save_tiles(tmp_path / "data" / "footprints")
     monkeypatch.setenv("OBJECT_POSE_DATA", str(tmp_path / "data"))
-    recipe = (("steps", 1), ("input-size", 64), ("rendered-share", 0.0))
-    known = real_folds.REAL_FOLDS["segment"]
+    training = {"steps": 1, "input_size": 64, "rendered_share": 0.0}
     criteria = (Criterion("real_iou", 0.0),)
-    tiny = real_folds.CrossValidation("footprints", "tiles", 2, known.held_out, recipe, criteria, "buildings.onnx")
+    tiny = real_folds.RealFolds("footprints", "tiles", 2, training, criteria, "buildings.onnx")
     monkeypatch.setitem(real_folds.REAL_FOLDS, "segment", tiny)
     places = ["--runs", tmp_path / "runs", "--output", tmp_path / "out"]
     options = [*places, "--batch-size", 2, "--workers", 0, "--threads", 1, "--device", "cpu"]

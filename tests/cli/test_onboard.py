@@ -6,8 +6,9 @@ import json
 
 import pytest
 
+from cad_files import save_part
+from object_pose.io.run_folder import RunFolder
 from object_pose.runtime.pose_estimator import PoseEstimator
-from object_pose.simulation.parts.procedural import build_part
 
 SMALL = ["--width", "96", "--height", "64", "--focal-px", "90", "--max-objects", "3", "--validation-frames", "2"]
 NETWORK = ["--input-width", "96", "--input-height", "64", "--crop-width", "64", "--crop-height", "64"]
@@ -16,13 +17,7 @@ RUN = ["--batch-size", "2", "--workers", "0", "--threads", "1", "--device", "cpu
 
 @pytest.fixture
 def cad_files(tmp_path):
-    files = []
-    for name in ("bracket", "pipe_elbow"):
-        mesh = build_part(name).mesh.copy()
-        mesh.apply_scale(1000.0)
-        mesh.export(tmp_path / f"{name}.stl")
-        files.append(tmp_path / f"{name}.stl")
-    return files
+    return [save_part(tmp_path, name) for name in ("bracket", "pipe_elbow")]
 
 
 def onboard(cli, files, output, *options):
@@ -51,11 +46,13 @@ def test_cad_files_become_a_model_with_its_report_and_a_rerun_goes_on(cli, cad_f
     assert "half turn about z" in page and page.count("data:image/") >= 6
     assert "object-pose train roi-head" in page
 
+    assert "m away" in outcome.out and "m away" in page
+
     again = onboard(cli, cad_files, output, *chosen, "--steps", "1")
-    assert again.code == 0 and "$ object-pose" not in again.out
+    assert again.code == 0 and "train" not in again.err and "test" not in again.err
     longer = onboard(cli, cad_files, output, *chosen, "--steps", "2")
-    assert longer.code == 0 and "train pose" in longer.out and "train roi-head" not in longer.out
-    assert json.loads((output / "progress.json").read_text())["pose"] == 2
+    assert longer.code == 0 and "train pose" in longer.err and "train roi-head" not in longer.err
+    assert RunFolder(output / "runs" / "pose").steps_done == 2
     assert "trained for 2 steps already" in onboard(cli, cad_files, output, *chosen, "--steps", "1").err
     assert (
         "was made with symmetries"

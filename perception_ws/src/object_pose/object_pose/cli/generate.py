@@ -9,9 +9,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from object_pose.cli.folder_claim import claim
 from object_pose.cli.options import add_config_options, config_from_options
 from object_pose.core.params import parameter
+from object_pose.io.files import claim_folder
 from object_pose.simulation.generators.bop import write_bop_dataset
 from object_pose.simulation.parts.objects import load_objects
 from object_pose.simulation.scenes.scene import FrameStream, SceneConfig
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     objects = load_objects(config.objects)
     settings = {**asdict(config), **asdict(scene_config)}
     del settings["scenes"]
-    claim(options.output, _SETTINGS, settings)
+    claim_folder(options.output, _SETTINGS, settings)
     with tqdm(total=config.scenes * config.frames, unit="frame", disable=None) as bar:
 
         def frames(scene_id: int) -> Iterator[SimulatedFrame]:

@@ -1,12 +1,14 @@
-"""Files and folders that appear whole or not at all."""
+"""Files and folders that appear whole or not at all, and folders that belong to the settings they were begun with."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from object_pose.core.errors import ConfigError
 
@@ -43,6 +45,24 @@ def new_folder(path: str | Path) -> Iterator[Path]:
         os.rename(partial, target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def claim_folder(folder: Path, file_name: str, settings: Mapping[str, Any]) -> None:
+    """Note the settings in the folder; raises ``ConfigError`` where it holds something made with others."""
+    file = folder / file_name
+    if not file.exists():
+        if folder.is_dir() and any(folder.iterdir()):
+            raise ConfigError(f"{folder} holds files of something else", "name an empty or new folder")
+        with replacing(file) as temporary:
+            temporary.write_text(json.dumps(settings, indent=2) + "\n")
+        return
+    present = json.loads(file.read_text())
+    for name, value in settings.items():
+        if present.get(name) != value:
+            raise ConfigError(
+                f"{folder} was made with {name} {present.get(name)}, not {value}",
+                "use the same options to go on with it, or another folder",
+            )
 
 
 def _is_running(process_id: str) -> bool:
