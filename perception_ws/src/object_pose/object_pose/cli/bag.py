@@ -60,7 +60,7 @@ def _add_action(
     actions: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str
 ) -> argparse.ArgumentParser:
     parser = actions.add_parser(name, help=summary, description=summary)
-    parser.add_argument("bag", type=Path, help="bag folder, .mcap or .db3 file")
+    parser.add_argument("bag", type=Path, help="bag folder, or .mcap, .db3 or ROS 1 .bag file")
     return parser
 
 

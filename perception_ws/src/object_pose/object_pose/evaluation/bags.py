@@ -17,6 +17,8 @@ from object_pose.io.bag_frames import RecordingConfig, read_bag_frames
 from object_pose.io.bags import read_bag
 from object_pose.io.messages import poses_from_message, stamp_ns, truths_from_message
 
+_TRUTH, _POSES = "object_pose_msgs/msg/ObjectTruthArray", "object_pose_msgs/msg/ObjectPoseArray"
+
 logger = logging.getLogger(__name__)
 
 ItemT = TypeVar("ItemT", ObjectPose, ObjectTruth)
@@ -29,7 +31,8 @@ def labelled_bag_frames(
 
     Raises ``DataError`` where a topic is missing.
     """
-    truths = {stamp_ns(message): message for _, _, message in read_bag(bag, [truth_topic])}
+    types = {truth_topic: [_TRUTH]}
+    truths = {stamp_ns(message): message for _, _, message in read_bag(bag, [truth_topic], types=types)}
     for index, frame in enumerate(read_bag_frames(bag, config)):
         if frame.stamp_ns in truths:
             found = truths_from_message(truths[frame.stamp_ns])
@@ -48,7 +51,7 @@ def evaluate_recorded_poses(
     Raises ``DataError`` where a topic is missing, no frame has both, or a pose is of none of ``objects``.
     """
     messages: dict[str, dict[int, object]] = {truth_topic: {}, poses_topic: {}}
-    for topic, _, message in read_bag(bag, list(messages)):
+    for topic, _, message in read_bag(bag, list(messages), types={truth_topic: [_TRUTH], poses_topic: [_POSES]}):
         messages[topic][stamp_ns(message)] = message
     truths, poses = messages[truth_topic], messages[poses_topic]
     common = sorted(set(truths) & set(poses))

@@ -24,6 +24,8 @@ from object_pose.io.messages import depth_from_message, image_from_message, stam
 logger = logging.getLogger(__name__)
 
 _OPTICAL_FRAME = "camera_color_optical_frame"
+_IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+_INFO_TYPES = ("sensor_msgs/msg/CameraInfo",)
 _WAITING = 30  # images that wait for their partner
 
 
@@ -71,7 +73,7 @@ def read_bag_frames(path: str | Path, config: RecordingConfig | None = None) -> 
     pairer = StampPairer(streams, round(config.tolerance_ms * 1e6), capacity=_WAITING)
     counts = dict.fromkeys(streams, 0)
     frames = 0
-    for topic, _, message in read_bag(path, streams):
+    for topic, _, message in read_bag(path, streams, types=dict.fromkeys(streams, _IMAGE_TYPES)):
         counts[topic] += 1
         joined = pairer.add(topic, stamp_ns(message), message)
         if joined:
@@ -148,7 +150,8 @@ class _Cameras:
         self.count = 0
         changes: dict[int, Camera] = {}
         last = None
-        for _, _, message in read_bag(path, [config.camera_info_topic]):
+        types = {config.camera_info_topic: _INFO_TYPES}
+        for _, _, message in read_bag(path, [config.camera_info_topic], types=types):
             self.count += 1
             info = info_from_message(message)
             if info == last:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from object_pose.core.errors import DataError
+from object_pose.core.errors import DataError, ObjectPoseError
+from object_pose.io.bag_storage import Channel, Storage, open_storages
 from object_pose.runtime.resources import message_packages
 
 # rosbags is an extra and imported where it is used, so that images are read without it.
 if TYPE_CHECKING:
-    from rosbags.highlevel import AnyReader
     from rosbags.rosbag2 import Writer
     from rosbags.typesys.store import Typestore
 
-_BAG_SUFFIXES = (".mcap", ".db3")
+logger = logging.getLogger(__name__)
 
 
 def make_typestore() -> Typestore:
@@ -62,7 +63,7 @@ def write_bag(path: str | Path, store: Typestore) -> Iterator[BagWriter]:
     from rosbags.rosbag2 import StoragePlugin, Writer
 
     target = Path(path)
-    if target.exists() and not is_bag(target):
+    if target.exists() and not (target / "metadata.yaml").is_file():
         raise DataError(f"{target} exists and is not a bag", "choose another name")
     workplace = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.rmtree(workplace, ignore_errors=True)
@@ -75,27 +76,30 @@ def write_bag(path: str | Path, store: Typestore) -> Iterator[BagWriter]:
         shutil.rmtree(workplace, ignore_errors=True)
 
 
-def is_bag(path: Path) -> bool:
-    """Whether a path looks like a bag: a folder with ``metadata.yaml``, or an mcap or db3 file."""
-    return (path / "metadata.yaml").is_file() or (path.is_file() and path.suffix in _BAG_SUFFIXES)
-
-
 def read_bag(
-    path: str | Path, topics: Collection[str] = (), store: Typestore | None = None
+    path: str | Path,
+    topics: Collection[str] = (),
+    store: Typestore | None = None,
+    types: Mapping[str, Collection[str]] | None = None,
 ) -> Iterator[tuple[str, int, Any]]:
     """Yield (topic, stamp_ns, message) in the order of recording, of ``topics`` or of all.
 
-    ``store`` serves bags that do not describe their messages. Raises ``DataError`` when the bag cannot be read or has
-    none of one of the topics.
+    ``store`` serves bags that do not describe their messages; ``types`` are the types that a topic may have. Raises
+    ``DataError`` when the bag cannot be read, has none of one of the topics, or one of another type.
     """
-    with _reading(Path(path), store) as reader:
-        present = {connection.topic for connection in reader.connections}
+    with _opened(Path(path), store) as bag:
+        present = {channel.topic for channel in bag.channels}
         missing = [topic for topic in topics if topic not in present]
         if missing:
             raise DataError(f"bag {path} has no topic {', '.join(missing)}", f"it has {', '.join(sorted(present))}")
-        wanted = [connection for connection in reader.connections if not topics or connection.topic in topics]
-        for connection, time_ns, data in reader.messages(wanted):
-            yield connection.topic, time_ns, reader.deserialize(data, connection.msgtype)
+        for channel in bag.channels:
+            expected = (types or {}).get(channel.topic)
+            if channel.topic in topics and expected and channel.message_type not in expected:
+                raise DataError(
+                    f"bag {path}: {channel.topic} has the type {channel.message_type}",
+                    f"expected {' or '.join(expected)}",
+                )
+        yield from bag.messages(topics)
 
 
 @dataclass(frozen=True)
@@ -117,24 +121,94 @@ class BagInfo:
 
 
 def describe_bag(path: str | Path) -> BagInfo:
-    """Return what a bag holds without reading its messages; raises ``DataError`` when it cannot be read."""
-    with _reading(Path(path)) as reader:
-        topics = tuple(
-            TopicInfo(name, info.msgtype or "", info.msgcount) for name, info in sorted(reader.topics.items())
-        )
-        if not reader.message_count:
-            return BagInfo(topics, 0, 0)
-        return BagInfo(topics, reader.start_time, reader.duration)
+    """Return what a bag holds, without decoding its messages; raises ``DataError`` when it cannot be read."""
+    with _opened(Path(path)) as bag:
+        topics: dict[str, TopicInfo] = {}
+        for channel in sorted(bag.channels, key=lambda channel: channel.topic):
+            before = topics[channel.topic].count if channel.topic in topics else 0
+            topics[channel.topic] = TopicInfo(channel.topic, channel.message_type, before + channel.count)
+        filled = [storage for storage in bag.storages if any(channel.count for channel in storage.channels)]
+        start = min((storage.start_ns for storage in filled), default=0)
+        end = max((storage.end_ns for storage in filled), default=0)
+        return BagInfo(tuple(topics.values()), start, end - start)
+
+
+class _OpenBag:
+    """A bag's files, and its messages decoded by the definitions that it holds, or else by ``default``."""
+
+    def __init__(self, path: Path, storages: Sequence[Storage], default: Typestore) -> None:
+        self._path = path
+        self._default = default
+        self._stores: dict[tuple[str, str], Typestore] = {}
+        self.storages = storages
+        self.channels = [channel for storage in storages for channel in storage.channels]
+
+    def messages(self, topics: Collection[str]) -> Iterator[tuple[str, int, Any]]:
+        """Yield (topic, time, message) of some topics, or of all; what else is in the bag need not be readable."""
+        for storage in self.storages:
+            wanted = [channel for channel in storage.channels if not topics or channel.topic in topics]
+            for channel, time_ns, data in storage.messages(wanted) if wanted else ():
+                yield channel.topic, time_ns, self._decode(channel, data)
+
+    def _decode(self, channel: Channel, data: bytes) -> Any:
+        store = self._store(channel)
+        if channel.encoding == "cdr":
+            return store.deserialize_cdr(data, channel.message_type)
+        if channel.encoding == "ros1":
+            return store.deserialize_ros1(data, channel.message_type)
+        raise DataError(f"bag {self._path}: {channel.topic} is encoded as '{channel.encoding}', expected cdr or ros1")
+
+    def _store(self, channel: Channel) -> Typestore:
+        key = channel.message_type, channel.definition
+        if key not in self._stores:
+            self._stores[key] = self._make_store(channel)
+        return self._stores[key]
+
+    def _make_store(self, channel: Channel) -> Typestore:
+        from rosbags.typesys import Stores, get_typestore
+
+        problem = "has no definition"
+        if channel.definition:
+            try:
+                store = get_typestore(Stores.EMPTY)
+                store.register(_definitions(channel))
+                if channel.message_type in store.types:
+                    return store
+            except Exception as error:  # the parsers of rosbags stop with whatever a text breaks in them
+                problem = f"has a definition that cannot be parsed ({type(error).__name__})"
+        if channel.message_type in self._default.types and channel.encoding == "cdr":
+            return self._default
+        raise DataError(f"bag {self._path}: {channel.topic} of the type {channel.message_type} {problem}")
+
+
+def _definitions(channel: Channel) -> Any:
+    """Return the types of a channel's definition, which names all that they are made of."""
+    from rosbags.typesys import get_types_from_idl, get_types_from_msg
+
+    if "idl" not in channel.definition_format:
+        return get_types_from_msg(channel.definition, channel.message_type)
+    types: dict[str, Any] = {}
+    for part in channel.definition.split("=" * 80 + "\n"):
+        if part.strip():
+            types |= get_types_from_idl(part.partition("\n")[2] if part.startswith("IDL: ") else part)
+    return types
 
 
 @contextmanager
-def _reading(bag: Path, store: Typestore | None = None) -> Iterator[AnyReader]:
-    from rosbags.highlevel import AnyReader, AnyReaderError
-
-    try:
-        with AnyReader([bag], default_typestore=store or make_typestore()) as reader:
-            yield reader
-    except FileNotFoundError as error:
-        raise DataError(f"bag {bag} does not exist") from error
-    except AnyReaderError as error:
-        raise DataError(f"bag {bag} cannot be read", str(error)) from error
+def _opened(path: Path, store: Typestore | None = None) -> Iterator[_OpenBag]:
+    """Open a bag; whatever breaks in reading it, here or in the block, is a ``DataError`` that names it."""
+    with ExitStack() as stack:
+        try:
+            storages = open_storages(path)
+            for storage in storages:
+                stack.callback(storage.close)
+                if storage.damage:
+                    logger.warning("bag %s: %s: what is whole of it is read", path, storage.damage)
+            yield _OpenBag(path, storages, store or make_typestore())
+        except ObjectPoseError as error:
+            named = str(path) in error.message
+            raise error if named else DataError(f"bag {path} cannot be read: {error.message}", error.hint) from error
+        except ImportError:
+            raise
+        except Exception as error:  # damaged bytes break the parsers of other packages in ways that they do not name
+            raise DataError(f"bag {path} cannot be read", f"{type(error).__name__}: {error}") from error
