@@ -77,6 +77,71 @@ def test_an_open_surface_is_known_and_colours_are_kept(tmp_path):
     assert item.mesh.two_sided and item.mesh.colors.max(axis=0).tolist() == [1.0, 0.0, 0.0]
 
 
+def outward_share(part) -> float:
+    """Return the share of faces whose normal leads away from the middle: 1 for a convex part."""
+    away = np.einsum("ij,ij->i", part.mesh.face_normals, part.mesh.triangles_center - part.box_centre)
+    return float(np.mean(away > 0.0))
+
+
+@pytest.mark.parametrize("turned", [slice(0, None), slice(0, None, 3), slice(0, 0)])
+def test_faces_of_a_closed_surface_point_outwards_and_the_repair_is_said(tmp_path, turned):
+    mesh = trimesh.creation.box((40.0, 30.0, 20.0))
+    faces = np.array(mesh.faces)
+    faces[turned] = faces[turned, ::-1]
+    (part,) = read_parts([save(tmp_path, mesh=trimesh.Trimesh(mesh.vertices, faces, process=False))])
+    assert part.is_closed and outward_share(part) == 1.0
+    assert part.mesh.volume == pytest.approx(24e-6)
+    assert bool(part.notes) == (len(faces[turned]) > 0)
+
+
+def test_the_colour_of_each_face_is_kept(tmp_path):
+    mesh = trimesh.creation.box((40.0, 30.0, 20.0))
+    mesh.visual.face_colors = np.tile(np.array([[255, 0, 0, 255], [0, 255, 0, 255]], np.uint8), (6, 1))
+    (part,) = read_parts([save(tmp_path, "faces.ply", mesh=mesh)])
+    assert part.is_closed
+    colors = part.colors[np.asarray(part.mesh.faces)]
+    np.testing.assert_allclose(colors, np.tile(np.eye(3)[[0, 1]][:, None], (6, 3, 1)), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("material", "corner", "expected"),
+    [
+        ("newmtl red\nKd 0.8 0.05 0.05\n", "{0}", [0.6, 0.004, 0.004]),
+        ("newmtl red\nKd 0.8 0.05 0.05\n", "{0}/1", [0.6, 0.004, 0.004]),
+        ("newmtl red\nKd 0.8 0.05 0.05\nmap_Kd missing.png\n", "{0}/1", [0.6, 0.004, 0.004]),
+        (None, "{0}/1", None),
+        (None, "{0}", None),
+    ],
+)
+def test_an_obj_has_the_colour_of_its_material_and_none_without(tmp_path, material, corner, expected):
+    mesh = trimesh.creation.box((40.0, 30.0, 20.0))
+    lines = [f"v {x} {y} {z}" for x, y, z in mesh.vertices] + ["vt 0.5 0.5"]
+    if material:
+        (tmp_path / "part.mtl").write_text(material)
+        lines = ["mtllib part.mtl", *lines, "usemtl red"]
+    lines += ["f " + " ".join(corner.format(index + 1) for index in face) for face in mesh.faces]
+    (tmp_path / "part.obj").write_text("\n".join(lines) + "\n")
+    (part,) = read_parts([tmp_path / "part.obj"])
+    if expected is None:
+        assert part.colors is None
+    else:
+        np.testing.assert_allclose(part.colors, [expected] * len(part.mesh.vertices), atol=0.01)
+
+
+def test_bodies_of_a_glb_stand_in_their_places_with_their_colours(tmp_path):
+    plate, knob = trimesh.creation.box((0.04, 0.03, 0.01)), trimesh.creation.icosphere(radius=0.008)
+    red = trimesh.visual.material.PBRMaterial(baseColorFactor=[200, 30, 30, 255])
+    plate.visual = trimesh.visual.TextureVisuals(material=red)
+    scene = trimesh.Scene([plate])
+    scene.add_geometry(knob, transform=trimesh.transformations.translation_matrix((0.0, 0.0, 0.02)))
+    scene.export(tmp_path / "part.glb")
+    (part,) = read_parts([tmp_path / "part.glb"])
+    np.testing.assert_allclose(part.size_m, [0.04, 0.03, 0.033], atol=1e-6)
+    below = part.mesh.vertices[:, 2] < 0.006
+    np.testing.assert_allclose(part.colors[below], [[0.578, 0.013, 0.013]] * np.count_nonzero(below), atol=0.01)
+    np.testing.assert_allclose(part.colors[~below], 1.0)
+
+
 def test_parts_become_bop_models_with_their_names_and_symmetries(tmp_path):
     paths = [save(tmp_path, "Plate.stl", (40.0, 40.0, 8.0)), save(tmp_path, "rod.stl")]
     parts = read_parts(paths)

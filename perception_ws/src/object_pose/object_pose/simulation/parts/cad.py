@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from object_pose.core.errors import ConfigError, DataError
 from object_pose.core.geometry.symmetry import Symmetry
-from object_pose.simulation.parts.objects import SceneObject, is_closed, mesh_diameter, object_model
-from object_pose.simulation.render.materials import linear_from_srgb
+from object_pose.simulation.parts.mesh_files import FileMesh, is_closed, read_mesh
+from object_pose.simulation.parts.objects import SceneObject, mesh_diameter, object_model
 from object_pose.simulation.render.mesh import make_render_mesh
 
 Array = NDArray[np.float64]
@@ -24,13 +24,14 @@ _SURELY = {"mm": (10.0, 2000.0), "m": (0.01, 1.0)}
 _SMALLEST_M, _LARGEST_M = 0.01, 1.5
 _FAR_DIAMETERS = 2.0
 _FLAT_SHARE = 1e-3
+_FEWEST_FACES = 4
 
 
 @dataclass(frozen=True)
 class CadPart:
     """A part from a file: closed or open ``mesh`` in metres, in the file's own frame unless it was centred.
 
-    ``colors`` (V, 3) are linear RGB, None where the file has none.
+    ``colors`` (V, 3) are linear RGB, None where the file has none; ``notes`` say what was repaired.
     """
 
     name: str
@@ -39,6 +40,7 @@ class CadPart:
     mesh: trimesh.Trimesh
     is_closed: bool
     colors: Array | None
+    notes: tuple[str, ...] = ()
 
     @property
     def size_m(self) -> Array:
@@ -69,9 +71,9 @@ def read_parts(paths: Sequence[Path], unit: str = "", centred: bool = False) -> 
         if names.count(name) > 1:
             same = ", ".join(str(path) for path, other in zip(paths, names) if other == name)
             raise ConfigError(f"two parts would be called '{name}': {same}", "rename a file")
-    meshes = [_read_mesh(path) for path in paths]
-    unit = unit or _guessed_unit(paths, meshes)
-    return [_part(name, path, unit, mesh, centred) for name, path, mesh in zip(names, paths, meshes)]
+    files = [_read_solid(path) for path in paths]
+    unit = unit or _guessed_unit(paths, [file.mesh for file in files])
+    return [_part(name, path, unit, file, centred) for name, path, file in zip(names, paths, files)]
 
 
 def _part_name(path: Path) -> str:
@@ -81,20 +83,19 @@ def _part_name(path: Path) -> str:
     return name
 
 
-def _read_mesh(path: Path) -> trimesh.Trimesh:
+def _read_solid(path: Path) -> FileMesh:
+    """Read a file that holds a solid part."""
     if not path.is_file():
-        raise DataError(f"{path} does not exist", "name STL, PLY, OBJ or OFF files")
-    try:
-        mesh = trimesh.load(path, force="mesh")
-    except Exception as error:  # trimesh's readers raise whatever a damaged file leads to
-        raise DataError(f"cannot read {path}: {error}", "export the part again, as STL, PLY or OBJ") from error
-    if not isinstance(mesh, trimesh.Trimesh) or len(mesh.faces) < 4:
-        raise DataError(f"{path} holds no surface", "export the part as a mesh of triangles: STL, PLY or OBJ")
+        raise DataError(f"{path} does not exist", "name STL, PLY, OBJ, OFF or GLB files")
+    read = read_mesh(path)
+    mesh = read.mesh
     if not np.all(np.isfinite(mesh.vertices)):
         raise DataError(f"{path} has corners that are not finite numbers", "export the part again")
+    if len(mesh.faces) < _FEWEST_FACES:
+        raise DataError(f"{path} holds no surface of a solid: {len(mesh.faces)} triangles", "export the part again")
     if mesh.extents.min() <= _FLAT_SHARE * mesh.extents.max():
         raise DataError(f"{path} is flat: {_sizes(mesh.extents)} in its own unit", "pose needs a solid part")
-    return mesh
+    return read
 
 
 def _guessed_unit(paths: Sequence[Path], meshes: Sequence[trimesh.Trimesh]) -> str:
@@ -107,9 +108,8 @@ def _guessed_unit(paths: Sequence[Path], meshes: Sequence[trimesh.Trimesh]) -> s
     return likely[0]
 
 
-def _part(name: str, path: Path, unit: str, mesh: trimesh.Trimesh, centred: bool) -> CadPart:
-    colors = _colors(mesh)
-    mesh = trimesh.Trimesh(np.asarray(mesh.vertices) * UNITS[unit], mesh.faces, process=False)
+def _part(name: str, path: Path, unit: str, file: FileMesh, centred: bool) -> CadPart:
+    mesh = trimesh.Trimesh(np.asarray(file.mesh.vertices) * UNITS[unit], file.mesh.faces, process=False)
     longest = float(mesh.extents.max())
     if not _SMALLEST_M <= longest <= _LARGEST_M:
         limits = f"{_SMALLEST_M * 1e3:.0f} to {_LARGEST_M * 1e3:.0f} mm"
@@ -123,16 +123,7 @@ def _part(name: str, path: Path, unit: str, mesh: trimesh.Trimesh, centred: bool
             f"{path} lies {np.linalg.norm(middle) * 1e3:.0f} mm away from its own origin, which poses would be of",
             "move the origin in CAD, or say --centred",
         )
-    return CadPart(name, path, unit, mesh, is_closed(mesh), colors)
-
-
-def _colors(mesh: trimesh.Trimesh) -> Array | None:
-    """Return linear vertex colours (V, 3), None where the file has none."""
-    if mesh.visual.kind == "texture":
-        mesh.visual = mesh.visual.to_color()
-    if mesh.visual.kind != "vertex":
-        return None
-    return np.asarray(linear_from_srgb(np.asarray(mesh.visual.vertex_colors)[:, :3] / 255.0))
+    return CadPart(name, path, unit, mesh, is_closed(mesh), file.colors, file.notes)
 
 
 def _sizes(extents: Array) -> str:

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
 
-from object_pose.core.errors import DataError
 from object_pose.core.geometry.symmetry import Symmetry
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.pose.contour import cell_keys, even_sample
 from object_pose.io.bop import MM, read_models_info
+from object_pose.simulation.parts.mesh_files import is_closed, read_mesh
 from object_pose.simulation.parts.procedural import PART_NAMES, build_part
-from object_pose.simulation.render.materials import Material, linear_from_srgb
+from object_pose.simulation.render.materials import Material
 from object_pose.simulation.render.mesh import RenderMesh, face_normals, make_render_mesh, vertex_views
 from object_pose.simulation.scenes.stable_poses import RestingPoses, resting_poses
 
@@ -144,6 +144,7 @@ def _farthest_points(points: Array, count: int) -> NDArray[np.int64]:
 
 
 _SCAN_CREASE_DEG = 75.0
+_UNCOLOURED = 0.4  # linear grey of models without colours
 
 
 def bop_object_name(object_id: int) -> str:
@@ -163,7 +164,9 @@ def load_bop_objects(
     objects = []
     for object_id, info in sorted(read_models_info(models_dir / "models_info.json").items()):
         name = (names or {}).get(object_id) or info.name or bop_object_name(object_id)
-        mesh, colors = _read_ply(models_dir / f"{bop_object_name(object_id)}.ply")
+        file = read_mesh(models_dir / f"{bop_object_name(object_id)}.ply", weld=False)
+        mesh = file.mesh.apply_scale(MM)
+        colors = np.full((len(mesh.vertices), 3), _UNCOLOURED) if file.colors is None else file.colors
         is_open = not is_closed(mesh)
         model = object_model(name, mesh, info.symmetry, info.diameter, two_sided=is_open)
         vertices, faces, colors = simplify(np.asarray(mesh.vertices), np.asarray(mesh.faces), colors, max_faces)
@@ -203,29 +206,6 @@ def _merge(vertices: Array, faces: NDArray[np.int64], cell: float) -> tuple[NDAr
     count = len(vertices)
     first = np.unique((rotated[:, 0] * count + rotated[:, 1]) * count + rotated[:, 2], return_index=True)[1]
     return cluster, rotated[first]
-
-
-def is_closed(mesh: trimesh.Trimesh) -> bool:
-    """Tell whether the surface has no border, vertices that files split for normals or colours taken as one."""
-    welded = mesh.copy()
-    welded.merge_vertices(merge_norm=True, merge_tex=True)
-    welded.update_faces((welded.faces != np.roll(welded.faces, 1, axis=1)).all(axis=1))
-    return bool(welded.is_watertight)
-
-
-def _read_ply(path: Path) -> tuple[trimesh.Trimesh, Array]:
-    """Read a PLY model: mesh in metres and linear vertex colours (V, 3), grey where it has none."""
-    try:
-        mesh = trimesh.load(path, process=False, force="mesh")
-    except (OSError, ValueError, KeyError, IndexError) as error:
-        raise DataError(f"cannot read model {path}: {error}") from error
-    if not isinstance(mesh, trimesh.Trimesh) or len(mesh.faces) == 0:
-        raise DataError(f"model {path} has no faces")
-    colors = np.full((len(mesh.vertices), 3), 0.4)
-    if mesh.visual.kind == "vertex":
-        colors = linear_from_srgb(np.asarray(mesh.visual.vertex_colors)[:, :3] / 255.0)
-    mesh.apply_scale(MM)
-    return mesh, colors
 
 
 PARTS = "parts"

@@ -1,0 +1,157 @@
+"""Meshes from files as their formats mean them: bodies in place, colours from wherever they stand, faces outwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import trimesh
+from numpy.typing import NDArray
+
+from object_pose.core.arrays import Array
+from object_pose.core.errors import DataError
+from object_pose.simulation.render.materials import linear_from_srgb
+
+# trimesh makes a picture of this many pixels where a file has texture coordinates but no material.
+_STAND_IN_PX = 2
+
+
+@dataclass(frozen=True)
+class FileMesh:
+    """One surface in the unit of its file; ``colors`` (V, 3) are linear RGB, None where the file has none.
+
+    ``notes`` say what was repaired.
+    """
+
+    mesh: trimesh.Trimesh
+    colors: Array | None
+    notes: tuple[str, ...] = ()
+
+
+def read_mesh(path: Path, weld: bool = True) -> FileMesh:
+    """Read a mesh file of any format that trimesh reads; bodies of a scene are put in their places and joined.
+
+    ``weld`` makes one of equal vertices; without it they keep the file's order. Faces of a closed surface are turned
+    outwards. Raises ``DataError`` for a file without a surface.
+    """
+    try:
+        loaded = trimesh.load(path, process=weld)
+    except Exception as error:  # trimesh's readers raise whatever a damaged file leads to
+        raise DataError(f"cannot read {path}: {error}", "export the part again, as STL, PLY, OBJ or GLB") from error
+    bodies = loaded.dump() if isinstance(loaded, trimesh.Scene) else [loaded]
+    bodies = [body for body in bodies if isinstance(body, trimesh.Trimesh) and len(body.faces)]
+    if not bodies:
+        raise DataError(f"{path} holds no surface", "export the part as a mesh of triangles: STL, PLY, OBJ or GLB")
+    colored = [_with_vertex_colors(body) for body in bodies]
+    colors = None
+    if any(color is not None for _, color in colored):
+        white = [np.ones((len(body.vertices), 3)) if color is None else color for body, color in colored]
+        colors = np.concatenate(white)
+    mesh = _joined([body for body, _ in colored])
+    return FileMesh(mesh, colors, _turn_outwards(mesh))
+
+
+def is_closed(mesh: trimesh.Trimesh) -> bool:
+    """Tell whether the surface has no border, vertices that files split for normals or colours taken as one."""
+    return bool(_welded(mesh).is_watertight)
+
+
+def _welded(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
+    welded = mesh.copy()
+    welded.merge_vertices(merge_norm=True, merge_tex=True)
+    welded.update_faces((welded.faces != np.roll(welded.faces, 1, axis=1)).all(axis=1))
+    return welded
+
+
+def _joined(bodies: list[trimesh.Trimesh]) -> trimesh.Trimesh:
+    if len(bodies) == 1:
+        return bodies[0]
+    offsets = np.cumsum([0, *(len(body.vertices) for body in bodies[:-1])])
+    vertices = np.concatenate([np.asarray(body.vertices) for body in bodies])
+    faces = np.concatenate([np.asarray(body.faces) + offset for body, offset in zip(bodies, offsets)])
+    return trimesh.Trimesh(vertices, faces, process=False)
+
+
+def _turn_outwards(mesh: trimesh.Trimesh) -> tuple[str, ...]:
+    """Make the faces of each closed body point outwards, in place; an open surface has no outside and stays."""
+    welded = _welded(mesh)
+    if not welded.is_watertight:
+        return ()
+    if not welded.is_winding_consistent:
+        # Split vertices hide which faces are neighbours, so the welded surface tells how each face is wound.
+        kept = _kept_faces(mesh)
+        repaired = welded.copy()
+        trimesh.repair.fix_normals(repaired, multibody=True)
+        turned = ~_same_winding(welded.faces, repaired.faces)
+        faces = np.array(mesh.faces)
+        rows = np.flatnonzero(kept)[turned]
+        faces[rows] = faces[rows, ::-1]
+        mesh.faces = faces
+        return (f"{len(rows)} of {len(faces)} faces were turned: their windings contradicted each other",)
+    if welded.volume < 0.0:
+        mesh.faces = np.asarray(mesh.faces)[:, ::-1]
+        return ("all faces pointed inwards and were turned outwards",)
+    return ()
+
+
+def _kept_faces(mesh: trimesh.Trimesh) -> NDArray[np.bool_]:
+    """Return which faces welding keeps: those whose corners are at three places."""
+    places = np.unique(np.asarray(mesh.vertices), axis=0, return_inverse=True)[1].reshape(-1)
+    corners = places[np.asarray(mesh.faces)]
+    return np.asarray((corners != np.roll(corners, 1, axis=1)).all(axis=1))
+
+
+def _same_winding(first: NDArray[np.integer], second: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Return for faces (F, 3) of equal corners whether they run round the same way."""
+    turns = np.stack([np.roll(first, shift, axis=1) for shift in range(3)])
+    return np.asarray((turns == second).all(axis=2).any(axis=0))
+
+
+def _with_vertex_colors(mesh: trimesh.Trimesh) -> tuple[trimesh.Trimesh, Array | None]:
+    """Return a mesh whose vertices have linear colours (V, 3), split where neighbouring faces differ; None for none."""
+    visual = mesh.visual
+    if visual.kind == "vertex":
+        return mesh, _linear(visual.vertex_colors)
+    if visual.kind == "face":
+        return _split_by_face_color(mesh, np.asarray(visual.face_colors))
+    if visual.kind != "texture":
+        return mesh, None
+    color = _material_color(visual)
+    if color is None:
+        return mesh, None
+    return mesh, np.broadcast_to(_linear(color), (len(mesh.vertices), 3)).copy()
+
+
+def _split_by_face_color(mesh: trimesh.Trimesh, face_colors: NDArray[np.uint8]) -> tuple[trimesh.Trimesh, Array]:
+    kinds, kind_of_face = np.unique(face_colors[:, :3], axis=0, return_inverse=True)
+    faces = np.asarray(mesh.faces)
+    keys = faces * len(kinds) + kind_of_face.reshape(-1, 1)
+    unique, corners = np.unique(keys, return_inverse=True)
+    vertices = np.asarray(mesh.vertices)[unique // len(kinds)]
+    split = trimesh.Trimesh(vertices, corners.reshape(faces.shape), process=False)
+    return split, _linear(kinds[unique % len(kinds)])
+
+
+def _material_color(visual: Any) -> NDArray[np.uint8] | None:
+    """Return a textured mesh's colours (V, 4) or (4,), None where the file states no material."""
+    material = visual.material
+    if isinstance(material, trimesh.visual.material.PBRMaterial):
+        image = material.baseColorTexture
+        if image is None and material.baseColorFactor is None:
+            return None
+    else:
+        image = material.image
+        if image is not None and max(image.size) <= _STAND_IN_PX and not material.kwargs:
+            return None
+        if image is None and not material.kwargs:
+            return None
+    if image is None or visual.uv is None or len(visual.uv) == 0:
+        return np.asarray(material.main_color, dtype=np.uint8)
+    return np.asarray(visual.to_color().vertex_colors, dtype=np.uint8)
+
+
+def _linear(colors: NDArray[np.generic]) -> Array:
+    """Return sRGB bytes (..., 3 or 4) as linear RGB."""
+    return np.asarray(linear_from_srgb(np.asarray(colors)[..., :3] / 255.0))
