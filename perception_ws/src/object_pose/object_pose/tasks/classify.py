@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+import cv2
 import numpy as np
 
+from object_pose.core.arrays import Image
 from object_pose.core.errors import ModelError
-from object_pose.core.results.classification import Classification, score_classes
+from object_pose.core.results.classification import Classification, ClassificationJson, score_classes
 from object_pose.core.vision.decoders import DecodeOptions
+from object_pose.core.vision.drawing import Canvas, class_color
 from object_pose.core.vision.image import unletterbox
 from object_pose.tasks.task import Array32, Interface, Prepared, Task, prepare_rgb
 
 LAYOUT = "class_probabilities_attention"
+_HEAT = 0.5  # of the attention's colours in a drawing
 
 
 def _decode(
@@ -33,14 +36,16 @@ def _check(interface: Interface) -> None:
         )
 
 
-def _describe(result: Classification, labels: tuple[str, ...]) -> Mapping[str, Any]:
-    row, column = np.unravel_index(int(result.attention.argmax()), result.attention.shape)
-    return {
-        "label": labels[result.class_id],
-        "score": result.score,
-        "probabilities": dict(zip(labels, result.probabilities.tolist())),
-        "attention_peak": {"x": int(column), "y": int(row), "value": float(result.attention.max())},
-    }
+def _summarise(result: Classification, labels: Sequence[str]) -> str:
+    return f"{labels[result.class_id]} {result.score:.2f}"
+
+
+def _draw(rgb: Image, result: Classification, labels: Sequence[str]) -> Image:
+    """Write the likeliest class and show where the network looked."""
+    heat = cv2.applyColorMap((result.attention * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[:, :, ::-1]
+    canvas = Canvas(((1.0 - _HEAT) * rgb + _HEAT * heat).astype(np.uint8))
+    canvas.tag(f"{labels[result.class_id]} {result.score:.2f}", np.zeros(2), class_color(result.class_id))
+    return canvas.finish()
 
 
 def _score(results: Sequence[Classification], truths: Sequence[int], labels: tuple[str, ...]) -> dict[str, float]:
@@ -53,10 +58,14 @@ CLASSIFY = Task[Classification, int](
     summary="one class for the whole image, and where it shows",
     layouts=(LAYOUT,),
     metric="accuracy",
+    model="inspection.onnx",
+    json_type=ClassificationJson,
     default_model="inspection.onnx",
     prepare=prepare_rgb,
     decode=_decode,
-    describe=_describe,
+    to_json=Classification.to_json,
+    summarise=_summarise,
+    draw=_draw,
     score=_score,
     check=_check,
 )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from object_pose.core.errors import ModelError
 from object_pose.core.metrics.detection import score_boxes
-from object_pose.core.results.detections import Detections
+from object_pose.core.results.detections import Detections, DetectionsJson
 from object_pose.core.vision.boxes import box_area
 from object_pose.core.vision.decoders import DecodeOptions, Layout, OutputFormat, decode
+from object_pose.core.vision.drawing import draw_detections
 from object_pose.core.vision.image import Letterbox
 from object_pose.tasks.task import Array32, Interface, Prepared, Task, prepare_rgb
 
@@ -46,22 +46,11 @@ def _to_image(detections: Detections, box: Letterbox) -> Detections:
     return inside.select(box_area(boxes) > 0)
 
 
-def describe_detections(result: Detections, labels: tuple[str, ...]) -> Mapping[str, Any]:
-    """Describe the likeliest detections, best first; keypoints are [x, y, sigma] in pixels."""
-    result = result.likeliest()
-    keypoints = np.concatenate([result.keypoints, result.keypoint_sigmas[..., None]], axis=2)
-    return {
-        "detections": [
-            {
-                "class_id": int(result.class_ids[index]),
-                "class_name": labels[result.class_ids[index]],
-                "score": round(float(result.scores[index]), 4),
-                "box_xyxy": result.boxes_xyxy[index].round(2).tolist(),
-                "keypoints": keypoints[index].round(2).tolist(),
-            }
-            for index in range(len(result))
-        ]
-    }
+def summarise_detections(result: Detections, labels: Sequence[str]) -> str:
+    """Return the names and scores of the likeliest detections."""
+    found = result.likeliest()
+    named = (f"{labels[class_id]} {score:.2f}" for class_id, score in zip(found.class_ids, found.scores))
+    return ", ".join(named) or "nothing"
 
 
 DETECT = Task[Detections, Detections](
@@ -69,10 +58,14 @@ DETECT = Task[Detections, Detections](
     summary="boxes of objects",
     layouts=(Layout.YOLOV8_DETECT, Layout.YOLOV5, Layout.END_TO_END, Layout.OBJECT_POSE_KEYPOINTS),
     metric="map50",
+    model="workplace.onnx",
+    json_type=DetectionsJson,
     default_model="workplace.onnx",
     prepare=prepare_rgb,
     decode=decode_detections,
-    describe=describe_detections,
+    to_json=Detections.to_json,
+    summarise=summarise_detections,
+    draw=draw_detections,
     score=score_boxes,
     check=check_detector,
     options=DecodeOptions(score_threshold=0.3),

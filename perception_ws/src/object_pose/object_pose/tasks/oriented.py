@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from object_pose.core.arrays import Image
 from object_pose.core.errors import ModelError
-from object_pose.core.results.oriented import SCORE_THRESHOLD, OrientedBox, decode_oriented, score_oriented
+from object_pose.core.results.oriented import (
+    SCORE_THRESHOLD,
+    OrientedBoxes,
+    OrientedBoxesJson,
+    decode_oriented,
+    score_oriented,
+)
 from object_pose.core.vision.decoders import DecodeOptions
+from object_pose.core.vision.drawing import Canvas, class_color
 from object_pose.core.vision.image import letterbox, to_rgb
 from object_pose.tasks.task import Array32, Interface, Prepared, Task
 
 LAYOUT = "oriented_box"
-Boxes = tuple[OrientedBox, ...]
 
 
 def _prepare(image: NDArray[np.generic], input_wh: tuple[int, int]) -> Prepared:
@@ -35,34 +41,58 @@ def _check(interface: Interface) -> None:
         raise ModelError(f"the network's outputs have shapes {list(interface.output_shapes)}, expected one of (1, 6)")
 
 
-def _decode(outputs: Sequence[Array32], prepared: Prepared, labels: tuple[str, ...], options: DecodeOptions) -> Boxes:
+def _decode(
+    outputs: Sequence[Array32], prepared: Prepared, labels: tuple[str, ...], options: DecodeOptions
+) -> OrientedBoxes:
     found = decode_oriented(outputs[0][0], options.score_threshold)
     if found is None:
-        return ()
-    x, y = prepared.box.to_image(np.array([found.x, found.y]))
+        return OrientedBoxes()
+    x, y = prepared.box.to_image(np.array([found.x, found.y])).tolist()
     scale_x, scale_y = prepared.box.scale
-    moved = dataclasses.replace(found, x=x, y=y, width=found.width / scale_x, height=found.height / scale_y)
-    return (moved,)
+    box = dataclasses.replace(found, x=x, y=y, width=found.width / scale_x, height=found.height / scale_y)
+    return OrientedBoxes((box,))
 
 
-def _describe(result: Boxes, labels: tuple[str, ...]) -> Mapping[str, Any]:
-    return {"boxes": [{"label": labels[0], **dataclasses.asdict(box)} for box in result]}
+def _summarise(result: OrientedBoxes, labels: Sequence[str]) -> str:
+    boxes = (
+        f"{labels[box.class_id]} {box.score:.2f} at ({box.x:.1f}, {box.y:.1f}) px, yaw {box.yaw:.2f} rad"
+        for box in result
+    )
+    return "; ".join(boxes) or "nothing"
 
 
-def _score(results: Sequence[Boxes], truths: Sequence[Boxes], labels: tuple[str, ...]) -> dict[str, float]:
-    score = score_oriented([next(iter(r), None) for r in results], [next(iter(t), None) for t in truths])
+def _draw(rgb: Image, result: OrientedBoxes, labels: Sequence[str]) -> Image:
+    """Draw each box, and a line from its centre along its heading."""
+    canvas = Canvas(rgb)
+    for box in result:
+        corners = box.corners
+        for start, end in zip(corners, np.roll(corners, -1, axis=0)):
+            canvas.line(start, end, class_color(box.class_id), 2.0)
+        canvas.line(np.array([box.x, box.y]), corners[2:].mean(axis=0), class_color(box.class_id + 1), 2.0)
+        canvas.tag(f"{box.score:.2f}", corners.min(axis=0), class_color(box.class_id))
+    return canvas.finish()
+
+
+def _score(
+    results: Sequence[OrientedBoxes], truths: Sequence[OrientedBoxes], labels: tuple[str, ...]
+) -> dict[str, float]:
+    score = score_oriented([result.best for result in results], [truth.best for truth in truths])
     return dataclasses.asdict(score)
 
 
-ORIENTED = Task[Boxes, Boxes](
+ORIENTED = Task[OrientedBoxes, OrientedBoxes](
     name="oriented",
     summary="oriented boxes with a heading",
     layouts=(LAYOUT,),
     metric="score_iou07",
+    model="oriented.onnx",
+    json_type=OrientedBoxesJson,
     default_model="oriented.onnx",
     prepare=_prepare,
     decode=_decode,
-    describe=_describe,
+    to_json=OrientedBoxes.to_json,
+    summarise=_summarise,
+    draw=_draw,
     score=_score,
     check=_check,
     options=DecodeOptions(score_threshold=SCORE_THRESHOLD),

@@ -14,16 +14,24 @@ from object_pose.core.metrics.pose import MIN_VISIBILITY, match_frame, score_fra
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.pose.config import SINGLE_IMAGE_SOLVER, PoseSolverConfig
 from object_pose.core.pose.solver import PoseSolver
-from object_pose.core.results.detections import Detections
-from object_pose.core.results.pose import ObjectTruth
+from object_pose.core.results.detections import Detections, DetectionsJson
+from object_pose.core.results.pose import ObjectTruth, PoseJson, PoseResults, RejectionJson
 from object_pose.core.vision.decoders import DecodeOptions, Layout
-from object_pose.tasks.detect import DETECT, check_detector, decode_detections, describe_detections
+from object_pose.core.vision.drawing import draw_detections
+from object_pose.tasks.detect import DETECT, check_detector, decode_detections, summarise_detections
 from object_pose.tasks.task import Task, prepare_rgb
 
 # How a still picture is searched: depth judges what a live camera has no time to look at.
 SINGLE_IMAGE_DECODING = DecodeOptions(
     score_threshold=0.1, candidate_threshold=0.01, context_crop=True, alternative_share=0.05, input_scale=1.54
 )
+
+
+class PoseFrameJson(DetectionsJson, total=False):
+    """Keypoints, and the poses from them where the model knows its objects' geometry."""
+
+    poses: list[PoseJson]
+    rejections: list[RejectionJson]
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,16 @@ def true_detections(truth: PoseTruth, min_visibility: float = MIN_VISIBILITY) ->
     )
 
 
+def summarise_poses(results: PoseResults) -> str:
+    """Return class, score and position of each pose, and why detections were rejected."""
+    poses = "; ".join(
+        f"{pose.class_name} {pose.score:.2f} at ({', '.join(f'{v:.3f}' for v in pose.T_camera_object[:3, 3])}) m"
+        for pose in results.poses
+    )
+    rejected = "".join(f" [{item.class_name} rejected: {item.reason.value}]" for item in results.rejections)
+    return f"{poses or 'nothing'}{rejected}"
+
+
 def _score(results: Sequence[Detections], truths: Sequence[PoseTruth], labels: tuple[str, ...]) -> dict[str, float]:
     """Solve every frame's poses from its keypoints and compare those that a planner gets with the truth."""
     matches = []
@@ -78,10 +96,14 @@ POSE = Task[Detections, PoseTruth](
     summary="keypoints of known objects, for 6-DoF poses",
     layouts=(Layout.OBJECT_POSE_KEYPOINTS, Layout.YOLOV8_POSE, Layout.END_TO_END_POSE),
     metric="recall_add_01d",
+    model="parts.onnx",
+    json_type=PoseFrameJson,
     default_model="parts.onnx",
     prepare=prepare_rgb,
     decode=decode_detections,
-    describe=describe_detections,
+    to_json=Detections.to_json,
+    summarise=summarise_detections,
+    draw=draw_detections,
     score=_score,
     check=check_detector,
     options=DETECT.options,

@@ -22,6 +22,11 @@ def find_task(name: str) -> Task[Any, Any]:
     return TASKS[name]
 
 
+def json_schema(task: str) -> dict[str, Any]:
+    """Return the JSON schema of a task's results; raises ``ConfigError`` for an unknown task."""
+    return find_task(task).schema
+
+
 def task_of_card(name: str, layout: str) -> Task[Any, Any]:
     """Return the task that a model card names; raises ``ModelError`` where it, or its layout, is none of ours."""
     if name not in TASKS:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import cv2
 import numpy as np
 
+from object_pose.core.arrays import Image, Mask
 from object_pose.core.errors import ModelError
-from object_pose.core.results.segmentation import Mask, Segmentation, score_masks
+from object_pose.core.results.segmentation import Segmentation, SegmentationJson, score_masks
 from object_pose.core.vision.decoders import DecodeOptions
+from object_pose.core.vision.drawing import draw_mask
 from object_pose.core.vision.image import unletterbox
 from object_pose.tasks.task import Array32, Interface, Prepared, Task, prepare_rgb
 
 LAYOUT = "segment_mask"
-# Outlines may leave the pixels' staircase by this much.
-_OUTLINE_TOLERANCE_PX = 1.0
 
 
 def _decode(
@@ -26,28 +24,12 @@ def _decode(
     return Segmentation(np.clip(unletterbox(probability[0, 0], prepared.box), 0.0, 1.0))
 
 
-def _describe(result: Segmentation, labels: tuple[str, ...]) -> Mapping[str, Any]:
-    height, width = result.probability.shape
-    return {"label": labels[0], "width": width, "height": height, "cover": result.cover, "regions": _regions(result)}
+def _summarise(result: Segmentation, labels: Sequence[str]) -> str:
+    return f"{labels[0]} covers {result.cover:.1%} in {len(result.regions)} regions"
 
 
-def _regions(result: Segmentation) -> list[dict[str, Any]]:
-    """Return connected regions, each with its outline and holes as [x, y] pixels."""
-    mask = result.mask.astype(np.uint8)
-    contours, links = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    regions: dict[int, dict[str, Any]] = {}
-    for index, contour in enumerate(contours):
-        if links[0][index][3] < 0:
-            regions[index] = {"outline": _polygon(contour), "holes": []}
-    for index, contour in enumerate(contours):
-        if links[0][index][3] >= 0:
-            regions[int(links[0][index][3])]["holes"].append(_polygon(contour))
-    return list(regions.values())
-
-
-def _polygon(contour: Any) -> list[list[int]]:
-    corners = cv2.approxPolyDP(contour, _OUTLINE_TOLERANCE_PX, True)
-    return [[int(x), int(y)] for x, y in corners[:, 0]]
+def _draw(rgb: Image, result: Segmentation, labels: Sequence[str]) -> Image:
+    return draw_mask(rgb, result.mask)
 
 
 def _score(results: Sequence[Segmentation], truths: Sequence[Mask], labels: tuple[str, ...]) -> dict[str, float]:
@@ -65,10 +47,14 @@ SEGMENT = Task[Segmentation, Mask](
     summary="the pixels of one class, such as building footprints",
     layouts=(LAYOUT,),
     metric="iou",
+    model="buildings.onnx",
+    json_type=SegmentationJson,
     default_model="buildings.onnx",
     prepare=prepare_rgb,
     decode=_decode,
-    describe=_describe,
+    to_json=Segmentation.to_json,
+    summarise=_summarise,
+    draw=_draw,
     score=_score,
     check=_check,
 )

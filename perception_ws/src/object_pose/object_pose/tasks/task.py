@@ -9,10 +9,13 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from object_pose.core.arrays import Image
+from object_pose.core.results.schema import json_schema
 from object_pose.core.vision.decoders import DecodeOptions
 from object_pose.core.vision.image import Letterbox, letterbox, to_batch, to_rgb
 
 Array32 = NDArray[np.float32]
+Labels = Sequence[str]
 ResultT = TypeVar("ResultT")
 TruthT = TypeVar("TruthT")
 
@@ -47,8 +50,10 @@ class Task(Generic[ResultT, TruthT]):
     """One task. Every function is pure; labels are the model's class names.
 
     ``prepare`` maps an image and the network's (width, height) to its input; ``decode`` maps the network's outputs, in
-    the card's order, to a result in pixels of the image; ``describe`` turns a result into plain JSON values; ``score``
-    maps results and truths of equal length to figures, ``metric`` being the one that models are chosen by.
+    the card's order, to a result in pixels of the image; ``to_json`` turns a result into the JSON values that
+    ``json_type`` declares, ``summarise`` into a line for people; ``draw`` puts it on a copy of an (H, W, 3) RGB image;
+    ``score`` maps results and truths of equal length to figures, ``metric`` being the one that models are chosen by.
+    ``model`` is the shipped model of the task.
     ``default_model`` is the shipped model's file name.
     ``check`` raises ``ModelError`` for outputs that ``decode`` could not read; ``options`` are how it reads them unless
     a user says otherwise, ``scored_options`` how it does for ``score``, where rankings want unlikely answers, too.
@@ -58,14 +63,23 @@ class Task(Generic[ResultT, TruthT]):
     summary: str
     layouts: tuple[str, ...]
     metric: str
+    model: str
+    json_type: type
     default_model: str
     prepare: Callable[[NDArray[np.generic], tuple[int, int]], Prepared]
     decode: Callable[[Sequence[Array32], Prepared, tuple[str, ...], DecodeOptions], ResultT]
-    describe: Callable[[ResultT, tuple[str, ...]], Mapping[str, Any]]
+    to_json: Callable[[ResultT, Labels], Mapping[str, Any]]
+    summarise: Callable[[ResultT, Labels], str]
+    draw: Callable[[Image, ResultT, Labels], Image]
     score: Callable[[Sequence[ResultT], Sequence[TruthT], tuple[str, ...]], dict[str, float]]
     check: Callable[[Interface], None] = accept_any
     options: DecodeOptions = _DEFAULT_OPTIONS
     scored_options: DecodeOptions = _DEFAULT_OPTIONS
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The JSON schema of ``to_json``'s values."""
+        return json_schema(self.json_type)
 
 
 def prepare_rgb(image: NDArray[np.generic], input_wh: tuple[int, int]) -> Prepared:

@@ -4,14 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
+
+from object_pose.core.results.schema import ClassId, Number, Point, Score, number
 
 # Names of the class that is the absence of every other, which a folder of images may use.
 NORMAL_LABELS = ("undamaged", "intact", "normal", "good", "ok")
 
 _SUM_TOLERANCE = 1e-3
+
+
+class AttentionPeakJson(TypedDict):
+    """Where the attention is greatest."""
+
+    point_px: Point
+    value: Score
+
+
+class ClassificationJson(TypedDict):
+    """The class of a whole image."""
+
+    class_id: ClassId
+    class_name: str
+    score: Score
+    probabilities: Annotated[dict[str, Number], {"description": "of each class, by its name"}]
+    attention_peak: AttentionPeakJson
 
 
 @dataclass(frozen=True)
@@ -27,9 +47,9 @@ class Classification:
 
     def __post_init__(self) -> None:
         if self.probabilities.ndim != 1 or len(self.probabilities) == 0:
-            raise ValueError(f"probabilities must have shape (C,), got {self.probabilities.shape}")
-        if self.attention.ndim != 2:
-            raise ValueError(f"attention must have shape (H, W), got {self.attention.shape}")
+            raise ValueError(f"probabilities must have shape (C,), C at least 1, got {self.probabilities.shape}")
+        if self.attention.ndim != 2 or self.attention.size == 0:
+            raise ValueError(f"attention must have shape (H, W), both at least 1, got {self.attention.shape}")
         if not abs(float(self.probabilities.sum()) - 1.0) < _SUM_TOLERANCE:
             raise ValueError(f"probabilities must sum to 1, got {float(self.probabilities.sum())}")
 
@@ -42,6 +62,17 @@ class Classification:
     def score(self) -> float:
         """How probable the most probable class is."""
         return float(self.probabilities.max())
+
+    def to_json(self, labels: Sequence[str]) -> ClassificationJson:
+        """Return the likeliest class, all probabilities, and where the attention is greatest."""
+        row, column = np.unravel_index(int(self.attention.argmax()), self.attention.shape)
+        return {
+            "class_id": self.class_id,
+            "class_name": labels[self.class_id],
+            "score": number(self.score),
+            "probabilities": {name: number(value) for name, value in zip(labels, self.probabilities)},
+            "attention_peak": {"point_px": [int(column), int(row)], "value": number(self.attention.max())},
+        }
 
 
 def normal_class(labels: Sequence[str]) -> int | None:

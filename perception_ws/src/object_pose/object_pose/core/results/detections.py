@@ -4,15 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Annotated, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from object_pose.core.arrays import Array, expect_shape
+from object_pose.core.results.schema import BoxXyxy, ClassId, Number, Score, from_number, from_numbers, number, numbers
 from object_pose.core.vision.visible_masks import VisibleMasks
 
 _NO_IDS: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
 _NO_MASKS = VisibleMasks.unknown(0)
+
+
+class DetectionJson(TypedDict):
+    """One detection; see ``Detections.to_json``."""
+
+    class_id: ClassId
+    class_name: str
+    score: Score
+    box_xyxy: BoxXyxy
+    keypoints_px: Annotated[
+        list[Annotated[list[Number], {"minItems": 3, "maxItems": 3}]],
+        {"description": "x, y and standard deviation of each keypoint, in pixels of the image"},
+    ]
+
+
+class DetectionsJson(TypedDict):
+    """The detections of an image, best first."""
+
+    detections: list[DetectionJson]
 
 
 @dataclass(frozen=True)
@@ -60,6 +81,39 @@ class Detections:
             self.keypoint_sigmas[index],
             self.candidate_ids[index],
             self.masks.select(index),
+        )
+
+    def to_json(self, labels: Sequence[str]) -> DetectionsJson:
+        """Return the best detection of each group; ``labels`` names the class ids."""
+        best = self.likeliest()
+        keypoints = np.concatenate([best.keypoints, best.keypoint_sigmas[..., None]], axis=2)
+        return {
+            "detections": [
+                {
+                    "class_id": int(class_id),
+                    "class_name": labels[class_id],
+                    "score": number(score, 4),
+                    "box_xyxy": numbers(box, 2),
+                    "keypoints_px": [numbers(point, 2) for point in points],
+                }
+                for class_id, score, box, points in zip(best.class_ids, best.scores, best.boxes_xyxy, keypoints)
+            ]
+        }
+
+    @staticmethod
+    def from_json(record: DetectionsJson) -> Detections:
+        """Return what ``to_json`` wrote, to its digits; groups of more than one and masks are not in it."""
+        found = record["detections"]
+        if not found:
+            return Detections.empty()
+        keypoints = np.array([[from_numbers(p) for p in item["keypoints_px"]] for item in found], dtype=np.float64)
+        keypoints = keypoints.reshape(len(found), -1, 3)
+        return Detections(
+            np.array([from_numbers(item["box_xyxy"]) for item in found]),
+            np.array([from_number(item["score"]) for item in found]),
+            np.array([item["class_id"] for item in found], dtype=np.int64),
+            keypoints[..., :2],
+            keypoints[..., 2],
         )
 
     def likeliest(self) -> Detections:

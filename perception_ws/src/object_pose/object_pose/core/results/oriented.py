@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Annotated, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from object_pose.core.arrays import Array
+from object_pose.core.results.schema import ClassId, Number, Point, Score, from_numbers, number, numbers
 
 SCORE_THRESHOLD = 0.5
+
+
+class OrientedBoxJson(TypedDict):
+    """One oriented box; see ``OrientedBox``."""
+
+    class_id: ClassId
+    class_name: str
+    score: Score
+    center_px: Point
+    size_px: Annotated[list[Number], {"minItems": 2, "maxItems": 2, "description": "across and along the heading"}]
+    yaw_rad: Annotated[Number, {"description": "the heading is (sin yaw, cos yaw), x right and y down"}]
+
+
+class OrientedBoxesJson(TypedDict):
+    """The oriented boxes of an image, best first."""
+
+    boxes: list[OrientedBoxJson]
 
 
 @dataclass(frozen=True)
@@ -26,6 +45,12 @@ class OrientedBox:
     width: float
     height: float
     score: float = 1.0
+    class_id: int = 0
+
+    def __post_init__(self) -> None:
+        values = (self.x, self.y, self.yaw, self.width, self.height, self.score)
+        if not np.isfinite(values).all() or min(self.width, self.height) < 0 or not 0.0 <= self.score <= 1.0:
+            raise ValueError(f"a box has finite x, y, yaw, sizes of at least 0 and a score in [0, 1], got {values}")
 
     def iou(self, other: OrientedBox) -> float:
         """Return the polygon IoU with another box."""
@@ -44,13 +69,60 @@ class OrientedBox:
         return np.array([self.x, self.y]) + np.stack([-across - along, across - along, across + along, along - across])
 
 
+@dataclass(frozen=True)
+class OrientedBoxes:
+    """The oriented boxes of one image, best first; there may be none."""
+
+    boxes: tuple[OrientedBox, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __iter__(self) -> Iterator[OrientedBox]:
+        return iter(self.boxes)
+
+    @property
+    def best(self) -> OrientedBox | None:
+        """The first box, None where there is none."""
+        return self.boxes[0] if self.boxes else None
+
+    def to_json(self, labels: Sequence[str]) -> OrientedBoxesJson:
+        """Return the boxes; ``labels`` names the class ids."""
+        return {
+            "boxes": [
+                {
+                    "class_id": box.class_id,
+                    "class_name": labels[box.class_id],
+                    "score": number(box.score, 4),
+                    "center_px": numbers((box.x, box.y), 2),
+                    "size_px": numbers((box.width, box.height), 2),
+                    "yaw_rad": number(box.yaw, 5),
+                }
+                for box in self.boxes
+            ]
+        }
+
+    @staticmethod
+    def from_json(record: OrientedBoxesJson) -> OrientedBoxes:
+        """Return what ``to_json`` wrote, to its digits."""
+        return OrientedBoxes(
+            tuple(
+                OrientedBox(
+                    *from_numbers([*item["center_px"], item["yaw_rad"], *item["size_px"], item["score"]]),
+                    class_id=item["class_id"],
+                )
+                for item in record["boxes"]
+            )
+        )
+
+
 def decode_oriented(row: NDArray[np.float32], score_threshold: float) -> OrientedBox | None:
     """Read a network's row (6,), score, x, y, yaw, width, height, as a box if its score is high enough.
 
     The network's yaw turns the other way: its heading is (-sin yaw, cos yaw).
     """
     score, x, y, yaw, width, height = (float(value) for value in row)
-    if score < score_threshold:
+    if not np.isfinite(row).all() or score < score_threshold or min(width, height) <= 0:
         return None
     return OrientedBox(x, y, -yaw % (2.0 * np.pi), width, height, min(max(score, 0.0), 1.0))
 

@@ -1,4 +1,4 @@
-"""Results drawn over images: boxes, keypoints, 3-D boxes, axes and names."""
+"""Results drawn over images: boxes, keypoints, 3-D boxes, axes, masks and names."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from object_pose.core.arrays import Array, Image
+from object_pose.core.arrays import Array, Image, Mask
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
 from object_pose.core.results.detections import Detections
 from object_pose.core.results.pose import ObjectPose, PoseRejection
+from object_pose.core.vision.image import to_rgb
 
 Color = tuple[int, int, int]
 
@@ -32,6 +34,9 @@ _EDGES = [(a, b) for a in range(8) for b in range(a + 1, 8) if (_CORNERS[a] != _
 _NEAR_M = 1e-3
 _SUBPIXEL_BITS = 4
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
+_MASK_TINT = 0.45
+_NAME_STRIP_PX = 24
+_GAP_PX = 4
 
 
 def draw_detections(rgb: Image, detections: Detections, labels: Sequence[str]) -> Image:
@@ -87,6 +92,32 @@ def _project(points_camera: Array, camera: Camera) -> Array:
 def class_color(class_id: int) -> Color:
     """Return a class's colour; they repeat after eight."""
     return _PALETTE[class_id % len(_PALETTE)]
+
+
+def as_picture(image: NDArray[np.generic]) -> Image:
+    """Return any image that a task reads, grey and [0, 1] float ones too, as (H, W, 3) RGB uint8."""
+    if image.dtype != np.uint8:
+        image = np.clip(np.asarray(image, dtype=np.float32) * 255.0, 0, 255).astype(np.uint8)
+    return to_rgb(image)
+
+
+def draw_mask(rgb: Image, mask: Mask) -> Image:
+    """Return a copy of an image with a mask (H, W) tinted, its contours drawn."""
+    color = np.array(class_color(0))
+    picture = np.where(mask[..., None], (1.0 - _MASK_TINT) * rgb + _MASK_TINT * color, rgb).astype(np.uint8)
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    return np.asarray(cv2.drawContours(picture, contours, -1, color.tolist(), 1, cv2.LINE_AA), dtype=np.uint8)
+
+
+def side_by_side(pictures: Sequence[tuple[str, Image]]) -> Image:
+    """Join named pictures of equal height into one, each under its name."""
+    columns: list[Image] = []
+    for name, picture in pictures:
+        strip = np.full((_NAME_STRIP_PX, picture.shape[1], 3), 255, dtype=np.uint8)
+        cv2.putText(strip, name, (4, 17), _FONT, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+        gap = np.full((picture.shape[0] + _NAME_STRIP_PX, _GAP_PX, 3), 255, dtype=np.uint8)
+        columns += [np.concatenate([strip, picture]), gap]
+    return np.concatenate(columns[:-1], axis=1)
 
 
 class Canvas:
