@@ -9,11 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmarks.harness import Benchmark, checked, choose, failed, progress, report_checks
 from object_pose.core.errors import ObjectPoseError
-from object_pose.core.results.oriented import OrientedBox
 from object_pose.evaluation.criteria import INSPECTION_CRITERIA, Criterion
 from object_pose.evaluation.reports.evaluation.report import write_report
 from object_pose.evaluation.runner import evaluate_task
@@ -46,10 +43,8 @@ def _rendered(task: str, count: int) -> Callable[[ModelCard], Samples]:
 
 def _published_spaceships(predictor: Predictor) -> dict[str, float]:
     """Return the score on samples that the published generator drew, which no code of this project has touched."""
-    published = np.load(find_data("spaceship/published_60.npz"))
-    truths = [() if np.isnan(label[0]) else (OrientedBox(*map(float, label)),) for label in published["labels"]]
-    results = [predictor.predict(image) for image in published["images"]]
-    return {"published_score_iou07": predictor.task.score(results, truths, predictor.card.labels)["score_iou07"]}
+    figures = evaluate_task(predictor, read_samples("oriented", find_data("spaceship"), predictor.card)).figures
+    return {f"published_{name}": figures[name] for name in ("score_iou07", "heading_within_15deg")}
 
 
 SPLITS: dict[str, Split] = {

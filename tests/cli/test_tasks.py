@@ -26,7 +26,7 @@ def test_predict_takes_a_model_of_any_task(cli, mask_model, tmp_path):
     image = save_tiles(tmp_path / "tiles") / "images" / "0-0.png"
     outcome = cli("predict", image, "--model", mask_model, "--json", "--output", tmp_path / "out")
     record = json.loads(outcome.out)
-    assert (record["name"], record["label"], record["cover"]) == ("0-0", "building", 1.0)
+    assert (record["name"], record["class_name"], record["cover"]) == ("0-0", "building", 1.0)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0-0.png", "results.jsonl"]
     assert cli("predict", "segment", image, "--model", mask_model, "--json").out == outcome.out
     assert "not of oriented" in cli("predict", "oriented", image, "--model", mask_model).problem

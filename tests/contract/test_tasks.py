@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import onnx
 import pytest
@@ -16,16 +17,17 @@ from object_pose.core.errors import ConfigError, DataError, ModelError
 from object_pose.core.params import make_config
 from object_pose.core.results.classification import Classification
 from object_pose.core.results.detections import Detections
+from object_pose.core.results.oriented import OrientedBoxes
 from object_pose.core.results.segmentation import Segmentation
 from object_pose.evaluation.reports.evaluation.report import write_report
 from object_pose.evaluation.runner import evaluate_task
 from object_pose.evaluation.samples import Sample, read_samples, rendered_samples
-from object_pose.io.task_drawing import draw_result
+from object_pose.io.writers import FrameRecord, frame_schema
 from object_pose.runtime.card import METADATA_KEY
 from object_pose.runtime.predictor import Predictor
 from object_pose.simulation.generators.datasets import write_detect
 from object_pose.tasks.pose import true_detections
-from object_pose.tasks.registry import TASKS, find_task
+from object_pose.tasks.registry import TASKS, find_task, json_schema
 from object_pose.training.config import TrainConfig
 from object_pose.training.loop import Trainer
 from object_pose.training.onnx.export import export_onnx
@@ -90,13 +92,18 @@ def odd_image() -> np.ndarray:
 def test_a_result_of_any_image_is_json_and_a_picture(trained: Trained) -> None:
     predictor = Predictor(trained.model)
     predictor = predictor.with_options(dataclasses.replace(predictor.task.options, score_threshold=0.0))
-    assert predictor.task is TASKS[trained.task]
+    task, labels = predictor.task, predictor.card.labels
+    assert task is TASKS[trained.task]
     for image in (odd_image(), odd_image()[:, :, 0], np.zeros((1, 1, 3), np.uint8)):
         result = predictor.predict(image)
-        described = json.loads(json.dumps(predictor.describe(result), allow_nan=False))
-        assert isinstance(described, dict) and described
-    picture = draw_result(trained.task, odd_image(), predictor.predict(odd_image()), predictor.card.labels)
-    assert picture.shape == (ODD_WH[1], ODD_WH[0], 3) and picture.dtype == np.uint8
+        record = json.loads(json.dumps(FrameRecord("a", 1, (result,)).to_json(labels), allow_nan=False))
+        jsonschema.validate(record, frame_schema(trained.task), jsonschema.Draft202012Validator)
+        jsonschema.validate(task.to_json(result, labels), json_schema(trained.task))
+        assert task.summarise(result, labels)
+    image = odd_image()
+    picture = task.draw(image, predictor.predict(image), labels)
+    assert picture.shape == image.shape and picture.dtype == np.uint8
+    assert np.array_equal(image, odd_image())
 
 
 @pytest.mark.parametrize("image", [np.zeros((0, 5, 3), np.uint8), np.zeros((9, 9, 3)), np.zeros((9, 9, 2), np.uint8)])
@@ -171,7 +178,7 @@ def useless(task: str, truth: Any) -> Any:
         return Classification(np.eye(2)[1 - truth], np.zeros((4, 4), np.float32))
     if task == "segment":
         return Segmentation((~truth).astype(np.float32))
-    return () if task == "oriented" else Detections.empty(8 if task == "pose" else 0)
+    return OrientedBoxes() if task == "oriented" else Detections.empty(8 if task == "pose" else 0)
 
 
 def test_the_score_tells_truth_from_nonsense(trained: Trained) -> None:

@@ -20,7 +20,7 @@ def test_arrays_are_read_with_empty_images(tmp_path: Path) -> None:
     labels = np.array([[50.0, 60.0, 1.0, 20.0, 30.0], [np.nan] * 5])
     np.savez(tmp_path / "published.npz", images=np.zeros((2, 200, 200), np.uint8), labels=labels)
     first, second = read_samples("oriented", tmp_path, CARD)
-    assert (first.truth[0].yaw, first.truth[0].height, second.truth) == (1.0, 30.0, ())
+    assert (first.truth.best.yaw, first.truth.best.height, len(second.truth)) == (1.0, 30.0, 0)
     assert [item.name for item in read_samples("oriented", tmp_path / "published.npz", CARD)] == [
         first.name,
         second.name,

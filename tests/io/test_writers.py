@@ -2,6 +2,7 @@
 
 import json
 
+import jsonschema
 import numpy as np
 import pytest
 
@@ -9,8 +10,7 @@ from object_pose.core.errors import DataError
 from object_pose.core.geometry import se3
 from object_pose.core.results.detections import Detections
 from object_pose.core.results.pose import ObjectPose, PoseRejection, PoseResults, RejectionReason
-from object_pose.io.records import frame_record
-from object_pose.io.writers import bop_csv, json_lines, write_json
+from object_pose.io.writers import FrameRecord, bop_csv, frame_schema, json_lines, write_json
 
 
 @pytest.fixture
@@ -38,23 +38,39 @@ def record(pose):
     )
     rejection = PoseRejection(0, "bolt", 0.5, np.zeros(4), RejectionReason.PNP_FAILED, "no inliers")
     results = PoseResults((pose,), (rejection,))
-    return frame_record("a", 5, ("bolt", "gear"), detections, results, {"total": 1.23456})
+    return FrameRecord("a", 5, (detections, results), {"total": 1.23456}).to_json(("bolt", "gear"))
 
 
 def test_a_record_is_strict_json_with_null_for_what_is_not_known(record, pose):
     back = json.loads(json.dumps(record, allow_nan=False))
     (detection,), (found,), (rejection,) = back["detections"], back["poses"], back["rejections"]
-    assert detection["class_name"] == "gear" and detection["keypoints"] == [[3.0, 3.0, 1.0]] * 2
-    assert found["visibility"] is None and found["depth_rms"] is None
-    assert found["position"] == [0.1, -0.2, 0.5]
+    assert detection["class_name"] == "gear" and detection["keypoints_px"] == [[3.0, 3.0, 1.0]] * 2
+    assert found["visibility"] is None and found["depth_rms_m"] is None
+    assert found["position_m"] == [0.1, -0.2, 0.5]
     rotation = se3.rotation_from_quat_wxyz(found["quat_wxyz"])
     np.testing.assert_allclose(rotation, pose.T_camera_object[:3, :3], atol=1e-5)
     np.testing.assert_array_equal(found["covariance"], pose.covariance)
     assert rejection["reason"] == "pnp_failed" and back["timings_ms"] == {"total": 1.235}
 
 
+def test_a_record_keeps_its_schema(record):
+    jsonschema.validate(record, frame_schema("pose"), jsonschema.Draft202012Validator)
+    for broken in (record | {"positions": []}, {k: v for k, v in record.items() if k != "stamp_ns"}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(broken, frame_schema("pose"))
+
+
+def test_poses_and_detections_are_read_back(record, tmp_path):
+    with json_lines(tmp_path / "results.jsonl") as writer:
+        writer.write(record)
+    back = json.loads((tmp_path / "results.jsonl").read_text())
+    labels = ("bolt", "gear")
+    results = (Detections.from_json(back), PoseResults.from_json(back))
+    assert FrameRecord("a", 5, results, {"total": 1.23456}).to_json(labels) == record
+
+
 def test_a_record_of_a_detector_has_no_poses():
-    record = frame_record("a", 5, ("gear",), Detections.empty(8))
+    record = FrameRecord("a", 5, (Detections.empty(8),)).to_json(("gear",))
     assert record == {"name": "a", "stamp_ns": 5, "detections": []}
 
 

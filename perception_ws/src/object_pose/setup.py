@@ -35,7 +35,7 @@ EXTRAS = {
         "ninja",
         "setuptools",
     ],
-    "test": ["pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "faster-coco-eval"],
+    "test": ["pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "jsonschema", "faster-coco-eval"],
 }
 # onnxruntime and onnxruntime-gpu overwrite each other's files, and the ROS wheels exist for x86-64 Linux only.
 EXCLUSIVE = ("gpu", "openvino", "ros", "test")

@@ -85,6 +85,6 @@ def test_attention_comes_back_to_the_images_pixels():
     assert result.attention.shape == (100, 400)
     row, column = np.unravel_index(result.attention.argmax(), result.attention.shape)
     assert abs(column - 75.5 * 400 / 96) < 6 and abs(row - (51.5 - 36) * 400 / 96) < 6
-    described = json.loads(json.dumps(CLASSIFY.describe(result, LABELS)))
-    assert described["label"] == "damaged"
+    described = json.loads(json.dumps(CLASSIFY.to_json(result, LABELS)))
+    assert described["class_name"] == "damaged"
     assert described["attention_peak"]["value"] == pytest.approx(1.0, abs=0.2)

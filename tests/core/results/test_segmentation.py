@@ -76,19 +76,29 @@ def test_a_map_at_a_stride_is_stretched_over_the_canvas_before_its_padding_is_cu
     assert (np.diff(values, axis=1) >= -1e-6).all() and values[50, 100] == pytest.approx(0.5, abs=0.02)
 
 
-def test_the_description_tells_outlines_holes_and_cover() -> None:
+def test_the_json_has_contours_holes_and_cover() -> None:
     probability = np.zeros((60, 80), np.float32)
     probability[10:50, 10:40] = 0.9
     probability[20:30, 20:30] = 0.1
     probability[5:15, 60:75] = 0.7
-    told = SEGMENT.describe(Segmentation(probability), ("building",))
-    assert told["label"] == "building" and (told["width"], told["height"]) == (80, 60)
+    told = SEGMENT.to_json(Segmentation(probability), ("building",))
+    assert told["class_name"] == "building" and told["size_px"] == [80, 60]
     assert told["cover"] == pytest.approx((probability >= 0.5).mean())
-    assert sorted(len(region["holes"]) for region in told["regions"]) == [0, 1]
+    assert sorted(len(region["holes_px"]) for region in told["regions"]) == [0, 1]
     drawn = np.zeros((60, 80), np.uint8)
     for region in told["regions"]:
-        cv2.fillPoly(drawn, [np.array(region["outline"])], 1)
+        cv2.fillPoly(drawn, [np.array(region["contour_px"])], 1)
     assert (drawn.astype(bool) == (probability > 0.05)).all()
+
+
+def test_what_has_no_area_is_no_region() -> None:
+    probability = np.zeros((20, 30), np.float32)
+    probability[3, 4] = probability[10, 5:25] = 1.0
+    probability[np.arange(12, 19), np.arange(12, 19)] = 1.0
+    result = Segmentation(probability)
+    assert result.regions == [] and result.cover == pytest.approx(28 / 600)
+    probability[3:5, 4:6] = 1.0
+    assert Segmentation(probability).regions == [{"contour_px": [[4, 3], [4, 4], [5, 4], [5, 3]], "holes_px": []}]
 
 
 def test_a_model_of_another_layout_is_refused() -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from object_pose.core.errors import ConfigError, DataError
 from object_pose.core.frame import AlignedDepth
 from object_pose.core.results.detections import Detections
-from object_pose.core.results.oriented import OrientedBox
+from object_pose.core.results.oriented import OrientedBox, OrientedBoxes
 from object_pose.evaluation.pose_runner import bop_frames, rendered_frames
 from object_pose.io.datasets.class_folders import read_class_folders
 from object_pose.io.datasets.mask_pairs import read_mask, read_mask_pairs
@@ -130,7 +130,8 @@ def _read_oriented(data: Path, card: ModelCard) -> Samples:
     for number, line in enumerate(path.read_text().splitlines(), start=1):
         try:
             record = json.loads(line)
-            image, boxes = data / record["image"], tuple(OrientedBox(**box) for box in record["boxes"])
+            image = data / record["image"]
+            boxes = OrientedBoxes(tuple(OrientedBox(**box) for box in record["boxes"]))
         except (ValueError, TypeError, KeyError) as error:
             raise DataError(f"{path}:{number}: {error}", "expected boxes of x, y, yaw, width, height") from error
         yield Sample(image.stem, read_image(image), boxes)
@@ -150,8 +151,8 @@ def _published_arrays(path: Path) -> Samples:
         yield Sample(f"{path.stem}_{index:04d}", image, _true_box(label))
 
 
-def _true_box(label: NDArray[np.float64]) -> tuple[OrientedBox, ...]:
-    return () if np.isnan(label[0]) else (OrientedBox(*map(float, label)),)
+def _true_box(label: NDArray[np.float64]) -> OrientedBoxes:
+    return OrientedBoxes(() if np.isnan(label[0]) else (OrientedBox(*label.tolist()),))
 
 
 def _class_ids(labels: tuple[str, ...], card: ModelCard, used: set[int]) -> NDArray[np.int64]:

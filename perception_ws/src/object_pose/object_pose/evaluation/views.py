@@ -9,27 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from object_pose.core.arrays import Array, Image
+from object_pose.core.arrays import Array, Image, Mask
 from object_pose.core.metrics.detection import Ranking, rank_boxes
 from object_pose.core.results.classification import Classification, confusion_matrix
 from object_pose.core.results.detections import Detections
-from object_pose.core.results.oriented import SCORE_THRESHOLD, OrientedBox
+from object_pose.core.results.oriented import SCORE_THRESHOLD, OrientedBoxes
 from object_pose.core.results.segmentation import Segmentation
 from object_pose.core.vision.boxes import box_iou
-from object_pose.core.vision.drawing import draw_detections
-from object_pose.io.task_drawing import (
-    as_picture,
-    draw_classification,
-    draw_mask,
-    draw_oriented,
-    draw_segmentation,
-    side_by_side,
-)
+from object_pose.core.vision.drawing import as_picture, draw_detections, draw_mask, side_by_side
+from object_pose.tasks.classify import CLASSIFY
 from object_pose.tasks.detect import DETECT
+from object_pose.tasks.oriented import ORIENTED
 from object_pose.tasks.pose import PoseTruth, true_detections
 
 Labels = Sequence[str]
-Mask = NDArray[np.bool_]
 _MATCH_IOU = 0.5
 _NOTHING = "nothing"
 _PROBABILITY_STEPS = 200
@@ -133,36 +126,34 @@ def _pose_confusion(results: Sequence[Detections], truths: Sequence[PoseTruth], 
     return _box_confusion(results, [true_detections(truth) for truth in truths], labels)
 
 
-Boxes = Sequence[OrientedBox]
-
-
-def _oriented_quality(result: Boxes, truth: Boxes) -> float:
+def _oriented_quality(result: OrientedBoxes, truth: OrientedBoxes) -> float:
     """IoU, halved where the heading is the wrong way round; 1 where rightly nothing was found."""
-    if not _sure(result) and not truth:
-        return 1.0
-    if not _sure(result) or not truth:
-        return 0.0
-    backwards = result[0].heading_error(truth[0]) > np.pi / 2
-    return result[0].iou(truth[0]) * (0.5 if backwards else 1.0)
+    found, true = _sure(result).best, truth.best
+    if found is None or true is None:
+        return float(found is true)
+    return found.iou(true) * (0.5 if found.heading_error(true) > np.pi / 2 else 1.0)
 
 
-def _sure(boxes: Boxes) -> Boxes:
-    return [box for box in boxes if box.score >= SCORE_THRESHOLD]
+def _sure(result: OrientedBoxes) -> OrientedBoxes:
+    return OrientedBoxes(tuple(box for box in result if box.score >= SCORE_THRESHOLD))
 
 
-def _draw_oriented(image: NDArray[np.generic], result: Boxes, truth: Boxes, labels: Labels) -> Image:
+def _draw_oriented(image: NDArray[np.generic], result: OrientedBoxes, truth: OrientedBoxes, labels: Labels) -> Image:
     rgb = as_picture(image)
-    pictures = [("image", rgb), ("truth", draw_oriented(rgb, truth, labels))]
-    return side_by_side([*pictures, ("prediction", draw_oriented(rgb, _sure(result), labels))])
+    pictures = [("image", rgb), ("truth", ORIENTED.draw(rgb, truth, labels))]
+    return side_by_side([*pictures, ("prediction", ORIENTED.draw(rgb, _sure(result), labels))])
 
 
-def _oriented_curves(results: Sequence[Boxes], truths: Sequence[Boxes], labels: Labels) -> dict[str, Curve]:
-    answers = [(box.score, bool(t) and box.iou(t[0]) > 0.7) for r, t in zip(results, truths) for box in r]
+def _oriented_curves(
+    results: Sequence[OrientedBoxes], truths: Sequence[OrientedBoxes], labels: Labels
+) -> dict[str, Curve]:
+    pairs = [(box, truth.best) for result, truth in zip(results, truths) for box in result]
+    answers = [(box.score, true is not None and box.iou(true) > 0.7) for box, true in pairs]
     scores, correct = np.array([score for score, _ in answers]), np.array([hit for _, hit in answers], dtype=bool)
     return {labels[0]: Curve.of(Ranking.of(scores, correct, sum(map(len, truths))))}
 
 
-def _oriented_confusion(results: Sequence[Boxes], truths: Sequence[Boxes], labels: Labels) -> Confusion:
+def _oriented_confusion(results: Sequence[OrientedBoxes], truths: Sequence[OrientedBoxes], labels: Labels) -> Confusion:
     counts = np.zeros((2, 2), dtype=np.int64)
     for result, truth in zip(results, truths):
         counts[int(not truth), int(not _sure(result))] += 1
@@ -175,7 +166,7 @@ def _class_quality(result: Classification, truth: int) -> float:
 
 def _draw_class(image: NDArray[np.generic], result: Classification, truth: int, labels: Labels) -> Image:
     rgb = as_picture(image)
-    return side_by_side([(f"truth: {labels[truth]}", rgb), ("attention", draw_classification(rgb, result, labels))])
+    return side_by_side([(f"truth: {labels[truth]}", rgb), ("attention", CLASSIFY.draw(rgb, result, labels))])
 
 
 def _class_curves(results: Sequence[Classification], truths: Sequence[int], labels: Labels) -> dict[str, Curve]:
@@ -200,7 +191,7 @@ def _mask_quality(result: Segmentation, truth: Mask) -> float:
 def _draw_masks(image: NDArray[np.generic], result: Segmentation, truth: Mask, labels: Labels) -> Image:
     rgb = as_picture(image)
     pictures = [("RGB", rgb), ("truth", draw_mask(rgb, truth))]
-    return side_by_side([*pictures, ("prediction", draw_segmentation(rgb, result, labels))])
+    return side_by_side([*pictures, ("prediction", draw_mask(rgb, result.mask))])
 
 
 def _mask_curves(results: Sequence[Segmentation], truths: Sequence[Mask], labels: Labels) -> dict[str, Curve]:

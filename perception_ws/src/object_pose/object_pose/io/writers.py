@@ -1,19 +1,68 @@
-"""Result files: JSON, JSON lines, and the CSV that BOP's evaluation reads. Each appears whole or not at all."""
+"""Result files: frames as JSON lines, JSON, and the CSV of BOP's evaluation. Each appears whole or not at all."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO, TypedDict
 
 from object_pose.core.errors import DataError
 from object_pose.core.results.pose import ObjectPose
+from object_pose.core.results.schema import json_schema
 from object_pose.io.files import replacing
+from object_pose.tasks.registry import find_task
 
 _BOP_HEADER = "scene_id,im_id,obj_id,score,R,t,time"
 _MM_PER_M = 1e3
+
+
+class Result(Protocol):
+    """A task's result."""
+
+    def to_json(self, labels: Sequence[str]) -> Mapping[str, Any]:
+        """Return the result as JSON values; ``labels`` names the class ids."""
+        ...
+
+
+class _FrameHeadJson(TypedDict):
+    name: str
+    stamp_ns: int
+
+
+class _FrameJson(_FrameHeadJson, total=False):
+    timings_ms: dict[str, float]
+
+
+@dataclass(frozen=True)
+class FrameRecord:
+    """One frame's line in a result file: its results, such as detections and the poses from them, in one object."""
+
+    name: str
+    stamp_ns: int
+    results: tuple[Result, ...]
+    timings_ms: Mapping[str, float] | None = None
+
+    def to_json(self, labels: Sequence[str]) -> dict[str, Any]:
+        """Return the record as JSON values; ``labels`` names the class ids."""
+        record: dict[str, Any] = {"name": self.name, "stamp_ns": self.stamp_ns}
+        for result in self.results:
+            record |= result.to_json(labels)
+        if self.timings_ms is not None:
+            record["timings_ms"] = {stage: round(value, 3) for stage, value in self.timings_ms.items()}
+        return record
+
+
+def frame_schema(task: str) -> dict[str, Any]:
+    """Return the JSON schema of a task's frame records; raises ``ConfigError`` for an unknown task."""
+    frame, result = json_schema(_FrameJson), find_task(task).schema
+    return {
+        **frame,
+        "properties": frame["properties"] | result["properties"],
+        "required": frame["required"] + result["required"],
+    }
 
 
 def write_json(path: str | Path, value: Any) -> None:

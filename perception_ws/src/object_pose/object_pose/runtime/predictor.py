@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,10 +99,6 @@ class Predictor:
         height, width = image.shape[:2]
         largest = enlarged_wh((width, height), self.card.input_wh, self._options.input_scale)
         return [smaller_wh(largest, _SMALLER**look) for look in range(self._options.extra_scales + 1)]
-
-    def describe(self, result: Any) -> Mapping[str, Any]:
-        """Return a result as plain JSON values."""
-        return self.task.describe(result, self.card.labels)
 
     def _read_with(self, options: DecodeOptions) -> None:
         layout, keypoint_count = str(self.card.layout), self.card.keypoint_count

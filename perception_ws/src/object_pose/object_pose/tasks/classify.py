@@ -58,7 +58,6 @@ CLASSIFY = Task[Classification, int](
     summary="one class for the whole image, and where it shows",
     layouts=(LAYOUT,),
     metric="accuracy",
-    model="inspection.onnx",
     json_type=ClassificationJson,
     default_model="inspection.onnx",
     prepare=prepare_rgb,

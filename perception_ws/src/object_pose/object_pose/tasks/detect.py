@@ -58,7 +58,6 @@ DETECT = Task[Detections, Detections](
     summary="boxes of objects",
     layouts=(Layout.YOLOV8_DETECT, Layout.YOLOV5, Layout.END_TO_END, Layout.OBJECT_POSE_KEYPOINTS),
     metric="map50",
-    model="workplace.onnx",
     json_type=DetectionsJson,
     default_model="workplace.onnx",
     prepare=prepare_rgb,

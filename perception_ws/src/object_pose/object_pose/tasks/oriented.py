@@ -85,7 +85,6 @@ ORIENTED = Task[OrientedBoxes, OrientedBoxes](
     summary="oriented boxes with a heading",
     layouts=(LAYOUT,),
     metric="score_iou07",
-    model="oriented.onnx",
     json_type=OrientedBoxesJson,
     default_model="oriented.onnx",
     prepare=_prepare,

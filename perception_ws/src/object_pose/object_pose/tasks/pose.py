@@ -96,7 +96,6 @@ POSE = Task[Detections, PoseTruth](
     summary="keypoints of known objects, for 6-DoF poses",
     layouts=(Layout.OBJECT_POSE_KEYPOINTS, Layout.YOLOV8_POSE, Layout.END_TO_END_POSE),
     metric="recall_add_01d",
-    model="parts.onnx",
     json_type=PoseFrameJson,
     default_model="parts.onnx",
     prepare=prepare_rgb,

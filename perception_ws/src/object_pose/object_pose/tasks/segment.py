@@ -47,7 +47,6 @@ SEGMENT = Task[Segmentation, Mask](
     summary="the pixels of one class, such as building footprints",
     layouts=(LAYOUT,),
     metric="iou",
-    model="buildings.onnx",
     json_type=SegmentationJson,
     default_model="buildings.onnx",
     prepare=prepare_rgb,

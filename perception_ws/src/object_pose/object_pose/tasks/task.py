@@ -53,7 +53,6 @@ class Task(Generic[ResultT, TruthT]):
     the card's order, to a result in pixels of the image; ``to_json`` turns a result into the JSON values that
     ``json_type`` declares, ``summarise`` into a line for people; ``draw`` puts it on a copy of an (H, W, 3) RGB image;
     ``score`` maps results and truths of equal length to figures, ``metric`` being the one that models are chosen by.
-    ``model`` is the shipped model of the task.
     ``default_model`` is the shipped model's file name.
     ``check`` raises ``ModelError`` for outputs that ``decode`` could not read; ``options`` are how it reads them unless
     a user says otherwise, ``scored_options`` how it does for ``score``, where rankings want unlikely answers, too.
@@ -63,7 +62,6 @@ class Task(Generic[ResultT, TruthT]):
     summary: str
     layouts: tuple[str, ...]
     metric: str
-    model: str
     json_type: type
     default_model: str
     prepare: Callable[[NDArray[np.generic], tuple[int, int]], Prepared]

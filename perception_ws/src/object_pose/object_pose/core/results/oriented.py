@@ -105,15 +105,12 @@ class OrientedBoxes:
     @staticmethod
     def from_json(record: OrientedBoxesJson) -> OrientedBoxes:
         """Return what ``to_json`` wrote, to its digits."""
-        return OrientedBoxes(
-            tuple(
-                OrientedBox(
-                    *from_numbers([*item["center_px"], item["yaw_rad"], *item["size_px"], item["score"]]),
-                    class_id=item["class_id"],
-                )
-                for item in record["boxes"]
-            )
-        )
+        boxes = []
+        for item in record["boxes"]:
+            x, y, width, height = from_numbers([*item["center_px"], *item["size_px"]])
+            yaw, score = from_numbers([item["yaw_rad"], item["score"]])
+            boxes.append(OrientedBox(x, y, yaw, width, height, score, item["class_id"]))
+        return OrientedBoxes(tuple(boxes))
 
 
 def decode_oriented(row: NDArray[np.float32], score_threshold: float) -> OrientedBox | None:

@@ -33,17 +33,17 @@ _SCALARS = {
 
 def json_schema(kind: Any) -> dict[str, Any]:
     """Return the JSON schema of a declaration: a ``TypedDict``, a list, a mapping, a union or a scalar."""
-    if kind in _SCALARS:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        inner, *keywords = arguments
+        return json_schema(inner) | {name: value for item in keywords for name, value in item.items()}
+    if origin is None and kind in _SCALARS:
         return dict(_SCALARS[kind])
     if is_typeddict(kind):
         hints = get_type_hints(kind, include_extras=True)
         properties = {name: json_schema(hint) for name, hint in hints.items()}
         required = sorted(kind.__required_keys__)
         return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin is Annotated:
-        inner, *keywords = arguments
-        return json_schema(inner) | {name: value for item in keywords for name, value in item.items()}
     if origin in (Union, types.UnionType):
         return {"type": [json_schema(argument)["type"] for argument in arguments]}
     if origin is list:

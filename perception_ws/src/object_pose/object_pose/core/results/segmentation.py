@@ -94,8 +94,12 @@ class Segmentation:
 
 def _polygon(contour: Any) -> list[list[int]]:
     """Return the corners of a contour; none where it encloses no area, as that of one pixel or of a thin line."""
+    if cv2.contourArea(contour) == 0:
+        return []
     corners = cv2.approxPolyDP(contour, _CONTOUR_TOLERANCE_PX, True)
-    return [[int(x), int(y)] for x, y in corners[:, 0]] if cv2.contourArea(corners) > 0 else []
+    if cv2.contourArea(corners) == 0:  # so small that the tolerance takes it for a line
+        corners = contour
+    return [[int(x), int(y)] for x, y in corners[:, 0]]
 
 
 def score_masks(predicted: Sequence[Mask], truths: Sequence[Mask]) -> dict[str, float]:

@@ -16,11 +16,10 @@ from object_pose.core.errors import ConfigError
 from object_pose.core.params import parameter
 from object_pose.core.results.detections import Detections
 from object_pose.core.vision.decoders import DecodeOptions, Layout, OutputFormat, decode
-from object_pose.core.vision.drawing import draw_detections
+from object_pose.core.vision.drawing import draw_detections, side_by_side
 from object_pose.core.vision.image import to_batch
 from object_pose.io.datasets.opening import read_boxes
 from object_pose.io.datasets.samples import BoxDataset, require_usable
-from object_pose.io.task_drawing import side_by_side
 from object_pose.runtime.card import ModelCard
 from object_pose.tasks.detect import DETECT
 from object_pose.training.checkpoint import load_average

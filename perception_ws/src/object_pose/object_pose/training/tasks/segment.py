@@ -17,12 +17,12 @@ from object_pose.core.arrays import Image
 from object_pose.core.errors import ConfigError
 from object_pose.core.params import parameter
 from object_pose.core.results.segmentation import Segmentation
+from object_pose.core.vision.drawing import draw_mask, side_by_side
 from object_pose.core.vision.image import Letterbox
 from object_pose.io.datasets.mask_pairs import read_mask, read_mask_pairs
 from object_pose.io.datasets.samples import MaskDataset, MaskPair, require_usable
 from object_pose.io.datasets.splitting import split_tiles
 from object_pose.io.images import read_image
-from object_pose.io.task_drawing import draw_mask, draw_segmentation, side_by_side
 from object_pose.runtime.card import ModelCard
 from object_pose.simulation.generators.aerial.tile import sample as aerial_sample
 from object_pose.simulation.seeds import TRAINING, VALIDATION
@@ -208,7 +208,7 @@ class SegmentRecipe:
         samples = self.validation()[:_PICTURES]
         pictures = {}
         for index, (sample, result) in enumerate(zip(samples, self._segmented(network, samples))):
-            predicted = draw_segmentation(sample.image, result, LABELS)
+            predicted = draw_mask(sample.image, result.mask)
             parts = [("RGB", sample.image), ("truth", draw_mask(sample.image, sample.mask > 0))]
             pictures[f"tile_{index}"] = side_by_side([*parts, ("prediction", predicted)])
         return pictures
