@@ -10,11 +10,11 @@ from rich.table import Table
 
 from benchmarks.baselines import MethodScore, Open3dMethod, PoseMethod, as_json, compare_methods, solver_method
 from benchmarks.harness import Benchmark, progress, report
-from object_pose.cli.options import config_from_options
-from object_pose.cli.pipeline_options import add_pipeline_options, model_path
+from object_pose.cli.model_options import add_pipeline_options, model_path, open_predictor
+from object_pose.cli.options import given_values
+from object_pose.core.params import make_config
 from object_pose.core.pose.config import PoseSolverConfig
 from object_pose.evaluation.pose_runner import rendered_frames
-from object_pose.runtime.predictor import Detector, DetectorConfig
 from object_pose.simulation.parts.objects import load_objects
 from object_pose.simulation.seeds import TEST
 
@@ -32,17 +32,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run all methods in turn on each frame, print the table, write the figures."""
-    detector = Detector(model_path(options), config_from_options(options, DetectorConfig))
+    detector = open_predictor(options, model_path(options))
     objects, scene_objects = detector.card.objects, load_objects(options.objects)
+    solver = given_values(options, PoseSolverConfig, "solver.")
     methods: dict[str, PoseMethod] = {
-        "object_pose": solver_method(objects, config_from_options(options, PoseSolverConfig)),
-        "pnp": solver_method(objects, config_from_options(options, PoseSolverConfig, {"use_depth": False})),
+        "object_pose": solver_method(objects, make_config(PoseSolverConfig, solver)),
+        "pnp": solver_method(objects, make_config(PoseSolverConfig, {"use_depth": False} | solver)),
     }
     if options.open3d:
         methods["open3d_fpfh_ransac_icp"] = Open3dMethod(scene_objects)
     frames = progress(rendered_frames(options.objects, options.frames, options.seed), "frames", options.frames)
     scores = compare_methods(
-        frames, lambda frame: detector.detect(frame.rgb, depth=frame.aligned_depth), methods, objects
+        frames, lambda frame: detector.predict(frame.rgb, depth=frame.aligned_depth), methods, objects
     )
     report(options, as_json(scores), options.output / "bench.json", _table(scores))
     return 0

@@ -103,7 +103,7 @@ def _check(task: str, split: Split, output: Path) -> dict[str, Any]:
     about = {"model": split.model, "test": split.description}
     try:
         predictor = Predictor(find_model(split.model))
-        predictor = predictor.with_options(predictor.task.scored_options)
+        predictor = predictor.with_decoding(predictor.task.scored_options)
         evaluation = evaluate_task(predictor, progress(split.samples(predictor.card), task, unit="image"))
         figures = evaluation.figures | split.more(predictor) | {"parameters": float(predictor.card.parameters)}
     except ObjectPoseError as error:

@@ -19,24 +19,24 @@ from typing import Any
 
 from benchmarks.harness import Benchmark, check, criteria_table, plain, progress, report
 from benchmarks.lmo import RGBD_IMAGE, SCENE, find_lmo
+from object_pose.cli.options import add_model_option, model_file
 from object_pose.core.errors import DataError
 from object_pose.core.metrics.bop import MIN_VISIBILITY
 from object_pose.core.metrics.pose import FrameMatches, score_frames
 from object_pose.core.metrics.uncertainty import CovarianceScore, expected_calibration_error, score_covariances
-from object_pose.core.pose.config import SINGLE_IMAGE_SOLVER, PoseSolverConfig
+from object_pose.core.pose.config import LIVE, SINGLE_IMAGE
 from object_pose.core.tracking.tracker import TrackerConfig
 from object_pose.evaluation.criteria import Criterion
 from object_pose.evaluation.pose_runner import LabelledFrame, PoseEvaluation, bop_frames, evaluate_pose, rendered_frames
 from object_pose.evaluation.scorers.bop import BopScorer
 from object_pose.evaluation.scorers.tracking import track_live_scene
 from object_pose.runtime.pose_estimator import FrameEstimate, PoseEstimator
-from object_pose.runtime.predictor import Predictor
-from object_pose.runtime.resources import DATA_VARIABLE, find_model
+from object_pose.runtime.predictor import PredictorConfig
+from object_pose.runtime.resources import DATA_VARIABLE
 from object_pose.simulation.parts.objects import PARTS, load_objects
 from object_pose.simulation.scenes.live import LiveConfig, LiveScene
 from object_pose.simulation.scenes.scene import MAX_DEPTH_SCALE_ERROR, TEST_SCENES
 from object_pose.simulation.seeds import TEST
-from object_pose.tasks.pose import SINGLE_IMAGE_DECODING
 
 CRITERIA = (
     Criterion("ar_bop", 0.85),
@@ -56,7 +56,6 @@ CRITERIA = (
 )
 _FRAMES_SEED = TEST.seed(100_000_001)
 _SCENES = dataclasses.replace(TEST_SCENES, min_distance_m=0.4, max_distance_m=0.8, max_objects=10)
-_UNLIMITED_M = 10.0
 _SEQUENCE_SEED = TEST.seed(100_000_002)
 _SEQUENCE_RATE_HZ = 15.0
 # Wide enough to hide whole parts for a moment, which the default arm does not.
@@ -67,8 +66,8 @@ _DIGITS = 4
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this benchmark."""
-    parser.add_argument("--model", default="parts.onnx", help="model of the procedural parts, or a shipped one's name")
-    parser.add_argument("--lmo-model", default="lmo.onnx", help="model of LM-O's objects, or a shipped one's name")
+    add_model_option(parser, "parts.onnx", "model of the procedural parts")
+    parser.add_argument("--lmo-model", type=model_file, default="lmo.onnx", help="model of LM-O's objects")
     parser.add_argument("--data", type=Path, help=f"LM-O folder (default: ${DATA_VARIABLE}/lmo, ../shared/data/lmo)")
     parser.add_argument("--frames", type=int, default=200, help="rendered frames (default: %(default)s)")
     parser.add_argument("--sequence-seconds", type=float, default=60.0, help="length of the tracked sequence, 0: none")
@@ -76,9 +75,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Measure, write summary.json, print the criteria; 1 where one is not met."""
-    model = find_model(options.model)
+    model: Path = options.model
     data = options.data or _lmo_if_there()
-    real = check_lmo(find_model(options.lmo_model), data) if data is not None else {}
+    real = check_lmo(options.lmo_model, data) if data is not None else {}
     summary = check_rendered(model, options.frames)
     if options.sequence_seconds > 0.0:
         summary |= check_tracking(model, options.sequence_seconds)
@@ -172,7 +171,7 @@ class _Run:
 
     def for_planner(self) -> dict[str, float]:
         """What of it a planner is given, which takes poses from the score on that a camera's poses must have."""
-        min_score = PoseSolverConfig().min_score
+        min_score = LIVE.solver.acceptance.min_score
         score = score_frames(frame.above(min_score) for frame in self.matches)
         return {"min_score": min_score, "recall_add_01d": score.recall_add_01d, "precision": score.precision}
 
@@ -226,11 +225,8 @@ def _run(
 
 
 def _single_image_pipeline(model: Path, use_depth: bool) -> PoseEstimator:
-    solver = dataclasses.replace(SINGLE_IMAGE_SOLVER, use_depth=use_depth)
-    if not use_depth:
-        # Colour alone leaves the distance open by centimetres; where poses are measured in the image, they still count.
-        solver = dataclasses.replace(solver, max_translation_sigma_m=_UNLIMITED_M)
-    return PoseEstimator(Predictor(model, options=SINGLE_IMAGE_DECODING), solver_config=solver)
+    solver = dataclasses.replace(SINGLE_IMAGE.solver, use_depth=use_depth)
+    return PoseEstimator(model, PredictorConfig(decoding=SINGLE_IMAGE.decoding), solver)
 
 
 BENCHMARK = Benchmark("pose_check", "accuracy, covariances and tracking of poses", add_options, run, Path("out/pose"))

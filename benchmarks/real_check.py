@@ -17,9 +17,10 @@ from rich.table import Table
 
 from benchmarks.harness import Benchmark, progress, report
 from benchmarks.lmo import RGBD_IMAGE, SCENE, find_lmo
+from object_pose.cli.options import add_model_option
 from object_pose.cli.processes import child_processes, end_processes
 from object_pose.core.metrics.pose import FrameMatches, PoseMatch, match_frame
-from object_pose.core.pose.config import SINGLE_IMAGE_SOLVER
+from object_pose.core.pose.config import SINGLE_IMAGE
 from object_pose.core.results.pose import ObjectPose
 from object_pose.core.vision.drawing import draw_poses
 from object_pose.evaluation.pose_runner import LabelledFrame, bop_frames, evaluate_pose
@@ -28,7 +29,7 @@ from object_pose.ros.demo.planner_probe import PlannerProbe, observe
 from object_pose.ros.messages.conversions import detections_3d_from_message
 from object_pose.ros.nodes.spinning import prepare_process
 from object_pose.runtime.pose_estimator import FrameEstimate, PoseEstimator
-from object_pose.runtime.resources import DATA_VARIABLE, find_model
+from object_pose.runtime.resources import DATA_VARIABLE
 
 _RGBD_FRAME = f"{RGBD_IMAGE:06d}"
 _WATCH_S = 4.0
@@ -51,13 +52,13 @@ class RealFrame:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this benchmark."""
     parser.add_argument("--data", type=Path, help=f"LM-O folder (default: ${DATA_VARIABLE}/lmo, ../shared/data/lmo)")
-    parser.add_argument("--model", default="lmo.onnx", help="model file, or the name of a shipped one")
+    add_model_option(parser, "lmo.onnx")
 
 
 def run(options: argparse.Namespace) -> int:
     """Run both checks, print their tables and write summary.json."""
     data = options.data or find_lmo()
-    pipeline = PoseEstimator(find_model(options.model))
+    pipeline = PoseEstimator(options.model)
     labels = pipeline.card.labels
     frames = list(bop_frames(data / SCENE, labels, with_depth=False))
     target = next(frame for frame in frames if frame.image_id == RGBD_IMAGE)
@@ -85,13 +86,13 @@ def _real_frame(data: Path) -> RealFrame:
 
 
 def _through_ros(
-    model: str, files: RealFrame, pipeline: PoseEstimator, target: LabelledFrame, output: Path
+    model: Path, files: RealFrame, pipeline: PoseEstimator, target: LabelledFrame, output: Path
 ) -> dict[str, Any]:
     """Replay the RGB-D frame as a camera and check the last detections that a subscriber gets."""
     prepare_process()
     rclpy.init()
     source = ("--source", files.color, "--depth", files.depth, "--intrinsics", files.intrinsics, "--rate", _RATE_HZ)
-    search = ("--ros-args", "-p", f"pose_node:max_searches:={SINGLE_IMAGE_SOLVER.max_searches}")
+    search = ("--ros-args", "-p", f"pose_node:solver.search.max_searches:={SINGLE_IMAGE.solver.search.max_searches}")
     with child_processes() as start:
         running = {"pipeline": start("object_pose.cli.main", "run", "--model", model, *source, *search)}
         seen = observe(PlannerProbe(), _WATCH_S, _START_WITHIN_S)

@@ -18,7 +18,7 @@ from object_pose.io.images import write_depth, write_image
 def files(recording, cube_model, tmp_path):
     """Good files, which a test damages or swaps for others: model, image, depth, camera, config."""
     config = tmp_path / "config.yaml"
-    config.write_text("score_threshold: 0.4\n")
+    config.write_text("decoding:\n  score_threshold: 0.4\n")
     image, depth = (recording / kind / "000000.png" for kind in ("rgb", "depth"))
     return {
         "model": cube_model,
@@ -85,9 +85,10 @@ def test_a_damaged_file_is_named(cli, files, name, damage, text):
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("score_treshold: 0.4", "config.yaml: unknown parameter 'score_treshold' (did you mean 'score_threshold'?)"),
-        ("score_threshold: 1.5", "'score_threshold' is 1.5, outside [0.0, 1.0]"),
-        ("score_threshold: high", "'score_threshold' must be float"),
+        ("score_treshold: 0.4", "unknown parameter 'score_treshold' (did you mean 'decoding.score_threshold'?)"),
+        ("solver: {depht: {scale_sigma: 0.1}}", "(did you mean 'solver.depth.scale_sigma'?)"),
+        ("decoding: {score_threshold: 1.5}", "'decoding.score_threshold' is 1.5, outside [0.0, 1.0]"),
+        ("decoding.score_threshold: high", "'decoding.score_threshold' must be float"),
         ("device: tpu", "choose one of auto, cpu, cuda"),
         ("- 1", "must hold 'name: value' lines"),
         ("a: [1", "is not valid YAML"),
@@ -100,7 +101,7 @@ def test_a_wrong_parameter_file_is_explained(cli, files, text, problem):
 
 @pytest.mark.parametrize(
     ("option", "value", "text"),
-    [("--score-threshold", "7", "outside [0.0, 1.0]"), ("--threads", "many", "'many' is not a int")],
+    [("--decoding.score-threshold", "7", "outside [0.0, 1.0]"), ("--threads", "many", "'many' is not a int")],
 )
 def test_a_value_out_of_range_is_explained(cli, files, option, value, text):
     assert text in predict(cli, files, option, value).problem

@@ -49,7 +49,9 @@ def test_without_depth_it_says_so(cli, image, options):
 
 
 def test_text_is_for_people(cli, image, options):
-    outcome = cli("predict", image, *options, "--max-contours", "0")  # as the keypoints say, which are exact
+    outcome = cli(
+        "predict", image, *options, "--solver.contour.max-poses", "0"
+    )  # as the keypoints say, which are exact
     assert outcome.out.startswith("000000: cube 0.") and " at (0.020, -0.010, 0.400) m\n" in outcome.out
 
 
@@ -67,7 +69,7 @@ def test_a_rejected_pose_is_shown_with_its_reason(cli, recording, options, frame
     wall = np.full_like(frame.depth_m, 0.2)
     path = recording / "wall.npy"
     np.save(path, wall)
-    outcome = cli("predict", recording / "rgb" / "000000.png", *options, "--depth", path)
+    outcome = cli("predict", recording / "rgb" / "000000.png", *options, "--depth", path, "--profile", "live")
     assert outcome.code == 0
     assert "cube rejected: depth_disagrees" in outcome.out
 
@@ -102,9 +104,9 @@ def test_a_detector_without_geometry_gives_boxes_and_needs_no_camera(cli, image,
 
 def test_a_config_file_is_obeyed_and_the_command_line_wins(cli, image, options, tmp_path):
     config = tmp_path / "config.yaml"
-    config.write_text("score_threshold: 0.95\nuse_depth: false\nmax_speed_m_s: 1\n")
+    config.write_text("decoding: {score_threshold: 0.95}\nsolver: {use_depth: false}\ntracker.max_speed_m_s: 1\n")
     assert cli("predict", image, *options, "--config", config).out == "000000: nothing\n"
-    assert "cube" in cli("predict", image, *options, "--config", config, "--score-threshold", "0.5").out
+    assert "cube" in cli("predict", image, *options, "--config", config, "--decoding.score-threshold", "0.5").out
 
 
 def test_models_describes_a_file(cli, cube_model):

@@ -12,7 +12,7 @@ from onnx import numpy_helper
 
 from object_pose.io.camera_info import write_camera
 from object_pose.io.images import write_image
-from object_pose.runtime.predictor import Detector
+from object_pose.runtime.predictor import Predictor
 from object_pose.runtime.resources import find_model
 from object_pose.runtime.roi_head import ROI_HEAD_KEY, unpacked_head
 from object_pose.simulation.parts.objects import part_objects
@@ -53,7 +53,7 @@ def test_a_model_is_trained_resumed_exported_and_used(cli, tmp_path, photo):
     assert card["command"].startswith(f"object-pose train pose --output {run_dir}")
     assert card["sha256"] in outcome.out
 
-    options = ["--model", model, "--camera", photo.with_name("camera.yaml"), "--score-threshold", "0"]
+    options = ["--model", model, "--camera", photo.with_name("camera.yaml"), "--decoding.score-threshold", "0"]
     (record,) = [json.loads(line) for line in cli("predict", photo, *options, "--json").out.splitlines()]
     assert record["name"] == "photo"
     assert len(record["detections"]) == len(record["poses"]) + len(record["rejections"]) > 0
@@ -124,4 +124,4 @@ def test_a_shipped_detector_gets_a_new_roi_head_and_keeps_its_card(cli, tmp_path
     assert {name: card[name] for name in ("labels", "command", "licence")} == {
         name: before[name] for name in ("labels", "command", "licence")
     }
-    assert Detector(model).reads_depth
+    assert Predictor(model).reads_depth

@@ -91,7 +91,7 @@ def odd_image() -> np.ndarray:
 
 def test_a_result_of_any_image_is_json_and_a_picture(trained: Trained) -> None:
     predictor = Predictor(trained.model)
-    predictor = predictor.with_options(dataclasses.replace(predictor.task.options, score_threshold=0.0))
+    predictor = predictor.with_decoding(dataclasses.replace(predictor.task.options, score_threshold=0.0))
     task, labels = predictor.task, predictor.card.labels
     assert task is TASKS[trained.task]
     for image in (odd_image(), odd_image()[:, :, 0], np.zeros((1, 1, 3), np.uint8)):
@@ -152,7 +152,7 @@ def test_an_output_missing_is_refused(trained: Trained, tmp_path: Path) -> None:
 
 def test_the_evaluator_writes_figures_pictures_and_plots(trained: Trained, tmp_path: Path) -> None:
     predictor = Predictor(trained.model)
-    predictor = predictor.with_options(predictor.task.scored_options)
+    predictor = predictor.with_decoding(predictor.task.scored_options)
     evaluation = evaluate_task(predictor, trained.samples(predictor), kept=2)
     assert predictor.task.metric in evaluation.figures
     write_report(evaluation, tmp_path, trained.model.parent / "run")

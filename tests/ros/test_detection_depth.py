@@ -19,7 +19,7 @@ from object_pose.ros.messages.images import depth_to_message, make_header
 from object_pose.ros.nodes.camera_node import CameraNode
 from object_pose.ros.nodes.detection_node import DetectionNode
 from object_pose.ros.transport import qos, topics
-from object_pose.runtime.predictor import Detector
+from object_pose.runtime.predictor import Predictor
 
 
 @pytest.fixture
@@ -32,10 +32,10 @@ class Expected:
     """What the detector says of a frame without ROS, with its depth and by colour alone."""
 
     def __init__(self, model, frame):
-        detector = Detector(model)
+        detector = Predictor(model)
         depth_m = depth_from_message(depth_to_message(frame.depth_m, make_header(0, "")))
-        self.with_depth = detector.detect(frame.rgb, depth=replace(frame, depth_m=depth_m).aligned_depth)
-        self.by_colour = detector.detect(frame.rgb)
+        self.with_depth = detector.predict(frame.rgb, depth=replace(frame, depth_m=depth_m).aligned_depth)
+        self.by_colour = detector.predict(frame.rgb)
         assert len(self.with_depth) == len(self.by_colour) == 1
         assert np.abs(self.with_depth.keypoints - self.by_colour.keypoints).max() > 1.0
 

@@ -9,28 +9,32 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
 from object_pose.core.errors import ConfigError
-from object_pose.core.params import parameter, parameters
-from object_pose.core.pose.config import PoseSolverConfig
-from object_pose.core.tracking.tracker import TrackerConfig
+from object_pose.core.params import flatten, parameter, parameters
 from object_pose.ros.nodes.camera_node import CameraNodeConfig
 from object_pose.ros.nodes.detection_node import DetectionNodeConfig
 from object_pose.ros.nodes.pose_node import PoseNodeConfig
 from object_pose.ros.params import NodeParameters
-from object_pose.runtime.predictor import DetectorConfig
+from object_pose.runtime.predictor import PredictorConfig
 from object_pose.runtime.resources import find
 from object_pose.simulation.scenes.live import LiveConfig
 
 NODES = {
     "camera_node": (CameraNodeConfig, LiveConfig),
-    "detection_node": (DetectionNodeConfig, DetectorConfig),
-    "pose_node": (PoseNodeConfig, PoseSolverConfig, TrackerConfig),
+    "detection_node": (DetectionNodeConfig, PredictorConfig),
+    "pose_node": (PoseNodeConfig,),
 }
+
+
+@dataclass(frozen=True)
+class Lens:
+    focus_m: float = parameter(1.0, "distance in focus", minimum=0.1, maximum=10.0)
 
 
 @dataclass(frozen=True)
 class Config:
     rate_hz: float = parameter(10.0, "frames a second", minimum=1.0, maximum=100.0)
     count: int = parameter(3, "how many", minimum=1)
+    lens: Lens = Lens()
     mode: str = parameter("fast", "what matters", choices=("fast", "good"))
     seed: int = parameter(0, "start of the random numbers", read_only=True)
 
@@ -97,6 +101,14 @@ def test_a_change_that_fits_is_taken_and_told(ros):
     assert ros.call(GetParameters, "/node/get_parameters", request).values[0].double_value == 30.0
 
 
+def test_nested_parameters_have_dotted_names(ros):
+    node, declared = make(ros, **{"lens.focus_m": 2})
+    assert declared.config(Config).lens == Lens(2.0)
+    (result,) = node.set_parameters([RosParameter("lens.focus_m", value=3.0)])
+    assert result.successful
+    assert declared.config(Config) == Config(lens=Lens(3.0))
+
+
 def test_ros_shows_description_range_and_read_only(ros):
     make(ros)
     request = DescribeParameters.Request(names=["rate_hz", "count", "mode", "seed"])
@@ -115,8 +127,8 @@ def test_no_two_configs_of_a_node_share_a_name(name):
 
 
 @pytest.mark.parametrize("name", NODES)
-def test_the_shipped_parameter_files_hold_declared_values(name):
-    values = yaml.safe_load(find("config", f"{name}.yaml").read_text())[name]["ros__parameters"]
+def test_the_shipped_parameter_file_holds_the_declared_defaults(name):
+    values = yaml.safe_load(find("config", "nodes.yaml").read_text())[name]["ros__parameters"]
     declared = {item.name: item for config_class in NODES[name] for item in parameters(config_class)}
-    for key, value in values.items():
+    for key, value in flatten(values).items():
         assert declared[key].check(value) == declared[key].default

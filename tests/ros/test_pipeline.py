@@ -90,7 +90,7 @@ def test_markers_of_an_object_that_is_gone_are_deleted(ros, pipeline, frame):
     driver = FakeDriver(ros)
     driver.wait_until_heard()
     publish_until(ros, driver, lambda: markers, "markers", frame=frame)
-    pipeline[1].set_parameters([RosParameter("score_threshold", value=0.95)])
+    pipeline[1].set_parameters([RosParameter("decoding.score_threshold", value=0.95)])
 
     def deleted():
         return [m for array in markers for m in array.markers if m.action == Marker.DELETE]
@@ -102,7 +102,7 @@ def test_markers_of_an_object_that_is_gone_are_deleted(ros, pipeline, frame):
 def test_a_parameter_set_before_the_node_is_configured_counts_from_then_on(ros, cube_model, frame):
     boxes = ros.collect(Detection2DArray, topics.DETECTIONS_2D, qos.RESULT)
     node = ros.add(DetectionNode(parameter_overrides=[RosParameter("model", value=str(cube_model))]))
-    (result,) = node.set_parameters([RosParameter("score_threshold", value=0.95)])
+    (result,) = node.set_parameters([RosParameter("decoding.score_threshold", value=0.95)])
     assert result.successful
     node.bring_up()
     driver = FakeDriver(ros)
@@ -184,7 +184,7 @@ def test_without_depth_the_outline_in_the_colour_image_tells_the_distance(ros, t
     seen[:3, 3] *= 1.05
     model = str(save_pose_model([make_cube()], CAMERA, [(0, seen)], tmp_path / "far.onnx"))
     poses = ros.collect(ObjectPoseArray, topics.OBJECT_POSES, qos.RESULT)
-    start(ros, PoseNode, model=model, use_depth=False)
+    start(ros, PoseNode, model=model, **{"solver.use_depth": False})
     start(ros, DetectionNode, model=model, use_depth=False)
     driver = FakeDriver(ros)
     driver.wait_until_heard(depth=False)

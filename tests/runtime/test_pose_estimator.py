@@ -9,16 +9,15 @@ from object_pose.core.errors import ModelError
 from object_pose.core.frame import Frame
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
-from object_pose.core.pose.config import SINGLE_IMAGE_SOLVER
+from object_pose.core.pose.config import SINGLE_IMAGE
 from object_pose.core.tracking.tracker import TrackerConfig
 from object_pose.core.vision.decoders import Layout
 from object_pose.runtime.card import ModelCard
 from object_pose.runtime.pose_estimator import PoseEstimator
-from object_pose.runtime.predictor import Predictor
+from object_pose.runtime.predictor import Predictor, PredictorConfig
 from object_pose.runtime.resources import find_model
 from object_pose.simulation.parts.objects import load_objects
 from object_pose.simulation.scenes.scene import FrameStream, SceneConfig
-from object_pose.tasks.pose import SINGLE_IMAGE_DECODING
 
 CAMERA = Camera(192, 128, 180.0, 180.0, 95.5, 63.5)
 T_CAMERA_OBJECT = se3.make_transform(se3.exp_so3([0.5, -0.4, 0.3]), [0.01, -0.02, 0.3])
@@ -79,9 +78,9 @@ def test_no_detection_no_pose(constant_model, make_object):
 
 def test_a_second_pass_adds_to_what_was_seen_and_keeps_what_was_sure():
     model, scenes = find_model("parts.onnx"), SceneConfig(min_objects=8, max_spread_m=0.12, min_spread_m=0.08)
-    predictor = Predictor(model, options=SINGLE_IMAGE_DECODING)
+    predictor = Predictor(model, PredictorConfig(decoding=SINGLE_IMAGE.decoding))
     once, twice = (
-        PoseEstimator(predictor, solver_config=dataclasses.replace(SINGLE_IMAGE_SOLVER, second_pass=second_pass))
+        PoseEstimator(predictor, solver_config=dataclasses.replace(SINGLE_IMAGE.solver, second_pass=second_pass))
         for second_pass in (False, True)
     )
     added = 0

@@ -5,10 +5,10 @@ import pytest
 
 from object_pose.core.errors import DataError, ModelError
 from object_pose.core.params import make_config, parameters
-from object_pose.core.vision.decoders import Layout
+from object_pose.core.vision.decoders import DecodeOptions, Layout
 from object_pose.core.vision.image import Letterbox
 from object_pose.runtime.card import ModelCard
-from object_pose.runtime.predictor import Detector, DetectorConfig
+from object_pose.runtime.predictor import Predictor, PredictorConfig
 from object_pose.runtime.timing import StageClock
 
 WH = (96, 64)
@@ -30,8 +30,8 @@ def own_card(**changes):
 
 @pytest.mark.parametrize("image_wh", [(96, 64), (640, 480), (31, 90), (1280, 720)])
 def test_detections_are_in_pixels_of_the_image(constant_model, image_wh):
-    detector = Detector(constant_model([one_object()], own_card()))
-    found = detector.detect(np.zeros((image_wh[1], image_wh[0], 3), np.uint8))
+    detector = Predictor(constant_model([one_object()], own_card()))
+    found = detector.predict(np.zeros((image_wh[1], image_wh[0], 3), np.uint8))
     box = Letterbox.fit(image_wh, WH)
     corners = box.to_image(np.array([[38.0, 27.0], [58.0, 37.0]]))
     np.testing.assert_allclose(found.boxes_xyxy[0], np.clip(corners, 0, np.subtract(image_wh, 1)).ravel(), atol=1e-4)
@@ -43,8 +43,8 @@ def test_detections_are_in_pixels_of_the_image(constant_model, image_wh):
 @pytest.mark.parametrize(("input_scale", "side"), [(1.0, 20.0), (2.0, 10.0)])
 def test_a_network_of_any_size_sees_the_image_as_large_as_asked(constant_model, input_scale, side):
     model = constant_model([one_object()], own_card(), input_shape=(1, 3, "height", "width"))
-    detector = Detector(model, DetectorConfig(input_scale=input_scale))
-    found = detector.detect(np.zeros((192, 288, 3), np.uint8))
+    detector = Predictor(model, PredictorConfig(decoding=DecodeOptions(input_scale=input_scale)))
+    found = detector.predict(np.zeros((192, 288, 3), np.uint8))
     assert found.boxes_xyxy[0, 2] - found.boxes_xyxy[0, 0] == pytest.approx(3.0 * side)
 
 
@@ -52,34 +52,41 @@ def test_smaller_looks_add_what_they_alone_find_and_say_no_object_twice(constant
     # This network finds the same pixels of its input at every size, so each look finds another box of the image.
     model = constant_model([one_object()], own_card(), input_shape=(1, 3, "height", "width"))
     image = np.zeros((192, 288, 3), np.uint8)
-    once, more = (Detector(model, DetectorConfig(input_scale=3.0, extra_scales=n)).detect(image) for n in (0, 2))
+    once, more = (
+        Predictor(model, PredictorConfig(decoding=DecodeOptions(input_scale=3.0, extra_scales=n))).predict(image)
+        for n in (0, 2)
+    )
     widths = more.boxes_xyxy[:, 2] - more.boxes_xyxy[:, 0]
     np.testing.assert_allclose(sorted(widths), 20.0 * 288 / np.array([288, 224, 192]), rtol=1e-4)
     assert len(once) == 1 and len(set(more.candidate_ids)) == len(more) == 3
-    of_one_size = Detector(constant_model([one_object()], own_card()), DetectorConfig(extra_scales=2))
-    assert len(of_one_size.detect(image)) == 1
+    of_one_size = Predictor(
+        constant_model([one_object()], own_card()), PredictorConfig(decoding=DecodeOptions(extra_scales=2))
+    )
+    assert len(of_one_size.predict(image)) == 1
 
 
 def test_a_network_of_one_size_sees_the_image_at_that_size(constant_model):
-    detector = Detector(constant_model([one_object()], own_card()), DetectorConfig(input_scale=1.5))
-    found = detector.detect(np.zeros((192, 288, 3), np.uint8))
+    detector = Predictor(
+        constant_model([one_object()], own_card()), PredictorConfig(decoding=DecodeOptions(input_scale=1.5))
+    )
+    found = detector.predict(np.zeros((192, 288, 3), np.uint8))
     assert found.boxes_xyxy[0, 2] - found.boxes_xyxy[0, 0] == pytest.approx(60.0)
 
 
 def test_grey_and_rgba_images_will_do(constant_model):
-    detector = Detector(constant_model([one_object()], own_card()))
+    detector = Predictor(constant_model([one_object()], own_card()))
     for shape in [(48, 64), (48, 64, 1), (48, 64, 4)]:
-        assert len(detector.detect(np.zeros(shape, np.uint8))) == 1
+        assert len(detector.predict(np.zeros(shape, np.uint8))) == 1
 
 
 def test_a_box_in_the_padding_is_no_detection(constant_model):
-    detector = Detector(constant_model([one_object(box=(48.0, 3.0, 20.0, 4.0))], own_card()))
-    assert len(detector.detect(np.zeros((20, 96, 3), np.uint8))) == 0
+    detector = Predictor(constant_model([one_object(box=(48.0, 3.0, 20.0, 4.0))], own_card()))
+    assert len(detector.predict(np.zeros((20, 96, 3), np.uint8))) == 0
 
 
 def test_a_one_pixel_image_has_no_detections(constant_model):
-    detector = Detector(constant_model([one_object()], own_card()))
-    found = detector.detect(np.zeros((1, 1, 3), np.uint8))
+    detector = Predictor(constant_model([one_object()], own_card()))
+    found = detector.predict(np.zeros((1, 1, 3), np.uint8))
     assert len(found) == 0 and found.keypoints.shape == (0, 1, 2)
 
 
@@ -88,12 +95,12 @@ def test_a_one_pixel_image_has_no_detections(constant_model):
 )
 def test_what_is_no_image_is_a_data_error(constant_model, image):
     with pytest.raises(DataError):
-        Detector(constant_model([one_object()], own_card())).detect(image)
+        Predictor(constant_model([one_object()], own_card())).predict(image)
 
 
 def test_the_clock_sees_every_stage(constant_model):
     clock = StageClock()
-    Detector(constant_model([one_object()], own_card())).detect(np.zeros((9, 9, 3), np.uint8), clock)
+    Predictor(constant_model([one_object()], own_card())).predict(np.zeros((9, 9, 3), np.uint8), clock)
     assert list(clock.timings_ms) == ["preprocess", "inference", "decode"]
     assert all(value > 0 for value in clock.timings_ms.values())
 
@@ -101,17 +108,17 @@ def test_the_clock_sees_every_stage(constant_model):
 def test_a_foreign_model_needs_no_card(constant_model):
     output = np.zeros((1, 6, CANDIDATES), np.float32)
     output[0, :, 3] = [48, 32, 20, 10, 0.1, 0.9]
-    detector = Detector(constant_model([output], {"names": "{0: 'cat', 1: 'dog'}", "task": "detect"}))
-    found = detector.detect(np.zeros((WH[1], WH[0], 3), np.uint8))
+    detector = Predictor(constant_model([output], {"names": "{0: 'cat', 1: 'dog'}", "task": "detect"}))
+    found = detector.predict(np.zeros((WH[1], WH[0], 3), np.uint8))
     np.testing.assert_allclose(found.boxes_xyxy, [[38, 27, 58, 37]], atol=1e-4)
     assert detector.card.labels[found.class_ids[0]] == "dog" and found.scores[0] == pytest.approx(0.9)
 
 
 def test_the_expected_classes_must_be_the_models(constant_model):
     path = constant_model([one_object()], own_card())
-    assert Detector(path, DetectorConfig(labels="gear, spring")).card.labels == LABELS
+    assert Predictor(path, PredictorConfig(labels="gear, spring")).card.labels == LABELS
     with pytest.raises(ModelError) as raised:
-        Detector(path, DetectorConfig(labels="spring,gear"))
+        Predictor(path, PredictorConfig(labels="spring,gear"))
     for part in (str(path), "['gear', 'spring']", "['spring', 'gear']"):
         assert part in str(raised.value)
 
@@ -135,11 +142,11 @@ def test_the_expected_classes_must_be_the_models(constant_model):
 def test_a_model_that_does_not_fit_never_starts(constant_model, outputs, metadata, problem):
     path = constant_model(outputs, metadata)
     with pytest.raises(ModelError, match=problem) as raised:
-        Detector(path)
+        Predictor(path)
     assert str(path) in str(raised.value)
 
 
 def test_parameters_of_engine_and_decoder_are_one_list():
-    names = [item.name for item in parameters(DetectorConfig)]
-    assert {"engine", "device", "threads", "score_threshold", "labels"} <= set(names)
-    assert make_config(DetectorConfig, {"score_threshold": 1}).decode_options.score_threshold == 1.0
+    names = [item.name for item in parameters(PredictorConfig)]
+    assert {"engine", "device", "threads", "decoding.score_threshold", "labels"} <= set(names)
+    assert make_config(PredictorConfig, {"decoding": {"score_threshold": 1}}).decoding.score_threshold == 1.0

@@ -15,7 +15,7 @@ from object_pose.core.arrays import Array, Image
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
 from object_pose.core.geometry.stable_poses import StablePoses, support
-from object_pose.core.pose.config import PoseSolverConfig
+from object_pose.core.pose.config import AcceptanceConfig, ContourConfig, PoseSolverConfig
 from object_pose.core.pose.contour import ContourSurface, draw_contour, even_sample
 from object_pose.core.pose.contour_alignment import MOST_STARTS, ColourView, align_contour
 from object_pose.core.pose.solver import PoseSolver
@@ -27,6 +27,7 @@ from raycast import BRACKET, model_of, render_depth
 _CAMERA = Camera(640, 480, 600.0, 600.0, 319.5, 239.5)
 _RADIUS_M = 0.05
 _LINES, _MARGIN = 120, 12
+_LENIENT = AcceptanceConfig(max_translation_sigma_m=1.0)
 _MODEL = model_of("bracket", BRACKET)
 _SURFACE = ContourSurface.of(_MODEL.surface_object)
 _TRUTH = se3.make_transform(se3.exp_so3((0.5, -0.7, 0.4)), (0.02, -0.01, 0.5))
@@ -210,7 +211,7 @@ def test_the_solver_listens_to_masks_on_request_only() -> None:
     found = dataclasses.replace(seemingly_further(), masks=masks)
     off = {}
     for listens in (False, True):
-        config = PoseSolverConfig(max_translation_sigma_m=1.0, contour_masks=listens)
+        config = PoseSolverConfig(acceptance=_LENIENT, contour=ContourConfig(use_masks=listens))
         (pose,) = PoseSolver([_MODEL], config).solve(found, _CAMERA, rgb=grey).poses
         off[listens] = errors(pose.T_camera_object)[0]
     assert off[True] < 8.0 < 20.0 < off[False]
@@ -218,16 +219,14 @@ def test_the_solver_listens_to_masks_on_request_only() -> None:
 
 def test_the_solver_aligns_what_lacks_depth() -> None:
     found = seemingly_further()
-    solver = PoseSolver([_MODEL], PoseSolverConfig(max_translation_sigma_m=1.0))
+    solver = PoseSolver([_MODEL], PoseSolverConfig(acceptance=_LENIENT))
     (by_keypoints,) = solver.solve(found, _CAMERA).poses
     (aligned,) = solver.solve(found, _CAMERA, rgb=picture(_TRUTH)).poses
     assert errors(aligned.T_camera_object)[0] < 4.0 < 20.0 < errors(by_keypoints.T_camera_object)[0]
     assert aligned.score > by_keypoints.score
     older = dataclasses.replace(_MODEL, surface_object=np.zeros((0, 3)))
     (as_before,) = (
-        PoseSolver([older], PoseSolverConfig(max_translation_sigma_m=1.0))
-        .solve(found, _CAMERA, rgb=picture(_TRUTH))
-        .poses
+        PoseSolver([older], PoseSolverConfig(acceptance=_LENIENT)).solve(found, _CAMERA, rgb=picture(_TRUTH)).poses
     )
     np.testing.assert_allclose(as_before.T_camera_object, by_keypoints.T_camera_object)
 
@@ -253,7 +252,7 @@ def test_the_solver_knows_that_objects_stand_on_one_plane() -> None:
     found = Detections(boxes, np.full(4, 0.9), np.zeros(4, dtype=np.int64), pixels, sigmas)
     off, sure = {}, {}
     for knows in (False, True):
-        config = PoseSolverConfig(max_translation_sigma_m=1.0, max_contours=4, support_plane=knows)
+        config = PoseSolverConfig(acceptance=_LENIENT, contour=ContourConfig(max_poses=4), support_plane=knows)
         poses = PoseSolver([_MODEL], config).solve(found, _CAMERA, rgb=mottled_grey()).poses
         assert len(poses) == 4
         places = np.array([pose.T_camera_object[:3, 3] for pose in poses])

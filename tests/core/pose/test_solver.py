@@ -13,7 +13,7 @@ from object_pose.core.errors import DataError, ModelError
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
 from object_pose.core.metrics import pose as metrics
-from object_pose.core.pose.config import PoseSolverConfig
+from object_pose.core.pose.config import AcceptanceConfig, PoseSolverConfig
 from object_pose.core.pose.solver import PoseSolver
 from object_pose.core.results.detections import Detections
 from object_pose.core.results.pose import ObjectPose, ObjectTruth, PoseResults, RejectionReason
@@ -147,7 +147,7 @@ def test_keypoints_that_shrink_towards_the_middle_are_overruled_by_box_and_depth
 
 
 def test_a_box_around_the_visible_part_explains_what_is_hidden() -> None:
-    solver = PoseSolver(MODELS, PoseSolverConfig(min_score=0.0))
+    solver = PoseSolver(MODELS, PoseSolverConfig(acceptance=AcceptanceConfig(min_score=0.0)))
     wall = (Box((0.0, -0.2, 0.28), (0.2, 0.2, 0.3)),)
     depth_m = render_depth([(SOLIDS[BRACKET_ID], OBLIQUE), (wall, np.eye(4))], background_m=WALL_M)
     detections = detect([(BRACKET_ID, OBLIQUE)], np.random.default_rng(10))
@@ -220,7 +220,9 @@ def test_too_few_keypoints_are_a_rejection(solver: PoseSolver) -> None:
 
 
 def test_a_position_too_uncertain_to_use_is_a_rejection() -> None:
-    solver = PoseSolver(MODELS, PoseSolverConfig(use_depth=False, max_translation_sigma_m=0.005))
+    solver = PoseSolver(
+        MODELS, PoseSolverConfig(use_depth=False, acceptance=AcceptanceConfig(max_translation_sigma_m=0.005))
+    )
     results = solver.solve(detect([(BRACKET_ID, OBLIQUE)], np.random.default_rng(8)), CAMERA)
     assert reasons(results) == [RejectionReason.UNCERTAIN]
 

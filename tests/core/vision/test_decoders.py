@@ -112,7 +112,7 @@ def test_keypoints_are_fused_by_score_and_sigma():
 
 def test_fusion_can_be_switched_off():
     form, output = two_votes([2.0, 1.0])
-    found = decode(form, output, DecodeOptions(fuse=False))
+    found = decode(form, output, DecodeOptions(fuse_keypoints=False))
     np.testing.assert_allclose(found.keypoints, POINTS[:1], atol=1e-4)
     np.testing.assert_allclose(found.keypoint_sigmas, 2.0)
 

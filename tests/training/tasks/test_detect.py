@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from object_pose.core.errors import ConfigError, DataError
 from object_pose.core.vision.boxes import box_iou
 from object_pose.io.datasets.samples import LabelledBoxes
-from object_pose.runtime.predictor import Detector
+from object_pose.runtime.predictor import Predictor
 from object_pose.training.config import TrainConfig
 from object_pose.training.data.augmentation import DetectionSample, flipped, mosaic
 from object_pose.training.data.photographs import split_by_recording
@@ -134,11 +134,11 @@ def test_learns_eight_images_and_its_export_finds_their_objects(folder: Path, tm
 
     exportable = exportable_detect(tmp_path / "run", config)
     assert export_onnx(exportable, tmp_path / "small.onnx") < 1e-3
-    detector = Detector(tmp_path / "small.onnx")
+    detector = Predictor(tmp_path / "small.onnx")
     assert detector.card.labels == ("red", "green")
     overlaps = []
     for sample in (_sample(index, index % 2) for index in range(8)):
-        found = detector.detect(np.kron(sample.image, np.ones((2, 2, 1), dtype=np.uint8)))
+        found = detector.predict(np.kron(sample.image, np.ones((2, 2, 1), dtype=np.uint8)))
         assert found.class_ids[0] == sample.class_ids[0]
         overlaps.append(box_iou((found.boxes_xyxy[:1] - 0.5) / 2, sample.boxes_xyxy)[0, 0])
     assert np.mean(overlaps) > 0.6

@@ -17,8 +17,8 @@ from rich.table import Table
 from tqdm import tqdm
 
 from object_pose.cli.frame_results import predict_poses, show_results
-from object_pose.cli.options import add_config_options, config_from_options
-from object_pose.cli.pipeline_options import add_pipeline_options, pipeline_from_options
+from object_pose.cli.model_options import add_pipeline_options, pipeline_from_options
+from object_pose.cli.options import add_config_options, config_from_options, model_file
 from object_pose.core.errors import DataError, ModelError
 from object_pose.core.object_model import ObjectModel
 from object_pose.io.bag_frames import RecordingConfig
@@ -82,7 +82,9 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--truth-topic", default=topics.GROUND_TRUTH, help="ObjectTruthArray (default: %(default)s)")
     parser.add_argument("--poses-topic", default=topics.OBJECT_POSES, help="ObjectPoseArray (default: %(default)s)")
     parser.add_argument(
-        "--geometry", help="model file with the recorded objects' geometry (default: the one that the bag names)"
+        "--geometry",
+        type=model_file,
+        help="model file with the recorded objects' geometry (default: the one that the bag names)",
     )
     add_config_options(parser, RecordingConfig, "frames")
     add_pipeline_options(parser)
@@ -144,7 +146,7 @@ def _evaluate_recording(options: argparse.Namespace) -> PoseEvaluation:
     return evaluate_recorded_poses(options.bag, objects, options.truth_topic, options.poses_topic)
 
 
-def _recorded_objects(bag: Path, geometry: str | None) -> tuple[ObjectModel, ...]:
+def _recorded_objects(bag: Path, geometry: Path | None) -> tuple[ObjectModel, ...]:
     """Return the geometry of what was looked for: that of the given model file, or of the one that the bag names."""
     try:
         model = find_model(geometry or _recorded_model(bag))

@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from object_pose import __version__
-from object_pose.cli.options import add_config_options, config_from_options
+from object_pose.cli.options import add_config_options, add_model_option, config_from_options
 from object_pose.core.errors import ConfigError
 from object_pose.core.params import parameter
 from object_pose.io.datasets.bop_checks import check_bop
@@ -83,7 +83,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     check.add_argument("--json", action="store_true", help="print JSON")
     report = add("report", "measure images and labels: a page with plots, and JSON")
     report.add_argument("--output", type=Path, help="folder of report.html and report.json (default: out/dataset/NAME)")
-    report.add_argument("--model", type=Path, help="a detector to hold the labels against")
+    add_model_option(report, meaning="a detector to hold the labels against")
     report.add_argument("--json", action="store_true", help="print the figures as JSON")
     convert = add("convert", "write boxes in another format, images copied")
     convert.add_argument("--to", choices=("coco", "yolo"), required=True, help="format to write")

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from object_pose.cli.options import add_model_option
 from object_pose.cli.processes import Process, child_processes, end_processes
 from object_pose.core.errors import ObjectPoseError
 from object_pose.core.vision.drawing import draw_poses
@@ -21,7 +22,6 @@ from object_pose.io.messages import image_from_message, stamp_ns
 from object_pose.io.writers import write_json
 from object_pose.ros.messages.conversions import detections_3d_from_message
 from object_pose.ros.transport import topics
-from object_pose.runtime.resources import find_model
 
 EXAMPLES = """examples:
   object-pose demo
@@ -36,7 +36,7 @@ _IMAGES_IN_BAG_HZ = 1.0
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``demo``."""
     parser.add_argument("--seconds", type=float, default=20.0, help="how long the planner watches (default: 20)")
-    parser.add_argument("--model", default="parts.onnx", help="model file, or the name of a shipped one")
+    add_model_option(parser, default="parts.onnx")
     parser.add_argument("--rate", type=float, default=16.0, help="frames a second of the camera (default: 16)")
     parser.add_argument("--seed", type=int, default=0, help="scene of the simulated camera")
     parser.add_argument("--processes", action="store_true", help="one process a node instead of one for all")
@@ -47,11 +47,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run camera, detection, pose and planner for a while; write what they did."""
     console = Console()
-    find_model(options.model)
     options.output.mkdir(parents=True, exist_ok=True)
     bag = options.output / "bag"
     with child_processes() as start:
-        running = {"pipeline": start("object_pose.cli.main", "run", "--model", options.model, *_run_options(options))}
+        pipeline = start("object_pose.cli.main", "run", *_run_options(options))
+        running = {"pipeline": pipeline}
         if options.bag:
             running["recorder"] = start("object_pose.ros.demo.recorder", bag, "--image-rate", _IMAGES_IN_BAG_HZ)
         watched = ("--seconds", options.seconds, "--model", options.model)
@@ -68,7 +68,17 @@ def run(options: argparse.Namespace) -> int:
 
 def _run_options(options: argparse.Namespace) -> list[str]:
     processes = ["--processes"] if options.processes else []
-    return ["--rate", str(options.rate), "--seed", str(options.seed), "--fixed-frame", "world", *processes]
+    return [
+        "--model",
+        str(options.model),
+        "--rate",
+        str(options.rate),
+        "--seed",
+        str(options.seed),
+        "--fixed-frame",
+        "world",
+        *processes,
+    ]
 
 
 def _watch(probe: Process, pipeline: Process, console: Console) -> dict[str, Any]:

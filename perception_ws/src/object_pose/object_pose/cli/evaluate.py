@@ -9,8 +9,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from object_pose.cli.pipeline_options import add_pipeline_options, pipeline_from_options
-from object_pose.cli.predictor_options import add_predictor_options, open_predictor
+from object_pose.cli.model_options import (
+    add_pipeline_options,
+    add_predictor_options,
+    model_path,
+    open_predictor,
+    pipeline_from_options,
+)
 from object_pose.cli.progress_bar import ProgressBar
 from object_pose.core.errors import ConfigError
 from object_pose.core.metrics.pose import MIN_VISIBILITY
@@ -18,7 +23,6 @@ from object_pose.evaluation.pose_runner import PoseEvaluation
 from object_pose.evaluation.runner import TaskEvaluation
 from object_pose.evaluation.samples import TEST_SEED
 from object_pose.evaluation.scorers.bop import BopBin, BopScore
-from object_pose.runtime.resources import find_model
 from object_pose.tasks.registry import TASKS
 from object_pose.workflows.evaluate import EvaluateConfig, PoseEvaluateConfig, evaluate_model, evaluate_poses
 from object_pose.workflows.progress import ignore_progress
@@ -80,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _evaluate_model(options: argparse.Namespace) -> TaskEvaluation:
     config = EvaluateConfig(options.data, options.rendered, options.seed, options.output, options.run_dir)
-    model = find_model(options.model or TASKS[options.task].default_model)
+    model = model_path(options, TASKS[options.task].default_model)
     predictor = open_predictor(options, model, scored=True)
     if predictor.task.name != options.task:
         raise ConfigError(f"{predictor.path} is a model of the task {predictor.task.name}, not of {options.task}")
@@ -99,7 +103,7 @@ def _evaluate_poses(options: argparse.Namespace) -> PoseEvaluation:
         options.depth,
         options.target_visibility,
     )
-    estimator = pipeline_from_options(options)
+    estimator = pipeline_from_options(options, profile="single_image")
     with ProgressBar() as bar:
         return evaluate_poses(estimator, config, ignore_progress if options.json else bar)
 

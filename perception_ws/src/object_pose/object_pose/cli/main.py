@@ -7,7 +7,7 @@ import importlib
 import logging
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from typing import NoReturn
 
@@ -15,6 +15,7 @@ import cv2
 
 from object_pose import __version__
 from object_pose.core.errors import ObjectPoseError
+from object_pose.core.params import nearest_name
 
 logger = logging.getLogger(__name__)
 
@@ -71,11 +72,24 @@ def exit_code(program: str, call: Callable[[], int]) -> int:
         return _fail(program, "interrupted", 130)
 
 
+def _flags(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """Yield the long options of a parser and its sub-commands."""
+    for action in parser._actions:
+        yield from (flag for flag in action.option_strings if flag.startswith("--"))
+        if isinstance(action, argparse._SubParsersAction):
+            for sub in action.choices.values():
+                yield from _flags(sub)
+
+
 class Parser(argparse.ArgumentParser):
     """Says in one line what is wrong with the arguments."""
 
     def error(self, message: str) -> NoReturn:
-        """End the program with exit code 2."""
+        """End the program with exit code 2; an unknown option is told with the nearest known one."""
+        if message.startswith("unrecognized arguments: --"):
+            typed = message.split()[2].partition("=")[0]
+            near = nearest_name(typed.removeprefix("--"), [flag.removeprefix("--") for flag in _flags(self)])
+            message += f", did you mean --{near}?" if near else ""
         self.exit(2, f"{self.prog}: {message} (--help shows the options)\n")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from object_pose.cli.options import model_file
 from object_pose.core.errors import ModelError
 from object_pose.runtime.predictor import load_card
 from object_pose.runtime.resources import find
@@ -23,7 +24,7 @@ EXAMPLES = """examples:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``models``."""
-    parser.add_argument("models", type=Path, nargs="*", help="ONNX files (default: all that are shipped)")
+    parser.add_argument("models", type=model_file, nargs="*", help="ONNX files (default: all that are shipped)")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

@@ -1,26 +1,52 @@
-"""Config dataclasses as command-line options, and configs back from what the user typed."""
+"""Config dataclasses as command-line options, configs back from what the user typed, and the option ``--model``."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
-from object_pose.core.errors import ConfigError
-from object_pose.core.params import Parameter, make_config, parameters, unknown_parameter
+from object_pose.core.errors import ConfigError, ModelError
+from object_pose.core.params import Parameter, flatten, make_config, parameters, unknown_parameter
+from object_pose.runtime.resources import find_model
 
 ConfigT = TypeVar("ConfigT")
 
 
-def add_config_options(
-    parser: argparse.ArgumentParser, config_class: type, title: str, leave_out: Collection[str] = ()
+def add_model_option(
+    parser: argparse.ArgumentParser, default: str | None = None, meaning: str = "ONNX model", required: bool = False
 ) -> None:
-    """Add one ``--name`` option a declared parameter; only those that the user gives override anything."""
+    """Add ``--model``, a file or the name of a shipped model; the option's value is the file's path."""
+    text = f"{meaning}: a file, or the name of a shipped model" + (f" (default: {default})" if default else "")
+    parser.add_argument("--model", type=model_file, default=default, required=required, help=text)
+
+
+def model_file(name: str) -> Path:
+    """Return the model file that a command line names, as argparse wants it."""
+    try:
+        return find_model(name)
+    except ModelError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def add_config_options(
+    parser: argparse.ArgumentParser,
+    config_class: type,
+    title: str,
+    leave_out: Collection[str] = (),
+    prefix: str = "",
+) -> None:
+    """Add one option a declared parameter, its name in dashes: ``--solver.depth.scale-sigma``.
+
+    Only those that the user gives override anything. ``prefix`` is what nests the config, such as ``solver.``.
+    """
     group = parser.add_argument_group(title)
-    for item in parameters(config_class):
+    declared = [dataclasses.replace(item, name=prefix + item.name) for item in parameters(config_class)]
+    for item in declared:
         if item.name in leave_out:
             continue
         flag = "--" + item.name.replace("_", "-")
@@ -31,7 +57,7 @@ def add_config_options(
             group.add_argument(
                 flag, dest=item.name, type=_converter(item), default=None, metavar=_metavar(item), help=text
             )
-    names = frozenset(item.name for item in parameters(config_class))
+    names = frozenset(item.name for item in declared)
     parser.set_defaults(known_parameters=names | (parser.get_default("known_parameters") or frozenset()))
 
 
@@ -42,20 +68,22 @@ def config_from_options(
 
     Raises ``ConfigError`` where the file names a parameter that the verb does not have.
     """
-    known = {item.name for item in parameters(config_class)}
-    values = dict(defaults or {})
-    if getattr(options, "config", None):
-        in_file = _read_parameters(options.config, options.known_parameters)
-        values |= {name: value for name, value in in_file.items() if name in known}
-    given = {name: getattr(options, name) for name in known if getattr(options, name, None) is not None}
-    return make_config(config_class, values | given)
+    return make_config(config_class, dict(defaults or {}) | given_values(options, config_class))
+
+
+def given_values(options: argparse.Namespace, config_class: type, prefix: str = "") -> dict[str, Any]:
+    """Return those parameters of a config that the user gives, by name: on the command line, or in ``--config``."""
+    values = _read_parameters(options.config, options.known_parameters) if getattr(options, "config", None) else {}
+    names = {item.name: prefix + item.name for item in parameters(config_class)}
+    values |= {name: getattr(options, name) for name in names.values() if getattr(options, name, None) is not None}
+    return {name: values[full] for name, full in names.items() if full in values}
 
 
 def _read_parameters(path: Path, known: Collection[str]) -> dict[str, Any]:
-    values = read_yaml(path)
+    values = flatten(read_yaml(path))
     for name in values:
         if name not in known:
-            error = unknown_parameter(str(name), known)
+            error = unknown_parameter(name, known)
             raise ConfigError(f"{path}: {error.message}", error.hint)
     return values
 

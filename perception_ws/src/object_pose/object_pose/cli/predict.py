@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from object_pose.cli.frame_results import predict_poses, predict_task, show_results
+from object_pose.cli.model_options import add_pipeline_options, model_path, open_predictor, pipeline_from_options
 from object_pose.cli.options import add_config_options, config_from_options
-from object_pose.cli.pipeline_options import add_pipeline_options, model_path, pipeline_from_options
-from object_pose.cli.predictor_options import open_predictor
 from object_pose.core.errors import ConfigError
 from object_pose.io.bag_frames import RecordingConfig
 from object_pose.io.camera_info import read_camera, read_camera_info
-from object_pose.io.cameras.recorded import NamedFrame, brings_camera, open_frames
-from object_pose.runtime.resources import find_model
+from object_pose.io.cameras.recorded import NamedFrame, brings_camera, is_video, open_frames
 from object_pose.tasks.registry import TASKS
 
 EXAMPLES = """examples:
@@ -41,20 +39,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Predict every frame: poses where the model knows its objects' geometry, the result of its task otherwise."""
-    predictor = open_predictor(options, _model(options))
+    profile = "live" if is_video(options.source) else "single_image"
+    predictor = open_predictor(options, _model(options), profile=profile)
     if options.task and predictor.task.name != options.task:
         raise ConfigError(f"{predictor.path} is a model of the task {predictor.task.name}, not of {options.task}")
     gives_poses = bool(predictor.card.objects)
     frames = _frames(options, poses_wanted=gives_poses)
-    predict = predict_poses(pipeline_from_options(options, predictor)) if gives_poses else predict_task(predictor)
+    predict = (
+        predict_poses(pipeline_from_options(options, predictor, profile)) if gives_poses else predict_task(predictor)
+    )
     show_results(frames, predict, options.output, options.json)
     return 0
 
 
 def _model(options: argparse.Namespace) -> Path:
-    if options.task and not options.model:
-        return find_model(TASKS[options.task].default_model)
-    return model_path(options)
+    return model_path(options, TASKS[options.task or "pose"].default_model)
 
 
 def _frames(options: argparse.Namespace, poses_wanted: bool) -> Iterator[NamedFrame]:

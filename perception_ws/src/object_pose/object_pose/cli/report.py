@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from object_pose.cli.options import add_model_option
 from object_pose.evaluation.criteria import INSPECTION_CRITERIA
 from object_pose.evaluation.reports.inspection.report import write_inspection_report
 
@@ -24,7 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     summary = "inspection of springs and gears: data, experiments, generalisation, failures, advice"
     classify = kinds.add_parser("classify", help=summary, description=summary)
     classify.add_argument("--run", type=Path, required=True, dest="run_dir", help="run folder of 'train classify'")
-    classify.add_argument("--model", type=Path, required=True, help="the model exported from it")
+    add_model_option(classify, meaning="the model exported from it", required=True)
     classify.add_argument("--output", type=Path, required=True, help="PDF to write")
     classify.add_argument("--compare", type=Path, nargs="*", default=[], help="run folders of other experiments")
     classify.add_argument("--images", type=int, default=1000, help="test pictures; fewer of the other splits")

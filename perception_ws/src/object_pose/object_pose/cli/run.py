@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from object_pose.cli.options import add_model_option
 from object_pose.ros.nodes.composition import run_in_one_process, run_in_processes
 
 EXAMPLES = """examples:
@@ -31,7 +32,7 @@ _PARAMETERS = {
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``run``."""
-    parser.add_argument("--model", help="ONNX model, or the name of a shipped one (default: parts.onnx)")
+    add_model_option(parser, meaning="ONNX model (default: parts.onnx)")
     parser.add_argument("--camera", action=argparse.BooleanOptionalAction, default=True, help="start our camera node")
     parser.add_argument("--source", help="what it plays: 'simulation', image, folder, video, BOP scene or bag")
     parser.add_argument("--depth", help="depth file of an image, or folder of depth files")
@@ -59,5 +60,5 @@ def ros_arguments(options: argparse.Namespace) -> list[str]:
     for option, targets in _PARAMETERS.items():
         value = getattr(options, option)
         if value is not None:
-            arguments += [word for target in targets for word in ("-p", f"{target}:={json.dumps(value)}")]
+            arguments += [word for target in targets for word in ("-p", f"{target}:={json.dumps(value, default=str)}")]
     return [*arguments, *options.ros_args]

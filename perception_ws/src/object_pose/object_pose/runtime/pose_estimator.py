@@ -18,7 +18,7 @@ from object_pose.core.results.detections import Detections
 from object_pose.core.results.pose import PoseResults
 from object_pose.core.tracking.tracker import Tracker, TrackerConfig
 from object_pose.core.vision.roi import not_measured, painted_over
-from object_pose.runtime.predictor import Detector, DetectorConfig, Predictor, load_card
+from object_pose.runtime.predictor import Predictor, PredictorConfig, load_card
 from object_pose.runtime.timing import StageClock
 
 
@@ -42,7 +42,7 @@ class PoseEstimator:
     def __init__(
         self,
         model: str | Path | Predictor,
-        detector_config: DetectorConfig | None = None,
+        detector_config: PredictorConfig | None = None,
         solver_config: PoseSolverConfig | None = None,
         tracker_config: TrackerConfig | None = None,
         track_ids: Iterator[int] | None = None,
@@ -55,30 +55,31 @@ class PoseEstimator:
                 f"model file {self.path} carries no object geometry, so it detects but cannot estimate poses",
                 "train and export it for the task 'pose'",
             )
-        self._detector_config = detector_config or DetectorConfig()
-        self._solver_config, self._tracker_config = solver_config or PoseSolverConfig(), tracker_config
-        self._solver = PoseSolver(self.card.objects, self._solver_config)
+        self._detector_config = detector_config or PredictorConfig()
+        self.solver_config, self._tracker_config = solver_config or PoseSolverConfig(), tracker_config
+        self._solver = PoseSolver(self.card.objects, self.solver_config)
         self._tracker = Tracker(self.card.objects, tracker_config, track_ids) if tracker_config else None
 
     @cached_property
     def detector(self) -> Predictor:
         """The model's network, opened when it is first needed."""
-        return self._model if isinstance(self._model, Predictor) else Detector(self._model, self._detector_config)
+        return self._model if isinstance(self._model, Predictor) else Predictor(self._model, self._detector_config)
 
     def configure(
-        self, detector_config: DetectorConfig, solver_config: PoseSolverConfig, tracker_config: TrackerConfig
+        self, detector_config: PredictorConfig, solver_config: PoseSolverConfig, tracker_config: TrackerConfig
     ) -> None:
         """Use other configurations from the next frame on; tracks and ids stay, as does a model given open."""
-        if solver_config != self._solver_config:
+        if solver_config != self.solver_config:
             self._solver.configure(solver_config)
-            self._solver_config = solver_config
+            self.solver_config = solver_config
         if self._tracker and tracker_config != self._tracker_config:
             self._tracker.configure(tracker_config)
             self._tracker_config = tracker_config
         if detector_config != self._detector_config:
             self._detector_config = detector_config
-            if isinstance(detector := self.__dict__.get("detector"), Detector):
-                self.__dict__["detector"] = detector.with_config(detector_config)
+            detector = self.__dict__.get("detector")
+            if detector and detector is not self._model:
+                self.__dict__["detector"] = detector.with_decoding(detector_config.decoding or detector.task.options)
 
     def register(
         self,
@@ -103,7 +104,7 @@ class PoseEstimator:
             with clock.stage("pose"):
                 expected = tracker.expected(T_world_camera) if tracker else ()
                 results = self._solver.solve(detections, frame.camera, frame.depth_m, expected, lambda: frame.rgb)
-            if self._solver_config.second_pass and depth and results.poses:
+            if self.solver_config.second_pass and depth and results.poses:
                 with clock.stage("second_pass"):
                     results = self._find_covered(frame, depth, results)
             if tracker:
@@ -112,7 +113,7 @@ class PoseEstimator:
         return FrameEstimate(detections, results, clock.timings_ms)
 
     def _depth(self, frame: CameraFrame) -> AlignedDepth | None:
-        if frame.depth_m is None or not self._solver_config.use_depth:
+        if frame.depth_m is None or not self.solver_config.use_depth:
             return None
         return AlignedDepth(frame.depth_m, frame.camera)
 
@@ -135,4 +136,4 @@ class PoseEstimator:
 
 def needs_color(config: PoseSolverConfig) -> bool:
     """Return whether poses of given detections may need the colour image: for contours, or for the second pass."""
-    return config.max_contours > 0 or (config.second_pass and config.use_depth)
+    return config.contour.max_poses > 0 or (config.second_pass and config.use_depth)

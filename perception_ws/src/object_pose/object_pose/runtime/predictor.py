@@ -1,9 +1,10 @@
-"""From an image to a result in its own pixels, for every task: prepare, network, decode, and a second look if any."""
+"""From an image to a result in its own pixels, for every task: prepare, network, decode, and the RoI head if any."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ from numpy.typing import NDArray
 from object_pose.core.errors import ModelError
 from object_pose.core.frame import AlignedDepth
 from object_pose.core.params import parameter
-from object_pose.core.results.detections import Detections
 from object_pose.core.vision.decoders import DecodeOptions, merge_scales
 from object_pose.core.vision.image import enlarged_wh, smaller_wh, to_rgb
 from object_pose.runtime.card import METADATA_KEY, ModelCard
@@ -26,39 +26,50 @@ from object_pose.runtime.timing import StageClock
 from object_pose.tasks.registry import task_of_card
 from object_pose.tasks.task import Interface, Task
 
-_DETECTING = ("detect", "pose")
-_SMALLER = 0.75  # of the size, each further look
+_SCALE_STEP = 0.75  # of the size, each further scale
+
+
+@dataclass(frozen=True)
+class PredictorConfig(EngineConfig):
+    """On what a model runs and how its outputs are read; without ``decoding`` as the model's task does."""
+
+    labels: str = parameter(
+        "", "class names with commas between, that the model must have; '' takes the model's own", read_only=True
+    )
+    decoding: DecodeOptions | None = None
+
+    @property
+    def expected_labels(self) -> tuple[str, ...]:
+        """Class names, or empty."""
+        return tuple(name.strip() for name in self.labels.split(",")) if self.labels.strip() else ()
 
 
 class Predictor:
-    """One model of any task, opened once; ``card`` says what it is, ``task`` how its results read.
+    """One model of any task, opened once: ``card`` says what it is, ``task`` and ``decoding`` how it is read.
 
-    ``model_path`` is a file, or the name of a shipped model. ``labels`` are the class names that it must have, and
-    those of a foreign model without names; empty for any.
-    ``options`` say how outputs are read, by default as the task does. Raises ``ModelError`` for a file that cannot be
+    ``model_path`` is a file, or the name of a shipped model. ``tasks`` are those that it may have, empty for any;
+    ``config.labels`` name the classes of a foreign model without names. Raises ``ModelError`` for a file that cannot be
     used.
     """
 
     def __init__(
-        self,
-        model_path: str | Path,
-        config: EngineConfig | None = None,
-        options: DecodeOptions | None = None,
-        labels: tuple[str, ...] = (),
+        self, model_path: str | Path, config: PredictorConfig | None = None, tasks: Collection[str] = ()
     ) -> None:
-        config = config or EngineConfig()
+        config = config or PredictorConfig()
         self.path = find_model(model_path)
         self._engine = load_engine(self.path, config)
         try:
-            self.card = _read_card(self._engine, labels)
+            self.card = _read_card(self._engine, config.expected_labels)
             self.task: Task[Any, Any] = task_of_card(self.card.task, self.card.layout)
+            if tasks and self.task.name not in tasks:
+                raise ModelError(f"its task is {self.task.name}", f"expected {' or '.join(tasks)}")
             _check(self._engine, self.card, self.task)
             self._roi_head = load_roi_head(self.path, self._engine.metadata, self.card, config)
         except ModelError as error:
             raise ModelError(f"model file {model_path}: {error.message}", error.hint) from error
-        self._read_with(options or self.task.options)
+        self._read_with(config.decoding or self.task.options)
 
-    def with_options(self, options: DecodeOptions) -> Predictor:
+    def with_decoding(self, options: DecodeOptions) -> Predictor:
         """Return a predictor of the same opened network that reads its outputs in another way."""
         other = copy.copy(self)
         other._read_with(options)
@@ -75,125 +86,38 @@ class Predictor:
         """Return the task's result for an RGB (or grey, or RGBA) uint8 image, in its pixels.
 
         ``depth`` of the image helps a model that ``reads_depth``. ``clock`` collects the stages preprocess, inference,
-        decode and, with a second look, crops. Raises ``DataError`` for another kind of image.
+        decode and, with a RoI head, crops. Raises ``DataError`` for another kind of image.
         """
         clock = clock or StageClock()
         with clock.stage("preprocess"):
-            looks = [self.task.prepare(image, wh) for wh in self._input_whs(image)]
+            scales = [self.task.prepare(image, wh) for wh in self._input_whs(image)]
         with clock.stage("inference"):
-            outputs = [self._engine.run(look.batch) for look in looks]
+            outputs = [self._engine.run(scale.batch) for scale in scales]
         with clock.stage("decode"):
-            labels, options = self.card.labels, self._first_options
-            results = [self.task.decode(found, look, labels, options) for found, look in zip(outputs, looks)]
+            labels, options = self.card.labels, self._candidate_options
+            results = [self.task.decode(found, scale, labels, options) for found, scale in zip(outputs, scales)]
             result = results[0] if len(results) == 1 else merge_scales(results, options)
         if self._roi_head:
             with clock.stage("crops"):
-                result = self._roi_head.refine(to_rgb(image), result, self._options, depth)
+                result = self._roi_head.refine(to_rgb(image), result, self.decoding, depth)
         return result
 
     def _input_whs(self, image: NDArray[np.generic]) -> list[tuple[int, int]]:
-        """Return the sizes at which the network looks at an image, the usual one first."""
+        """Return the input sizes at which the network runs on an image, the largest first."""
         is_image = image.ndim >= 2 and image.size > 0  # ``prepare`` refuses what is none
         if not self._engine.takes_any_size or not is_image:
             return [self.card.input_wh]
         height, width = image.shape[:2]
-        largest = enlarged_wh((width, height), self.card.input_wh, self._options.input_scale)
-        return [smaller_wh(largest, _SMALLER**look) for look in range(self._options.extra_scales + 1)]
+        largest = enlarged_wh((width, height), self.card.input_wh, self.decoding.input_scale)
+        return [smaller_wh(largest, _SCALE_STEP**step) for step in range(self.decoding.extra_scales + 1)]
 
     def _read_with(self, options: DecodeOptions) -> None:
         layout, keypoint_count = str(self.card.layout), self.card.keypoint_count
-        self._options = dataclasses.replace(options, layout=layout, keypoint_count=keypoint_count)
-        # Where a second look has the last word, the first one lets more through.
+        self.decoding = dataclasses.replace(options, layout=layout, keypoint_count=keypoint_count)
+        # The RoI head decides on the candidates, so that the detector may let more through.
         lowest = min(options.candidate_threshold, options.score_threshold)
         threshold = lowest if self._roi_head else options.score_threshold
-        self._first_options = dataclasses.replace(self._options, score_threshold=threshold)
-
-
-@dataclass(frozen=True)
-class DetectorConfig(EngineConfig):
-    """How a model is run and how its output is read."""
-
-    score_threshold: float = parameter(0.3, "detections below this score are dropped", minimum=0.0, maximum=1.0)
-    iou_threshold: float = parameter(
-        0.5, "boxes of one class that overlap by more are one object", minimum=0.0, maximum=1.0
-    )
-    max_detections: int = parameter(100, "at most this many detections a frame", minimum=1, maximum=10000)
-    candidate_threshold: float = parameter(
-        0.05, "with a crop-level head: candidates above this score get a second look", minimum=0.0, maximum=1.0
-    )
-    context_crop: bool = parameter(
-        False, "with a crop-level head: look at a wider window, too; twice the time, more poses of occluded objects"
-    )
-    alternative_share: float = parameter(
-        1.0,
-        "with a crop-level head: further hypotheses of keypoints are tried from this share on, 1 for none",
-        minimum=0.01,
-        maximum=1.0,
-    )
-    input_scale: float = parameter(
-        1.0,
-        "a network that takes any size sees an image as large as it is, up to this many times its usual size",
-        minimum=1.0,
-        maximum=4.0,
-    )
-    extra_scales: int = parameter(
-        0,
-        "a network that takes any size looks so many times more, each time at three quarters of the size: more "
-        "candidates where a picture is blurred or noisy, and more false ones",
-        minimum=0,
-        maximum=4,
-    )
-    fuse_keypoints: bool = parameter(True, "average keypoints over the candidates that agree on an object")
-    labels: str = parameter(
-        "",
-        "class names, comma-separated, that the model must have; they name the classes of one without names",
-        read_only=True,
-    )
-
-    @property
-    def expected_labels(self) -> tuple[str, ...]:
-        """``labels`` as names; empty when any will do."""
-        return tuple(label.strip() for label in self.labels.split(",") if label.strip())
-
-    @property
-    def decode_options(self) -> DecodeOptions:
-        """What the decoder needs of this."""
-        return DecodeOptions(
-            self.score_threshold,
-            self.iou_threshold,
-            self.max_detections,
-            self.fuse_keypoints,
-            self.candidate_threshold,
-            self.context_crop,
-            self.alternative_share,
-            self.input_scale,
-            self.extra_scales,
-        )
-
-
-class Detector(Predictor):
-    """A predictor whose results are ``Detections``; raises ``ModelError`` for a model of another task."""
-
-    def __init__(self, model_path: str | Path, config: DetectorConfig | None = None) -> None:
-        config = config or DetectorConfig()
-        super().__init__(model_path, config, config.decode_options, config.expected_labels)
-        if self.task.name not in _DETECTING:
-            raise ModelError(
-                f"model file {model_path} is of the task {self.task.name}", f"expected {' or '.join(_DETECTING)}"
-            )
-
-    def with_config(self, config: DetectorConfig) -> Detector:
-        """Return a detector of the same opened network that reads its output with other thresholds."""
-        other = copy.copy(self)
-        other._read_with(config.decode_options)
-        return other
-
-    def detect(
-        self, rgb: NDArray[np.generic], clock: StageClock | None = None, depth: AlignedDepth | None = None
-    ) -> Detections:
-        """Return the detections of an image, best first; see ``predict``."""
-        found: Detections = self.predict(rgb, clock, depth)
-        return found
+        self._candidate_options = dataclasses.replace(self.decoding, score_threshold=threshold)
 
 
 def load_card(model_path: str | Path) -> ModelCard:

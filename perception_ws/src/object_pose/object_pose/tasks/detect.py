@@ -67,6 +67,6 @@ DETECT = Task[Detections, Detections](
     draw=draw_detections,
     score=score_boxes,
     check=check_detector,
-    options=DecodeOptions(score_threshold=0.3),
+    options=DecodeOptions(),
     scored_options=DecodeOptions(score_threshold=0.01),
 )

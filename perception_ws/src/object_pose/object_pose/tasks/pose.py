@@ -12,19 +12,14 @@ from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
 from object_pose.core.metrics.pose import MIN_VISIBILITY, match_frame, score_frames
 from object_pose.core.object_model import ObjectModel
-from object_pose.core.pose.config import SINGLE_IMAGE_SOLVER, PoseSolverConfig
+from object_pose.core.pose.config import LIVE, SINGLE_IMAGE
 from object_pose.core.pose.solver import PoseSolver
 from object_pose.core.results.detections import Detections, DetectionsJson
 from object_pose.core.results.pose import ObjectTruth, PoseJson, PoseResults, RejectionJson
-from object_pose.core.vision.decoders import DecodeOptions, Layout
+from object_pose.core.vision.decoders import Layout
 from object_pose.core.vision.drawing import draw_detections
-from object_pose.tasks.detect import DETECT, check_detector, decode_detections, summarise_detections
+from object_pose.tasks.detect import check_detector, decode_detections, summarise_detections
 from object_pose.tasks.task import Task, prepare_rgb
-
-# How a still picture is searched: depth judges what a live camera has no time to look at.
-SINGLE_IMAGE_DECODING = DecodeOptions(
-    score_threshold=0.1, candidate_threshold=0.01, context_crop=True, alternative_share=0.05, input_scale=1.54
-)
 
 
 class PoseFrameJson(DetectionsJson, total=False):
@@ -79,9 +74,9 @@ def _score(results: Sequence[Detections], truths: Sequence[PoseTruth], labels: t
     for detections, truth in zip(results, truths):
         key = id(truth.objects)
         if key not in solvers:
-            solvers[key] = PoseSolver(truth.objects, SINGLE_IMAGE_SOLVER)
+            solvers[key] = PoseSolver(truth.objects, SINGLE_IMAGE.solver)
         solved = solvers[key].solve(detections, truth.camera, truth.depth_m)
-        matches.append(match_frame(solved.poses, truth.truths, truth.objects).above(PoseSolverConfig().min_score))
+        matches.append(match_frame(solved.poses, truth.truths, truth.objects).above(LIVE.solver.acceptance.min_score))
     score = score_frames(matches)
     return {
         "recall_add_01d": score.recall_add_01d,
@@ -105,6 +100,6 @@ POSE = Task[Detections, PoseTruth](
     draw=draw_detections,
     score=_score,
     check=check_detector,
-    options=DETECT.options,
-    scored_options=SINGLE_IMAGE_DECODING,
+    options=LIVE.decoding,
+    scored_options=SINGLE_IMAGE.decoding,
 )

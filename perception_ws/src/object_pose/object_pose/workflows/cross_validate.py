@@ -66,7 +66,7 @@ def _validate_fold(config: CrossValidationConfig, fold: int, progress: ProgressC
         about = f"{config.description or config.data.name}, without fold {fold}"
         export_run(run_dir, model, text=CardText(data=about))
     predictor = Predictor(model)
-    predictor = predictor.with_options(predictor.task.scored_options)
+    predictor = predictor.with_decoding(predictor.task.scored_options)
     held_out = _HELD_OUT[config.task](config.data, config.folds, fold, predictor.card)
     return evaluate_task(predictor, reported(held_out, progress, f"test fold {fold}", unit="image"))
 

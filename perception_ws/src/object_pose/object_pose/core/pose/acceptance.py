@@ -11,7 +11,7 @@ from object_pose.core.arrays import Array
 from object_pose.core.geometry import se3
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.pose.confidence import PoseEstimate
-from object_pose.core.pose.config import PoseSolverConfig
+from object_pose.core.pose.config import AcceptanceConfig
 from object_pose.core.pose.pnp import MIN_KEYPOINTS, KeypointTargets, PnpSolution
 from object_pose.core.results.detections import Detections
 from object_pose.core.results.pose import ObjectPose, PoseRejection, PoseResults, RejectionReason
@@ -29,7 +29,7 @@ def accept_estimates(
     targets: KeypointTargets,
     solution: PnpSolution,
     objects: Sequence[ObjectModel],
-    config: PoseSolverConfig,
+    config: AcceptanceConfig,
     has_depth: bool,
 ) -> PoseResults:
     """Return a pose or a rejection for every detection; ``has_depth`` is whether the image had usable depth."""
@@ -52,7 +52,7 @@ def accept_estimates(
 
 
 def find_doubt(
-    estimate: PoseEstimate, detector_score: float, config: PoseSolverConfig, has_depth: bool
+    estimate: PoseEstimate, detector_score: float, config: AcceptanceConfig, has_depth: bool
 ) -> Doubt | None:
     """Return why a pose cannot be trusted by depth, score and covariance, if so."""
     if estimate.depth_used and not estimate.verification >= config.min_verification:
@@ -154,7 +154,7 @@ def _no_pose(present: int, solved: bool, estimate: PoseEstimate) -> Doubt | None
     return None
 
 
-def _keypoint_doubt(estimate: PoseEstimate, box_xyxy: Array, config: PoseSolverConfig) -> Doubt | None:
+def _keypoint_doubt(estimate: PoseEstimate, box_xyxy: Array, config: AcceptanceConfig) -> Doubt | None:
     """Return why the keypoints of a pose that depth does not decide cannot be trusted, if so."""
     if estimate.depth_used:
         return None

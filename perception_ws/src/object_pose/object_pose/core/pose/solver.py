@@ -67,7 +67,7 @@ class PoseSolver:
         """Use another configuration from the next image on; raises ``ModelError`` where the objects do not suffice."""
         _check_objects(self._objects, config.use_depth)
         self._config = config
-        self._noise = DepthNoise(config.depth_noise_floor_m, config.depth_noise_at_1m)
+        self._noise = DepthNoise(config.depth.noise_floor_m, config.depth.noise_at_1m)
         # What takes long is made now rather than with the first image.
         _ = self._search if config.use_depth else None, self._shapes if config.support_plane else None
 
@@ -96,7 +96,13 @@ class PoseSolver:
             self._align_with_depth(problem, estimates, depth, expected)
         self._align_with_contours(problem, estimates, rgb, camera, depth is not None)
         return accept_estimates(
-            estimates, detections, problem.targets, problem.solution, self._objects, self._config, depth is not None
+            estimates,
+            detections,
+            problem.targets,
+            problem.solution,
+            self._objects,
+            self._config.acceptance,
+            depth is not None,
         )
 
     def occluders(self, poses: Sequence[ObjectPose], camera: Camera, depth_m: DepthImage) -> Mask:
@@ -109,7 +115,9 @@ class PoseSolver:
     def join(self, first: PoseResults, second: PoseResults) -> PoseResults:
         """Return what one pass found and what another one found with depth, of each object the better pose."""
         measured = [pose for pose in second.poses if pose.depth_used]
-        unique, repeated = split_duplicates([*first.poses, *measured], self._objects, self._config.duplicate_distance)
+        unique, repeated = split_duplicates(
+            [*first.poses, *measured], self._objects, self._config.acceptance.duplicate_distance
+        )
         return PoseResults(tuple(unique), (*first.rejections, *repeated))
 
     @cached_property
@@ -133,8 +141,8 @@ class PoseSolver:
         if keypoints:
             points[:] = np.stack([self._objects[class_id].keypoints_object for class_id in detections.class_ids])
         pixels = camera.undistort(detections.keypoints.reshape(-1, 2)).reshape(detections.keypoints.shape)
-        sigmas = detections.keypoint_sigmas * self._config.keypoint_sigma_scale
-        sigmas = np.maximum(sigmas, self._config.keypoint_sigma_floor_px)
+        sigmas = detections.keypoint_sigmas * self._config.keypoints.sigma_scale
+        sigmas = np.maximum(sigmas, self._config.keypoints.sigma_floor_px)
         present = np.isfinite(sigmas) & np.all(np.isfinite(pixels), axis=-1)
         pixels, sigmas = np.where(present[..., None], pixels, 0.0), np.where(present, sigmas, np.inf)
         targets = KeypointTargets(points, pixels, sigmas)
@@ -151,9 +159,9 @@ class PoseSolver:
 
         def align(rows: Rows, view: DepthView) -> dict[int, PoseEstimate]:
             of_rows = problem.solution.take(rows), problem.targets.take(rows), detections.class_ids[rows]
-            effort = config.search_below_support, config.max_searches
+            effort = config.search.below_support, config.search.max_searches
             found = self._search.search(*of_rows, problem.boxes_xyxy[rows], view, *effort, expected)
-            aligned = from_depth(found, view, detections.scores[rows], config.depth_scale_sigma)
+            aligned = from_depth(found, view, detections.scores[rows], config.depth.scale_sigma)
             is_measured = found.evidence.measured >= _MIN_MEASURED
             return {row: estimate for row, estimate, seen in zip(rows, aligned, is_measured) if seen}
 
@@ -162,7 +170,7 @@ class PoseSolver:
         if not config.second_pass:
             return
         of_all = problem.surfaces, detections.candidate_ids, problem.boxes_xyxy
-        covered, occluders = find_covered(estimates, problem.solved, *of_all, depth, config.min_score)
+        covered, occluders = find_covered(estimates, problem.solved, *of_all, depth, config.acceptance.min_score)
         if len(covered):
             for row, behind in align(covered, depth.without(occluders)).items():
                 if behind.score > estimates[row].score:
@@ -176,18 +184,18 @@ class PoseSolver:
         class_ids, candidate_ids = detections.class_ids, detections.candidate_ids
         rows = [row for row in problem.solved if not estimates[row].depth_used]
         rows = [row for row in rows if len(self._objects[class_ids[row]].surface_object)]
-        rows = sorted(rows, key=lambda row: -estimates[row].score)[: config.max_contours]
+        rows = sorted(rows, key=lambda row: -estimates[row].score)[: config.contour.max_poses]
         image = (rgb() if callable(rgb) else rgb) if rows else None
         if image is None:
             return
         view = ColourView(image, camera)
-        masks = detections.masks if config.contour_masks else VisibleMasks.unknown(len(detections))
+        masks = detections.masks if config.contour.use_masks else VisibleMasks.unknown(len(detections))
         masks = masks.undistorted(camera)
         before, fits = list(estimates), dict[int, ContourFit]()
         for row in rows:
             pose = estimates[row].T_camera_object, estimates[row].covariance
             box, surface = problem.boxes_xyxy[row], problem.surfaces[row]
-            if fit := align_contour(view, surface, *pose, box, config.contour_starts, masks[row]):
+            if fit := align_contour(view, surface, *pose, box, config.contour.starts, masks[row]):
                 fits[row] = fit
                 estimates[row] = from_contour(before[row], fit)
         if not config.support_plane or has_depth:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from object_pose.core.arrays import Array
 from object_pose.core.errors import ModelError
+from object_pose.core.params import parameter
 from object_pose.core.results.detections import Detections
 from object_pose.core.vision.boxes import box_area, box_iou, suppress
 
@@ -84,24 +85,39 @@ class OutputFormat:
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    """Which candidates become results; ``fuse`` averages keypoints over the candidates that agree on an object.
+    """Which candidates become results; ``layout`` and ``keypoint_count`` are the model card's, not a user's."""
 
-    Where a model carries a RoI head, it refines what scores above ``candidate_threshold``; ``context_crop``
-    looks at a wider window as well, and further hypotheses of an object's keypoints are offered from
-    ``alternative_share`` on. A network that takes any size sees an image up to ``input_scale`` times its usual size,
-    and looks at it so many times more, each time smaller (``extra_scales``). ``layout`` and ``keypoint_count`` are the
-    model card's.
-    """
-
-    score_threshold: float = 0.25
-    iou_threshold: float = 0.5
-    max_detections: int = 100
-    fuse: bool = True
-    candidate_threshold: float = 0.05
-    context_crop: bool = False
-    alternative_share: float = 1.0
-    input_scale: float = 1.0
-    extra_scales: int = 0
+    score_threshold: float = parameter(0.3, "detections below this score are dropped", minimum=0.0, maximum=1.0)
+    iou_threshold: float = parameter(
+        0.5, "boxes of one class that overlap by more are one object", minimum=0.0, maximum=1.0
+    )
+    max_detections: int = parameter(100, "at most this many detections a frame", minimum=1, maximum=10000)
+    fuse_keypoints: bool = parameter(True, "average keypoints over the candidates that agree on an object")
+    candidate_threshold: float = parameter(
+        0.05, "with a RoI head: candidates above this score are refined by it", minimum=0.0, maximum=1.0
+    )
+    context_crop: bool = parameter(
+        False, "with a RoI head: refine a wider crop too; twice the time, more poses of occluded objects"
+    )
+    alternative_share: float = parameter(
+        1.0,
+        "with a RoI head: further keypoint hypotheses of a candidate are kept from this share on, 1 for none",
+        minimum=0.01,
+        maximum=1.0,
+    )
+    input_scale: float = parameter(
+        1.0,
+        "a network of dynamic input size reads an image at its own size, up to this many times the usual one",
+        minimum=1.0,
+        maximum=4.0,
+    )
+    extra_scales: int = parameter(
+        0,
+        "a network of dynamic input size also runs at so many smaller scales (multi-scale test-time augmentation), "
+        "each three quarters of the one before: more candidates in blurred or noisy images, and more false ones",
+        minimum=0,
+        maximum=4,
+    )
     layout: str = ""
     keypoint_count: int = 0
 
@@ -145,15 +161,15 @@ def decode(form: OutputFormat, output: Output, options: DecodeOptions) -> Detect
             found.boxes, found.scores, found.class_ids, options.iou_threshold, options.max_detections
         )
     keypoints, sigmas = found.keypoints[kept], found.sigmas[kept]
-    if options.fuse and form.layout is Layout.OBJECT_POSE_KEYPOINTS:
+    if options.fuse_keypoints and form.layout is Layout.OBJECT_POSE_KEYPOINTS:
         keypoints, sigmas = _fuse(found, kept, owner)
     scores = np.clip(found.scores[kept], 0.0, 1.0)
     return Detections(found.boxes[kept], scores, found.class_ids[kept], keypoints, sigmas)
 
 
-def merge_scales(looks: Sequence[Detections], options: DecodeOptions) -> Detections:
-    """Return what several looks at one image found, each object once, the best first."""
-    found = Detections.join(looks)
+def merge_scales(scales: Sequence[Detections], options: DecodeOptions) -> Detections:
+    """Return what was found at several scales of one image, each object once, the best first."""
+    found = Detections.join(scales)
     kept, _ = suppress(found.boxes_xyxy, found.scores, found.class_ids, options.iou_threshold, options.max_detections)
     return replace(found.select(kept), candidate_ids=np.arange(len(kept)))
 

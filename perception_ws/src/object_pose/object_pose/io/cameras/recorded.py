@@ -52,7 +52,7 @@ def open_frames(
         return bag_frames(source, config)
     if _is_bop_scene(source):
         return _bop_frames(source, config.depth_scale or None)
-    if source.suffix.lower() in VIDEO_SUFFIXES:
+    if is_video(source):
         return video_frames(source, camera)
     unit_m = config.depth_unit_m(depth_scale)
     if source.is_dir():
@@ -66,6 +66,11 @@ def open_frames(
 def brings_camera(path: str | Path) -> bool:
     """Whether a source knows its own intrinsics: BOP scenes and bags do, images and videos do not."""
     return is_bag(Path(path)) or _is_bop_scene(Path(path))
+
+
+def is_video(path: str | Path) -> bool:
+    """Whether a source's frames follow each other in time, as a video's and a bag's do."""
+    return is_bag(Path(path)) or Path(path).suffix.lower() in VIDEO_SUFFIXES
 
 
 def bag_frames(bag: str | Path, config: RecordingConfig | None = None) -> Iterator[NamedFrame]:

@@ -29,7 +29,7 @@ from object_pose.ros.transport.frame_inputs import (
 )
 from object_pose.ros.transport.pairing import FramePairer, PairedSet
 from object_pose.ros.transport.worker import NewestWorker
-from object_pose.runtime.predictor import Detector, DetectorConfig
+from object_pose.runtime.predictor import Predictor, PredictorConfig
 from object_pose.runtime.resources import find_model
 from object_pose.runtime.timing import StageClock
 
@@ -38,7 +38,7 @@ _DEPTH_STREAMS = (DEPTH, CAMERA_INFO)
 
 @dataclass(frozen=True)
 class DetectionNodeConfig(FrameInputsConfig):
-    """What the detection node adds to the detector's parameters."""
+    """What the detection node adds to the predictor's parameters."""
 
     model: str = parameter("parts.onnx", "model file, or the name of a shipped model", read_only=True)
     use_depth: bool = parameter(True, "give aligned depth to a model that reads it beside colour", read_only=True)
@@ -48,7 +48,7 @@ class DetectionNode(PipelineNode):
     """Runs the network on the newest image while anybody listens; reads depth only while the model does."""
 
     def __init__(self, **node_options: object) -> None:
-        super().__init__("detection_node", DetectionNodeConfig, DetectorConfig, **node_options)
+        super().__init__("detection_node", DetectionNodeConfig, PredictorConfig, **node_options)
         self._keypoints = self.announce(KeypointDetectionArray, topics.KEYPOINTS, qos.RESULT)
         self._boxes = self.announce(Detection2DArray, topics.DETECTIONS_2D, qos.RESULT)
         self._info = self.announce(VisionInfo, topics.VISION_INFO, qos.LATCHED)
@@ -57,7 +57,7 @@ class DetectionNode(PipelineNode):
     def configure(self) -> None:
         """Load the model."""
         self._model = find_model(self.config(DetectionNodeConfig).model)
-        self._detector = Detector(self._model, self.config(DetectorConfig))
+        self._detector = self._open(self._model)
 
     def activate(self) -> None:
         """Announce the model and listen to the camera."""
@@ -74,7 +74,8 @@ class DetectionNode(PipelineNode):
 
     def parameters_changed(self) -> None:
         """Use new thresholds and streams from the next image on; the network itself stays."""
-        self._detector = self._detector.with_config(self.config(DetectorConfig))
+        decoding = self.config(PredictorConfig).decoding
+        self._detector = self._detector.with_decoding(decoding or self._detector.task.options)
         if self.is_active:
             self._follow_streams()
 
@@ -91,10 +92,10 @@ class DetectionNode(PipelineNode):
         with clock.stage("total"):
             rgb = image_from_message(message)
             depth = self._depth(paired) if self._wants_depth(detector) else None
-            detections = detector.detect(rgb, clock, depth)
+            detections = detector.predict(rgb, clock, depth)
         labels = detector.card.labels
         result = conversions.keypoints_to_message(detections, labels, message.header, (message.width, message.height))
-        # Both networks: the detector and, where the model has one, its crop-level head.
+        # Both networks: the detector and, where the model has one, its RoI head.
         inference_ms = clock.timings_ms["inference"] + clock.timings_ms.get("crops", 0.0)
         result.model, result.inference_ms = str(model), inference_ms
         result.dropped_frames = self._worker.dropped + self._inputs.lost
@@ -111,8 +112,11 @@ class DetectionNode(PipelineNode):
             return read_aligned_depth(paired, (image.width, image.height), self.config(DetectionNodeConfig))
         return None
 
-    def _wants_depth(self, detector: Detector) -> bool:
+    def _wants_depth(self, detector: Predictor) -> bool:
         return detector.reads_depth and self.config(DetectionNodeConfig).use_depth
+
+    def _open(self, model: Path) -> Predictor:
+        return Predictor(model, self.config(PredictorConfig), tasks=("detect", "pose"))
 
     def _follow_streams(self) -> None:
         """Listen to depth and its camera if the model reads them, and to colour alone otherwise."""
@@ -127,7 +131,7 @@ class DetectionNode(PipelineNode):
     def _set_model(self, request: SetModel.Request, response: SetModel.Response) -> SetModel.Response:
         try:
             model: Path = find_model(request.model)
-            self._detector, self._model = Detector(model, self.config(DetectorConfig)), model
+            self._detector, self._model = self._open(model), model
         except ObjectPoseError as error:
             response.message = str(error)
             return response

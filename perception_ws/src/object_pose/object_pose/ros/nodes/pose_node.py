@@ -35,7 +35,7 @@ from object_pose.ros.transport.pairing import FramePairer, PairedSet
 from object_pose.ros.transport.transform_listener import TransformListener
 from object_pose.ros.transport.worker import NewestWorker
 from object_pose.runtime.pose_estimator import PoseEstimator, needs_color
-from object_pose.runtime.predictor import DetectorConfig
+from object_pose.runtime.predictor import PredictorConfig
 from object_pose.runtime.resources import find_model
 from object_pose.runtime.timing import StageClock
 
@@ -44,7 +44,7 @@ _DEFAULT_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True)
 class PoseNodeConfig(FrameInputsConfig):
-    """What the pose node adds to the parameters of solver and tracker."""
+    """The parameters of the pose node, its solver and its tracker."""
 
     model: str = parameter(
         "parts.onnx", "model whose objects are prepared at the start; the detections then name theirs", read_only=True
@@ -62,13 +62,15 @@ class PoseNodeConfig(FrameInputsConfig):
     continuous: bool = parameter(
         True, "estimate every frame; otherwise only when ~/estimate_poses asks, and idle until then", read_only=True
     )
+    solver: PoseSolverConfig = PoseSolverConfig()
+    tracker: TrackerConfig = TrackerConfig()
 
 
 class PoseNode(PipelineNode):
     """Estimates the poses of the newest frame; follows the detection node's model."""
 
     def __init__(self, **node_options: object) -> None:
-        super().__init__("pose_node", PoseNodeConfig, PoseSolverConfig, TrackerConfig, DetectorConfig, **node_options)
+        super().__init__("pose_node", PoseNodeConfig, PredictorConfig, **node_options)
         self._outputs = PoseOutputs(self)
         self._track_ids = itertools.count()
         self._requests: list[queue.SimpleQueue[ObjectPoseArray]] = []
@@ -105,12 +107,12 @@ class PoseNode(PipelineNode):
         self._inputs.report_mismatches()
 
     def _follow_streams(self) -> None:
-        solver = self.config(PoseSolverConfig)
+        config = self.config(PoseNodeConfig)
         wanted = {
-            DETECTIONS: self.config(PoseNodeConfig).continuous or bool(self._requests),
+            DETECTIONS: config.continuous or bool(self._requests),
             CAMERA_INFO: True,
-            DEPTH: solver.use_depth,
-            COLOR: needs_color(solver),
+            DEPTH: config.solver.use_depth,
+            COLOR: needs_color(config.solver),
         }
         self._inputs.follow(*(stream for stream, is_wanted in wanted.items() if is_wanted))
 
@@ -138,15 +140,14 @@ class PoseNode(PipelineNode):
         """Return the estimator of the detections' model with the current parameters."""
         if self._estimator.path != model:
             self._estimator = self._make_estimator(model)
-        self._estimator.configure(
-            self.config(DetectorConfig), self.config(PoseSolverConfig), self.config(TrackerConfig)
-        )
+        config = self.config(PoseNodeConfig)
+        self._estimator.configure(self.config(PredictorConfig), config.solver, config.tracker)
         return self._estimator
 
     def _make_estimator(self, model: Path) -> PoseEstimator:
-        tracker = self.config(TrackerConfig) if self.config(PoseNodeConfig).track else None
-        configs = self.config(DetectorConfig), self.config(PoseSolverConfig), tracker
-        return PoseEstimator(model, *configs, self._track_ids)
+        config = self.config(PoseNodeConfig)
+        tracker = config.tracker if config.track else None
+        return PoseEstimator(model, self.config(PredictorConfig), config.solver, tracker, self._track_ids)
 
     def _look_up_camera(self, camera_frame_id: str, stamp_ns: int) -> Array | None:
         """Return the camera's place in the fixed frame, None where it is not known: poses then have no ids."""

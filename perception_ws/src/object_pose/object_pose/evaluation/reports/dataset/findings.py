@@ -18,7 +18,7 @@ from object_pose.evaluation.reports.dataset.measurements import Duplicates, Imag
 from object_pose.io.datasets.mask_pairs import read_mask
 from object_pose.io.datasets.samples import BoxDataset, ClassDataset, LabelledBoxes, MaskDataset
 from object_pose.io.images import read_image
-from object_pose.runtime.predictor import Predictor
+from object_pose.runtime.predictor import Predictor, PredictorConfig
 
 Progress = Callable[[Sequence[LabelledBoxes]], Iterable[LabelledBoxes]]
 _CONFIDENT = 0.6
@@ -147,7 +147,7 @@ def compare_with_model(splits: Mapping[str, BoxDataset], model: str | Path, prog
 
     Raises ``ModelError`` for a model of another task, or of none of the data's classes.
     """
-    predictor = Predictor(model, options=DecodeOptions(score_threshold=_SEEN))
+    predictor = Predictor(model, PredictorConfig(decoding=DecodeOptions(score_threshold=_SEEN)))
     if predictor.task.name != "detect":
         raise ModelError(f"model file {model} is of the task {predictor.task.name}", "expected a detector of boxes")
     labels = next(iter(splits.values())).labels

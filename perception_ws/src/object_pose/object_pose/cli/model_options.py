@@ -1,0 +1,76 @@
+"""The options of verbs that open a model, of any task or of poses, and what they open."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from object_pose.cli.options import add_config_options, add_model_option, config_from_options, given_values
+from object_pose.core.params import replace_values
+from object_pose.core.pose.config import PROFILES, PoseSolverConfig
+from object_pose.core.tracking.tracker import TrackerConfig
+from object_pose.runtime.pose_estimator import PoseEstimator
+from object_pose.runtime.predictor import Predictor, PredictorConfig
+from object_pose.runtime.resources import find_model
+from object_pose.tasks.pose import POSE
+
+_SOLVER, _TRACKER = "solver.", "tracker."
+
+
+def add_predictor_options(parser: argparse.ArgumentParser, default_model: str) -> None:
+    """Add ``--model``, ``--config`` and the parameters of a predictor."""
+    add_model_option(parser, meaning=f"ONNX model (default: {default_model})")
+    parser.add_argument(
+        "--config", type=Path, help="YAML file of parameters, nested where names have dots; the command line wins"
+    )
+    add_config_options(parser, PredictorConfig, "predictor")
+
+
+def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a predictor, and the parameters of solver and tracker."""
+    add_predictor_options(parser, POSE.default_model)
+    parser.add_argument(
+        "--profile",
+        choices=tuple(PROFILES),
+        help="how thoroughly frames are searched, where no option says more (default: single_image for image files, "
+        "live for videos and bags)",
+    )
+    parser.add_argument("--track", action="store_true", help="give objects stable ids over the frames")
+    add_config_options(parser, PoseSolverConfig, "pose solver", prefix=_SOLVER)
+    add_config_options(parser, TrackerConfig, "tracker", prefix=_TRACKER)
+
+
+def model_path(options: argparse.Namespace, default: str = POSE.default_model) -> Path:
+    """Return the chosen model file, or the shipped one of a name."""
+    chosen: Path | None = options.model
+    return chosen or find_model(default)
+
+
+def open_predictor(options: argparse.Namespace, model: Path, scored: bool = False, profile: str = "live") -> Predictor:
+    """Open a model that answers as the user says, otherwise as its task does, for a user or for its ``score``.
+
+    A model of poses answers as the user's profile says, by default as ``profile``.
+    """
+    predictor = Predictor(model, config_from_options(options, PredictorConfig))
+    task = predictor.task
+    if task.name == "pose":
+        defaults = PROFILES[getattr(options, "profile", None) or profile].decoding
+    else:
+        defaults = task.scored_options if scored else task.options
+    given = given_values(options, PredictorConfig)
+    decoding = replace_values(PredictorConfig(decoding=defaults), given).decoding
+    return predictor.with_decoding(decoding or defaults)
+
+
+def pipeline_from_options(
+    options: argparse.Namespace, predictor: Predictor | None = None, profile: str = "live"
+) -> PoseEstimator:
+    """Return the estimator that the options describe, around a model that is open already or newly opened."""
+    solver = PROFILES[options.profile or profile].solver
+    return PoseEstimator(
+        predictor or open_predictor(options, model_path(options), profile=profile),
+        solver_config=replace_values(solver, given_values(options, PoseSolverConfig, _SOLVER)),
+        tracker_config=replace_values(TrackerConfig(), given_values(options, TrackerConfig, _TRACKER))
+        if options.track
+        else None,
+    )
