@@ -14,18 +14,16 @@ from object_pose.core.errors import ObjectPoseError
 from object_pose.evaluation.criteria import INSPECTION_CRITERIA, Criterion
 from object_pose.evaluation.reports.evaluation.report import write_report
 from object_pose.evaluation.runner import evaluate_task
-from object_pose.evaluation.samples import Samples, read_samples, rendered_samples
+from object_pose.evaluation.samples import TEST_COUNTS, Samples, read_samples, test_samples
 from object_pose.runtime.card import ModelCard
 from object_pose.runtime.predictor import Predictor
 from object_pose.runtime.resources import find_data, find_model
-from object_pose.simulation.seeds import TEST
-
-_POSE_FRAMES = 200
+from object_pose.tasks.registry import TASKS
 
 
 @dataclass(frozen=True)
 class Split:
-    """What a shipped ``model`` is tested on, and its acceptance ``criteria``.
+    """What a task's shipped model is tested on, and its acceptance ``criteria``.
 
     ``samples`` raises ``DataError`` for missing data; ``more`` gives figures of further samples.
     """
@@ -37,8 +35,9 @@ class Split:
     more: Callable[[Predictor], dict[str, float]] = lambda _: {}
 
 
-def _rendered(task: str, count: int) -> Callable[[ModelCard], Samples]:
-    return lambda card: rendered_samples(task, count, TEST.seed(), card)
+def _rendered(task: str, description: str, *criteria: Criterion, **more: Any) -> Split:
+    count = f"{TEST_COUNTS[task]} {description}"
+    return Split(TASKS[task].default_model, count, lambda card: test_samples(task, card), criteria, **more)
 
 
 def _published_spaceships(predictor: Predictor) -> dict[str, float]:
@@ -49,40 +48,32 @@ def _published_spaceships(predictor: Predictor) -> dict[str, float]:
 
 SPLITS: dict[str, Split] = {
     "detect": Split(
-        "workplace.onnx",
+        TASKS["detect"].default_model,
         "56 photographs of workplace/val",
         lambda card: read_samples("detect", find_data("workplace/val"), card),
         (Criterion("map50_forklift", 0.70), Criterion("map50_person", 0.45)),
     ),
-    "pose": Split(
-        "parts.onnx",
-        f"{_POSE_FRAMES} rendered frames, unseen seed, light of a kind that training never draws",
-        _rendered("pose", _POSE_FRAMES),
-        (Criterion("recall_add_01d", 0.93),),
+    "pose": _rendered(
+        "pose",
+        "rendered frames, unseen seed, light of a kind that training never draws",
+        Criterion("recall_add_01d", 0.93),
     ),
-    "oriented": Split(
-        "oriented.onnx",
-        "3 x 1000 images of the published generator, unseen seeds",
-        _rendered("oriented", 3000),
-        (
-            Criterion("score_iou07", 0.93),
-            Criterion("published_score_iou07", 0.92),
-            Criterion("heading_within_15deg", 0.97),
-            Criterion("parameters", 2_000_000, below=True),
-        ),
-        _published_spaceships,
+    "oriented": _rendered(
+        "oriented",
+        "images drawn as the published generator draws them, unseen seeds",
+        Criterion("score_iou07", 0.93),
+        Criterion("published_score_iou07", 0.92),
+        Criterion("heading_within_15deg", 0.97),
+        Criterion("parameters", 2_000_000, below=True),
+        more=_published_spaceships,
     ),
-    "classify": Split(
-        "inspection.onnx",
-        "1000 rendered images, unseen seeds and part instances",
-        _rendered("classify", 1000),
-        INSPECTION_CRITERIA,
-    ),
-    "segment": Split(
-        "buildings.onnx",
-        "300 rendered tiles, unseen seeds",
-        _rendered("segment", 300),
-        (Criterion("precision", 0.95), Criterion("recall", 0.95), Criterion("iou", 0.85)),
+    "classify": _rendered("classify", "rendered images, unseen seeds and part instances", *INSPECTION_CRITERIA),
+    "segment": _rendered(
+        "segment",
+        "rendered tiles, unseen seeds",
+        Criterion("precision", 0.95),
+        Criterion("recall", 0.95),
+        Criterion("iou", 0.85),
     ),
 }
 
