@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from object_pose.core.arrays import Array
-from object_pose.core.errors import DataError, ModelError
+from object_pose.core.errors import ConfigError, DataError, ModelError
 from object_pose.core.frame import AlignedDepth, CameraFrame
 from object_pose.core.pose.config import PoseSolverConfig
 from object_pose.core.pose.solver import PoseSolver
 from object_pose.core.results.detections import Detections
-from object_pose.core.results.pose import PoseResults
+from object_pose.core.results.pose import PoseResults, RejectionReason
 from object_pose.core.tracking.tracker import Tracker, TrackerConfig
 from object_pose.core.vision.roi import not_measured, painted_over
 from object_pose.runtime.predictor import Predictor, PredictorConfig, load_card
@@ -111,6 +111,26 @@ class PoseEstimator:
                 with clock.stage("tracking"):
                     results = tracker.update(results, frame.stamp_ns, T_world_camera)
         return FrameEstimate(detections, results, clock.timings_ms)
+
+    def track(self, frame: CameraFrame, T_world_camera: Array | None = None) -> FrameEstimate:
+        """Carry the known objects to a frame without the detector, from where the tracker predicts them.
+
+        Each is aligned with depth, or with its contour in colour where depth is missing or of no use. What is not found
+        there again is a rejection with its ``track_id``: as ``LOST`` it is not reported until it is registered again,
+        otherwise, as long as too little is seen of it, it is bridged. Raises ``ConfigError`` without a tracker.
+        """
+        tracker = self._tracker
+        if tracker is None:
+            raise ConfigError("there is no tracker, so no object is known", "give the estimator a tracker_config")
+        clock = StageClock()
+        with clock.stage("total"):
+            with clock.stage("pose"):
+                known = tracker.predicted(T_world_camera)
+                results = self._solver.follow(known, frame.camera, frame.depth_m, lambda: frame.rgb)
+            with clock.stage("tracking"):
+                lost = {item.track_id for item in results.rejections if item.reason is RejectionReason.LOST}
+                results = tracker.update(results, frame.stamp_ns, T_world_camera, lost)
+        return FrameEstimate(Detections.empty(self.card.keypoint_count), results, clock.timings_ms)
 
     def _depth(self, frame: CameraFrame) -> AlignedDepth | None:
         if frame.depth_m is None or not self.solver_config.use_depth:

@@ -49,7 +49,7 @@ _SYSTEMATIC_M = 0.001
 
 @dataclass(frozen=True)
 class PoseEstimate:
-    """One detection's pose; ``verification``, ``visibility`` and ``depth_rms_m`` are NaN where depth said nothing.
+    """One detection's pose; the shares of ``depth_evidence`` and ``depth_rms_m`` are NaN where depth said nothing.
 
     ``covariance`` (6, 6) is measured, symmetries not yet freed. ``inlier_share`` counts keypoints within three sigmas,
     ``reprojection_rms_px`` is over these. ``score`` is the probability that the pose is right, all told.
@@ -61,6 +61,7 @@ class PoseEstimate:
     inlier_share: float
     score: float
     verification: float = np.nan
+    violated: float = np.nan
     visibility: float = np.nan
     depth_rms_m: float = np.nan
 
@@ -115,6 +116,7 @@ def from_depth(found: SearchResult, depth: DepthView, scores: Array, scale_sigma
                 float(shares[i]),
                 probability(log_odds[i]),
                 float(evidence.verification[i]),
+                float(evidence.violated[i]),
                 float(evidence.visibility[i]),
                 float(evidence.rms_m[i]),
             )

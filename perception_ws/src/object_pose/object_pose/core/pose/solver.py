@@ -20,6 +20,14 @@ from object_pose.core.pose.config import PoseSolverConfig
 from object_pose.core.pose.contour import ContourSurface
 from object_pose.core.pose.contour_alignment import ColourView, ContourFit, align_contour, from_contour
 from object_pose.core.pose.depth_evidence import DepthNoise, DepthView, make_depth_view
+from object_pose.core.pose.following import (
+    Followed,
+    accept_followed,
+    follow_contour,
+    not_in_image,
+    predicted_candidates,
+    split_visible,
+)
 from object_pose.core.pose.occlusion import SURE_SCORE, find_covered, occluder_pixels
 from object_pose.core.pose.pnp import KeypointTargets, PnpSolution, solve_pnp
 from object_pose.core.pose.search import PoseSearch
@@ -105,6 +113,34 @@ class PoseSolver:
             depth is not None,
         )
 
+    def follow(
+        self, poses: Sequence[ObjectPose], camera: Camera, depth_m: DepthImage | None = None, rgb: Colour = None
+    ) -> PoseResults:
+        """Return where known poses are in another image, or a rejection, with their ids; see ``solve``.
+
+        Each is aligned with depth from where it is predicted, with its contour where depth is missing. The score of a
+        predicted pose is how sure it was when it was found.
+        """
+        depth = self._view_depth(depth_m, camera)
+        inside, boxes, outside = split_visible(poses, self._surfaces, camera)
+        followed: list[Followed] = [Followed()] * len(inside)
+        if depth is not None and inside:
+            found = self._search.follow(predicted_candidates(inside, boxes, self._objects, camera), depth)
+            scores = np.array([pose.score for pose in inside])
+            aligned = from_depth(found, depth, scores, self._config.depth.scale_sigma)
+            is_measured = found.evidence.measured >= _MIN_MEASURED
+            followed = [Followed(estimate if seen else None) for estimate, seen in zip(aligned, is_measured)]
+        alone = [row for row, item in enumerate(followed) if item.estimate is None]
+        image = _read(rgb) if alone else None
+        if image is not None:
+            view = ColourView(image, camera)
+            for row in alone:
+                followed[row] = follow_contour(inside[row], self._surfaces[inside[row].class_id], view)
+        corners = camera.distort(boxes.reshape(-1, 2)).reshape(-1, 4)
+        config, has_depth = self._config.acceptance, depth is not None
+        results = accept_followed(inside, corners, followed, self._objects, config, has_depth)
+        return PoseResults(results.poses, (*results.rejections, *(not_in_image(pose) for pose in outside)))
+
     def occluders(self, poses: Sequence[ObjectPose], camera: Camera, depth_m: DepthImage) -> Mask:
         """Return the pixels (H, W) of an image whose depth the poses that are sure account for."""
         sure = [pose for pose in poses if pose.depth_used and pose.score >= SURE_SCORE]
@@ -185,7 +221,7 @@ class PoseSolver:
         rows = [row for row in problem.solved if not estimates[row].depth_used]
         rows = [row for row in rows if len(self._objects[class_ids[row]].surface_object)]
         rows = sorted(rows, key=lambda row: -estimates[row].score)[: config.contour.max_poses]
-        image = (rgb() if callable(rgb) else rgb) if rows else None
+        image = _read(rgb) if rows else None
         if image is None:
             return
         view = ColourView(image, camera)
@@ -222,6 +258,10 @@ class PoseSolver:
         expected, got = len(self._objects[0].keypoints_object), detections.keypoints.shape[1]
         if got not in (0, expected):
             raise DataError(f"detections have {got} keypoints, the objects {expected}")
+
+
+def _read(rgb: Colour) -> Image | None:
+    return rgb() if callable(rgb) else rgb
 
 
 def _check_objects(objects: Sequence[ObjectModel], needs_surface: bool) -> None:

@@ -25,7 +25,7 @@ from object_pose.core.results.schema import (
 
 
 class RejectionReason(str, Enum):
-    """Why a detection did not become a pose."""
+    """Why a detection did not become a pose, or a tracked object is not where it was: ``LOST``."""
 
     TOO_FEW_KEYPOINTS = "too_few_keypoints"
     PNP_FAILED = "pnp_failed"
@@ -34,6 +34,7 @@ class RejectionReason(str, Enum):
     DEPTH_DISAGREES = "depth_disagrees"
     DUPLICATE = "duplicate"
     UNCERTAIN = "uncertain"
+    LOST = "lost"
 
 
 class PoseJson(TypedDict):
@@ -79,7 +80,7 @@ class PoseResultsJson(TypedDict):
 
 @dataclass(frozen=True)
 class PoseRejection:
-    """A detection that was seen but whose pose was not trusted; published and counted, never hidden."""
+    """A detection, or the track ``track_id``, whose pose was not trusted; published and counted, never hidden."""
 
     class_id: int
     class_name: str
@@ -87,6 +88,7 @@ class PoseRejection:
     box_xyxy: Array
     reason: RejectionReason
     detail: str = ""
+    track_id: int = -1
 
     def __post_init__(self) -> None:
         expect_shape("box_xyxy", self.box_xyxy, (4,))
