@@ -52,7 +52,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if not name.startswith("tests/") and (ROOT / name).is_file():
             (checkout / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, checkout / name)
-    options = ["--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", checkout]
+    options = ["--quiet", "--no-deps", "--use-pep517", "--no-build-isolation", "--wheel-dir", checkout]
     built = run(sys.executable, "-m", "pip", "wheel", *options, checkout / PACKAGE)
     assert built.returncode == 0, built.stderr
     (path,) = checkout.glob("*.whl")
