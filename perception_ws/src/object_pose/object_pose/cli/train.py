@@ -1,9 +1,9 @@
-"""``object-pose train TASK``: data or renders in, a checkpointed run out."""
+"""``object-pose train``: a task's data or renders to a checkpointed run, or a recipe from nothing to its model."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,12 @@ from rich.table import Table
 
 from object_pose.cli.options import add_config_options, config_from_options
 from object_pose.cli.progress_bar import ProgressBar
+from object_pose.core.errors import ConfigError
+from object_pose.core.params import parameters
 from object_pose.training.config import TrainConfig
 from object_pose.training.networks.summary import PartSummary, summarise
 from object_pose.training.tasks.registry import TASKS
+from object_pose.workflows.recipe import MACHINE_OPTIONS, read_recipe, run_recipe
 from object_pose.workflows.train import TrainingJob, train
 
 EXAMPLES = """examples:
@@ -23,14 +26,24 @@ EXAMPLES = """examples:
   object-pose train oriented --output runs/oriented --resume
   object-pose train detect --data workplace/train --output runs/workplace --config my.yaml --device cuda --seed 1
   object-pose train oriented --output runs/oriented --summary
+  object-pose train --recipe models/recipes/parts.yaml --output runs/parts
 """
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add a sub-command for each task."""
-    tasks = parser.add_subparsers(dest="task", required=True, metavar="TASK")
+    """Add the options of a recipe and a sub-command for each task."""
+    group = parser.add_argument_group("a model from its recipe, in place of a task")
+    group.add_argument("--recipe", metavar="RECIPE", help="YAML file, or name of a shipped model")
+    group.add_argument(
+        "--output", type=Path, dest="recipe_output", metavar="FOLDER", help="folder for all stages (default: runs/NAME)"
+    )
+    for item in parameters(TrainConfig):
+        if item.name in MACHINE_OPTIONS:
+            flag, dest, metavar = f"--{item.name}", f"recipe_{item.name}", item.type.__name__.upper()
+            group.add_argument(flag, type=item.type, dest=dest, metavar=metavar, help=f"{item.description}, everywhere")
+    tasks = parser.add_subparsers(dest="task", metavar="TASK")
     for task in TASKS.values():
-        sub = tasks.add_parser(task.name.replace("_", "-"), help=task.summary, description=task.summary)
+        sub = tasks.add_parser(_verb(task.name), help=task.summary, description=task.summary)
         sub.add_argument("--output", type=Path, required=True, help="run folder")
         sub.add_argument("--summary", action="store_true", help="print the network's parts and end")
         sub.add_argument("--resume", action="store_true", help="go on from the run folder's checkpoint")
@@ -42,6 +55,28 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Train to the end, or to Ctrl-C with the checkpoint kept."""
+    machine = {name: getattr(options, f"recipe_{name}") for name in MACHINE_OPTIONS}
+    machine = {name: value for name, value in machine.items() if value is not None}
+    if options.task is None and options.recipe is None:
+        raise ConfigError("nothing to train is named", f"name a task ({', '.join(map(_verb, TASKS))}) or a --recipe")
+    if options.task is not None and (options.recipe or options.recipe_output or machine):
+        raise ConfigError("a task and options of a recipe exclude each other", "write a task's options behind its name")
+    return _run_recipe(options, machine) if options.recipe else _run_task(options)
+
+
+def _run_recipe(options: argparse.Namespace, machine: Mapping[str, Any]) -> int:
+    recipe = read_recipe(options.recipe)
+    output = options.recipe_output or Path("runs", recipe.name)
+    with ProgressBar() as bar:
+        result = run_recipe(recipe, output, machine=machine, progress=bar)
+    if result.model is None:
+        print(f"time is up in stage '{result.unfinished}'; the same command goes on")
+        return 0
+    print(f"{result.model.path}: {result.model.size_bytes / 1e6:.1f} MB, sha256 {result.model.sha256}")
+    return 0
+
+
+def _run_task(options: argparse.Namespace) -> int:
     task = TASKS[options.task.replace("-", "_")]
     training = config_from_options(options, TrainConfig, task.defaults)
     configs: tuple[Any, ...] = tuple(config_from_options(options, config_class) for config_class in task.configs)
@@ -58,6 +93,10 @@ def run(options: argparse.Namespace) -> int:
         print(f"{result.steps_done} of {result.steps} steps are done; go on with --resume")
     print(f"trained; export with: object-pose export --run {options.output} --output models/NAME.onnx")
     return 0
+
+
+def _verb(task_name: str) -> str:
+    return task_name.replace("_", "-")
 
 
 def _print_summary(parts: Sequence[PartSummary]) -> None:

@@ -40,7 +40,7 @@ class CardText:
 class ExportedModel:
     """A model file; ``difference`` is the largest between torch and ONNX Runtime, relative to the output's range.
 
-    It is None for a mean of models, which torch has no network of.
+    It is None where nothing was compared: for a mean of models, or a file that was there already.
     """
 
     path: Path
@@ -66,7 +66,7 @@ def export_run(
         difference = export_onnx(dataclasses.replace(exportable, card=card), temporary)
         if roi_head is not None:
             difference = max(difference, _embed(roi_head, temporary))
-    return _exported(output, difference)
+    return describe_file(output, difference)
 
 
 def export_with_roi_head(detector: Path, roi_head: Path, output: Path, *, text: CardText = CardText()) -> ExportedModel:
@@ -78,7 +78,7 @@ def export_with_roi_head(detector: Path, roi_head: Path, output: Path, *, text: 
         shutil.copyfile(detector, temporary)
         difference = _embed(roi_head, temporary)
         replace_card(temporary, text.on(dataclasses.replace(card, objects=objects)))
-    return _exported(output, difference)
+    return describe_file(output, difference)
 
 
 def export_average(models: list[Path], output: Path, *, text: CardText = CardText()) -> ExportedModel:
@@ -87,7 +87,12 @@ def export_average(models: list[Path], output: Path, *, text: CardText = CardTex
     with replacing(output) as temporary:
         average_models(models, temporary)
         replace_card(temporary, text.on(cards[0]))
-    return _exported(output, None)
+    return describe_file(output, None)
+
+
+def describe_file(path: Path, difference: float | None = None) -> ExportedModel:
+    """Return the size and digest of a model file."""
+    return ExportedModel(path, path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest(), difference)
 
 
 def _exportable(run_dir: Path) -> tuple[Exportable, tuple[Any, ...]]:
@@ -106,7 +111,3 @@ def _embed(run_dir: Path, detector: Path) -> float:
         difference = export_onnx(exportable, head)
         embed_roi_head(detector, head)
     return difference
-
-
-def _exported(path: Path, difference: float | None) -> ExportedModel:
-    return ExportedModel(path, path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest(), difference)
