@@ -59,7 +59,7 @@ bench-train: setup-train ## What a training step costs beside the machine's matr
 	@$(BENCHMARK).bench_train
 
 train-parts: setup-train ## Train the six parts' model anew on rendered images, write runs/parts/parts.onnx
-	@$(OBJECT_POSE) train pose --output runs/parts && $(OBJECT_POSE) export --run runs/parts --output runs/parts/parts.onnx
+	@$(OBJECT_POSE) train --recipe models/recipes/parts.yaml --output runs/parts
 
 notebook: setup-all ## Explore, train and evaluate the workplace task from top to bottom, write out/notebooks
 	@.venv/bin/python scripts/run_notebook notebooks/workplace.ipynb out/notebooks
