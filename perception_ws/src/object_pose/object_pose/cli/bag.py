@@ -10,27 +10,18 @@ import dataclasses
 import json
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
-from tqdm import tqdm
 
 from object_pose.cli.frame_results import predict_poses, show_results
 from object_pose.cli.model_options import add_pipeline_options, pipeline_from_options
 from object_pose.cli.options import add_config_options, config_from_options, model_file
-from object_pose.core.errors import DataError, ModelError
-from object_pose.core.object_model import ObjectModel
+from object_pose.cli.progress_bar import ProgressBar
 from object_pose.io.bag_frames import RecordingConfig
-from object_pose.io.bags import BagInfo, describe_bag, read_bag
+from object_pose.io.bags import BagInfo, describe_bag
 from object_pose.io.cameras.recorded import bag_frames
 from object_pose.ros.transport import topics
-from object_pose.runtime.predictor import load_card
-from object_pose.runtime.resources import find_model
-
-# ``bag info`` and ``bag replay`` work without what ``bag evaluate`` needs.
-if TYPE_CHECKING:
-    from object_pose.evaluation.pose_runner import PoseEvaluation
 
 EXAMPLES = """examples:
   object-pose bag info out/demo/bag
@@ -118,53 +109,28 @@ def _replay(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    # Only here: 'bag info' and 'bag replay' work without what evaluates.
     from object_pose.cli.evaluate import print_pose_evaluation
+    from object_pose.workflows.evaluate_bag import (
+        BagEvaluationConfig,
+        evaluate_estimator_on_bag,
+        evaluate_recorded_bag,
+    )
 
-    evaluation = _evaluate_model(options) if options.model else _evaluate_recording(options)
+    config = BagEvaluationConfig(
+        options.bag,
+        options.truth_topic,
+        options.poses_topic,
+        topics.KEYPOINTS,
+        config_from_options(options, RecordingConfig),
+        options.geometry,
+    )
+    if options.model:
+        with ProgressBar(terminal_only=True) as bar:
+            evaluation = evaluate_estimator_on_bag(pipeline_from_options(options), config, bar)
+    else:
+        evaluation = evaluate_recorded_bag(config)
     if options.json:
         print(json.dumps(evaluation.to_json()))
     else:
         print_pose_evaluation(evaluation)
-
-
-def _evaluate_model(options: argparse.Namespace) -> PoseEvaluation:
-    from object_pose.evaluation.bags import labelled_bag_frames
-    from object_pose.evaluation.pose_runner import evaluate_pose
-
-    pipeline = pipeline_from_options(options)
-    labels = pipeline.detector.card.labels
-    frames = labelled_bag_frames(
-        options.bag, labels, options.truth_topic, config_from_options(options, RecordingConfig)
-    )
-    return evaluate_pose(pipeline, tqdm(frames, unit="frame", disable=None))
-
-
-def _evaluate_recording(options: argparse.Namespace) -> PoseEvaluation:
-    from object_pose.evaluation.bags import evaluate_recorded_poses
-
-    objects = _recorded_objects(options.bag, options.geometry)
-    return evaluate_recorded_poses(options.bag, objects, options.truth_topic, options.poses_topic)
-
-
-def _recorded_objects(bag: Path, geometry: Path | None) -> tuple[ObjectModel, ...]:
-    """Return the geometry of what was looked for: that of the given model file, or of the one that the bag names."""
-    try:
-        model = find_model(geometry or _recorded_model(bag))
-    except ModelError as error:
-        raise ModelError(error.message, "name a model file of the same objects with --geometry") from error
-    objects = load_card(model).objects
-    if not objects:
-        raise ModelError(f"model file {model} carries no object geometry", "name another one with --geometry")
-    return objects
-
-
-def _recorded_model(bag: Path) -> str:
-    """Return the model file that the bag names, or its name alone where the file is not here."""
-    if not any(topic.name == topics.KEYPOINTS and topic.count for topic in describe_bag(bag).topics):
-        raise DataError(
-            f"bag {bag} has no {topics.KEYPOINTS}, so it does not name its model",
-            "name a model file of the same objects with --geometry",
-        )
-    _, _, message = next(read_bag(bag, [topics.KEYPOINTS]))
-    recorded = Path(message.model)
-    return str(recorded) if recorded.is_file() else recorded.name

@@ -11,9 +11,13 @@ from object_pose.workflows.progress import Progress
 
 
 class ProgressBar:
-    """Draws a bar on stderr for each stage; a workflow's callback within a ``with`` block."""
+    """Draws a bar on stderr for each stage; a workflow's callback within a ``with`` block.
 
-    def __init__(self) -> None:
+    With ``terminal_only`` there is none where stderr is a file or a pipe.
+    """
+
+    def __init__(self, terminal_only: bool = False) -> None:
+        self._disable = None if terminal_only else False
         self._stage = ""
         self._bar: Any = None
 
@@ -34,6 +38,7 @@ class ProgressBar:
                 total=progress.total or None,
                 unit=progress.unit,
                 file=sys.stderr,
+                disable=self._disable,
             )
         figures = {name: f"{value:.3g}" for name, value in progress.figures.items()}
         self._bar.set_postfix(figures, refresh=False)
