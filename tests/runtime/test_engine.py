@@ -97,6 +97,16 @@ def test_an_engine_that_is_not_installed_is_named(mean_colour_model, monkeypatch
             load_engine(mean_colour_model, EngineConfig(engine=module))
 
 
+def test_two_onnxruntime_wheels_are_refused(mean_colour_model, monkeypatch, tmp_path):
+    for name in ("onnxruntime", "onnxruntime-gpu"):
+        folder = tmp_path / f"{name.replace('-', '_')}-1.0.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match="both installed.*pip uninstall onnxruntime onnxruntime-gpu"):
+        load_engine(mean_colour_model)
+
+
 def test_cuda_that_is_not_there_is_refused_and_auto_takes_the_cpu(mean_colour_model):
     onnxruntime = pytest.importorskip("onnxruntime")
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():

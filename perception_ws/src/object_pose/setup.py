@@ -49,7 +49,7 @@ def shared_files(root: Path) -> list[tuple[str, list[str]]]:
             [os.path.relpath(os.path.join(folder, name), HERE) for name in sorted(names)],
         )
         for folder, _, names in os.walk(root)
-        if names
+        if names and not folder.endswith("__pycache__")
     ]
 
 
