@@ -97,7 +97,7 @@ def test_no_compiler(checkout):
     venv = checkout / ".venv"
     (venv / "bin").mkdir(parents=True)
     put(checkout, "../.venv/bin/python", "3.11")
-    (venv / "pyvenv.cfg").write_text(f"command = python3 -m venv {venv}\n")
+    (venv / "bin" / "activate").write_text(f'VIRTUAL_ENV="{venv}"\n')
     script = checkout / "scripts" / "setup"
     stamp_everything = 'is_current() { [[ $1 != *messages* ]]; }\nmain "$@"'
     script.write_text(script.read_text().replace('main "$@"', stamp_everything))
