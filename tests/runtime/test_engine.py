@@ -103,7 +103,7 @@ def test_two_onnxruntime_wheels_are_refused(mean_colour_model, monkeypatch, tmp_
         folder.mkdir()
         (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ConfigError, match="both installed.*pip uninstall onnxruntime onnxruntime-gpu"):
+    with pytest.raises(ConfigError, match=r"both installed.*pip uninstall onnxruntime onnxruntime-gpu"):
         load_engine(mean_colour_model)
 
 
