@@ -1,24 +1,31 @@
-"""The pipeline: ros2 launch object_pose pipeline.launch.py [model:=...] [camera:=false] [processes:=true] [rviz:=true].
+"""The pipeline: ros2 launch object_pose pipeline.launch.py [params_file:=...] [camera:=false] [rviz:=true].
 
-With camera:=false an existing driver that publishes realsense-ros's topics takes the place of ours.
+Parameters come from params_file; the arguments that name a parameter win over it. With camera:=false an existing driver
+that publishes realsense-ros's topics takes the place of our camera node.
 """
 
+import json
 from pathlib import Path
 
-from launch.actions import DeclareLaunchArgument, GroupAction, SetEnvironmentVariable
-from launch.conditions import IfCondition, UnlessCondition
-from launch.substitutions import LaunchConfiguration, PythonExpression
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from launch import LaunchDescription
+from launch import LaunchContext, LaunchDescription
 
 SHARE = Path(__file__).resolve().parents[1]
-# Launch argument -> the nodes that have a parameter for it, and its name there.
-OPTIONS = {
-    "model": (("detection_node", "pose_node"), "model"),
-    "source": (("camera_node",), "source"),
-    "rate": (("camera_node",), "rate_hz"),
+# Argument -> the parameters that it sets, and their description; without a value it leaves them to the file.
+PARAMETERS = {
+    "model": (("detection_node:model", "pose_node:model"), "model file, or the name of a shipped model"),
+    "source": (("camera_node:source",), "'simulation', or an image, folder, video, BOP scene or bag"),
+    "rate": (("camera_node:rate_hz",), "frames a second"),
 }
+SWITCHES = {
+    "camera": ("true", "start our camera node"),
+    "processes": ("false", "one process a node"),
+    "rviz": ("false", "open the RViz view"),
+}
+NODES = ("pose_node", "detection_node", "camera_node")
 
 
 def find_config(name: str) -> str:
@@ -27,62 +34,50 @@ def find_config(name: str) -> str:
     return str(next(place for place in places if place.exists()))
 
 
-def parameters(node: str) -> list[object]:
-    """Return a node's parameter file and what the launch arguments override in it."""
-    overrides = {name: LaunchConfiguration(argument) for argument, (nodes, name) in OPTIONS.items() if node in nodes}
-    return [find_config(f"{node}.yaml"), overrides]
+def ros_arguments(context: LaunchContext) -> list[str]:
+    """Return the parameter file and the parameters that launch arguments override in it, as ROS takes them."""
+    words = ["--params-file", LaunchConfiguration("params_file").perform(context)]
+    for argument, (names, _) in PARAMETERS.items():
+        value = LaunchConfiguration(argument).perform(context)
+        if value:
+            text = value if argument == "rate" else json.dumps(value)
+            words += [word for name in names for word in ("-p", f"{name}:={text}")]
+    return words
 
 
-def single_process() -> Node:
-    """Return all nodes in one process, which is the fastest."""
-    arguments: list[object] = ["run"]
-    for argument in OPTIONS:
-        arguments += [f"--{argument}", LaunchConfiguration(argument)]
-    no_camera = PythonExpression(["'--no-camera' if '", LaunchConfiguration("camera"), "' == 'false' else '--camera'"])
-    return Node(
-        package="object_pose",
-        executable="object-pose",
-        arguments=[*arguments, no_camera],
-        output="screen",
-        condition=UnlessCondition(LaunchConfiguration("processes")),
-    )
-
-
-def separate_processes() -> GroupAction:
-    """Return a process a node, each started again when it dies."""
-    nodes = [
-        Node(
-            package="object_pose",
-            executable=name,
-            parameters=parameters(name),
-            output="screen",
-            respawn=True,
-            respawn_delay=1.0,
-            condition=IfCondition(LaunchConfiguration("camera")) if name == "camera_node" else None,
+def make_nodes(context: LaunchContext) -> list[Node]:
+    """Return all nodes in one process, which is the fastest, or a process a node, each started again when it dies."""
+    is_on = {name: LaunchConfiguration(name).perform(context) == "true" for name in SWITCHES}
+    common = {"package": "object_pose", "ros_arguments": ros_arguments(context), "output": "screen"}
+    if is_on["processes"]:
+        names = [name for name in NODES if is_on["camera"] or name != "camera_node"]
+        nodes = [Node(executable=name, respawn=True, respawn_delay=1.0, **common) for name in names]
+    else:
+        camera = "--camera" if is_on["camera"] else "--no-camera"
+        nodes = [Node(executable="object-pose", arguments=["run", camera], **common)]
+    if is_on["rviz"]:
+        nodes.append(
+            Node(package="rviz2", executable="rviz2", arguments=["-d", str(SHARE / "launch/object_pose.rviz")])
         )
-        for name in ("pose_node", "detection_node", "camera_node")
-    ]
-    return GroupAction(nodes, condition=IfCondition(LaunchConfiguration("processes")))
+    return nodes
 
 
 def generate_launch_description() -> LaunchDescription:
     """Return what ros2 launch runs."""
     return LaunchDescription(
         [
-            DeclareLaunchArgument("model", default_value="parts.onnx", description="model file or shipped model"),
-            DeclareLaunchArgument("camera", default_value="true", description="start our camera node"),
-            DeclareLaunchArgument("source", default_value="simulation", description="what our camera node plays"),
-            DeclareLaunchArgument("rate", default_value="20.0", description="frames a second of our camera node"),
-            DeclareLaunchArgument("processes", default_value="false", description="one process a node"),
-            DeclareLaunchArgument("rviz", default_value="false", description="open the RViz view"),
-            SetEnvironmentVariable("FASTDDS_DEFAULT_PROFILES_FILE", find_config("fastdds_shared_memory.xml")),
-            single_process(),
-            separate_processes(),
-            Node(
-                package="rviz2",
-                executable="rviz2",
-                arguments=["-d", str(SHARE / "launch" / "object_pose.rviz")],
-                condition=IfCondition(LaunchConfiguration("rviz")),
+            DeclareLaunchArgument(
+                "params_file", default_value=find_config("nodes.yaml"), description="ROS parameter file of all nodes"
             ),
+            *(
+                DeclareLaunchArgument(name, default_value="", description=text)
+                for name, (_, text) in PARAMETERS.items()
+            ),
+            *(
+                DeclareLaunchArgument(name, default_value=value, choices=["true", "false"], description=text)
+                for name, (value, text) in SWITCHES.items()
+            ),
+            SetEnvironmentVariable("FASTDDS_DEFAULT_PROFILES_FILE", find_config("fastdds_shared_memory.xml")),
+            OpaqueFunction(function=make_nodes),
         ]
     )

@@ -47,18 +47,20 @@ def add_config_options(
     group = parser.add_argument_group(title)
     declared = [dataclasses.replace(item, name=prefix + item.name) for item in parameters(config_class)]
     for item in declared:
-        if item.name in leave_out:
-            continue
-        flag = "--" + item.name.replace("_", "-")
-        text = f"{item.description} (default: {item.default})".replace("%", "%%")
-        if item.type is bool:
-            group.add_argument(flag, dest=item.name, action=argparse.BooleanOptionalAction, default=None, help=text)
-        else:
-            group.add_argument(
-                flag, dest=item.name, type=_converter(item), default=None, metavar=_metavar(item), help=text
-            )
+        if item.name not in leave_out:
+            add_parameter_option(group, item, "--" + item.name.replace("_", "-"), item.name)
     names = frozenset(item.name for item in declared)
     parser.set_defaults(known_parameters=names | (parser.get_default("known_parameters") or frozenset()))
+
+
+def add_parameter_option(parser: argparse._ActionsContainer, item: Parameter, flag: str, destination: str) -> None:
+    """Add an option for a declared parameter; it is None where the user does not give it."""
+    text = f"{item.description} (default: {item.default!r})".replace("%", "%%")
+    if item.type is bool:
+        parser.add_argument(flag, dest=destination, action=argparse.BooleanOptionalAction, default=None, help=text)
+    else:
+        kind, metavar = _converter(item), _metavar(item)
+        parser.add_argument(flag, dest=destination, type=kind, default=None, metavar=metavar, help=text)
 
 
 def config_from_options(

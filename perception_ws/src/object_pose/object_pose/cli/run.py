@@ -6,8 +6,11 @@ import argparse
 import json
 from pathlib import Path
 
-from object_pose.cli.options import add_model_option
+from object_pose.cli.options import add_model_option, add_parameter_option
+from object_pose.core.params import parameters
+from object_pose.ros.nodes.camera_node import CameraNodeConfig
 from object_pose.ros.nodes.composition import run_in_one_process, run_in_processes
+from object_pose.ros.nodes.pose_node import PoseNodeConfig
 
 EXAMPLES = """examples:
   object-pose run
@@ -18,28 +21,30 @@ EXAMPLES = """examples:
   object-pose run --ros-args -p pose_node:publish_tf:=true -r /detections_3d:=/gripper/objects
 """
 
-# Option -> the nodes' parameters that it sets.
+# Option -> the camera node's parameter that it sets.
+_CAMERA = {
+    "source": "source",
+    "depth": "depth_source",
+    "intrinsics": "intrinsics",
+    "rate": "rate_hz",
+    "seed": "seed",
+}
 _PARAMETERS = {
     "model": ("detection_node:model", "pose_node:model"),
-    "source": ("camera_node:source",),
-    "depth": ("camera_node:depth_source",),
-    "intrinsics": ("camera_node:intrinsics",),
-    "rate": ("camera_node:rate_hz",),
-    "seed": ("camera_node:seed",),
     "fixed_frame": ("pose_node:fixed_frame",),
+    **{option: (f"camera_node:{name}",) for option, name in _CAMERA.items()},
 }
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``run``."""
+    """Add the options of ``run``; those that set a parameter are described by its declaration."""
     add_model_option(parser, meaning="ONNX model (default: parts.onnx)")
     parser.add_argument("--camera", action=argparse.BooleanOptionalAction, default=True, help="start our camera node")
-    parser.add_argument("--source", help="what it plays: 'simulation', image, folder, video, BOP scene or bag")
-    parser.add_argument("--depth", help="depth file of an image, or folder of depth files")
-    parser.add_argument("--intrinsics", help="camera file of images and videos")
-    parser.add_argument("--rate", type=float, help="frames a second (default: 20)")
-    parser.add_argument("--seed", type=int, help="scene of the simulation")
-    parser.add_argument("--fixed-frame", help="frame of /tf in which the parts lie still (the simulation's: world)")
+    declared = {item.name: item for item in parameters(CameraNodeConfig)}
+    for option, name in _CAMERA.items():
+        add_parameter_option(parser, declared[name], f"--{option}", option)
+    fixed_frame = next(item for item in parameters(PoseNodeConfig) if item.name == "fixed_frame")
+    add_parameter_option(parser, fixed_frame, "--fixed-frame", "fixed_frame")
     parser.add_argument("--processes", action="store_true", help="one process a node, restarted when it dies")
     parser.add_argument("--params-file", type=Path, action="append", default=[], help="ROS parameter file")
     parser.add_argument("--ros-args", nargs=argparse.REMAINDER, default=[], help="parameters, remaps, logging of ROS 2")
