@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import cv2
 import numpy as np
 import pytest
 from rosbags.typesys import get_types_from_msg
@@ -11,7 +12,7 @@ from object_pose.io.bag_frames import RecordingConfig, read_bag_frames, write_fr
 from object_pose.io.bag_storage import is_bag
 from object_pose.io.bags import make_typestore, read_bag, write_bag
 from object_pose.io.camera_info import info_of_camera, message_fields
-from object_pose.io.messages import depth_from_message, image_from_message, stamp_ns
+from object_pose.io.messages import stamp_ns
 
 STRING = "std_msgs/msg/String"
 
@@ -195,40 +196,21 @@ def test_what_is_no_bag_is_a_data_error(tmp_path, name):
         list(read_bag(tmp_path / name))
 
 
-@pytest.mark.parametrize(
-    ("encoding", "order"), [("rgb8", [0, 1, 2]), ("bgr8", [2, 1, 0]), ("rgba8", [0, 1, 2, 0]), ("bgra8", [2, 1, 0, 0])]
-)
-@pytest.mark.parametrize("padding", [0, 5])
-def test_colour_encodings(store, frame, encoding, order, padding):
-    message = image_message(store, encoding, frame.rgb[:, :, order], padding=padding)
-    np.testing.assert_array_equal(image_from_message(message), frame.rgb)
-
-
-def test_mono_becomes_rgb(store, frame):
-    grey = frame.rgb[:, :, 0]
-    np.testing.assert_array_equal(image_from_message(image_message(store, "mono8", grey)), np.dstack([grey] * 3))
-
-
-@pytest.mark.parametrize("big_endian", [False, True])
-@pytest.mark.parametrize(("encoding", "scale", "dtype"), [("16UC1", 1000, np.uint16), ("32FC1", 1, np.float32)])
-def test_depth_encodings(store, frame, encoding, scale, dtype, big_endian):
-    raw = (frame.depth_m.astype(float) * scale).round(6).astype(dtype)
-    message = image_message(store, encoding, raw, padding=6, big_endian=big_endian)
-    np.testing.assert_allclose(depth_from_message(message), frame.depth_m, atol=1.1e-3)
-
-
-def test_wrong_encodings_and_short_data_are_named(store, frame):
-    message = image_message(store, "rgb8", frame.rgb)
-    with pytest.raises(DataError, match="encoding 'rgb8'"):
-        depth_from_message(message)
-    with pytest.raises(DataError, match="encoding '16UC1'"):
-        image_from_message(image_message(store, "16UC1", np.ones((4, 4), np.uint16)))
-    message.data = message.data[:-1]
-    with pytest.raises(DataError, match="32x24 'rgb8' has 2303 bytes"):
-        image_from_message(message)
-    message.height = 0
-    with pytest.raises(DataError, match="32x0"):
-        image_from_message(message)
+def test_compressed_topics_are_frames(tmp_path, store, frame):
+    types, config = store.types, RecordingConfig("/color/compressed", "/depth/compressedDepth")
+    header = types["std_msgs/msg/Header"](types["builtin_interfaces/msg/Time"](1, 2), "camera")
+    depth_mm = np.rint(frame.depth_m * 1e3).astype(np.uint16)
+    color = cv2.imencode(".png", frame.rgb[:, :, ::-1])[1].ravel()
+    depth = np.concatenate([np.zeros(12, np.uint8), cv2.imencode(".png", depth_mm)[1].ravel()])
+    kind = "sensor_msgs/msg/CompressedImage"
+    with write_bag(tmp_path / "bag", store) as writer:
+        writer.write(config.color_topic, kind, 1, types[kind](header, "rgb8; png compressed bgr8", color))
+        writer.write(config.depth_topic, kind, 1, types[kind](header, "16UC1; compressedDepth", depth))
+        info = info_of(store, frame.camera, 1_000_000_002)
+        writer.write(config.camera_info_topic, "sensor_msgs/msg/CameraInfo", 1, info)
+    (item,) = read_bag_frames(tmp_path / "bag", config)
+    np.testing.assert_array_equal(item.rgb, frame.rgb)
+    np.testing.assert_allclose(item.depth_m, frame.depth_m, atol=1e-6)
 
 
 def test_sizes_that_differ_are_named(tmp_path, store, frame):

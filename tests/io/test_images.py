@@ -1,12 +1,22 @@
 """Image and depth files: what is written is read, units follow the encoding, bad files are data errors."""
 
+import struct
+
 import cv2
 import numpy as np
 import pytest
 
 from object_pose.core.errors import DataError
 from object_pose.io.files import replacing
-from object_pose.io.images import depth_in_millimetres, list_images, read_depth, read_image, write_depth, write_image
+from object_pose.io.images import (
+    declared_wh,
+    depth_in_millimetres,
+    list_images,
+    read_depth,
+    read_image,
+    write_depth,
+    write_image,
+)
 
 
 def test_colour_round_trip(tmp_path, frame):
@@ -79,6 +89,26 @@ def test_a_truncated_image_is_refused_or_read_but_never_crashes(tmp_path, frame)
     (tmp_path / "image.png").write_bytes(content[:40])
     with pytest.raises(DataError, match="truncated"):
         read_image(tmp_path / "image.png")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif", ".webp"])
+@pytest.mark.parametrize("wh", [(31, 7), (300, 2)])
+def test_every_format_declares_its_size(tmp_path, suffix, wh):
+    write_image(tmp_path / f"image{suffix}", np.zeros((*wh[::-1], 3), np.uint8))
+    assert declared_wh((tmp_path / f"image{suffix}").read_bytes()) == wh
+
+
+def test_a_size_that_no_memory_holds_is_refused_before_it_is_taken(tmp_path, frame):
+    write_image(tmp_path / "image.png", frame.rgb)
+    content = bytearray((tmp_path / "image.png").read_bytes())
+    content[16:24] = struct.pack(">II", 60_000, 60_000)
+    (tmp_path / "image.png").write_bytes(content)
+    header = b"{'descr': '<u2', 'fortran_order': False, 'shape': (400000, 400000), }"
+    header += b" " * (-(len(header) + 11) % 64) + b"\n"
+    (tmp_path / "depth.npy").write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header)
+    for read, name, text in ((read_image, "image.png", "60000x60000"), (read_depth, "depth.npy", "400000, 400000")):
+        with pytest.raises(DataError, match=text):
+            read(tmp_path / name)
 
 
 def test_a_format_that_cannot_be_written_is_a_data_error(tmp_path, frame):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import struct
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,6 +19,7 @@ from object_pose.io.files import replacing
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 DEPTH_SUFFIXES = (".png", ".tif", ".tiff", ".npy")
+LARGEST_IMAGE_PIXELS = 1 << 27
 _MILLIMETRE = 1e-3
 
 
@@ -90,12 +94,82 @@ def list_images(folder: str | Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) 
     return files
 
 
-def _decode(path: Path, flags: int) -> NDArray[np.uint8]:
-    content = _read_bytes(path)
-    image = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), flags) if content else None
+def decode_image(content: bytes, flags: int, name: str = "an image") -> NDArray[Any]:
+    """Return the pixels of an encoded image as ``cv2.imdecode`` gives them.
+
+    Raises ``DataError`` where it is none, or larger than ``LARGEST_IMAGE_PIXELS``, before memory is taken for it.
+    """
+    size = declared_wh(content)
+    if size is not None and size[0] * size[1] > LARGEST_IMAGE_PIXELS:
+        raise DataError(
+            f"{name} of {size[0]}x{size[1]} pixels is larger than the {LARGEST_IMAGE_PIXELS} pixels that are read"
+        )
+    image = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), flags) if size else None
     if image is None:
-        raise DataError(f"{path} cannot be read as an image", "it is empty, truncated or of another format")
+        raise DataError(f"{name} cannot be read as an image", "it is empty, truncated or of another format")
     return np.asarray(image)
+
+
+def declared_wh(content: bytes) -> tuple[int, int] | None:
+    """Return the size that the header of a PNG, JPEG, BMP, WebP or TIFF declares, None where there is none."""
+    try:
+        if content.startswith(b"\x89PNG\r\n\x1a\n"):
+            return struct.unpack_from(">II", content, 16)
+        if content.startswith(b"\xff\xd8"):
+            return _jpeg_wh(content)
+        if content.startswith(b"BM"):
+            width, height = struct.unpack_from("<ii", content, 18)
+            return width, abs(height)
+        if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+            return _webp_wh(content)
+        if content[:4] in (b"II*\0", b"MM\0*"):
+            return _tiff_wh(content, "<" if content[:2] == b"II" else ">")
+    except (struct.error, IndexError, KeyError):
+        return None
+    return None
+
+
+def _jpeg_wh(content: bytes) -> tuple[int, int] | None:
+    """Walk over the segments to the frame header (SOF)."""
+    place = 2
+    while content[place] == 0xFF:
+        marker = content[place + 1]
+        if marker == 0xFF or 0xD0 <= marker <= 0xD8 or marker == 0x01:  # fill byte, or a marker without content
+            place += 1 if marker == 0xFF else 2
+            continue
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width = struct.unpack_from(">HH", content, place + 5)
+            return width, height
+        place += 2 + struct.unpack_from(">H", content, place + 2)[0]
+    return None
+
+
+def _webp_wh(content: bytes) -> tuple[int, int] | None:
+    kind = content[12:16]
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(content[24:27], "little"), 1 + int.from_bytes(content[27:30], "little")
+    if kind == b"VP8L":
+        (bits,) = struct.unpack_from("<I", content, 21)
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    width, height = struct.unpack_from("<HH", content, 26)
+    return width & 0x3FFF, height & 0x3FFF
+
+
+def _tiff_wh(content: bytes, order: str) -> tuple[int, int]:
+    """Return width and height of the first image: tags 256 and 257."""
+    (start,) = struct.unpack_from(f"{order}I", content, 4)
+    (count,) = struct.unpack_from(f"{order}H", content, start)
+    found = {}
+    for index in range(count):
+        place = start + 2 + 12 * index
+        tag, kind = struct.unpack_from(f"{order}HH", content, place)
+        if tag in (256, 257):
+            (found[tag],) = struct.unpack_from(f"{order}{'H' if kind == 3 else 'I'}", content, place + 8)
+    return found[256], found[257]
+
+
+def _decode(path: Path, flags: int) -> NDArray[Any]:
+    return decode_image(_read_bytes(path), flags, str(path))
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -108,8 +182,15 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _load_npy(path: Path) -> NDArray[np.generic]:
+    content = _read_bytes(path)
     try:
-        return np.asarray(np.load(BytesIO(_read_bytes(path)), allow_pickle=False))
+        stream = BytesIO(content)
+        first = np.lib.format.read_magic(stream) == (1, 0)
+        read_header = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read_header(stream)
+        if math.prod(shape) * dtype.itemsize > len(content):
+            raise ValueError(f"it declares the shape {shape}, for which its {len(content)} bytes are too few")
+        return np.asarray(np.load(BytesIO(content), allow_pickle=False))
     except (ValueError, EOFError) as error:
         raise DataError(f"{path} cannot be read as a NumPy array: {error}") from error
 

@@ -5,21 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from object_pose.core.arrays import Array, DepthImage, Image
-from object_pose.core.errors import DataError
 from object_pose.core.geometry import se3
 from object_pose.core.results.pose import ObjectPose, ObjectTruth
-from object_pose.core.vision.image import to_rgb
-from object_pose.io.images import depth_in_metres
-
-_COLOUR_CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1, "8UC1": 1, "8UC3": 3}
-_DEPTH_TYPES: dict[str, np.dtype[Any]] = {
-    "16UC1": np.dtype(np.uint16),
-    "mono16": np.dtype(np.uint16),
-    "32FC1": np.dtype(np.float32),
-}
+from object_pose.io.image_encodings import (
+    RawImage,
+    depth_from_compressed,
+    depth_from_raw,
+    rgb_from_compressed,
+    rgb_from_raw,
+)
 
 
 def stamp_ns(message: Any) -> int:
@@ -28,39 +24,29 @@ def stamp_ns(message: Any) -> int:
 
 
 def image_from_message(message: Any) -> Image:
-    """Return a ``sensor_msgs/Image`` as (H, W, 3) RGB; raises ``DataError`` for an encoding of something else."""
-    channels = _COLOUR_CHANNELS.get(message.encoding)
-    if channels is None:
-        raise DataError(
-            f"a colour image has encoding '{message.encoding}'", f"expected one of {', '.join(_COLOUR_CHANNELS)}"
-        )
-    pixels = _pixels(message, np.dtype(np.uint8), channels).reshape(message.height, message.width, channels)
-    return to_rgb(pixels[:, :, [2, 1, 0]] if message.encoding.startswith("bgr") else pixels)
+    """Return a ``sensor_msgs/Image`` or ``CompressedImage`` as (H, W, 3) RGB.
+
+    Raises ``DataError`` for an encoding of something else, and for data that does not fit.
+    """
+    if hasattr(message, "format"):
+        return rgb_from_compressed(message.format, message.data)
+    return rgb_from_raw(_raw(message))
 
 
 def depth_from_message(message: Any, unit_m: float = 1e-3) -> DepthImage:
-    """Return a depth ``sensor_msgs/Image`` (16UC1 in ``unit_m``, 32FC1 in metres) as (H, W) metres, 0 where none is."""
-    dtype = _DEPTH_TYPES.get(message.encoding)
-    if dtype is None:
-        raise DataError(
-            f"a depth image has encoding '{message.encoding}'", f"expected one of {', '.join(_DEPTH_TYPES)}"
-        )
-    return depth_in_metres(_pixels(message, dtype, 1), unit_m)
+    """Return a depth ``sensor_msgs/Image`` or ``CompressedImage`` as (H, W) metres, 0 where there is none.
+
+    16 bits count ``unit_m``, 32 bits are metres. Raises ``DataError`` as ``image_from_message`` does.
+    """
+    if hasattr(message, "format"):
+        return depth_from_compressed(message.format, message.data, unit_m)
+    return depth_from_raw(_raw(message), unit_m)
 
 
-def _pixels(message: Any, dtype: np.dtype[Any], channels: int) -> NDArray[Any]:
-    """Return (H, W * channels) pixels without the padding of the rows; a view where nothing has to change."""
-    row_bytes = message.width * channels * dtype.itemsize
-    data = np.frombuffer(message.data, dtype=np.uint8)
-    empty = message.width <= 0 or message.height <= 0
-    if empty or message.step < row_bytes or data.size < message.height * message.step:
-        raise DataError(
-            f"an image message of {message.width}x{message.height} '{message.encoding}' has {data.size} bytes "
-            f"in rows of {message.step}, expected rows of {row_bytes}"
-        )
-    rows = data[: message.height * message.step].reshape(message.height, message.step)[:, :row_bytes]
-    stored = dtype.newbyteorder(">" if message.is_bigendian else "<")
-    return np.ascontiguousarray(rows).view(stored).astype(dtype, copy=False)
+def _raw(message: Any) -> RawImage:
+    return RawImage(
+        message.encoding, message.width, message.height, message.step, bool(message.is_bigendian), message.data
+    )
 
 
 def pose_from_message(pose: Any) -> Array:
