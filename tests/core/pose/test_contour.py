@@ -234,7 +234,7 @@ def test_the_solver_aligns_what_lacks_depth() -> None:
 def test_the_solver_knows_that_objects_stand_on_one_plane() -> None:
     """Of four brackets on a table, in a picture that says nothing, one seems to be 6 % further away."""
     normal = np.array([0.0, np.sin(0.9), np.cos(0.9)])
-    rest = StablePoses.of(_MODEL.surface_object, _MODEL.diameter).rests[0]
+    rest = StablePoses.of(_MODEL.surface_object, _MODEL.diameter).poses[0]
     axis = np.cross(rest.down, normal)
     upright = se3.exp_so3(axis / np.linalg.norm(axis) * np.arccos(rest.down @ normal))
     keypoints, truths = [], []

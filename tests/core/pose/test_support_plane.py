@@ -22,7 +22,7 @@ COVARIANCE = np.diag([0.001, 0.001, 0.02, 0.05, 0.05, 0.05]) ** 2
 
 def standing(x, y, turn, face=0, plane=TABLE):
     """The true pose of a box on a plane, over the pixel ray (x, y, 1)."""
-    rest = SHAPE.rests[face]
+    rest = SHAPE.poses[face]
     rotation = se3.exp_so3(turn * plane.normal) @ _between(rest.down, plane.normal)
     ray = np.array([x, y, 1.0])
     reach = support(se3.make_transform(rotation, np.zeros(3)), rest, plane.normal)
@@ -66,7 +66,7 @@ def test_a_box_stands_on_each_of_its_faces_the_largest_first():
     assert np.allclose(np.sort(np.abs(downs), axis=1), [[0.0, 0.0, 1.0]] * 6, atol=1e-9)
     lowest = np.abs(downs) @ SIZE
     assert np.all(np.diff(lowest) >= -1e-9)
-    for rest in SHAPE.rests:
+    for rest in SHAPE.poses:
         assert np.allclose(rest.heights, 0.0, atol=1e-9) and len(rest.contacts) == 4
 
 
@@ -137,7 +137,7 @@ def test_settling_closes_the_gap_and_makes_nothing_less_sure(seed):
 
 def test_the_gaps_derivative_is_that_of_their_differences():
     (pose,) = places(1, np.random.default_rng(1))
-    rest = SHAPE.rests[0]
+    rest = SHAPE.poses[0]
     step = 1e-6
     for axis, expected in enumerate(TABLE.jacobian(pose, rest).T):
         delta = step * np.eye(6)[axis]

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import trimesh
 
+from object_pose.core.geometry.stable_poses import stable_rotations
 from object_pose.core.geometry.symmetry import Symmetry
 from object_pose.simulation.parts.objects import object_model, part_object, part_objects
 from object_pose.simulation.parts.procedural import PART_NAMES
-from object_pose.simulation.scenes.stable_poses import resting_poses
 
 BOX = trimesh.creation.box((0.02, 0.04, 0.06))
 
@@ -60,18 +60,18 @@ def test_part_objects_follow_the_order_of_the_names():
 
 
 def test_a_box_rests_on_its_six_faces_and_mostly_on_the_large_ones():
-    resting = resting_poses(np.asarray(BOX.vertices))
-    assert len(resting.rotations) == 6
-    assert resting.probabilities.sum() == pytest.approx(1.0)
-    heights = np.ptp(np.asarray(BOX.vertices) @ resting.rotations.transpose(0, 2, 1), axis=1)[:, 2]
-    assert np.all(resting.probabilities[heights < 0.03] > resting.probabilities[heights > 0.05].max())
+    stable = stable_rotations(np.asarray(BOX.vertices))
+    assert len(stable.rotations) == 6
+    assert stable.probabilities.sum() == pytest.approx(1.0)
+    heights = np.ptp(np.asarray(BOX.vertices) @ stable.rotations.transpose(0, 2, 1), axis=1)[:, 2]
+    assert np.all(stable.probabilities[heights < 0.03] > stable.probabilities[heights > 0.05].max())
 
 
 @pytest.mark.parametrize("name", PART_NAMES)
-def test_resting_parts_touch_the_plane_in_three_points_around_their_centre(name):
+def test_parts_in_a_stable_pose_touch_the_plane_in_three_points_around_their_centre(name):
     item = part_object(name)
     vertices = np.asarray(item.mesh.vertices, dtype=np.float64)
-    for rotation in item.resting.rotations:
+    for rotation in item.stable_rotations.rotations:
         np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-9)
         assert np.linalg.det(rotation) == pytest.approx(1.0)
         turned = vertices @ rotation.T
@@ -80,6 +80,6 @@ def test_resting_parts_touch_the_plane_in_three_points_around_their_centre(name)
 
 
 def test_a_bolt_lies_on_its_side_far_more_often_than_it_stands():
-    resting = part_object("hex_bolt").resting
-    upright = np.abs(resting.rotations[:, 2, 2]) > 0.9
-    assert resting.probabilities[upright].sum() < 0.15
+    stable = part_object("hex_bolt").stable_rotations
+    upright = np.abs(stable.rotations[:, 2, 2]) > 0.9
+    assert stable.probabilities[upright].sum() < 0.15

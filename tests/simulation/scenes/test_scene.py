@@ -117,7 +117,7 @@ def test_dropped_parts_lie_on_the_table_or_on_each_other_and_never_inside(seed, 
     ground = layout.HeightMap()
     poses = []
     for item in part_objects():
-        rotation = layout.resting_rotation(item, rng)
+        rotation = layout.stable_rotation(item, rng)
         points = item.model.points_object
         pose = layout.drop(points, rotation, ground, np.full(2, 0.15), rng, tries=20, pile=pile)
         if pose is not None:

@@ -109,8 +109,8 @@ def _measure(
     noise_px: float,
     step_px: float,
     depth_gain: float,
-    most_near: float,
-    least_near: float,
+    nearest_inverse: float,
+    farthest_inverse: float,
     grazing_cos: float,
     measured: NDArray[np.float32],
 ) -> None:
@@ -133,7 +133,7 @@ def _measure(
             right_u = u - image_scale * exact
             shadowed = right_u >= leftmost
             leftmost = min(leftmost, right_u)
-            if shadowed or exact > most_near or exact < least_near:
+            if shadowed or exact > nearest_inverse or exact < farthest_inverse:
                 continue
             x = min(max(u + jitter_px * jitter[row, column, 0], 0.0), width - 1.001)
             y = min(max(v + jitter_px * jitter[row, column, 1], 0.0), height - 1.001)

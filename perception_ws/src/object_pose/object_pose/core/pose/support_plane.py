@@ -156,7 +156,7 @@ def align_on_plane(
 def _proposals(bodies: Sequence[Body]) -> Iterator[SupportPlane]:
     """Yield the planes on which the best bodies would stand, one for each rest."""
     for body in sorted(bodies, key=lambda body: -body.score)[:_MOST_PROPOSALS]:
-        for rest in body.shape.rests:
+        for rest in body.shape.poses:
             normal = body.T_camera_object[:3, :3] @ rest.down
             offset = support(body.T_camera_object, rest, normal)
             if offset > _LEAST_OFFSET_M:  # else the camera would be in the table

@@ -201,7 +201,7 @@ def _draw_twins(parts: Lot, rng: np.random.Generator) -> list[PartTwin]:
 
 
 def _tray_half(twins: Sequence[PartTwin], rng: np.random.Generator) -> Array:
-    """Return half the inner size (2,) in metres of a tray on which the parts find room."""
+    """Return half the inner size (2,) in metres of a tray that holds the parts."""
     footprints = [_footprint(twin.damaged.vertices @ _flat(twin.kind).T.astype(np.float32)) for twin in twins]
     area = sum(float(np.prod(high - low)) for low, high in footprints) * rng.uniform(1.25, 1.9)
     aspect = rng.uniform(1.15, 1.6)
@@ -220,7 +220,7 @@ def _flat(kind: Kind) -> Array:
     return np.eye(3) if kind == "gear" else se3.exp_so3(np.array([0.0, 0.5 * np.pi, 0.0]))
 
 
-def _resting(twin: PartTwin, shows: bool, rng: np.random.Generator) -> Array:
+def _lying(twin: PartTwin, shows: bool, rng: np.random.Generator) -> Array:
     """Draw a rotation (3, 3) in which the part lies on the tray, with its damage upwards where that ``shows`` it."""
     if twin.kind == "gear":
         upside_down = se3.exp_so3(np.array([np.pi, 0.0, 0.0])) if rng.random() < 0.5 else np.eye(3)
@@ -239,7 +239,7 @@ def _lay_out(twins: Sequence[PartTwin], damaged_count: int, half: Array, rng: np
     for index, twin in enumerate(twins):
         is_damaged = index < damaged_count
         for _ in range(30):
-            rotation = _resting(twin, is_damaged, rng)
+            rotation = _lying(twin, is_damaged, rng)
             outline = _outline(twin.damaged if is_damaged else twin.whole, rotation)
             low, high = outline.min(axis=0), outline.max(axis=0)
             slack = np.maximum(half - _GAP_M - 0.5 * (high - low), 0.0)
@@ -284,10 +284,10 @@ def _tray(half: Array, rng: np.random.Generator) -> tuple[tuple[Placement, ...],
 
 
 def _backdrop(parts: Lot, rng: np.random.Generator) -> Backdrop:
-    table, room, grain = (parts.surface(int(index)) for index in rng.integers(64, size=3))
+    table, surroundings, grain = (parts.surface(int(index)) for index in rng.integers(64, size=3))
     return Backdrop(
         table_texture=table,
-        surroundings_texture=room,
+        surroundings_texture=surroundings,
         grain_texture=grain,
         table_half_xy=(1.5, 1.5),
         table_pose=(rng.uniform(0.0, 2.0 * np.pi), rng.random(), rng.random()),

@@ -299,8 +299,8 @@ def _path(shape: SpringShape, damage: CoilDamage | None) -> tuple[Array, Array]:
     """Return the turn (N,) and the point (N, 3) of every step along the wire's middle."""
     turn = np.linspace(0.0, shape.turns, round(shape.turns * _STEPS_PER_TURN) + 1)
     # The pitch opens over half a turn at both ends, so that the wire has no kink.
-    ambient_occlusion = np.clip((np.minimum(turn, shape.turns - turn) - 0.75) / 0.5, 0.0, 1.0)
-    pitch = 1.04 * shape.wire + (shape.pitch - 1.04 * shape.wire) * ambient_occlusion
+    opening = np.clip((np.minimum(turn, shape.turns - turn) - 0.75) / 0.5, 0.0, 1.0)
+    pitch = 1.04 * shape.wire + (shape.pitch - 1.04 * shape.wire) * opening
     radius = np.full_like(turn, shape.coil_radius)
     offset = np.zeros((len(turn), 2))
     if damage is not None:

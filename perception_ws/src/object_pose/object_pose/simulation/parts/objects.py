@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
 
+from object_pose.core.geometry.stable_poses import StableRotations, stable_rotations
 from object_pose.core.geometry.symmetry import Symmetry
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.pose.contour import cell_keys, even_sample
@@ -22,7 +23,6 @@ from object_pose.simulation.parts.mesh_files import is_closed, read_mesh
 from object_pose.simulation.parts.procedural import PART_NAMES, build_part
 from object_pose.simulation.render.materials import Material
 from object_pose.simulation.render.mesh import RenderMesh, face_normals, make_render_mesh, vertex_views
-from object_pose.simulation.scenes.stable_poses import RestingPoses, resting_poses
 
 Array = NDArray[np.float64]
 
@@ -42,15 +42,15 @@ class SceneObject:
     palette: tuple[Material, ...] = ()
 
     @cached_property
-    def resting(self) -> RestingPoses:
-        """How the object lies on a plane."""
-        return resting_poses(np.asarray(self.mesh.vertices, dtype=np.float64))
+    def stable_rotations(self) -> StableRotations:
+        """How the object can lie on a plane."""
+        return stable_rotations(np.asarray(self.mesh.vertices, dtype=np.float64))
 
 
 def object_model(
     name: str, mesh: trimesh.Trimesh, symmetry: Symmetry, diameter: float | None = None, *, two_sided: bool = False
 ) -> ObjectModel:
-    """Describe a mesh (metres) to the pose head: 8 box corners as keypoints, 800 surface points visible from outside.
+    """Describe a mesh (metres) to the pose solver: 8 box corners as keypoints, 800 surface points visible from outside.
 
     The keypoints run over (min, max) of x, y, z with x slowest. The result is deterministic.
     """
@@ -115,7 +115,7 @@ def _random_points(vertices: Array, faces: NDArray[np.int64], count: int) -> tup
 def _dense_surface(mesh: trimesh.Trimesh) -> Array:
     """Return some ``_DENSE_POINTS`` points (N, 3) of the surface, inner or outer, on sharp edges wherever there are.
 
-    An outline mostly runs along edges, and points beside them would draw it too small.
+    A contour mostly runs along edges, and points beside them would make it too small.
     """
     sharp = mesh.face_adjacency_edges[mesh.face_adjacency_angles > np.radians(_SHARP_DEG)]
     ends = np.asarray(mesh.vertices, dtype=np.float64)[sharp]
@@ -158,7 +158,7 @@ def load_bop_objects(
     """Read every model of ``models_dir`` in its own BOP frame, in metres; class ids follow ascending object ids.
 
     ``names`` gives readable names to object ids; without one an object is called as models_info.json or else its file
-    says. Meshes of more than ``max_faces`` are drawn simplified, the pose head's model is taken from the full mesh.
+    says. Meshes of more than ``max_faces`` are drawn simplified, the solver's model is taken from the full mesh.
     Raises ``DataError`` for missing or broken files.
     """
     objects = []

@@ -37,7 +37,7 @@ class Part:
 
 def _gear() -> Manifold:
     """Spur gear, module 3, 20 teeth, with a recessed web, a hub on one side and a keyed bore."""
-    body = solids.prism(_involute_outline(teeth=20, module=3.0), (-7.0, 7.0))
+    body = solids.prism(_involute_contour(teeth=20, module=3.0), (-7.0, 7.0))
     ring = [(15.0, 4.0), (25.0, 4.0), (25.0, 8.0), (15.0, 8.0)]
     recess_top = solids.revolve(ring, 40)
     recess_bottom = recess_top.mirror((0.0, 0.0, 1.0))
@@ -47,7 +47,7 @@ def _gear() -> Manifold:
     return body - recess_top - recess_bottom + hub - bore - keyway
 
 
-def _involute_outline(teeth: int, module: float) -> Array:
+def _involute_contour(teeth: int, module: float) -> Array:
     radius, angle = involute_tooth(teeth, module)
     turns = np.arange(teeth)[:, None] * (2.0 * np.pi / teeth)
     angles, rings = angle[None] + turns, np.broadcast_to(radius, (teeth, len(radius)))
@@ -61,8 +61,8 @@ def _spring() -> Manifold:
     closed_pitch = 1.04 * wire
     open_pitch = (height - 2.0 * closed_pitch * closed_turns) / (turns - 2.0 * closed_turns)
     # The pitch opens over half a turn at both ends, so that the wire has no kink.
-    ambient_occlusion = np.clip((np.minimum(turn, turns - turn) - closed_turns + 0.25) / 0.5, 0.0, 1.0)
-    pitch = closed_pitch + (open_pitch - closed_pitch) * ambient_occlusion
+    opening = np.clip((np.minimum(turn, turns - turn) - closed_turns + 0.25) / 0.5, 0.0, 1.0)
+    pitch = closed_pitch + (open_pitch - closed_pitch) * opening
     z = np.concatenate([[0.0], np.cumsum(0.5 * (pitch[1:] + pitch[:-1]) * np.diff(turn))])
     angle = 2.0 * np.pi * (turn - 0.5 * turns)
     path = np.stack([coil_radius * np.cos(angle), coil_radius * np.sin(angle), z - 0.5 * z[-1]], axis=1)
@@ -72,8 +72,8 @@ def _spring() -> Manifold:
 
 def _hex_bolt() -> Manifold:
     """M16 x 60 hexagon head bolt with washer face, plain shank, grooved thread and chamfered end."""
-    head_outline = solids.circle(24.0 / np.sqrt(3.0), segments=6)
-    head = solids.prism(head_outline, (0.0, 10.0)) ^ solids.cylinder(14.2, (-1.0, 10.0), 48, chamfer=1.8)
+    head_contour = solids.circle(24.0 / np.sqrt(3.0), segments=6)
+    head = solids.prism(head_contour, (0.0, 10.0)) ^ solids.cylinder(14.2, (-1.0, 10.0), 48, chamfer=1.8)
     pitch, major, minor = 2.0, 8.0, 6.8
     thread_top, thread_end = -22.0, -58.5
     profile = [(0.0, -60.0), (minor - 0.5, -60.0), (minor, thread_end)]

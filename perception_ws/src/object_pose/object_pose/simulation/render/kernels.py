@@ -1,4 +1,4 @@
-"""The one way this room compiles its inner loops."""
+"""How the renderer's and the depth sensor's inner loops are compiled."""
 
 from __future__ import annotations
 

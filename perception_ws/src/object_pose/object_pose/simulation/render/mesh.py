@@ -117,7 +117,7 @@ def vertex_views(
 
 
 def orthographic(direction: Array, center: Array, radius: float, pixels: int) -> Array:
-    """Return the (3, 4) affine map of world points to x, y pixels and inverse_depth (metres along ``direction``).
+    """Return the (3, 4) affine map of world points to x, y pixels and inverse depth (here metres along ``direction``).
 
     The square image of ``pixels`` shows the sphere of ``radius`` about ``center``, seen from ``direction`` (unit).
     """

@@ -72,7 +72,7 @@ def part_picture(mesh: RenderMesh, pixels: int = 240) -> Image:
 
 
 def _upright(centre: Array, radius: float, size: int) -> Array:
-    """Return the (3, 4) affine map of points to x, y pixels and inverse_depth that shows a sphere with z upwards."""
+    """Return the (3, 4) affine map of points to x, y pixels and inverse depth that shows a sphere with z upwards."""
     direction = _VIEW / np.linalg.norm(_VIEW)
     right = np.cross((0.0, 0.0, 1.0), direction)
     right /= np.linalg.norm(right)

@@ -1,7 +1,7 @@
 """A z-buffer rasteriser: screen triangles in, the nearest triangle of every pixel out.
 
-Pixel centres are integers and image y points down. "Nearness" is any quantity that is linear on the screen and grows
-towards the viewer: 1/z in a perspective image (which makes depth exact), minus z in an orthographic one.
+Pixel centres are integers and image y points down. Inverse depth is 1/z in a perspective image, where it is linear on
+the screen and makes depth exact; in an orthographic image minus z takes its place.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from object_pose.simulation.render.kernels import kernel
 
 FloatArray = NDArray[np.float64]
-NearnessMap = NDArray[np.float32]
+InverseDepthMap = NDArray[np.float32]
 IntArray = NDArray[np.int32]
 
-HIDDEN = -1e30  # inverse_depth of a vertex that must not be drawn
+HIDDEN = -1e30  # inverse depth of a vertex that must not be drawn
 _NEAR_PLANE_M = 0.02
 
 
 @kernel
 def project_perspective(points: NDArray[np.float32], camera: FloatArray, screen: FloatArray) -> None:
-    """Fill ``screen`` (V, 3) with pixel x, y and inverse_depth 1/z of (V, 3) points.
+    """Fill ``screen`` (V, 3) with pixel x, y and inverse depth 1/z of (V, 3) points.
 
     ``camera`` is the (3, 4) projection matrix K [R | t].
     """
@@ -39,7 +39,7 @@ def project_perspective(points: NDArray[np.float32], camera: FloatArray, screen:
 
 @kernel
 def project_affine(points: NDArray[np.float32], matrix: FloatArray, screen: FloatArray) -> None:
-    """Fill ``screen`` (V, 3) with the (3, 4) affine ``matrix`` applied to (V, 3) points: x, y, inverse_depth."""
+    """Fill ``screen`` (V, 3) with the (3, 4) affine ``matrix`` applied to (V, 3) points: x, y, inverse depth."""
     for i in range(points.shape[0]):
         for row in range(3):
             screen[i, row] = (
@@ -55,7 +55,7 @@ def rasterize(
     screen: FloatArray,
     faces: IntArray,
     two_sided: NDArray[np.bool_],
-    inverse_depth: NearnessMap,
+    inverse_depth: InverseDepthMap,
     triangles: IntArray,
     left: int = 0,
     top: int = 0,

@@ -1,4 +1,4 @@
-"""Draws a world of meshes: RGB, exact depth, instance ids and how much a pixel would dazzle a depth camera."""
+"""Draws a world of meshes: RGB, exact depth, instance ids and glare."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from object_pose.simulation.render.mesh import RenderMesh, orthographic
 Array = NDArray[np.float64]
 
 _SHADOW_PIXELS = 384
-_OPENNESS_PIXELS = 192
+_OCCLUSION_PIXELS = 192
 _CURVE_STEPS = 4096
 _TO_LINEAR = linear_from_srgb(np.arange(256) / 255.0).astype(np.float32)
 _CURVE = srgb_bytes(np.arange(_CURVE_STEPS) / (_CURVE_STEPS - 1.0))
@@ -48,9 +48,9 @@ class Finish:
 
 @dataclass(frozen=True)
 class Backdrop:
-    """Table and room: textures (S, S, 3) sRGB, the table's half size (0 = no table), the room's corners (2, 3).
+    """Table and surroundings: textures (S, S, 3) sRGB, the table's half size (0 = no table), the walls' corners (2, 3).
 
-    ``table_pose`` is (angle, shift u, shift v) and ``table_repeats`` the textures per metre; likewise for the room.
+    ``table_pose`` is (angle, shift u, shift v) and ``table_repeats`` the textures per metre; likewise for the walls.
     """
 
     table_texture: Image
@@ -79,7 +79,8 @@ class Optics:
 class Rendering:
     """One picture: ``rgb`` (H, W, 3), ``depth_m`` (H, W) along z, ``placements`` (H, W) int32 index or -1, ``areas``.
 
-    ``areas`` (N,) count the pixels of each placement drawn alone, image border ignored; ``glare`` (H, W) uint8.
+    ``areas`` (N,) count the pixels of each placement drawn alone, image border ignored; ``glare`` (H, W) is 255 where a
+    highlight blinds a depth camera.
     """
 
     rgb: Image
@@ -123,7 +124,7 @@ class World:
     @cached_property
     def table_ambient_occlusion(self) -> NDArray[np.uint8]:
         """How much sky each spot of the table sees, (S, S) uint8 over a square of +-``ambient_occlusion_half``."""
-        size = _OPENNESS_PIXELS
+        size = _OCCLUSION_PIXELS
         above = orthographic(np.array([0.0, 0.0, 1.0]), np.zeros(3), self.ambient_occlusion_half, size)
         above[1] = -above[1]  # rows along +y, as the look-up counts them; mirrored faces need both sides
         tops = self._inverse_depth_map(above, size, floor=0.0, both_sides=True)
@@ -168,7 +169,7 @@ def render(
     screen = np.empty((len(world.vertices), 3))
     rasterizer.project_perspective(world.vertices, camera.matrix @ T_camera_world[:3], screen)
     inverse_depth = np.zeros((height, width), dtype=np.float32)
-    triangles = np.full((height, width), shading.ROOM, dtype=np.int32)
+    triangles = np.full((height, width), shading.SURROUNDINGS, dtype=np.int32)
     rasterizer.rasterize(screen, world.faces, world.two_sided, inverse_depth, triangles)
     ray_from_pixel = T_world_camera[:3, :3] @ np.linalg.inv(camera.matrix)
     eye = np.ascontiguousarray(T_world_camera[:3, 3])
@@ -217,11 +218,11 @@ def render(
     )
     placements = np.empty_like(triangles)
     rasterizer.relabel(triangles, world.face_placement, placements)
-    return Rendering(_develop(radiance, optics, rng), depth, placements, _areas(world, screen, camera), glare)
+    return Rendering(_take_picture(radiance, optics, rng), depth, placements, _areas(world, screen, camera), glare)
 
 
-def _develop(radiance: NDArray[np.float32], optics: Optics, rng: np.random.Generator) -> Image:
-    """Turn linear light into the 8-bit picture of a camera with automatic exposure."""
+def _take_picture(radiance: NDArray[np.float32], optics: Optics, rng: np.random.Generator) -> Image:
+    """Return the 8-bit picture of a camera with automatic exposure: tone mapping, blur and noise."""
     image = np.empty(radiance.shape, dtype=np.uint8)
     mean = float(radiance[::8, ::8].mean())
     gains = np.asarray(optics.white_balance) * (optics.exposure / max(mean, 1e-6))

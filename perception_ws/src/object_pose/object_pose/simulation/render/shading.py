@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from object_pose.simulation.render.kernels import inlined, kernel
-from object_pose.simulation.render.rasterizer import FloatArray, IntArray, NearnessMap
+from object_pose.simulation.render.rasterizer import FloatArray, IntArray, InverseDepthMap
 
 TexelSite = tuple[int, int, int, int, float, float]
 MapSite = tuple[int, int, float, float]
@@ -59,7 +59,7 @@ def reflection(maps: NDArray[np.float32], level: int, site: MapSite, channel: in
 FloatArray32 = NDArray[np.float32]
 ByteArray = NDArray[np.uint8]
 
-TABLE, ROOM = -1, -2  # surfaces that are not triangles
+TABLE, SURROUNDINGS = -1, -2  # surfaces that are not triangles
 _SHADOW_BIAS_M = 0.0015
 _JITTER_TILE = 16
 _SHADOW_TAPS = 2
@@ -67,23 +67,24 @@ _SHADOW_TAPS = 2
 
 @kernel
 def resolve_surfaces(
-    inverse_depth: NearnessMap,
+    inverse_depth: InverseDepthMap,
     triangles: IntArray,
     ray_from_pixel: FloatArray,
     eye: FloatArray,
     table_half_xy: FloatArray,
-    room: FloatArray,
+    surroundings: FloatArray,
     light_from_world: FloatArray,
-    shadow_map: NearnessMap,
+    shadow_map: InverseDepthMap,
     jitter: FloatArray32,
     depth: FloatArray32,
     lit: ByteArray,
 ) -> None:
     """Fill ``depth`` (metres along z) and ``lit`` (255 = the main light arrives) of every pixel (H, W).
 
-    Pixels without a triangle get the table (z = 0, half sizes ``table_half_xy``) or the ``room`` (low and high corner,
-    (2, 3)), noted in ``triangles`` as TABLE or ROOM. ``ray_from_pixel`` (3, 3) maps (u, v, 1) to a world direction of
-    unit depth; ``jitter`` (16, 16, 4) are the offsets in shadow-map pixels that make the shadow's edge soft.
+    Pixels without a triangle get the table (z = 0, half sizes ``table_half_xy``) or the walls of the ``surroundings``
+    (low and high corner, (2, 3)), noted in ``triangles`` as TABLE or SURROUNDINGS. ``ray_from_pixel`` (3, 3) maps
+    (u, v, 1) to a world direction of unit depth; ``jitter`` (16, 16, 4) are the offsets in shadow-map pixels that make
+    the shadow's edge soft.
     """
     height, width = inverse_depth.shape
     size = shadow_map.shape[0]
@@ -103,17 +104,17 @@ def resolve_surfaces(
                 )
                 if on_table and (triangle < 0 or to_table < distance):
                     triangle, distance = TABLE, to_table
-            if triangle == ROOM or (triangle < 0 and distance == 0.0):
-                triangle = ROOM
+            if triangle == SURROUNDINGS or (triangle < 0 and distance == 0.0):
+                triangle = SURROUNDINGS
                 distance = min(
-                    _exit_distance(eye[0], dx, room[0, 0], room[1, 0]),
-                    _exit_distance(eye[1], dy, room[0, 1], room[1, 1]),
-                    _exit_distance(eye[2], dz, room[0, 2], room[1, 2]),
+                    _exit_distance(eye[0], dx, surroundings[0, 0], surroundings[1, 0]),
+                    _exit_distance(eye[1], dy, surroundings[0, 1], surroundings[1, 1]),
+                    _exit_distance(eye[2], dz, surroundings[0, 2], surroundings[1, 2]),
                 )
             triangles[v, u] = triangle
             depth[v, u] = distance
             lit[v, u] = 255
-            if triangle == ROOM:
+            if triangle == SURROUNDINGS:
                 continue
             x, y, z = eye[0] + distance * dx, eye[1] + distance * dy, eye[2] + distance * dz
             su = light_from_world[0, 0] * x + light_from_world[0, 1] * y + light_from_world[0, 2] * z
@@ -188,7 +189,7 @@ def shade(
             x, y, z = eye[0] + distance * dx, eye[1] + distance * dy, eye[2] + distance * dz
             sun = lit[v, u] * (1.0 / 255.0)
             glare[v, u] = 0
-            if triangle == ROOM:
+            if triangle == SURROUNDINGS:
                 _shade_surroundings(x, y, z, surroundings_texture, surroundings_appearance, to_linear, radiance, v, u)
                 continue
             if triangle == TABLE:

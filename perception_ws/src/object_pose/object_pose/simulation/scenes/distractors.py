@@ -1,4 +1,4 @@
-"""Things that are in the picture but are not to be found: primitive shapes, odd parts, bins."""
+"""Distractors and occluders: primitive shapes, distorted parts, bins."""
 
 from __future__ import annotations
 

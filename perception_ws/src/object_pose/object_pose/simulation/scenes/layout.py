@@ -1,4 +1,4 @@
-"""Where things lie: dropping rigid bodies on a table or into a bin, or hanging them in the air."""
+"""Where objects lie: dropped on a table or into a bin, or placed in the air."""
 
 from __future__ import annotations
 
@@ -74,11 +74,11 @@ def drop(
     return None
 
 
-def resting_rotation(item: SceneObject, rng: np.random.Generator) -> Array:
+def stable_rotation(item: SceneObject, rng: np.random.Generator) -> Array:
     """Draw a stable rotation of the object on a plane, with a random heading."""
-    resting = item.resting
-    index = int(rng.choice(len(resting.probabilities), p=resting.probabilities))
-    return np.asarray(heading(rng) @ resting.rotations[index])
+    stable = item.stable_rotations
+    index = int(rng.choice(len(stable.probabilities), p=stable.probabilities))
+    return np.asarray(heading(rng) @ stable.rotations[index])
 
 
 def upright_rotation(rng: np.random.Generator) -> Array:

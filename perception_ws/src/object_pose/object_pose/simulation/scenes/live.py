@@ -1,4 +1,4 @@
-"""The simulated camera: one scene that goes on in time, as a wrist camera above a bench would see it."""
+"""The simulated camera: one scene in motion, as a wrist camera above a bench sees it."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class LiveScene:
         placements = []
         for class_id in [*range(len(self.objects)), *extra.tolist()]:
             item = self.objects[class_id]
-            points, rotation = item.model.points_object, layout.resting_rotation(item, rng)
+            points, rotation = item.model.points_object, layout.stable_rotation(item, rng)
             pose = layout.drop(points, rotation, ground, half, rng, tries=200, pile=False)
             if pose is None:
                 pose = layout.drop(points, rotation, ground, half, rng, tries=1, pile=True)

@@ -190,9 +190,9 @@ class SceneSampler:
             return layout.upright_rotation(rng)
         if draw < self.config.upright_share + self.config.any_rotation_share:
             return layout.any_rotation(rng)
-        resting = layout.resting_rotation(item, rng)
+        stable = layout.stable_rotation(item, rng)
         leans = pile and rng.random() < 0.5
-        return np.asarray(layout.tilt(rng, 0.3) @ resting) if leans else resting
+        return np.asarray(layout.tilt(rng, 0.3) @ stable) if leans else stable
 
     def _drop_distractors(self, ground: layout.HeightMap, half: Array, rng: np.random.Generator) -> list[Placement]:
         placements = []

@@ -1,4 +1,4 @@
-"""What a simulated or recorded frame comes with: the truth about its objects."""
+"""A simulated frame and the truth about its objects."""
 
 from __future__ import annotations
 
