@@ -19,7 +19,7 @@ from benchmarks.harness import Benchmark, report
 from object_pose.training.config import TrainConfig
 from object_pose.training.data.augmentation import DetectionSample
 from object_pose.training.loop import Trainer
-from object_pose.training.tasks.detection_recipe import DetectionRecipe
+from object_pose.training.tasks.detect import DetectionRecipe
 
 _MATRIX = 2048
 _CLASSES = 17

@@ -16,7 +16,7 @@ from object_pose.simulation.seeds import TRAINING
 
 pytest.importorskip("torch")
 
-from object_pose.training.data.rendered import RenderedSource
+from object_pose.training.data.sources import RenderedSource
 from object_pose.training.tasks.classify import RenderedInspections
 from object_pose.training.tasks.oriented import OrientedRecipe
 from object_pose.training.tasks.segment import RenderedTiles

@@ -21,10 +21,13 @@ from object_pose.io.datasets.samples import LabelledBoxes
 from object_pose.runtime.predictor import Predictor
 from object_pose.training.config import TrainConfig
 from object_pose.training.data.augmentation import DetectionSample, flipped, mosaic
-from object_pose.training.data.photographs import split_by_recording
+from object_pose.training.data.sources import split_by_recording
 from object_pose.training.loop import Trainer
 from object_pose.training.networks.mobilenet import MobileNetV2
-from object_pose.training.networks.pretrained_yolo import MobileNetBackbone, mobilenet_yolo
+from object_pose.training.networks.yolo import (
+    MobileNetBackbone,
+    mobilenet_yolo,
+)
 from object_pose.training.onnx.export import export_onnx
 from object_pose.training.tasks.detect import BoxRecipe, DetectTrainingConfig, detect_recipe, exportable_detect
 

@@ -15,7 +15,10 @@ from object_pose.cli.progress_bar import ProgressBar
 from object_pose.core.errors import ConfigError
 from object_pose.core.params import parameters
 from object_pose.training.config import TrainConfig
-from object_pose.training.networks.summary import PartSummary, summarise
+from object_pose.training.networks.blocks import (
+    PartSummary,
+    summarise,
+)
 from object_pose.training.tasks.registry import TASKS
 from object_pose.workflows.recipe import MACHINE_OPTIONS, read_recipe, run_recipe
 from object_pose.workflows.train import TrainingJob, train

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
 from object_pose.training.networks.blocks import MIRRORINGS, ConvUnit, CrossStage, initialise, mirrored, turned
 from object_pose.training.networks.mobilenet import MobileNetV2, pretrained_mobilenet
-from object_pose.training.onnx.score_calibration import Calibration
 
 STRIDE = 8
 _BLOCKS = 13  # up to stride 16; what follows was not learned from ImageNet
 _WIDTH = 96
 _RARE_EVIDENCE = -4.0
+_CALIBRATION_ITERATIONS = 100
+# Weight of the score calibration's prior: it matters only where the held-out samples are separated without an error.
+_CALIBRATION_PRIOR = 1e-4
 
 
 class ClassifierNetwork(nn.Module):
@@ -91,6 +95,39 @@ def damage_evidence(evidence: Tensor, normal_class: int | None) -> Tensor:
     return evidence[:, others].amax(dim=1, keepdim=True)
 
 
+@dataclass(frozen=True)
+class ScoreCalibration:
+    """Scale of all logits, then shift of each class: under it probabilities are the shares that are right."""
+
+    scale: float
+    shift: tuple[float, ...]
+
+    def apply(self, logits: Tensor) -> Tensor:
+        """Return calibrated logits of (B, C) logits."""
+        return self.scale * logits + torch.tensor(self.shift, device=logits.device)
+
+
+def fit_score_calibration(logits: Tensor, class_ids: Tensor) -> ScoreCalibration:
+    """Return the calibration (Guo 2017, with a shift a class) under which the (N,) classes are likeliest.
+
+    The shifts' mean stays zero: probabilities only know differences.
+    """
+    log_scale = torch.zeros(1, requires_grad=True)
+    shift = torch.zeros(logits.shape[1], requires_grad=True)
+    optimizer = torch.optim.LBFGS([log_scale, shift], max_iter=_CALIBRATION_ITERATIONS, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        value = nn.functional.cross_entropy(log_scale.exp() * logits + shift, class_ids)
+        value = value + _CALIBRATION_PRIOR * (log_scale.square().sum() + shift.square().sum())
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    centred = shift.detach() - shift.detach().mean()
+    return ScoreCalibration(float(log_scale.detach().exp()), tuple(centred.tolist()))
+
+
 class ExportedClassifier(nn.Module):
     """The network with calibrated probabilities in place of logits, as ``tasks.classify`` reads them.
 
@@ -103,7 +140,7 @@ class ExportedClassifier(nn.Module):
         network: ClassifierNetwork,
         flips: bool = False,
         turns: bool = False,
-        calibration: Calibration | None = None,
+        calibration: ScoreCalibration | None = None,
     ) -> None:
         super().__init__()
         self.network, self.calibration = network, calibration

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from object_pose.core.errors import ConfigError
 
@@ -106,6 +107,14 @@ def pretrained_mobilenet() -> MobileNetV2:
             if isinstance(unit, nn.Sequential):
                 _load_unit(unit, arrays, prefix + part, f"{prefix}{part}_BN")
     return network
+
+
+def fold_batch_norms(module: nn.Module) -> None:
+    """Fold each batch norm into the convolution before it, in place: for parts in evaluation mode that never learn."""
+    for unit in [part for part in module.modules() if isinstance(part, nn.Sequential)]:
+        for index, (layer, norm) in enumerate(zip(list(unit), list(unit)[1:])):
+            if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                unit[index], unit[index + 1] = fuse_conv_bn_eval(layer, norm), nn.Identity()
 
 
 def _load_unit(unit: nn.Sequential, arrays: dict[str, np.ndarray], conv_name: str, norm_name: str) -> None:

@@ -1,13 +1,12 @@
-"""A U-Net for masks: a frozen MobileNetV2 that knows ImageNet, and a slim decoder that learns."""
+"""A U-Net for masks: a frozen MobileNetV2 with ImageNet weights, and a slim decoder that learns."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from object_pose.training.networks.blocks import MIRRORINGS, ConvUnit, PyramidPooling, initialise, mirrored
-from object_pose.training.networks.mobilenet import MobileNetV2, pretrained_mobilenet
+from object_pose.training.networks.mobilenet import MobileNetV2, fold_batch_norms, pretrained_mobilenet
 
 STRIDE = 32
 _WIDTHS = (32, 48, 64, 96)
@@ -20,7 +19,7 @@ class FrozenEncoder(nn.Module):
         super().__init__()
         self.body = pretrained_mobilenet() if pretrained else MobileNetV2()
         self.body.eval()
-        _fold_norms(self.body)
+        fold_batch_norms(self.body)
         self.requires_grad_(False)
 
     @torch.no_grad()
@@ -81,14 +80,3 @@ class ExportedUNet(nn.Module):
 
 def _doubled(x: Tensor) -> Tensor:
     return nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")
-
-
-def _fold_norms(module: nn.Module) -> None:
-    """Fold each batch norm into the convolution before it: a third of the encoder's time."""
-    for child in module.children():
-        if isinstance(child, nn.Sequential):
-            for index in range(len(child) - 1):
-                first, second = child[index], child[index + 1]
-                if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
-                    child[index], child[index + 1] = fuse_conv_bn_eval(first, second), nn.Identity()
-        _fold_norms(child)

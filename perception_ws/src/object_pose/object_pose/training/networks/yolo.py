@@ -1,4 +1,4 @@
-"""A nano YOLO with keypoints: anchor-free, decoupled heads, at most three million parameters.
+"""YOLO with keypoints, on its own nano backbone or on MobileNetV2: anchor-free, at most three million parameters.
 
 Ours, in the line of YOLOX (Ge 2021) and YOLOv8: a cross-stage backbone, a top-down and bottom-up neck, and per-cell
 predictions of a box, class probabilities and K keypoints, each with its own standard deviation.
@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from object_pose.core.errors import ConfigError
 from object_pose.core.vision.image import COARSEST_STRIDE
 from object_pose.training.networks.blocks import ConvUnit, CrossStage, PyramidPooling, initialise
+from object_pose.training.networks.mobilenet import MobileNetV2, fold_batch_norms, pretrained_mobilenet
 
 STRIDES = (8, 16, COARSEST_STRIDE)
 _PRIOR = 0.01
+_MOBILENET_WIDTHS = (64, 128, 192)  # of the neck on MobileNetV2
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,38 @@ class Backbone(nn.Module):
         p8 = self.to_8(images)
         p16 = self.to_16(p8)
         return p8, p16, self.to_32(p16)
+
+
+class MobileNetBackbone(nn.Module):
+    """The encoder's maps at strides 8, 16 and 32, brought to the neck's widths.
+
+    The stem and the first ``frozen_blocks`` blocks never learn, and the encoder's batch norms keep ImageNet's
+    statistics: small batches would only blur them.
+    """
+
+    def __init__(self, encoder: MobileNetV2, frozen_blocks: int) -> None:
+        super().__init__()
+        self.encoder, self.frozen_blocks = encoder, frozen_blocks
+        _, _, c8, c16, c32 = encoder.tap_channels
+        self.to_8 = ConvUnit(c8, _MOBILENET_WIDTHS[0])
+        self.to_16 = ConvUnit(c16, _MOBILENET_WIDTHS[1])
+        self.to_32 = nn.Sequential(ConvUnit(c32, _MOBILENET_WIDTHS[2]), PyramidPooling(_MOBILENET_WIDTHS[2]))
+        for layer in (self.to_8, self.to_16, self.to_32):
+            initialise(layer)
+        for part in (encoder.stem, *encoder.blocks[:frozen_blocks]):
+            fold_batch_norms(part.eval())
+            part.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> MobileNetBackbone:
+        """Switch everything but the encoder's batch norms."""
+        super().train(mode)
+        self.encoder.eval()
+        return self
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Map (B, 3, H, W) RGB in [0, 1] to the three feature maps, finest first."""
+        _, _, p8, p16, p32 = self.encoder(images)
+        return self.to_8(p8), self.to_16(p16), self.to_32(p32)
 
 
 class Neck(nn.Module):
@@ -181,6 +215,15 @@ class NanoYolo(Yolo):
         backbone = Backbone(widths)
         initialise(backbone)
         super().__init__(backbone, widths[2:], class_count, keypoint_count, head_width)
+
+
+def mobilenet_yolo(class_count: int, frozen_blocks: int, pretrained: bool = False) -> Yolo:
+    """Return the YOLO of ``class_count`` classes on MobileNetV2; 1.9 million parameters.
+
+    ``pretrained`` starts the encoder from ImageNet; raises ``ConfigError`` when the package of its weights is missing.
+    """
+    encoder = pretrained_mobilenet() if pretrained else MobileNetV2()
+    return Yolo(MobileNetBackbone(encoder, frozen_blocks), _MOBILENET_WIDTHS, class_count)
 
 
 class ExportedYolo(nn.Module):

@@ -20,7 +20,7 @@ from object_pose.core.errors import ConfigError, ModelError
 from object_pose.io.files import replacing
 from object_pose.runtime.card import ModelCard
 from object_pose.runtime.roi_head import ROI_HEAD_KEY, packed_head, unpacked_head
-from object_pose.training.networks.summary import parameter_counts
+from object_pose.training.networks.blocks import parameter_counts
 
 logger = logging.getLogger(__name__)
 _OPSET = 17

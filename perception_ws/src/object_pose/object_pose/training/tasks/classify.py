@@ -36,9 +36,15 @@ from object_pose.tasks.classify import LAYOUT
 from object_pose.training.checkpoint import load_average
 from object_pose.training.data.augmentation import photometric
 from object_pose.training.networks.blocks import turned
-from object_pose.training.networks.classifier import STRIDE, ClassifierNetwork, ExportedClassifier, damage_evidence
+from object_pose.training.networks.classifier import (
+    STRIDE,
+    ClassifierNetwork,
+    ExportedClassifier,
+    ScoreCalibration,
+    damage_evidence,
+    fit_score_calibration,
+)
 from object_pose.training.onnx.export import Exportable
-from object_pose.training.onnx.score_calibration import Calibration, fit_calibration
 
 _BATCH = 16
 _NEGATIVE_PLACES = 12.0  # so many undamaged places weigh as much as all damaged ones of an image
@@ -302,9 +308,9 @@ def exportable_classify(run_dir: Path, config: ClassifyTrainingConfig) -> Export
     return Exportable(exported, card, ("probabilities", "attention"))
 
 
-def _calibration(exported: ExportedClassifier, recipe: ClassifyRecipe) -> Calibration:
+def _calibration(exported: ExportedClassifier, recipe: ClassifyRecipe) -> ScoreCalibration:
     batch = recipe.collate(recipe.validation())
     images = tqdm(batch.images, "calibrating", unit="image")
     with torch.no_grad():
         logits = torch.cat([exported.evidence(image[None])[0] for image in images])
-    return fit_calibration(logits, batch.class_ids)
+    return fit_score_calibration(logits, batch.class_ids)

@@ -16,11 +16,16 @@ from object_pose.simulation.parts.objects import SceneObject, load_objects
 from object_pose.simulation.scenes.scene import SceneConfig
 from object_pose.simulation.seeds import VALIDATION
 from object_pose.training.checkpoint import load_average
-from object_pose.training.data.rendered import PhotoBackgrounds, RenderedSource, validation_frames, validation_samples
+from object_pose.training.data.sources import (
+    PhotoBackgrounds,
+    RenderedSource,
+    validation_frames,
+    validation_samples,
+)
 from object_pose.training.networks.detection_loss import DetectionLossWeights
 from object_pose.training.networks.yolo import ExportedYolo, NanoYolo, check_sizes
 from object_pose.training.onnx.export import Exportable
-from object_pose.training.tasks.detection_recipe import DetectionRecipe
+from object_pose.training.tasks.detect import DetectionRecipe
 from object_pose.training.tasks.roi_head import ROI_SIZE, ROI_STRIDE, ExportedRoiHead, RoiNetwork, RoiRecipe
 
 KEYPOINT_COUNT = 8

@@ -14,8 +14,8 @@ from object_pose.core.frame import Frame
 from object_pose.core.geometry.camera import Camera
 from object_pose.simulation.scenes.truth import SimulatedFrame
 from object_pose.training.data.augmentation import DetectionSample, photometric, uneven_light
-from object_pose.training.data.rendered import PhotoBackgrounds
-from object_pose.training.tasks.detection_recipe import DetectionRecipe
+from object_pose.training.data.sources import PhotoBackgrounds
+from object_pose.training.tasks.detect import DetectionRecipe
 
 _CAMERA = Camera(160, 120, 150.0, 150.0, 79.5, 59.5)
 
