@@ -17,6 +17,7 @@ from object_pose.io.datasets.bop_checks import check_bop
 from object_pose.io.datasets.class_folders import read_class_folders
 from object_pose.io.datasets.coco import read_coco
 from object_pose.io.datasets.mask_pairs import read_mask, read_mask_pairs
+from object_pose.io.datasets.opening import read_boxes
 from object_pose.io.datasets.samples import BoxDataset, LabelledBoxes, of_severity, require_usable
 from object_pose.io.datasets.writing import write_coco, write_yolo, write_yolo_names
 from object_pose.io.datasets.yolo import read_yolo
@@ -51,6 +52,37 @@ def test_coco_is_read_in_the_order_of_category_ids(tmp_path):
     assert dataset.labels == ("cat", "dog")
     assert dataset.samples[0].boxes_xyxy.tolist() == [[1.5, 3.5, 11.5, 11.5]]
     assert dataset.samples[0].class_ids.tolist() == [1] and len(dataset.samples[1].class_ids) == 0
+
+
+def test_coco_of_other_tools_is_read(tmp_path):
+    """A byte order mark, ids as text in one place only, backslashes, no sizes."""
+    images = [{"id": 10, "file_name": "images\\a.png"}, {"id": "11", "file_name": "images/b.png", "height": HEIGHT}]
+    annotations = [
+        {**SOUND, "image_id": "10", "category_id": "7"},
+        {**SOUND, "id": 2, "image_id": 11, "category_id": 3},
+    ]
+    file = write_coco_set(tmp_path, annotations, images=images)
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    dataset = require_usable(read_boxes(tmp_path))
+    assert [sample.class_ids.tolist() for sample in dataset.samples] == [[1], [0]]
+    assert all(sample.image_wh == (WIDTH, HEIGHT) for sample in dataset.samples)
+
+
+def test_an_unknown_id_is_shown_as_it_is_written(tmp_path):
+    file = write_coco_set(tmp_path, [{**SOUND, "image_id": "left"}])
+    assert "no image has the id 'left'" in errors_of(read_coco(file))[0]
+
+
+@pytest.mark.parametrize("ids", [(1, 2), ("c1", "c2")])
+def test_a_root_category_that_repeats_a_class_is_no_class(tmp_path, ids):
+    root = {"id": 0, "name": "cat", "supercategory": "none"}
+    leaves = [{"id": i, "name": name, "supercategory": "cat"} for i, name in zip(ids, ("cat", "dog"))]
+    file = write_coco_set(tmp_path, [{**SOUND, "category_id": ids[1]}], categories=[root, *leaves])
+    dataset = require_usable(read_coco(file))
+    assert dataset.labels == ("cat", "dog") and dataset.samples[0].class_ids.tolist() == [1]
+    used = write_coco_set(tmp_path, [{**SOUND, "category_id": 0}], categories=[root, *leaves])
+    with pytest.raises(DataError, match="'cat' twice"):
+        read_coco(used)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from labelled import HEIGHT, WIDTH, real_data, write_noise, write_yolo_set
 from object_pose.core.errors import DataError
-from object_pose.io.datasets.opening import read_boxes
+from object_pose.io.datasets.opening import open_dataset, read_boxes
 from object_pose.io.datasets.samples import of_severity, require_usable
 from object_pose.io.datasets.yolo import read_yolo
 from object_pose.io.images import read_image
@@ -164,3 +164,85 @@ def test_the_real_photographs_are_sound():
     assert len(require_usable(dataset).samples) == 56
     height, width = cv2.imread(str(dataset.samples[0].path)).shape[:2]
     assert dataset.samples[0].image_wh == (width, height)
+
+
+def boxes_of(dataset):
+    return [(int(i), box.round(3).tolist()) for s in dataset.samples for i, box in zip(s.class_ids, s.boxes_xyxy)]
+
+
+@pytest.mark.parametrize(
+    ("line", "kpt_shape"),
+    [
+        ("0 0.5 0.5 0.5 0.5 0.1 0.1 0.9 0.2 0.5 0.9", [3, 2]),
+        ("0 0.5 0.5 0.5 0.5 0.1 0.1 1 0.9 0.2 1 0.5 0.9 1 0.3 0.3 1", [4, 3]),
+        ("0 0.5 0.5 0.5 0.5 0.1 0.1 2 0.9 0.2 1 0.93", [2, 3]),  # and a confidence
+        ("0 0.5 0.5 0.5 0.5 0.93", None),
+        ("0 0.5 0.5 0.5 0.5 0.93 17", None),  # a confidence and a track id
+        ("0.0 0.5 0.5 0.5 0.5", None),
+        ("0.000e+00 5.000e-01 5.000e-01 5.000e-01 5.000e-01", None),
+    ],
+)
+def test_the_box_counts_whatever_follows_it(tmp_path, line, kpt_shape):
+    root = write_yolo_set(tmp_path, {"a": line})
+    (root / "data.yaml").write_text(
+        f"names: [cat, dog]\nkpt_shape: {kpt_shape}\n" if kpt_shape else "names: [cat, dog]"
+    )
+    dataset = read_yolo(root)
+    assert faults_of(dataset) == []
+    assert boxes_of(dataset) == [(0, [9.5, 4.5, 29.5, 14.5])]
+
+
+def test_keypoints_of_another_number_are_named(tmp_path):
+    root = write_yolo_set(tmp_path, {"a": "0 0.5 0.5 0.5 0.5 0.1 0.1 0.9 0.2"})
+    (root / "data.yaml").write_text("names: [cat, dog]\nkpt_shape: [3, 2]\n")
+    assert "expected a box and 6 values of keypoints, got 9 fields" in faults_of(read_yolo(root))[0]
+    (root / "data.yaml").write_text("names: [cat, dog]\nkpt_shape: 17\n")
+    with pytest.raises(DataError, match="kpt_shape is 17"):
+        read_yolo(root)
+
+
+@pytest.mark.parametrize("line", ["0.5 0.5 0.5 0.5 0.5", "nan 0.5 0.5 0.5 0.5", "inf 0.5 0.5 0.5 0.5"])
+def test_a_class_id_is_a_whole_number(tmp_path, line):
+    assert "is not a whole number" in faults_of(read_yolo(write_yolo_set(tmp_path, {"a": line})))[0]
+
+
+def test_files_of_other_systems_are_read(tmp_path):
+    """Byte order marks and line ends of Windows, the hidden companions that macOS leaves."""
+    root = write_yolo_set(tmp_path, {"a": ""})
+    (root / "labels" / "a.txt").write_bytes(b"\xef\xbb\xbf0 0.5 0.5 0.5 0.5\r\n1 0.5 0.5 0.2 0.2\r\n")
+    (root / "data.yaml").write_bytes(b"\xef\xbb\xbfnames: [cat, dog]\r\n")
+    for hidden in ("labels/._a.txt", "images/._a.png", "._data.yaml", "._notes.json"):
+        (root / hidden).write_bytes(b"\x00\x05\x16\x07")
+    dataset = read_boxes(root)
+    assert (dataset.labels, dataset.faults) == (("cat", "dog"), ())
+    assert [class_id for class_id, _ in boxes_of(dataset)] == [0, 1]
+
+
+def test_folders_in_images_belong_to_those_in_labels(tmp_path):
+    write_noise(tmp_path / "images" / "one" / "a.png", seed=1)
+    write_noise(tmp_path / "images" / "two" / "a.png", seed=2)
+    for folder, text in (("one", SOUND), ("two", "1 0.5 0.5 0.5 0.5")):
+        (tmp_path / "labels" / folder).mkdir(parents=True)
+        (tmp_path / "labels" / folder / "a.txt").write_text(text)
+    (tmp_path / "data.yaml").write_text("names: [cat, dog]")
+    dataset = read_boxes(tmp_path)
+    assert dataset.faults == () and [class_id for class_id, _ in boxes_of(dataset)] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("yaml", "splits"),
+    [
+        ("path: ../elsewhere/pets\ntrain: images/train2017\nval: images/holdout\n", ["train", "val"]),
+        ("path: .\ntrain: [images/train2017, images/holdout]\nval: images/holdout\n", ["train2017", "holdout", "val"]),
+        ("train: ../images/train2017\nval: images/absent\ntest:\n", ["train"]),
+    ],
+)
+def test_the_splits_are_those_that_the_yaml_names(tmp_path, yaml, splits):
+    for seed, split in enumerate(("train2017", "holdout")):
+        write_noise(tmp_path / "images" / split / "x.png", seed)
+        (tmp_path / "labels" / split).mkdir(parents=True)
+        (tmp_path / "labels" / split / "x.txt").write_text(SOUND + "1 0.5 0.5 0.2 0.2\n")
+    (tmp_path / "pets.yaml").write_text(f"{yaml}names:\n  0: cat\n  1: dog\n")
+    opened = open_dataset(tmp_path)
+    assert list(opened.splits) == splits and opened.faults == ()
+    assert all(dataset.labels == ("cat", "dog") for dataset in opened.splits.values())

@@ -15,17 +15,60 @@ from object_pose.core.errors import DataError
 from object_pose.io.datasets.samples import Fault, LabelledBoxes
 
 _YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
+YAML_SUFFIXES = (".yaml", ".yml")
 TEXT_NAMES = ("classes.txt", "obj.names")
 _LEVELS_UP = 3
 
 
 def find_names_file(folder: Path) -> Path | None:
-    """Return the file of class names in a folder or the nearest above it, as far as a YOLO data set reaches."""
+    """Return the file of class names in a folder or the nearest above it, as far as a YOLO data set reaches.
+
+    Of YAML files with other names, such as coco128.yaml, the only one with ``names`` counts.
+    """
     for place in [folder, *folder.resolve().parents][:_LEVELS_UP]:
         for name in (*_YAML_NAMES, *TEXT_NAMES):
             if (place / name).is_file():
                 return place / name
+        others = [file for file in visible_files(place, *YAML_SUFFIXES) if "names" in _mapping_or_empty(file)]
+        if len(others) == 1:
+            return others[0]
     return None
+
+
+def visible_files(folder: Path, *suffixes: str) -> list[Path]:
+    """Return the files of a folder with one of the suffixes, sorted; hidden ones, as macOS leaves, are left out."""
+    return sorted(
+        path
+        for path in (folder.iterdir() if folder.is_dir() else ())
+        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
+    )
+
+
+def _mapping_or_empty(file: Path) -> dict[Any, Any]:
+    try:
+        return read_yaml_mapping(file)
+    except DataError:
+        return {}
+
+
+def read_yaml_mapping(path: Path) -> dict[Any, Any]:
+    """Read a YAML file's mapping, empty where it holds something else; raises ``DataError`` where it is no YAML."""
+    values = _parse_yaml(path, _read_text(path))
+    return values if isinstance(values, dict) else {}
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as class names: {error}") from error
+
+
+def _parse_yaml(path: Path, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise DataError(f"{path} is not valid YAML: {error}") from error
 
 
 def read_names(file: str | Path) -> tuple[str, ...]:
@@ -34,11 +77,8 @@ def read_names(file: str | Path) -> tuple[str, ...]:
     Raises ``DataError`` naming the file and what is wrong.
     """
     path = Path(file)
-    try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as class names: {error}") from error
-    if path.suffix.lower() in (".yaml", ".yml"):
+    text = _read_text(path)
+    if path.suffix.lower() in YAML_SUFFIXES:
         return check_names(_names_of_yaml(path, text), str(path))
     return check_names([line.strip() for line in text.splitlines() if line.strip()], str(path))
 
@@ -54,10 +94,7 @@ def check_names(names: Sequence[str], source: str) -> tuple[str, ...]:
 
 
 def _names_of_yaml(path: Path, text: str) -> list[str]:
-    try:
-        values: Any = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise DataError(f"{path} is not valid YAML: {error}") from error
+    values = _parse_yaml(path, text)
     names = values.get("names") if isinstance(values, dict) else values
     if isinstance(names, dict):
         if sorted(names) != list(range(len(names))):
@@ -77,6 +114,7 @@ class BoxChecker:
 
     def __init__(self, path: Path, image_wh: tuple[int, int], class_count: int | None, faults: list[Fault]) -> None:
         self.path = path
+        self.image_wh = image_wh
         self._wh = np.array(image_wh, dtype=np.float64)
         self._class_count = class_count
         self._faults = faults
@@ -101,10 +139,10 @@ class BoxChecker:
         self.boxes.append(inside - 0.5)
         self.class_ids.append(class_id)
 
-    def sample(self, image: Path, image_wh: tuple[int, int]) -> LabelledBoxes:
+    def sample(self, image: Path) -> LabelledBoxes:
         """Return the image with its good boxes."""
         boxes = np.array(self.boxes, dtype=np.float64).reshape(-1, 4)
-        return LabelledBoxes(image, image_wh, boxes, np.array(self.class_ids, dtype=np.int64))
+        return LabelledBoxes(image, self.image_wh, boxes, np.array(self.class_ids, dtype=np.int64))
 
     def _problem(self, class_id: int, box: Array, name: str) -> str:
         if not np.isfinite(box).all():

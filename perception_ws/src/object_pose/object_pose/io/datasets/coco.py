@@ -39,7 +39,7 @@ def read_coco(file: str | Path, images: str | Path | None = None, thorough: bool
     checkers = _checkers(path, folder, entries, found, len(names), faults)
     for index, values in enumerate(document.values["annotations"]):
         _add_annotation(path, document.line("annotations", index), values, classes, entries, checkers, faults)
-    samples = [checkers[key].sample(folder / entry.name, entry.wh) for key, entry in entries.items() if key in checkers]
+    samples = [checkers[key].sample(folder / entry.name) for key, entry in entries.items() if key in checkers]
     listed = {folder / entry.name for entry in entries.values()}
     for other in image_files(folder):
         if other not in listed:
@@ -51,20 +51,40 @@ def read_coco(file: str | Path, images: str | Path | None = None, thorough: bool
 
 @dataclass(frozen=True)
 class _ImageEntry:
+    """An image of the file; ``wh`` is None where the file does not say its size."""
+
     name: str
-    wh: tuple[int, int]
+    wh: tuple[int, int] | None
     line: int | None
 
 
+def _key(value: Any) -> Any:
+    """Return an id as it is compared: some tools write 10 in one place and "10" in another."""
+    hash(value)
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
 def _categories(path: Path, document: LocatedJson) -> tuple[dict[Any, int], tuple[str, ...]]:
+    """Return the class id of each category, and the class names, in the order of the categories' own ids."""
     try:
-        ordered = sorted((int(item["id"]), str(item["name"])) for item in document.values["categories"])
-    except (KeyError, TypeError, ValueError) as error:
+        items = {_key(item["id"]): str(item["name"]) for item in document.values["categories"]}
+        ordered = sorted(items, key=lambda key: (isinstance(key, str), key))
+        parents = {_key(item["id"]): str(item.get("supercategory")) for item in document.values["categories"]}
+    except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} has a category without a valid id and name") from error
-    ids = [number for number, _ in ordered]
-    if len(set(ids)) != len(ids):
+    if len(items) != len(document.values["categories"]):
         raise DataError(f"{path} has two categories of one id")
-    return {number: index for index, number in enumerate(ids)}, check_names([name for _, name in ordered], str(path))
+    used = {_key(a["category_id"]) for a in document.values["annotations"] if _has_plain_category(a)}
+    names = list(items.values())
+    # Roboflow adds the project as a root: without boxes, the others' parent, and perhaps called as one of them.
+    unused = [key for key in ordered if key not in used and names.count(items[key]) > 1]
+    roots = [key for key in unused if items[key] in parents.values() and parents[key] != items[key]]
+    kept = [key for key in ordered if key not in roots[:1]]
+    return {key: index for index, key in enumerate(kept)}, check_names([items[key] for key in kept], str(path))
+
+
+def _has_plain_category(annotation: Any) -> bool:
+    return isinstance(annotation, dict) and isinstance(annotation.get("category_id"), (int, str, float))
 
 
 def _image_entries(path: Path, document: LocatedJson, faults: list[Fault]) -> dict[Any, _ImageEntry]:
@@ -73,11 +93,11 @@ def _image_entries(path: Path, document: LocatedJson, faults: list[Fault]) -> di
     for index, values in enumerate(document.values["images"]):
         line = document.line("images", index)
         try:
-            key, name = values["id"], str(values["file_name"])
-            size = (int(values["width"]), int(values["height"]))
-            hash(key)
-        except (KeyError, TypeError, ValueError):
-            faults.append(Fault(path, line, "an image needs id, file_name, width and height"))
+            key, name = _key(values["id"]), str(values["file_name"]).replace("\\", "/")
+            sides = [values.get(side) for side in ("width", "height")]
+            size = None if None in sides else (int(sides[0]), int(sides[1]))
+        except (KeyError, TypeError, ValueError, AttributeError):
+            faults.append(Fault(path, line, "an image needs id and file_name, and width and height as numbers if any"))
             continue
         if key in entries or name in names:
             what = f"id {key}" if key in entries else f"file {name}"
@@ -125,11 +145,11 @@ def _checkers(
         header = found.get(folder / entry.name)
         if header is None:
             continue
-        if header.wh != entry.wh:
+        if entry.wh is not None and header.wh != entry.wh:
             is_wh, said = f"{header.wh[0]}x{header.wh[1]}", f"{entry.wh[0]}x{entry.wh[1]}"
             faults.append(Fault(path, entry.line, f"image {entry.name} is {is_wh}, not {said}"))
             continue
-        checkers[key] = BoxChecker(path, entry.wh, class_count, faults)
+        checkers[key] = BoxChecker(path, header.wh, class_count, faults)
     return checkers
 
 
@@ -143,7 +163,7 @@ def _add_annotation(
     faults: list[Fault],
 ) -> None:
     try:
-        key, category = values["image_id"], values["category_id"]
+        key, category = _key(values["image_id"]), _key(values["category_id"])
         x, y, width, height = (float(value) for value in values["bbox"])
         known_image, class_id = key in entries, classes.get(category)
     except (KeyError, TypeError, ValueError):
@@ -151,9 +171,9 @@ def _add_annotation(
         return
     name = f"box of annotation {values.get('id', '?')}"
     if not known_image:
-        faults.append(Fault(path, line, f"{name}: label without image, no image has the id {key}"))
+        faults.append(Fault(path, line, f"{name}: label without image, no image has the id {key!r}"))
     elif class_id is None:
-        faults.append(Fault(path, line, f"{name}: no category has the id {category}"))
+        faults.append(Fault(path, line, f"{name}: no category has the id {category!r}"))
     elif values.get("iscrowd"):
         faults.append(Fault(path, line, f"{name} is of a crowd; it is left out", "warning"))
     elif key in checkers:

@@ -56,21 +56,24 @@ def read_header(path: Path, thorough: bool = False) -> ImageHeader:
     return header
 
 
-def image_files(folder: Path) -> list[Path]:
-    """Return the image files of a folder, sorted by name; hidden files are left out."""
+def image_files(folder: Path, nested: bool = False) -> list[Path]:
+    """Return the image files of a folder, and of those in it where ``nested``, sorted; hidden files are left out."""
     return sorted(
-        path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+        path
+        for path in (folder.rglob("*") if nested else folder.iterdir())
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
     )
 
 
-def images_by_stem(folder: Path, faults: list[Fault]) -> dict[str, Path]:
-    """Return the image files of a folder by the stem of their names; a second file of one stem is a fault."""
+def files_by_stem(paths: Iterable[Path], folder: Path, faults: list[Fault]) -> dict[str, Path]:
+    """Return files by their path in ``folder`` without suffix; a second file of one name is a fault."""
     files: dict[str, Path] = {}
-    for path in image_files(folder):
-        if path.stem in files:
-            faults.append(Fault(path, None, f"has the same name as {files[path.stem].name}"))
+    for path in paths:
+        stem = path.relative_to(folder).with_suffix("").as_posix()
+        if stem in files:
+            faults.append(Fault(path, None, f"has the same name as {files[stem].name}"))
         else:
-            files[path.stem] = path
+            files[stem] = path
     return files
 
 

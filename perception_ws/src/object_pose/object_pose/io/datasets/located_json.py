@@ -28,7 +28,7 @@ class LocatedJson:
 def read_located_json(path: Path) -> LocatedJson:
     """Read a JSON object; raises ``DataError`` naming file, line and what is wrong."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist") from error
     except OSError as error:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from object_pose.core.errors import DataError
-from object_pose.io.datasets.image_files import ImageHeader, duplicate_faults, headers, images_by_stem
+from object_pose.io.datasets.image_files import ImageHeader, duplicate_faults, files_by_stem, headers, image_files
 from object_pose.io.datasets.samples import Fault, MaskDataset, MaskPair
 
 _FULL = 255
@@ -23,7 +23,10 @@ def read_mask_pairs(folder: str | Path, thorough: bool = False) -> MaskDataset:
     root = Path(folder)
     image_folder, mask_folder = mask_folders(root)
     faults: list[Fault] = []
-    images, masks = images_by_stem(image_folder, faults), images_by_stem(mask_folder, faults)
+    images, masks = (
+        files_by_stem(image_files(image_folder), image_folder, faults),
+        files_by_stem(image_files(mask_folder), mask_folder, faults),
+    )
     if not images:
         raise DataError(f"{image_folder} holds no images")
     faults += [Fault(path, None, "image without mask") for stem, path in images.items() if stem not in masks]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -10,12 +11,13 @@ from pathlib import Path
 
 from object_pose.core.errors import DataError
 from object_pose.io.datasets.bop_checks import bop_scenes
+from object_pose.io.datasets.boxes import visible_files
 from object_pose.io.datasets.class_folders import list_class_folders, read_class_folders
 from object_pose.io.datasets.coco import read_coco
 from object_pose.io.datasets.image_files import image_files
 from object_pose.io.datasets.mask_pairs import mask_folders, read_mask_pairs
 from object_pose.io.datasets.samples import BoxDataset, ClassDataset, Dataset, Fault, MaskDataset
-from object_pose.io.datasets.yolo import read_yolo, yolo_folders
+from object_pose.io.datasets.yolo import read_yolo, yolo_folders, yolo_splits
 
 SPLIT_NAMES = ("train", "val", "valid", "validation", "test")
 _PEEK_BYTES = 1 << 16
@@ -52,7 +54,7 @@ def coco_file(path: Path) -> Path | None:
     """Return the COCO file that ``path`` is or holds, None where there is none or several."""
     if path.is_file():
         return path if path.suffix.lower() == ".json" and _looks_like_coco(path) else None
-    found = [file for file in sorted(path.glob("*.json")) if _looks_like_coco(file)]
+    found = [file for file in visible_files(path, ".json") if _looks_like_coco(file)]
     return found[0] if len(found) == 1 else None
 
 
@@ -60,13 +62,14 @@ def _looks_like_coco(file: Path) -> bool:
     """Whether a JSON file may be COCO: a small one is parsed, of a large one the beginning tells."""
     if file.stat().st_size <= _PEEK_BYTES:
         try:
-            values = json.loads(file.read_text())
+            values = json.loads(file.read_text(encoding="utf-8-sig"))
         except (OSError, ValueError):
             return False
         return isinstance(values, dict) and {"images", "annotations"} <= values.keys()
     with file.open("rb") as opened:
         start = opened.read(_PEEK_BYTES)
-    return start.lstrip().startswith(b"{") and any(key in start for key in (b'"images"', b'"annotations"'))
+    start = start.removeprefix(codecs.BOM_UTF8).lstrip()
+    return start.startswith(b"{") and any(key in start for key in (b'"images"', b'"annotations"'))
 
 
 def _bop(root: Path) -> dict[str, Path]:
@@ -74,6 +77,9 @@ def _bop(root: Path) -> dict[str, Path]:
 
 
 def _yolo(root: Path) -> dict[str, Path]:
+    named = _where(yolo_splits(root), _is_yolo)
+    if named:
+        return named
     below_images = {name: root / "images" / name for name in SPLIT_NAMES if (root / "images" / name).is_dir()}
     return _where(below_images, _is_yolo) or _splits(root, _is_yolo)
 
@@ -82,7 +88,7 @@ def _coco(root: Path) -> dict[str, Path]:
     splits = _splits(root, lambda place: coco_file(place) is not None)
     if splits or not (root / "annotations").is_dir():
         return splits
-    files = [file for file in sorted((root / "annotations").glob("*.json")) if _looks_like_coco(file)]
+    files = [file for file in visible_files(root / "annotations", ".json") if _looks_like_coco(file)]
     return {file.stem.removeprefix("instances_"): file for file in files}
 
 

@@ -1,21 +1,28 @@
-"""YOLO data sets: ``images/`` with one text file an image in ``labels/``, lines ``class x y width height`` in 0..1."""
+"""YOLO data sets: ``images/`` with one text file an image in ``labels/``, lines ``class x y width height`` in 0..1.
+
+A line may go on with keypoints (the YAML file's ``kpt_shape``), or with a confidence and a track id, as trackers write;
+other lines of an odd number of values are polygons.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from object_pose.core.errors import DataError
 from object_pose.io.datasets.boxes import (
     TEXT_NAMES,
+    YAML_SUFFIXES,
     BoxChecker,
     check_names,
     empty_class_faults,
     find_names_file,
     read_names,
+    read_yaml_mapping,
+    visible_files,
 )
-from object_pose.io.datasets.image_files import duplicate_faults, headers, image_files, images_by_stem
+from object_pose.io.datasets.image_files import duplicate_faults, files_by_stem, headers, image_files
 from object_pose.io.datasets.samples import BoxDataset, Fault, LabelledBoxes
 
 _BOX_FIELDS = 5
@@ -24,26 +31,35 @@ _BOX_FIELDS = 5
 def read_yolo(folder: str | Path, labels: Sequence[str] | None = None, thorough: bool = False) -> BoxDataset:
     """Read and check a YOLO folder: ``images/`` and ``labels/`` in it, or both kinds of file side by side.
 
-    A folder ``images/train`` belongs to ``labels/train``. Class names stand in a ``data.yaml`` or ``classes.txt`` here
-    or above; where there is none they are ``labels``, else numbers. Polygons become the boxes around them.
+    A folder ``images/train`` belongs to ``labels/train``, and folders in it to those of the same name. Class names
+    stand in a ``data.yaml`` or ``classes.txt`` here or above; where there is none they are ``labels``, else numbers.
+    Polygons become the boxes around them; of keypoints the box counts that stands before them.
     ``thorough`` decodes every image. Raises ``DataError`` only where there is nothing to read; what is wrong with files
     and lines stands in ``faults``.
     """
     root = Path(folder)
     image_folder, label_folder = yolo_folders(root)
     faults: list[Fault] = []
-    names = _names(root) or (check_names(labels, "the list of labels") if labels is not None else None)
-    images = images_by_stem(image_folder, faults)
+    names_file = find_names_file(root)
+    names = read_names(names_file) if names_file else None
+    if names is None and labels is not None:
+        names = check_names(labels, "the list of labels")
+    keypoint_values = _keypoint_values(names_file)
+    images = files_by_stem(image_files(image_folder, nested=True), image_folder, faults)
     if not images:
         raise DataError(f"{image_folder} holds no images")
-    texts = {path.stem: path for path in sorted(label_folder.glob("*.txt")) if path.name not in TEXT_NAMES}
+    texts = files_by_stem(_label_files(label_folder), label_folder, faults)
     faults += [Fault(path, None, "label without image") for stem, path in texts.items() if stem not in images]
     samples = []
-    for image, header in headers(images.values(), thorough, faults).items():
-        text = texts.get(image.stem)
+    found = headers(images.values(), thorough, faults)
+    for stem, image in images.items():
+        if image not in found:
+            continue
+        text = texts.get(stem)
         if text is None:
             faults.append(Fault(image, None, "image without label; it counts as background", "warning"))
-        samples.append(_read_labels(text, image, header.wh, len(names) if names else None, faults))
+        checker = BoxChecker(text or image, found[image].wh, len(names) if names else None, faults)
+        samples.append(_read_labels(text, image, checker, keypoint_values, faults))
     faults += duplicate_faults(list(images.values()))
     if names is None:
         faults.append(Fault(root, None, "no data.yaml or classes.txt names the classes", "warning"))
@@ -59,12 +75,11 @@ def yolo_folders(root: Path) -> tuple[Path, Path]:
         raise DataError(f"folder {root} does not exist")
     if (root / "images").is_dir() and (root / "labels").is_dir():
         return root / "images", root / "labels"
-    if image_files(root):
-        beside = _beside(root)
-        if beside is not None and beside.is_dir():
-            return root, beside
-        if {path.stem for path in image_files(root)} & {path.stem for path in root.glob("*.txt")}:
-            return root, root
+    beside = _beside(root)
+    if beside is not None and beside.is_dir() and image_files(root, nested=True):
+        return root, beside
+    if {path.stem for path in image_files(root)} & {path.stem for path in visible_files(root, ".txt")}:
+        return root, root
     raise DataError(f"{root} is no YOLO data set", "expected the folders images/ and labels/ in it")
 
 
@@ -77,9 +92,50 @@ def _beside(images: Path) -> Path | None:
     return Path(*parts[:last], "labels", *parts[last + 1 :])
 
 
-def _names(root: Path) -> tuple[str, ...] | None:
+def yolo_splits(root: Path) -> dict[str, Path]:
+    """Return the folders that ``train``, ``val`` and ``test`` of the YAML file in ``root`` name, as far as they exist.
+
+    They start from the file's ``path`` or, where that is of another machine, from ``root``. Of several folders a split
+    each is called as its folder.
+    """
     file = find_names_file(root)
-    return read_names(file) if file else None
+    if file is None or file.parent != root or file.suffix.lower() not in YAML_SUFFIXES:
+        return {}
+    values = read_yaml_mapping(file)
+    starts = [root / str(values["path"]), root] if values.get("path") else [root]
+    splits: dict[str, Path] = {}
+    for split in ("train", "val", "test"):
+        named = values.get(split)
+        places = [str(place) for place in (named if isinstance(named, list) else [named]) if place]
+        for place in places:
+            folder = _first_folder(starts, place)
+            if folder is not None:
+                splits[split if len(places) == 1 else folder.name] = folder
+    return splits
+
+
+def _first_folder(starts: Sequence[Path], place: str) -> Path | None:
+    # Roboflow writes '../train/images' for a folder beside the YAML file.
+    candidates = [start / name for start in starts for name in (place, place.removeprefix("../"))]
+    return next((folder for folder in candidates if folder.is_dir()), None)
+
+
+def _keypoint_values(names_file: Path | None) -> int | None:
+    """Return how many values of keypoints follow a box: the product of ``kpt_shape``, None where there are none."""
+    if names_file is None or names_file.suffix.lower() not in YAML_SUFFIXES:
+        return None
+    shape: Mapping[str, object] | object = read_yaml_mapping(names_file).get("kpt_shape")
+    if shape is None:
+        return None
+    if isinstance(shape, list) and len(shape) == 2 and all(isinstance(n, int) for n in shape) and shape[1] in (2, 3):
+        return int(shape[0] * shape[1])
+    raise DataError(f"{names_file}: kpt_shape is {shape}", "expected [number of keypoints, 2 or 3]")
+
+
+def _label_files(folder: Path) -> list[Path]:
+    return sorted(
+        path for path in folder.rglob("*.txt") if path.name not in TEXT_NAMES and not path.name.startswith(".")
+    )
 
 
 def _numbered_names(samples: Sequence[LabelledBoxes]) -> tuple[str, ...]:
@@ -88,26 +144,25 @@ def _numbered_names(samples: Sequence[LabelledBoxes]) -> tuple[str, ...]:
 
 
 def _read_labels(
-    file: Path | None, image: Path, image_wh: tuple[int, int], class_count: int | None, faults: list[Fault]
+    file: Path | None, image: Path, checker: BoxChecker, keypoint_values: int | None, faults: list[Fault]
 ) -> LabelledBoxes:
-    checker = BoxChecker(file or image, image_wh, class_count, faults)
+    width, height = checker.image_wh
     for line, text in enumerate(_lines(file, faults) if file else [], start=1):
         fields = text.split()
         if not fields:
             continue
         try:
-            class_id, box = _parse(fields)
+            class_id, box = _parse(fields, keypoint_values)
         except ValueError as error:
             faults.append(Fault(checker.path, line, str(error)))
             continue
-        width, height = image_wh
         checker.add(class_id, (box[0] * width, box[1] * height, box[2] * width, box[3] * height), line)
-    return checker.sample(image, image_wh)
+    return checker.sample(image)
 
 
 def _lines(file: Path, faults: list[Fault]) -> list[str]:
     try:
-        return file.read_text().splitlines()
+        return file.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         faults.append(Fault(file, None, f"the file cannot be opened: {error.strerror}"))
     except UnicodeDecodeError:
@@ -115,26 +170,47 @@ def _lines(file: Path, faults: list[Fault]) -> list[str]:
     return []
 
 
-def _parse(fields: Sequence[str]) -> tuple[int, tuple[float, float, float, float]]:
+def _parse(fields: Sequence[str], keypoint_values: int | None) -> tuple[int, tuple[float, float, float, float]]:
     """Return class id and x0, y0, x1, y1 in 0..1 of a line; raises ``ValueError`` saying what is wrong with it."""
-    is_polygon = len(fields) >= 7 and len(fields) % 2 == 1
-    if len(fields) != _BOX_FIELDS and not is_polygon:
-        raise ValueError(f"expected 'class x y width height', got {len(fields)} fields")
-    try:
-        class_id = int(fields[0])
-    except ValueError as error:
-        raise ValueError(f"class id '{fields[0]}' is not a whole number") from error
-    values = []
-    for field in fields[1:]:
-        try:
-            values.append(float(field))
-        except ValueError as error:
-            raise ValueError(f"'{field}' is not a number") from error
-    if is_polygon:
+    class_id, values = _class_id(fields[0]), [_number(field) for field in fields[1:]]
+    if _is_polygon(fields, keypoint_values):
         if not all(math.isfinite(value) for value in values):
             return class_id, (math.nan,) * 4
         return class_id, (min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2]))
-    x, y, width, height = values
+    x, y, width, height = values[:4]
     if width < 0 or height < 0:
         raise ValueError(f"width and height must not be negative, got {width:g} and {height:g}")
     return class_id, (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+
+
+def _is_polygon(fields: Sequence[str], keypoint_values: int | None) -> bool:
+    """Whether a line is a polygon, not a box with or without more; raises ``ValueError`` where it is neither."""
+    extra = len(fields) - _BOX_FIELDS
+    if keypoint_values is not None:
+        if extra not in (0, keypoint_values, keypoint_values + 1):
+            raise ValueError(f"expected a box and {keypoint_values} values of keypoints, got {len(fields)} fields")
+        return False
+    # A confidence, or a confidence and a track id: the third corner of a triangle is no whole number.
+    if extra in (0, 1) or (extra == 2 and fields[-1].isdigit()):
+        return False
+    if len(fields) % 2 == 0 or extra < 0:
+        raise ValueError(f"expected 'class x y width height', got {len(fields)} fields")
+    return True
+
+
+def _class_id(field: str) -> int:
+    """Read a class id; other tools write '1.0' or '1e+00' for 1."""
+    try:
+        value = float(field)
+    except ValueError:
+        value = math.nan
+    if not value.is_integer():
+        raise ValueError(f"class id '{field}' is not a whole number")
+    return int(value)
+
+
+def _number(field: str) -> float:
+    try:
+        return float(field)
+    except ValueError as error:
+        raise ValueError(f"'{field}' is not a number") from error
