@@ -38,9 +38,9 @@ class FakeDriver:
         needed = [self._color, self._info] + [self._depth] * depth
         self._ros.wait_for(lambda: all(p.get_subscription_count() for p in needed), "subscription of the camera")
 
-    def publish(self, frame: Frame, change_info=None, change_depth=None, depth_delay_ms=0):
+    def publish(self, frame: Frame, change_info=None, change_depth=None, depth_delay_ms=0, stamp_ns=None):
         self._count += 1
-        stamp_ns = 1_000_000_000 + self._count * 50_000_000
+        stamp_ns = stamp_ns or 1_000_000_000 + self._count * 50_000_000
         header = make_header(stamp_ns, FRAME_ID)
         info = camera_to_message(frame.camera, header)
         if change_info:

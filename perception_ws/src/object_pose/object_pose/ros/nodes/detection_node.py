@@ -41,7 +41,7 @@ class DetectionNodeConfig(FrameInputsConfig):
     """What the detection node adds to the predictor's parameters."""
 
     model: str = parameter("parts.onnx", "model file, or the name of a shipped model", read_only=True)
-    use_depth: bool = parameter(True, "give aligned depth to a model that reads it beside colour", read_only=True)
+    use_depth: bool = parameter(True, "give aligned depth to a model that reads it beside colour")
 
 
 class DetectionNode(PipelineNode):
