@@ -60,6 +60,7 @@ sys.exit(code)
         (["generate", "--output", "out"], "pip install 'object-pose[simulation]'"),
         (["train", "detect", "--output", "out"], "pip install 'object-pose[train]'"),
         (["bag", "info", "recording.mcap"], "pip install 'object-pose[bags]'"),
+        (["report", "--output", "out"], "pip install 'object-pose[reports]'"),
         (["run"], "source a ROS 2 workspace"),
         (["predict", str(IMAGE), "--camera", str(CAMERA), "--engine", "openvino"], "object-pose[openvino]"),
     ],
