@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import cache
 
 import numpy as np
@@ -11,7 +10,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from networks import save_model
-from object_pose.evaluation.reports.inspection import setup_pages, study
+from object_pose.evaluation.reports.inspection import report, study
+from object_pose.io.run_folder import RunFolder, RunSettings
 from object_pose.runtime.card import ModelCard
 from object_pose.simulation.generators.inspection import IMAGE_WH, LABELS, inspection_twins
 from object_pose.tasks.classify import LAYOUT
@@ -22,27 +22,21 @@ def few_pictures(monkeypatch):
     """Draw the same few scenes again and again: the report's numbers are not what is tested here."""
     twins = cache(lambda seed: inspection_twins(seed))
     monkeypatch.setattr(study, "inspection", lambda seed, light=None: twins(seed % 3)[seed % 2])
-    monkeypatch.setattr(setup_pages, "inspection_twins", lambda seed: twins(seed % 3))
+    monkeypatch.setattr(report, "inspection_twins", lambda seed: twins(seed % 3))
 
 
 @pytest.fixture
 def run_dir(tmp_path):
     """A run that has recorded a little."""
-    folder = tmp_path / "run"
-    folder.mkdir()
-    settings = {"data": "", "photometric": 0.2, "reuse": 4, "frozen_blocks": 3}
-    document = {"task": "classify", "seed": 0, "command": "train classify", "configs": {"Config": settings}}
-    (folder / "task.json").write_text(json.dumps(document))
-    config = {"batch_size": 16, "learning_rate": 1e-3, "threads": 1, "workers": 1, "seed": 0}
-    description = {"config": config, "versions": {"python": "3.11"}, "starts": [{"step": 0}]}
-    (folder / "run.json").write_text(json.dumps(description))
-    records = [
-        {"time": 60.0 * step, "step": step, "split": split, "image": 1.0 / step, "places": 2.0 / step, "accuracy": 0.9}
-        for step in range(20, 200, 20)
-        for split in ("train", "validation")
-    ]
-    (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, records)))
-    return folder
+    folder = RunFolder(tmp_path / "run")
+    options = {"data": "", "photometric": 0.2, "reuse": 4, "frozen_blocks": 3}
+    folder.write_settings(RunSettings("classify", {"Config": options}, 0, "object-pose train classify"))
+    training = {"batch_size": 16, "learning_rate": 1e-3, "threads": 1, "workers": 1, "seed": 0}
+    folder.start(0, "object-pose train classify", training, {"python": "3.11"})
+    for step in range(20, 200, 20):
+        for split in ("train", "validation"):
+            folder.record(step, split, {"image": 1.0 / step, "places": 2.0 / step, "accuracy": 0.9})
+    return folder.path
 
 
 def save_classifier(path, labels=LABELS):

@@ -1,4 +1,4 @@
-"""The statistics of the inspection report, on judgements whose figures are known."""
+"""The statistics of the inspection report, on outcomes whose figures are known."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from object_pose.evaluation.reports.inspection import study
 from object_pose.evaluation.reports.inspection.history import RunHistory, seeds_learned_from
-from object_pose.evaluation.reports.inspection.study import Judgement, Share
+from object_pose.evaluation.reports.inspection.study import Outcome, Share
 from object_pose.simulation.generators.inspection import lot_seeds, training_lots
 from object_pose.simulation.seeds import TRAINING
 
 
-def _judgement(probability: float, damages: tuple[str, ...] = (), pixels: int = 0) -> Judgement:
-    return Judgement(0, bool(damages), damages, 1, pixels, probability, True, 100.0, 10.0)
+def _outcome(probability: float, damages: tuple[str, ...] = (), pixels: int = 0) -> Outcome:
+    return Outcome(0, bool(damages), damages, 1, pixels, probability, True, 100.0, 10.0)
 
 
 @given(st.integers(1, 2000), st.floats(0.0, 1.0))
@@ -32,33 +32,33 @@ def test_wilson_interval_of_a_textbook_case():
     assert np.isnan(Share(0, 0).value)
 
 
-def test_figures_of_known_judgements():
-    judgements = [
-        _judgement(0.9, ("bent_teeth",), 50),
-        _judgement(0.4, ("bent_teeth",), 40),
-        _judgement(0.8, ("worn_teeth",), 90),
-        _judgement(0.7, ("worn_teeth", "broken_coil"), 80),
-        _judgement(0.1),
-        _judgement(0.6),
+def test_figures_of_known_outcomes():
+    outcomes = [
+        _outcome(0.9, ("bent_teeth",), 50),
+        _outcome(0.4, ("bent_teeth",), 40),
+        _outcome(0.8, ("worn_teeth",), 90),
+        _outcome(0.7, ("worn_teeth", "broken_coil"), 80),
+        _outcome(0.1),
+        _outcome(0.6),
     ]
-    assert study.accuracy(judgements) == Share(4, 6)
-    assert study.recall(judgements) == Share(3, 4)
-    assert study.false_alarms(judgements) == Share(1, 2)
-    assert study.recall_by_damage(judgements) == {"bent_teeth": Share(1, 2), "worn_teeth": Share(1, 1)}
-    assert [group[2] for group in study.recall_by_size(judgements, 2)] == [Share(1, 2), Share(2, 2)]
-    assert study.pointing(judgements) == Share(3, 3)
-    assert study.figures_of(judgements)["recall_damaged"] == 0.75
-    threshold, found, stopped = study.threshold_for_recall(judgements, 1.0)
+    assert study.accuracy(outcomes) == Share(4, 6)
+    assert study.recall(outcomes) == Share(3, 4)
+    assert study.false_alarms(outcomes) == Share(1, 2)
+    assert study.recall_by_damage(outcomes) == {"bent_teeth": Share(1, 2), "worn_teeth": Share(1, 1)}
+    assert [group[2] for group in study.recall_by_size(outcomes, 2)] == [Share(1, 2), Share(2, 2)]
+    assert study.pointing(outcomes) == Share(3, 3)
+    assert study.figures_of(outcomes)["recall_damaged"] == 0.75
+    threshold, found, stopped = study.threshold_for_recall(outcomes, 1.0)
     assert (threshold, found, stopped) == (0.4, Share(4, 4), Share(1, 2))
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_honest_probabilities_are_calibrated_and_boasting_ones_are_not(seed):
+def test_true_probabilities_are_calibrated_and_overconfident_ones_are_not(seed):
     rng = np.random.default_rng(seed)
     chances = rng.random(3000)
-    honest = [_judgement(p, ("bent_teeth",) if hit else ()) for p, hit in zip(chances, rng.random(3000) < chances)]
-    boasting = [_judgement(float(item.probability > 0.5), item.damages) for item in honest]
-    assert study.calibration_error(honest) < 0.05 < study.calibration_error(boasting)
+    calibrated = [_outcome(p, ("bent_teeth",) if hit else ()) for p, hit in zip(chances, rng.random(3000) < chances)]
+    overconfident = [_outcome(float(item.probability > 0.5), item.damages) for item in calibrated]
+    assert study.calibration_error(calibrated) < 0.05 < study.calibration_error(overconfident)
 
 
 @pytest.mark.parametrize(("of_a_lot", "lot_scenes"), [({}, 32), ({"lot_scenes": 8}, 8)])

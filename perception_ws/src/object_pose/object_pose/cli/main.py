@@ -28,7 +28,7 @@ VERBS = {
     "generate": "render a BOP data set of the procedural parts or of your own meshes",
     "train": "train a task's network",
     "evaluate": "measure a model on a data set",
-    "report": "tell those who decide what a model is worth, as PDF",
+    "report": "write a PDF report on a part-inspection model",
     "export": "turn a training run into an ONNX model with its card",
     "bag": "look into recorded bags, replay and evaluate them offline",
     "models": "list and describe the models at hand",

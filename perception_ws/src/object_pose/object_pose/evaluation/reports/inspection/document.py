@@ -1,9 +1,11 @@
-"""The look of the report: paper, type, tables, tiles and rows of pictures, on reportlab."""
+"""The PDF of the inspection report: mark-up to flowables, and the page layout, on reportlab."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -20,7 +22,6 @@ from reportlab.platypus import (
     Image,
     KeepTogether,
     NextPageTemplate,
-    PageBreak,
     PageTemplate,
     Paragraph,
     Spacer,
@@ -47,53 +48,91 @@ _BULLET = ParagraphStyle("bullet", parent=_BODY, leftIndent=11, bulletIndent=1, 
 _TILE = ParagraphStyle("tile", parent=_BODY, fontName="Helvetica-Bold", fontSize=19, leading=23, alignment=TA_CENTER)
 _TILE_TEXT = ParagraphStyle("tile text", parent=_SMALL, alignment=TA_CENTER, textColor=GREY)
 
-Story = list[Flowable]
+_BLOCK_MARKS = ("#", "*", "^", "!")
 
 
-def heading(text: str) -> Flowable:
-    """Return a section's heading."""
-    return Paragraph(text, _H1)
+@dataclass(frozen=True)
+class Pictures:
+    """Images (H, W, 3) in rows of ``columns``, each with a line of text below."""
+
+    items: Sequence[tuple[Pixels, str]]
+    columns: int = 3
 
 
-def subheading(text: str) -> Flowable:
-    """Return a heading within a section."""
-    return Paragraph(text, _H2)
+Part = Figure | Pictures
 
 
-def text(words: str) -> Flowable:
-    """Return a paragraph; ``words`` may hold reportlab's inline mark-up."""
+def layout(markup: str, parts: Mapping[str, Part]) -> list[Flowable]:
+    """Return what a text in the mark-up of ``text.jinja`` asks for; ``parts`` are its figures and pictures by name."""
+    flowables: list[Flowable] = []
+    for block in _blocks(markup):
+        first = block[0]
+        if first.startswith("^") and flowables:  # a caption stays with what is above it
+            flowables[-1] = KeepTogether([flowables[-1], Paragraph(_joined(block)[1:].strip(), _CAPTION)])
+        elif first.startswith("!"):
+            flowables.append(_command(first[1:].split(), block[1:], parts))
+        else:
+            flowables.append(_text(_joined(block)))
+    return flowables
+
+
+def _blocks(markup: str) -> list[list[str]]:
+    """Return the lines of each block; a mark at the start of a line begins one, an empty line ends it."""
+    blocks: list[list[str]] = [[]]
+    for line in markup.splitlines():
+        if not line.strip():
+            blocks.append([])
+        elif line.startswith(_BLOCK_MARKS):
+            blocks.append([line])
+        else:
+            blocks[-1].append(line)
+    return [block for block in blocks if block]
+
+
+def _joined(lines: Sequence[str]) -> str:
+    return " ".join(line.strip() for line in lines)
+
+
+def _text(words: str) -> Flowable:
+    """Return a heading, a list item or a paragraph; words may hold reportlab's inline mark-up."""
+    for mark, style in (("##", _H2), ("#", _H1)):
+        if words.startswith(mark):
+            return Paragraph(words[len(mark) :].strip(), style)
+    if words.startswith("*"):
+        return Paragraph(words[1:].strip(), _BULLET, bulletText="•")
     return Paragraph(words, _BODY)
 
 
-def bullets(lines: Sequence[str]) -> Story:
-    """Return a list."""
-    return [Paragraph(line, _BULLET, bulletText="•") for line in lines]
+def _command(words: Sequence[str], lines: Sequence[str], parts: Mapping[str, Part]) -> Flowable:
+    name, *arguments = words
+    half = WIDTH / 2 - 3 * mm
+    if name == "tiles":
+        return _tiles([_cells(line, 2) for line in lines])
+    if name == "table":
+        widths = [float(word) for word in arguments if word != "text"]
+        return _table([_cells(line, len(widths)) for line in lines], widths, "text" not in arguments)
+    if name == "pair":
+        return _bare(Table([[_drawn(parts[item], half) for item in arguments]], colWidths=[WIDTH / 2] * 2))
+    if name == "beside":
+        row = [_drawn(parts[arguments[0]], half), Paragraph(_joined(lines), _BODY)]
+        return _bare(Table([row], colWidths=[WIDTH / 2] * 2))
+    return _drawn(parts[name], WIDTH)
 
 
-def caption(words: str) -> Flowable:
-    """Return the small line below a figure or table."""
-    return Paragraph(words, _CAPTION)
+def _cells(line: str, columns: int) -> list[str]:
+    return re.split(r"\s*\|\s*", line.strip(), maxsplit=columns - 1)
 
 
-def figure(drawn: Figure, words: str = "", width: float = WIDTH) -> Flowable:
-    """Return a figure with its caption, never parted by a page's end."""
-    inches = drawn.get_size_inches()
-    image = Image(io.BytesIO(png_of(drawn)), width=width, height=width * float(inches[1] / inches[0]))
-    return KeepTogether([image, caption(words)]) if words else image
+def _drawn(part: Part, width: float) -> Flowable:
+    if isinstance(part, Pictures):
+        return _pictures(part)
+    inches = part.get_size_inches()
+    return Image(io.BytesIO(png_of(part)), width=width, height=width * float(inches[1] / inches[0]))
 
 
-def side_by_side(left: Flowable, right: Flowable) -> Flowable:
-    """Return two flowables in half the width each."""
-    return _bare(Table([[left, right]], colWidths=[WIDTH / 2] * 2))
-
-
-def half_figure(drawn: Figure) -> Flowable:
-    """Return a figure for one side of ``side_by_side``."""
-    return figure(drawn, width=WIDTH / 2 - 3 * mm)
-
-
-def table(rows: Sequence[Sequence[str]], widths: Sequence[float], numeric_from: int = 1) -> Flowable:
-    """Return a table whose first row is its head; ``widths`` are shares, columns from ``numeric_from`` on the right."""
+def _table(rows: Sequence[Sequence[str]], widths: Sequence[float], is_numeric: bool) -> Flowable:
+    """Return a table whose first row is its head; ``widths`` are shares, numbers from the second column on."""
+    numeric_from = 1 if is_numeric else len(widths)
     heads = [Paragraph(cell, _NUMBER_HEAD if i >= numeric_from else _HEAD) for i, cell in enumerate(rows[0])]
     body: list[list[Any]] = [heads]
     for row in rows[1:]:
@@ -113,8 +152,8 @@ def table(rows: Sequence[Sequence[str]], widths: Sequence[float], numeric_from: 
     return KeepTogether([made, Spacer(1, 3 * mm)])
 
 
-def tiles(items: Sequence[tuple[str, str]]) -> Flowable:
-    """Return a row of large figures, each with a word on what it is."""
+def _tiles(items: Sequence[Sequence[str]]) -> Flowable:
+    """Return a row of large figures, each with its name."""
     cells = [[Paragraph(value, _TILE), Paragraph(words, _TILE_TEXT)] for value, words in items]
     made = Table([cells], colWidths=[WIDTH / len(items)] * len(items))
     made.setStyle(
@@ -132,8 +171,8 @@ def tiles(items: Sequence[tuple[str, str]]) -> Flowable:
     return made
 
 
-def pictures(items: Sequence[tuple[Pixels, str]], columns: int = 3) -> Flowable:
-    """Return pictures in rows, a line below each."""
+def _pictures(part: Pictures) -> Flowable:
+    items, columns = part.items, part.columns
     width = WIDTH / columns - 2 * mm
     cells: list[list[Any]] = []
     for start in range(0, len(items), columns):
@@ -160,18 +199,8 @@ def _bare(made: Table) -> Table:
     return made
 
 
-def new_page() -> Flowable:
-    """Return a page's end."""
-    return PageBreak()
-
-
-def gap(millimetres: float) -> Flowable:
-    """Return empty space."""
-    return Spacer(1, millimetres * mm)
-
-
-def build(path: str, title: str, subtitle: str, footer: str, story: Story) -> None:
-    """Lay the story out as PDF: a title band on the first page, a line at the foot of each."""
+def build(path: str, title: str, subtitle: str, footer: str, content: Sequence[Flowable]) -> None:
+    """Lay the content out as PDF: a title band on the first page, a line at the foot of each."""
 
     def first_page(canvas: Canvas, document: BaseDocTemplate) -> None:
         height = 42 * mm
@@ -201,4 +230,4 @@ def build(path: str, title: str, subtitle: str, footer: str, story: Story) -> No
             PageTemplate("other", Frame(_MARGIN, bottom, WIDTH, A4[1] - bottom - top, **inner), foot),
         ]
     )
-    document.build([NextPageTemplate("other"), *story])
+    document.build([NextPageTemplate("other"), *content])

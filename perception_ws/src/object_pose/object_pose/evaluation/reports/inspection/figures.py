@@ -1,4 +1,4 @@
-"""The report's figures: one style, drawn without a screen."""
+"""Figures of the inspection report, drawn without a screen."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from object_pose.core.arrays import Image
 from object_pose.evaluation.reports.inspection import study as measured
 from object_pose.evaluation.reports.inspection.history import RunHistory
-from object_pose.evaluation.reports.inspection.study import Judgement, Picture, Share, Worse
+from object_pose.evaluation.reports.inspection.study import Degradation, Outcome, Picture, Share
 from object_pose.simulation.generators.inspection import Inspection
 
 NAVY, TEAL, AMBER, RED, GREY, PALE = "#14213d", "#0f766e", "#d97706", "#b91c1c", "#64748b", "#e2e8f0"
@@ -36,7 +36,7 @@ def png_of_image(image: Image) -> bytes:
 
 
 def with_attention(picture: Picture) -> Image:
-    """Return the picture with the map of where the network saw damage laid over it, and its outline."""
+    """Return the image with its attention map overlaid and contoured."""
     image, attention = picture.drawn.image, picture.result.attention
     weight = (0.55 * np.clip(attention, 0.0, 1.0))[..., None]
     shown = (image * (1.0 - weight) + weight * np.array(_SEEN)).astype(np.uint8)
@@ -45,13 +45,13 @@ def with_attention(picture: Picture) -> Image:
 
 
 def with_truth(drawn: Inspection) -> Image:
-    """Return the picture with the true damage outlined."""
+    """Return the image with the true damage outlined."""
     outlines, _ = cv2.findContours(drawn.damage.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     return np.asarray(cv2.drawContours(drawn.image.copy(), outlines, -1, _FALSE, 1), dtype=np.uint8)
 
 
 def learning_curves(history: RunHistory) -> Figure:
-    """Draw the parts of the training loss, and the held-out figures, over steps."""
+    """Draw training and validation loss, and validation figures, over steps."""
     figure, (left, right) = _panels(2, (7.2, 2.6))
     for name, color in (("image", TEAL), ("places", AMBER)):
         steps, values = history.series("train", name)
@@ -74,25 +74,25 @@ def _smooth(values: NDArray[np.float64], window: int = 9) -> NDArray[np.float64]
     return np.convolve(padded, np.ones(window) / window, mode="valid")
 
 
-def roc_and_tradeoff(judgements: Sequence[Judgement]) -> Figure:
-    """Draw what each threshold costs: damage that slips through, and good batches that are stopped."""
+def roc_and_tradeoff(outcomes: Sequence[Outcome]) -> Figure:
+    """Draw the ROC curve, and missed damage and rejected good batches over the threshold."""
     figure, (left, right) = _panels(2, (7.2, 2.6))
-    predicted, damaged = measured.probabilities(judgements), measured.truths(judgements)
+    predicted, damaged = measured.probabilities(outcomes), measured.truths(outcomes)
     thresholds = np.concatenate([[1.01], np.sort(np.unique(predicted))[::-1]])
     found = np.array([(predicted[damaged] >= t).mean() for t in thresholds])
     stopped = np.array([(predicted[~damaged] >= t).mean() for t in thresholds])
     left.plot(stopped, found, color=TEAL, drawstyle="steps-post")
-    left.set(xlabel="good batches stopped", ylabel="damaged batches found", xlim=(-0.005, 0.3), ylim=(0.7, 1.005))
-    right.plot(thresholds, 1.0 - found, color=RED, label="damaged, slipped through")
-    right.plot(thresholds, stopped, color=AMBER, label="good, stopped")
+    left.set(xlabel="good batches rejected", ylabel="recall of damaged batches", xlim=(-0.005, 0.3), ylim=(0.7, 1.005))
+    right.plot(thresholds, 1.0 - found, color=RED, label="damaged, missed")
+    right.plot(thresholds, stopped, color=AMBER, label="good, rejected")
     right.axvline(0.5, color=GREY, linewidth=0.8, linestyle=":")
     right.set(xlabel="threshold on the probability of damage", ylabel="share", xlim=(0.0, 1.0), ylim=(0.0, 0.3))
     right.legend(fontsize=7, frameon=False)
     return figure
 
 
-def shares_chart(shares: Mapping[str, Share], title: str, bar: float | None = None) -> Figure:
-    """Draw one bar a share with its 95 % interval, and a line at ``bar``."""
+def shares_chart(shares: Mapping[str, Share], title: str, bound: float | None = None) -> Figure:
+    """Draw a bar for each share with its 95 % interval, and a line at ``bound``."""
     figure, (axes,) = _panels(1, (3.5, 0.9 + 0.28 * len(shares)))
     places = np.arange(len(shares))
     values = np.array([share.value for share in shares.values()])
@@ -102,16 +102,16 @@ def shares_chart(shares: Mapping[str, Share], title: str, bar: float | None = No
     axes.set_yticks(places, [f"{name} ({share.whole})" for name, share in shares.items()])
     axes.set_title(title, fontsize=8)
     axes.set(xlim=(max(0.0, float(intervals.min()) - 0.05), 1.0))
-    if bar is not None:
-        axes.axvline(bar, color=RED, linewidth=1.0, linestyle="--")
+    if bound is not None:
+        axes.axvline(bound, color=RED, linewidth=1.0, linestyle="--")
     axes.invert_yaxis()
     return figure
 
 
-def calibration_chart(judgements: Sequence[Judgement]) -> Figure:
-    """Draw the true share over the predicted probability, and how often each probability is said."""
+def calibration_chart(outcomes: Sequence[Outcome]) -> Figure:
+    """Draw the true share over the predicted probability, and the histogram of predictions."""
     figure, (left, right) = _panels(2, (7.2, 2.5))
-    bins = measured.calibration_bins(judgements)
+    bins = measured.calibration_bins(outcomes)
     intervals = np.array([share.interval for _, share in bins])
     values = np.array([share.value for _, share in bins])
     left.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
@@ -119,30 +119,30 @@ def calibration_chart(judgements: Sequence[Judgement]) -> Figure:
         [mean for mean, _ in bins], values, np.abs(intervals.T - values), fmt="o", color=TEAL, ms=4, capsize=2
     )
     left.set(xlabel="probability of damage, as predicted", ylabel="share that is damaged")
-    predicted, damaged = measured.probabilities(judgements), measured.truths(judgements)
+    predicted, damaged = measured.probabilities(outcomes), measured.truths(outcomes)
     edges = np.linspace(0.0, 1.0, 21).tolist()
     right.hist([predicted[~damaged], predicted[damaged]], edges, stacked=True, color=[PALE, TEAL], ec=NAVY, lw=0.3,
                label=["undamaged", "damaged"])  # fmt: skip
-    right.set(xlabel="probability of damage", ylabel="pictures", yscale="symlog")
+    right.set(xlabel="probability of damage", ylabel="images", yscale="symlog")
     right.legend(fontsize=7, frameon=False)
     return figure
 
 
-def worse_chart(worse: Sequence[Worse]) -> Figure:
-    """Draw the accuracy under each way of making the pictures worse."""
-    return shares_chart({item.name: item.accuracy for item in worse}, "accuracy on the same test pictures")
+def degradation_chart(degradations: Sequence[Degradation]) -> Figure:
+    """Draw the accuracy under each degradation."""
+    return shares_chart({item.name: item.accuracy for item in degradations}, "accuracy on the same test images")
 
 
-def recall_over_size(judgements: Sequence[Judgement]) -> Figure:
-    """Draw the share of damage found over the number of pixels that it changes."""
+def recall_over_size(outcomes: Sequence[Outcome]) -> Figure:
+    """Draw recall over the number of pixels that the damage changes."""
     figure, (axes,) = _panels(1, (3.5, 2.6))
-    groups = measured.recall_by_size(judgements)
+    groups = measured.recall_by_size(outcomes)
     values = np.array([share.value for _, _, share in groups])
     errors = np.abs(np.array([share.interval for _, _, share in groups]).T - values)
     axes.errorbar(range(len(groups)), values, errors, fmt="o-", color=TEAL, capsize=3, markersize=4)
     axes.set_xticks(range(len(groups)), [f"{low:.0f} to\n{high:.0f}" for low, high, _ in groups])
     axes.set(xlabel="pixels that the damage changes")
-    axes.set_title("damaged batches found, by size of damage", fontsize=8)
+    axes.set_title("recall by size of damage", fontsize=8)
     axes.set_ylim(top=1.005)
     return figure
 

@@ -1,9 +1,8 @@
-"""What a training run left in its folder: its options and what it recorded."""
+"""A training run as the inspection report reads it: options, recorded figures, and the seeds it was trained on."""
 
 from __future__ import annotations
 
 import itertools
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from object_pose.core.errors import DataError
+from object_pose.io.run_folder import RunFolder
 from object_pose.simulation.generators.inspection import SEEDS_PER_LOT, lot_seeds, training_lots
-
-_SETTINGS, _DESCRIPTION, _METRICS = "task.json", "run.json", "metrics.jsonl"
 
 
 @dataclass(frozen=True)
@@ -55,21 +53,18 @@ class RunHistory:
 
 def read_history(run_dir: Path) -> RunHistory:
     """Read a run of the task classify; raises ``DataError`` where it is none, or has recorded nothing yet."""
-    settings, description = (_read_json(run_dir / name) for name in (_SETTINGS, _DESCRIPTION))
-    if settings.get("task") != "classify":
-        raise DataError(f"{run_dir} is a run of the task {settings.get('task')}", "name a run of 'train classify'")
-    path = run_dir / _METRICS
-    records = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    if not records:
-        raise DataError(f"{path} has no records", "train for longer: a step in twenty is recorded")
-    options = {name: value for config in settings["configs"].values() for name, value in config.items()}
+    folder = RunFolder(run_dir)
+    settings, description = folder.settings(), folder.description()
+    if settings.task != "classify":
+        raise DataError(f"{run_dir} is a run of the task {settings.task}", "name a run of 'train classify'")
+    options = {name: value for config in settings.configs.values() for name, value in config.items()}
     return RunHistory(
         run_dir.name,
-        settings["command"],
-        description["config"] | options,
-        description["versions"],
-        int(description["starts"][-1]["step"]),
-        tuple(records),
+        settings.command,
+        dict(description.training) | options,
+        dict(description.versions),
+        description.starts[-1],
+        tuple(folder.records()),
     )
 
 
@@ -85,10 +80,3 @@ def seeds_learned_from(history: RunHistory, count: int) -> list[int]:
     lots = training_lots(np.random.default_rng([options["seed"], history.last_start, 0]))
     drawn = [seed for number in itertools.islice(lots, lots_drawn) for seed in lot_seeds(number)[:scenes]]
     return drawn[:: max(1, len(drawn) // count)][:count]
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        raise DataError(f"{path} is missing", "name the --output of 'train classify'")
-    document: dict[str, Any] = json.loads(path.read_text())
-    return document

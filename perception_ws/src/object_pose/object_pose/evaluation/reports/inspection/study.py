@@ -1,4 +1,4 @@
-"""What is measured for the report: known and unknown parts and light, worse pictures, calibration."""
+"""What the inspection report measures: accuracy by split, calibration, and the cost of degraded images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from object_pose.simulation.generators.inspection import LABELS, Inspection, Lig
 from object_pose.simulation.render.lighting import held_out_lighting, random_lighting
 
 TRAINING, VALIDATION, TEST, NEW_LIGHT = "training", "validation", "test", "test, other light"
-SURE = 0.95
+CONFIDENT = 0.95
 _KEPT_PICTURES = 6
 _WILSON_Z = 1.96
 
@@ -27,8 +27,8 @@ OnImage = Callable[[], None]
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """One picture and what the model said of it, without the picture.
+class Outcome:
+    """One image's truth and prediction, without the image.
 
     ``probability`` is that of damage, ``points_at_damage`` whether the map's peak lies on the damage; ``brightness`` is
     the mean grey level and ``sharpness`` the standard deviation of the Laplacian.
@@ -52,7 +52,7 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture with what the model said of it."""
+    """An image with its prediction."""
 
     drawn: Inspection
     result: Classification
@@ -82,8 +82,8 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Worse:
-    """Accuracy on test pictures made worse in one way, by a strength that ``name`` says."""
+class Degradation:
+    """Accuracy on test images degraded in one way, by the strength in ``name``."""
 
     kind: str
     name: str
@@ -92,102 +92,102 @@ class Worse:
 
 @dataclass(frozen=True)
 class Study:
-    """Everything that the report says: judgements by split, worse pictures, and pictures to show.
+    """What was measured: outcomes by split, degraded images, and images to show.
 
-    ``missed`` and ``alarms`` are damaged and undamaged test pictures judged wrong, surest mistakes first; ``hits`` are
-    damaged ones judged right.
+    ``missed`` and ``alarms`` are damaged and undamaged test images classified wrongly, most confident errors first;
+    ``hits`` are damaged ones found.
     """
 
-    splits: dict[str, tuple[Judgement, ...]]
-    worse: tuple[Worse, ...]
+    splits: dict[str, tuple[Outcome, ...]]
+    degradations: tuple[Degradation, ...]
     missed: tuple[Picture, ...]
     alarms: tuple[Picture, ...]
     hits: tuple[Picture, ...]
 
     @property
-    def test(self) -> tuple[Judgement, ...]:
-        """The judgements on unseen parts, which the figures are about."""
+    def test(self) -> tuple[Outcome, ...]:
+        """The outcomes on unseen parts, which the figures are about."""
         return self.splits[TEST]
 
 
-def figures_of(judgements: Sequence[Judgement]) -> dict[str, float]:
-    """Return the figures of ``core.classification.score_classes`` over some judgements."""
-    probability = probabilities(judgements)
-    true = np.array([0 if item.is_damaged else 1 for item in judgements])
+def figures_of(outcomes: Sequence[Outcome]) -> dict[str, float]:
+    """Return the figures of ``score_classes``."""
+    probability = probabilities(outcomes)
+    true = np.array([0 if item.is_damaged else 1 for item in outcomes])
     return score_classes(np.stack([probability, 1.0 - probability], axis=1), true, LABELS)
 
 
-def probabilities(judgements: Sequence[Judgement]) -> NDArray[np.float64]:
+def probabilities(outcomes: Sequence[Outcome]) -> NDArray[np.float64]:
     """Return the probabilities of damage (N,)."""
-    return np.array([item.probability for item in judgements], dtype=np.float64)
+    return np.array([item.probability for item in outcomes], dtype=np.float64)
 
 
-def truths(judgements: Sequence[Judgement]) -> NDArray[np.bool_]:
+def truths(outcomes: Sequence[Outcome]) -> NDArray[np.bool_]:
     """Return which of N pictures show damage."""
-    return np.array([item.is_damaged for item in judgements], dtype=bool)
+    return np.array([item.is_damaged for item in outcomes], dtype=bool)
 
 
-def accuracy(judgements: Sequence[Judgement]) -> Share:
-    """Return the share that was judged right."""
-    return Share(sum(item.is_right for item in judgements), len(judgements))
+def accuracy(outcomes: Sequence[Outcome]) -> Share:
+    """Return the share that was classified correctly."""
+    return Share(sum(item.is_right for item in outcomes), len(outcomes))
 
 
-def recall(judgements: Sequence[Judgement]) -> Share:
+def recall(outcomes: Sequence[Outcome]) -> Share:
     """Return the share of the damaged ones that was found."""
-    return accuracy([item for item in judgements if item.is_damaged])
+    return accuracy([item for item in outcomes if item.is_damaged])
 
 
-def false_alarms(judgements: Sequence[Judgement]) -> Share:
+def false_alarms(outcomes: Sequence[Outcome]) -> Share:
     """Return the share of the undamaged ones that was called damaged."""
-    undamaged = [item for item in judgements if not item.is_damaged]
+    undamaged = [item for item in outcomes if not item.is_damaged]
     return Share(sum(not item.is_right for item in undamaged), len(undamaged))
 
 
-def recall_by_damage(judgements: Sequence[Judgement]) -> dict[str, Share]:
+def recall_by_damage(outcomes: Sequence[Outcome]) -> dict[str, Share]:
     """Return the share found of the pictures with one damage, by its kind, lowest first."""
-    single = [item for item in judgements if len(item.damages) == 1]
+    single = [item for item in outcomes if len(item.damages) == 1]
     kinds = sorted({item.damages[0] for item in single})
     shares = {kind: recall([item for item in single if item.damages[0] == kind]) for kind in kinds}
     return dict(sorted(shares.items(), key=lambda item: item[1].value))
 
 
-def recall_by_size(judgements: Sequence[Judgement], bins: int = 5) -> list[tuple[float, float, Share]]:
+def recall_by_size(outcomes: Sequence[Outcome], bins: int = 5) -> list[tuple[float, float, Share]]:
     """Return the share found by how many pixels the damage changes: equal counts a bin, (low, high, share)."""
-    damaged = sorted((item for item in judgements if item.is_damaged), key=lambda item: item.changed_pixels)
+    damaged = sorted((item for item in outcomes if item.is_damaged), key=lambda item: item.changed_pixels)
     edges = np.linspace(0, len(damaged), bins + 1).astype(int)
     groups = [damaged[low:high] for low, high in itertools.pairwise(edges) if high > low]
     return [(group[0].changed_pixels, group[-1].changed_pixels, recall(group)) for group in groups]
 
 
-def accuracy_by_parts(judgements: Sequence[Judgement]) -> dict[int, Share]:
+def accuracy_by_parts(outcomes: Sequence[Outcome]) -> dict[int, Share]:
     """Return the accuracy by how many parts are in the picture."""
-    counts = sorted({item.parts for item in judgements})
-    return {count: accuracy([item for item in judgements if item.parts == count]) for count in counts}
+    counts = sorted({item.parts for item in outcomes})
+    return {count: accuracy([item for item in outcomes if item.parts == count]) for count in counts}
 
 
-def pointing(judgements: Sequence[Judgement]) -> Share:
+def pointing(outcomes: Sequence[Outcome]) -> Share:
     """Return the share of the damaged pictures that were found in which the map's peak is on the damage."""
-    found = [item for item in judgements if item.is_damaged and item.is_right]
+    found = [item for item in outcomes if item.is_damaged and item.is_right]
     return Share(sum(item.points_at_damage for item in found), len(found))
 
 
-def calibration_bins(judgements: Sequence[Judgement], bins: int = 10) -> list[tuple[float, Share]]:
+def calibration_bins(outcomes: Sequence[Outcome], bins: int = 10) -> list[tuple[float, Share]]:
     """Return, by bins of the predicted probability, its mean and the share that is damaged."""
-    predicted, damaged = probabilities(judgements), truths(judgements)
+    predicted, damaged = probabilities(outcomes), truths(outcomes)
     index = np.minimum((predicted * bins).astype(int), bins - 1)
     members = [index == number for number in range(bins) if (index == number).any()]
     return [(float(predicted[m].mean()), Share(int(damaged[m].sum()), int(m.sum()))) for m in members]
 
 
-def calibration_error(judgements: Sequence[Judgement]) -> float:
+def calibration_error(outcomes: Sequence[Outcome]) -> float:
     """Return the expected calibration error: the mean gap of predicted and true share, weighted by count."""
-    bins = calibration_bins(judgements)
-    return sum(abs(mean - share.value) * share.whole for mean, share in bins) / max(len(judgements), 1)
+    bins = calibration_bins(outcomes)
+    return sum(abs(mean - share.value) * share.whole for mean, share in bins) / max(len(outcomes), 1)
 
 
-def threshold_for_recall(judgements: Sequence[Judgement], wanted: float) -> tuple[float, Share, Share]:
+def threshold_for_recall(outcomes: Sequence[Outcome], wanted: float) -> tuple[float, Share, Share]:
     """Return the highest threshold that finds the ``wanted`` share of damage, with its recall and false alarms."""
-    predicted, damaged = probabilities(judgements), truths(judgements)
+    predicted, damaged = probabilities(outcomes), truths(outcomes)
     scores = np.sort(predicted[damaged])
     threshold = float(scores[int(np.floor((1.0 - wanted) * len(scores)))]) if len(scores) else float("nan")
     called = predicted >= threshold
@@ -207,43 +207,43 @@ def open_inspector(model: Path) -> Predictor:
 
 
 def measure(inspector: Predictor, splits: Mapping[str, Sequence[int]], on_image: OnImage) -> Study:
-    """Draw and judge the pictures of every split's seeds, and some of the test's again as worse cameras take them."""
-    judged: dict[str, tuple[Judgement, ...]] = {}
+    """Render and classify the images of every split's seeds, and some of the test's again, degraded."""
+    splits_outcomes: dict[str, tuple[Outcome, ...]] = {}
     kept = _Kept()
     for name, seeds in splits.items():
-        judgements = []
+        outcomes = []
         light: Light = held_out_lighting if name == NEW_LIGHT else random_lighting
         for seed in seeds:
-            picture = _look(inspector, seed, light)
-            judgements.append(_judgement(seed, picture))
+            picture = _predict(inspector, seed, light)
+            outcomes.append(_outcome(seed, picture))
             if name == TEST:
-                kept.add(judgements[-1], picture)
+                kept.add(outcomes[-1], picture)
             on_image()
-        judged[name] = tuple(judgements)
-    worse = _measure_worse(inspector, _worsened(splits), on_image)
-    return Study(judged, worse, kept.missed(), kept.alarms(), kept.hits())
+        splits_outcomes[name] = tuple(outcomes)
+    degradations = _measure_degradations(inspector, _degraded(splits), on_image)
+    return Study(splits_outcomes, degradations, kept.missed(), kept.alarms(), kept.hits())
 
 
 def image_count(splits: Mapping[str, Sequence[int]]) -> int:
     """Return how often ``measure`` calls ``on_image``."""
-    return sum(map(len, splits.values())) + len(_worsened(splits))
+    return sum(map(len, splits.values())) + len(_degraded(splits))
 
 
-def _worsened(splits: Mapping[str, Sequence[int]]) -> Sequence[int]:
+def _degraded(splits: Mapping[str, Sequence[int]]) -> Sequence[int]:
     return splits[TEST][: len(splits[NEW_LIGHT])]
 
 
-def _look(predictor: Predictor, seed: int, light: Light) -> Picture:
+def _predict(predictor: Predictor, seed: int, light: Light) -> Picture:
     drawn = inspection(seed, light)
     return Picture(drawn, predictor.predict(drawn.image))
 
 
-def _judgement(seed: int, picture: Picture) -> Judgement:
+def _outcome(seed: int, picture: Picture) -> Outcome:
     drawn, result = picture.drawn, picture.result
     peak = np.unravel_index(int(result.attention.argmax()), result.attention.shape)
     around = cv2.dilate(drawn.damage.astype(np.uint8), np.ones((9, 9), np.uint8))
     grey = cv2.cvtColor(drawn.image, cv2.COLOR_RGB2GRAY)
-    return Judgement(
+    return Outcome(
         seed,
         drawn.class_id == 0,
         drawn.damages,
@@ -257,28 +257,28 @@ def _judgement(seed: int, picture: Picture) -> Judgement:
 
 
 class _Kept:
-    """The pictures worth showing of those that pass by."""
+    """The images to show of those that pass by."""
 
     def __init__(self) -> None:
         self._wrong: dict[bool, list[tuple[float, int, Picture]]] = {True: [], False: []}
         self._hits: list[Picture] = []
 
-    def add(self, judgement: Judgement, picture: Picture) -> None:
+    def add(self, outcome: Outcome, picture: Picture) -> None:
         """Take note of a picture."""
-        if not judgement.is_right:
-            ranked = self._wrong[judgement.is_damaged]
-            ranked.append((-abs(judgement.probability - 0.5), judgement.seed, picture))
+        if not outcome.is_right:
+            ranked = self._wrong[outcome.is_damaged]
+            ranked.append((-abs(outcome.probability - 0.5), outcome.seed, picture))
             ranked.sort(key=lambda item: item[:2])
             del ranked[_KEPT_PICTURES:]
-        elif judgement.is_damaged and len(self._hits) < _KEPT_PICTURES:
+        elif outcome.is_damaged and len(self._hits) < _KEPT_PICTURES:
             self._hits.append(picture)
 
     def missed(self) -> tuple[Picture, ...]:
-        """Damaged ones that were not found, surest mistakes first."""
+        """Damaged ones that were not found, most confident errors first."""
         return tuple(item[2] for item in self._wrong[True])
 
     def alarms(self) -> tuple[Picture, ...]:
-        """Undamaged ones that were called damaged, surest mistakes first."""
+        """Undamaged ones that were called damaged, most confident errors first."""
         return tuple(item[2] for item in self._wrong[False])
 
     def hits(self) -> tuple[Picture, ...]:
@@ -286,16 +286,16 @@ class _Kept:
         return tuple(self._hits)
 
 
-def _measure_worse(predictor: Predictor, seeds: Sequence[int], on_image: OnImage) -> tuple[Worse, ...]:
-    """Judge test pictures under each way of making them worse."""
-    right = dict.fromkeys(_WORSE, 0)
+def _measure_degradations(predictor: Predictor, seeds: Sequence[int], on_image: OnImage) -> tuple[Degradation, ...]:
+    """Classify test images under each degradation."""
+    right = dict.fromkeys(_DEGRADATIONS, 0)
     for seed in seeds:
         drawn = inspection(seed)
         rng = np.random.default_rng(seed)
-        for key, (_, change) in _WORSE.items():
+        for key, (_, change) in _DEGRADATIONS.items():
             right[key] += int(predictor.predict(change(drawn.image, rng)).class_id == drawn.class_id)
         on_image()
-    return tuple(Worse(kind, name, Share(right[name], len(seeds))) for name, (kind, _) in _WORSE.items())
+    return tuple(Degradation(kind, name, Share(right[name], len(seeds))) for name, (kind, _) in _DEGRADATIONS.items())
 
 
 Change = Callable[[Image, np.random.Generator], Image]
@@ -329,7 +329,7 @@ def _jpeg(quality: int) -> Change:
     return change
 
 
-_WORSE: dict[str, tuple[str, Change]] = {
+_DEGRADATIONS: dict[str, tuple[str, Change]] = {
     "as taken": ("reference", lambda image, rng: image),
     "half the light": ("exposure", _gain(0.5)),
     "a quarter of the light": ("exposure", _gain(0.25)),
