@@ -14,9 +14,8 @@ from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo, VisionInfo
 
 from object_pose.core.geometry import se3
-from object_pose.core.results.detections import Detections
+from object_pose.core.results.detections import Detections, VisibleMasks
 from object_pose.core.results.pose import ObjectPose, ObjectTruth, PoseRejection, PoseResults, RejectionReason
-from object_pose.core.vision.visible_masks import VisibleMasks
 from object_pose.io.messages import pose_from_message, poses_from_message, truths_from_message
 from object_pose.ros.messages import conversions
 from object_pose.ros.messages.images import make_header
@@ -92,7 +91,7 @@ def test_keypoint_detections_survive_the_wire(found):
         back.candidate_ids[:, None] == back.candidate_ids, found.candidate_ids[:, None] == found.candidate_ids
     )
     if len(found):
-        np.testing.assert_allclose(back.masks.shares, found.masks.shares, atol=0.5 / 255 + 1e-6)
+        np.testing.assert_allclose(back.masks.probabilities, found.masks.probabilities, atol=0.5 / 255 + 1e-6)
         np.testing.assert_array_equal(back.masks.windows, found.masks.windows)
     alone = [list(found.candidate_ids).count(candidate) == 1 for candidate in found.candidate_ids]
     assert [item.group == 0 for item in message.detections] == alone

@@ -107,7 +107,7 @@ def test_masks_come_with_the_windows_that_they_are_of() -> None:
             return (*super().run(batch), np.full((len(batch), 32, 32), 0.25, np.float32))
 
     found = _refined([0.9, 0.05, 0.02, 0.03], context_crop=True, channels=5, network=Seeing)
-    assert found.masks.shares.shape == (2, 32, 32) and np.all(found.masks.shares == 0.25)
+    assert found.masks.probabilities.shape == (2, 32, 32) and np.all(found.masks.probabilities == 0.25)
     np.testing.assert_allclose(found.masks.windows, [[40.0, 50.0, 60.0], [40.0, 50.0, 84.0]])
     assert _refined([0.9, 0.05, 0.02, 0.03], network=Doubtful).masks[0] is None
 

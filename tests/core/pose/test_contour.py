@@ -19,9 +19,12 @@ from object_pose.core.pose.config import AcceptanceConfig, ContourConfig, PoseSo
 from object_pose.core.pose.contour import ContourSurface, draw_contour, even_sample
 from object_pose.core.pose.contour_alignment import MOST_STARTS, ColourView, align_contour
 from object_pose.core.pose.solver import PoseSolver
-from object_pose.core.results.detections import Detections
+from object_pose.core.results.detections import (
+    Detections,
+    VisibleMask,
+    VisibleMasks,
+)
 from object_pose.core.vision.roi import RoiWindow
-from object_pose.core.vision.visible_masks import VisibleMask, VisibleMasks
 from raycast import BRACKET, model_of, render_depth
 
 _CAMERA = Camera(640, 480, 600.0, 600.0, 319.5, 239.5)

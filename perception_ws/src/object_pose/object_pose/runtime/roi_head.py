@@ -19,11 +19,10 @@ from numpy.typing import NDArray
 from object_pose.core.arrays import Array, Image
 from object_pose.core.errors import ModelError
 from object_pose.core.frame import AlignedDepth
-from object_pose.core.results.detections import Detections
+from object_pose.core.results.detections import Detections, VisibleMasks
 from object_pose.core.vision.boxes import suppress
 from object_pose.core.vision.decoders import DecodeOptions
 from object_pose.core.vision.roi import COLOR_CHANNELS, RELIEF_CHANNELS, RoiWindow, normalised_batch
-from object_pose.core.vision.visible_masks import VisibleMasks
 from object_pose.runtime.card import ModelCard
 from object_pose.runtime.engine import Engine, EngineConfig, load_embedded_engine
 

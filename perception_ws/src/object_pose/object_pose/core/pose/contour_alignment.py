@@ -19,7 +19,7 @@ from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera, undistorted_image
 from object_pose.core.pose.confidence import PoseEstimate, log_odds_of_contour, probability
 from object_pose.core.pose.contour import Contour, ContourSurface, draw_contour
-from object_pose.core.vision.visible_masks import VisibleMask
+from object_pose.core.results.detections import VisibleMask
 
 _LEVELS = 16  # of each colour channel
 _BLUR = 0.7  # of the colours' histograms, in levels

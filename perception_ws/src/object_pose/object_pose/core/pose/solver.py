@@ -32,9 +32,8 @@ from object_pose.core.pose.occlusion import SURE_SCORE, find_covered, occluder_p
 from object_pose.core.pose.pnp import KeypointTargets, PnpSolution, solve_pnp
 from object_pose.core.pose.search import PoseSearch
 from object_pose.core.pose.support_plane import align_on_plane, bodies_of, find_support_plane
-from object_pose.core.results.detections import Detections
+from object_pose.core.results.detections import Detections, VisibleMasks
 from object_pose.core.results.pose import ObjectPose, PoseResults
-from object_pose.core.vision.visible_masks import VisibleMasks
 
 Rows = NDArray[np.intp]
 # A colour image, or what reads it: decoded only where a contour is needed.

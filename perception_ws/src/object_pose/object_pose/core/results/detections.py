@@ -1,4 +1,4 @@
-"""Boxes with classes and keypoints, as a detector finds them in one image."""
+"""Boxes with classes, keypoints and visible masks, as a detector finds them in one image."""
 
 from __future__ import annotations
 
@@ -6,12 +6,81 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, TypedDict
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from object_pose.core.arrays import Array, expect_shape
+from object_pose.core.geometry.camera import Camera
 from object_pose.core.results.schema import BoxXyxy, ClassId, Number, Score, from_number, from_numbers, number, numbers
-from object_pose.core.vision.visible_masks import VisibleMasks
+
+Probabilities = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class VisibleMask:
+    """Where one object is seen: ``probabilities`` (M, M) of the cells of its ``window`` (3,); see ``VisibleMasks``."""
+
+    probabilities: Probabilities
+    window: Array
+
+    def over(self, corner: NDArray[np.intp], shape: tuple[int, int]) -> Probabilities:
+        """Return the share of each pixel (h, w) of an image's part that is the object's; none outside the window.
+
+        ``corner`` (2,) is the first pixel of the part, x and y; ``shape`` its height and width.
+        """
+        x, y, side = self.window
+        cell = side / len(self.probabilities)
+        first = np.array([x, y]) - 0.5 * (side - cell) - corner
+        matrix = np.array([[cell, 0.0, first[0]], [0.0, cell, first[1]]])
+        part = cv2.warpAffine(self.probabilities, matrix, (shape[1], shape[0]), flags=cv2.INTER_LINEAR)
+        return np.asarray(part, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class VisibleMasks:
+    """Where N objects are seen, each in a square window of the image.
+
+    ``probabilities`` (N, M, M) float32 in [0, 1]: how far an object fills each cell of its window; ``windows``
+    (N, 3): x and y of the middle and side, in pixels. M is 0 where none is known.
+    """
+
+    probabilities: Probabilities
+    windows: Array
+
+    def __post_init__(self) -> None:
+        count, cells = len(self.windows), self.probabilities.shape[-1]
+        if self.probabilities.shape != (count, cells, cells) or self.windows.shape != (count, 3):
+            got = f"{self.probabilities.shape}, {self.windows.shape}"
+            raise ValueError(f"probabilities and windows must have shapes (N, M, M) and (N, 3), got {got}")
+
+    def __getitem__(self, index: int) -> VisibleMask | None:
+        """Return the mask of one object, None where it is not known."""
+        return VisibleMask(self.probabilities[index], self.windows[index]) if self.probabilities.size else None
+
+    def select(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> VisibleMasks:
+        """Return the masks that an index or mask picks."""
+        return VisibleMasks(self.probabilities[index], self.windows[index])
+
+    def undistorted(self, camera: Camera) -> VisibleMasks:
+        """Return the masks in undistorted pixels; within a window the lens is taken to shift and scale only."""
+        middles, half = self.windows[:, :2], 0.5 * self.windows[:, 2:]
+        low, middles, high = (camera.undistort(points) for points in (middles - half, middles, middles + half))
+        sides = np.sqrt(np.prod(high - low, axis=1, keepdims=True))
+        return VisibleMasks(self.probabilities, np.concatenate([middles, sides], axis=1))
+
+    @staticmethod
+    def join(parts: Sequence[VisibleMasks]) -> VisibleMasks:
+        """Return the masks of several batches, one after the other; all have equally many cells."""
+        return VisibleMasks(
+            np.concatenate([part.probabilities for part in parts]), np.concatenate([part.windows for part in parts])
+        )
+
+    @staticmethod
+    def unknown(count: int) -> VisibleMasks:
+        """Return ``count`` masks of which nothing is known."""
+        return VisibleMasks(np.zeros((count, 0, 0), dtype=np.float32), np.zeros((count, 3)))
+
 
 _NO_IDS: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
 _NO_MASKS = VisibleMasks.unknown(0)
@@ -84,7 +153,7 @@ class Detections:
         )
 
     def to_json(self, labels: Sequence[str]) -> DetectionsJson:
-        """Return the best detection of each group; ``labels`` names the class ids."""
+        """Return the best hypothesis of each candidate; ``labels`` names the class ids."""
         best = self.likeliest()
         keypoints = np.concatenate([best.keypoints, best.keypoint_sigmas[..., None]], axis=2)
         return {
@@ -102,7 +171,7 @@ class Detections:
 
     @staticmethod
     def from_json(record: DetectionsJson) -> Detections:
-        """Return what ``to_json`` wrote, to its digits; groups of more than one and masks are not in it."""
+        """Return what ``to_json`` wrote, to its digits; further hypotheses and masks are not in it."""
         found = record["detections"]
         if not found:
             return Detections.empty()

@@ -31,9 +31,8 @@ from vision_msgs.msg import (
 
 from object_pose.core.arrays import Array
 from object_pose.core.geometry import se3
-from object_pose.core.results.detections import Detections
+from object_pose.core.results.detections import Detections, VisibleMasks
 from object_pose.core.results.pose import ObjectPose, ObjectTruth, PoseRejection, PoseResults
-from object_pose.core.vision.visible_masks import VisibleMasks
 from object_pose.io.messages import pose_from_message
 from object_pose.runtime.card import ModelCard
 
@@ -75,7 +74,7 @@ def keypoints_to_message(
                 detections.keypoints,
                 detections.keypoint_sigmas,
                 groups,
-                detections.masks.shares,
+                detections.masks.probabilities,
                 detections.masks.windows,
             )
         ],
