@@ -158,6 +158,21 @@ def test_a_truncated_file_gives_what_is_whole_and_says_so(tmp_path, store, frame
     assert describe_bag(bag).topics[0].count < 9
 
 
+@pytest.mark.parametrize("compression", ["", "lz4"])
+def test_what_is_whole_in_the_last_chunk_is_read(tmp_path, store, compression, caplog):
+    noise = np.random.default_rng(0).bytes(9 * 20_000)
+    noise = [noise[20_000 * index : 20_000 * (index + 1)] for index in range(9)]
+    inner = b"".join(
+        mcap_record(0x05, struct.pack("<HIQQ", 1, 0, time_ns, time_ns) + data)
+        for time_ns, data in strings(store, *[(index, f"{index}{noise[index].hex()}") for index in range(9)])
+    )
+    file = mcap_file(tmp_path / "x.mcap", [(0, b"")], chunk=lambda _: plain_chunk(inner, compression), whole=False)
+    file.write_bytes(file.read_bytes()[:-40])
+    found = [message.data[0] for _, _, message in read_bag(file, ["/text"])]
+    assert found == list("01234567")[: len(found)] and len(found) >= (6 if compression else 8)
+    assert "truncated" in caplog.text
+
+
 def test_bags_of_ros1_are_read(tmp_path, frame):
     ros1 = get_typestore(Stores.ROS1_NOETIC)
     types = ros1.types

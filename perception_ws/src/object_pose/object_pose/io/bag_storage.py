@@ -121,11 +121,15 @@ def _open_file(path: Path) -> Storage:
 
 
 class _Block(NamedTuple):
-    """A chunk, or a message outside of chunks: the time of its first message, where it lies, and how long it is."""
+    """A chunk, or a message outside of chunks: the time of its first message, where it lies, and how long it is.
+
+    The last chunk of a truncated file ``is_cut``.
+    """
 
     start_ns: int
     offset: int
     length: int
+    is_cut: bool = False
 
 
 class _McapStorage:
@@ -200,31 +204,34 @@ class _McapStorage:
             length += _HEAD.size
             if kind in (0x02, 0x0F):  # footer, end of data
                 break
-            if offset + length > self._size:
+            is_cut = offset + length > self._size
+            if is_cut:
                 self.damage = "it is truncated"
-                break
-            if kind in (_CHUNK, _MESSAGE):
-                found = [(key, time_ns) for key, time_ns, _ in self._block_messages(_Block(0, offset, length))]
+                length = self._size - offset
+            if kind == _CHUNK or (kind == _MESSAGE and not is_cut):
+                block = _Block(0, offset, length, is_cut)
+                found = [(key, time_ns) for key, time_ns, _ in self._block_messages(block)]
                 for key, time_ns in found:
                     self._counts[key] = self._counts.get(key, 0) + 1
                     times.append(time_ns)
-                self._blocks.append(_Block(min((time_ns for _, time_ns in found), default=0), offset, length))
-            elif kind in (_SCHEMA, _CHANNEL):
+                if found:
+                    self._blocks.append(block._replace(start_ns=min(time_ns for _, time_ns in found)))
+            elif kind in (_SCHEMA, _CHANNEL) and not is_cut:
                 self._note(kind, memoryview(self._bytes(offset, length))[_HEAD.size :])
             offset += length
         else:
             self.damage = "it is truncated"
         self.start_ns, self.end_ns = min(times, default=0), max(times, default=0)
         if self.damage and not self._blocks:
-            raise DataError("it is truncated before its first chunk")
+            raise DataError("it is truncated before its first message ends")
 
     def _block_messages(self, block: _Block) -> Iterator[tuple[int, int, memoryview]]:
         """Yield (channel, time, data) of a block; note the channels in it."""
         if block.offset + block.length > self._size:
             raise DataError(f"it has a chunk that ends beyond the file, at {block.offset}")
-        for kind, content in _records(memoryview(self._bytes(block.offset, block.length))):
+        for kind, content in _records(memoryview(self._bytes(block.offset, block.length)), block.is_cut):
             if kind == _CHUNK:
-                for inner, part in _records(_chunk_records(content)):
+                for inner, part in _records(_chunk_records(content, block.is_cut)):
                     if inner == _MESSAGE:
                         yield _message(part)
                     else:
@@ -251,22 +258,22 @@ class _McapStorage:
         return data
 
 
-def _records(data: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """Yield (kind, content) of the records in some bytes."""
+def _records(data: memoryview, is_cut: bool = False) -> Iterator[tuple[int, memoryview]]:
+    """Yield (kind, content) of the records in some bytes; where ``is_cut``, the last one as far as it is there."""
     offset = 0
     while offset < len(data):
         if offset + _HEAD.size > len(data):
             raise DataError("it has a chunk that ends within a record")
         kind, length = _HEAD.unpack_from(data, offset)
         offset += _HEAD.size
-        if length > len(data) - offset:
+        if length > len(data) - offset and not is_cut:
             raise DataError("it has a record that is longer than its chunk")
         yield kind, data[offset : offset + length]
         offset += length
 
 
-def _chunk_records(content: memoryview) -> memoryview:
-    """Return a chunk's records, decompressed and checked."""
+def _chunk_records(content: memoryview, is_cut: bool) -> memoryview:
+    """Return a chunk's records, decompressed and checked; where it ``is_cut``, those that are whole."""
     _, _, size, checksum = struct.unpack_from("<QQQI", content)
     (compression,) = _strings(content, 28, 1)
     start = 32 + len(compression.encode())
@@ -287,9 +294,22 @@ def _chunk_records(content: memoryview) -> memoryview:
         data = memoryview(lz4.frame.LZ4FrameDecompressor().decompress(data, max_length=size + 1))
     elif compression:
         raise DataError(f"it has a chunk of the compression '{compression}', expected lz4, zstd or none")
+    if is_cut:
+        return data[: _whole_length(data)]
     if len(data) != size or (checksum and zlib.crc32(data) != checksum):
         raise DataError("it has a damaged chunk: size or checksum differ")
     return data
+
+
+def _whole_length(data: memoryview) -> int:
+    """Return how many bytes of records are whole."""
+    end = 0
+    while end + _HEAD.size <= len(data):
+        length = _HEAD.size + _HEAD.unpack_from(data, end)[1]
+        if end + length > len(data):
+            break
+        end += length
+    return end
 
 
 def _message(content: memoryview) -> tuple[int, int, memoryview]:
