@@ -77,12 +77,15 @@ def layout(markup: str, parts: Mapping[str, Part]) -> list[Flowable]:
 
 
 def _blocks(markup: str) -> list[list[str]]:
-    """Return the lines of each block; a mark at the start of a line begins one, an empty line ends it."""
+    """Return the lines of each block: a mark at the start of a line begins one, an empty line ends it.
+
+    A heading is one line.
+    """
     blocks: list[list[str]] = [[]]
     for line in markup.splitlines():
         if not line.strip():
             blocks.append([])
-        elif line.startswith(_BLOCK_MARKS):
+        elif line.startswith(_BLOCK_MARKS) or (blocks[-1] and blocks[-1][0].startswith("#")):
             blocks.append([line])
         else:
             blocks[-1].append(line)
