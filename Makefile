@@ -8,7 +8,7 @@ SOURCES := perception_ws/src tests launch benchmarks
 unexport PYTHONPATH AMENT_PREFIX_PATH CMAKE_PREFIX_PATH LD_LIBRARY_PATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-train setup-bench setup-all demo test lint format real-check pose-check bench-pose train-parts models-check real-folds train-smoke bench-train notebook clean
+.PHONY: help setup setup-train setup-bench setup-all demo test lint format real-check pose-check bench-pose train-parts models-check cases-check real-folds train-smoke bench-train notebook clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -48,6 +48,9 @@ bench-pose: setup-bench ## The pose head beside PnP alone and Open3D, on the sam
 
 models-check: setup-train ## Every shipped model on its test split beside its acceptance criteria, write out/models/summary.json
 	@$(BENCHMARK).models_check
+
+cases-check: setup ## Small inputs that failed once: their expected values or refusals, write out/cases
+	@$(BENCHMARK).cases_check
 
 real-folds: setup-train ## Cross-validation on real photographs (long: it trains), write out/models/real.json
 	@$(BENCHMARK).real_folds

@@ -37,7 +37,7 @@ def test_an_image_with_depth_becomes_a_pose(cli, recording, image, options):
     (record,) = records(cli("predict", image, *options, "--depth", recording / "depth" / "000000.png", "--json"))
     (pose,) = record["poses"]
     assert (record["name"], pose["class_name"], pose["depth_used"]) == ("000000", "cube", True)
-    np.testing.assert_allclose(pose["position_m"], T_CAMERA_CUBE[:3, 3], atol=1e-3)
+    np.testing.assert_allclose(pose["position"], T_CAMERA_CUBE[:3, 3], atol=1e-3)
     assert np.all(np.linalg.eigvalsh(pose["covariance"]) > 0)
     assert len(record["detections"][0]["keypoints_px"]) == 8
     assert record["timings_ms"]["total"] > 0

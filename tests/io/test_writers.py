@@ -46,7 +46,7 @@ def test_a_record_is_strict_json_with_null_for_what_is_not_known(record, pose):
     (detection,), (found,), (rejection,) = back["detections"], back["poses"], back["rejections"]
     assert detection["class_name"] == "gear" and detection["keypoints_px"] == [[3.0, 3.0, 1.0]] * 2
     assert found["visibility"] is None and found["depth_rms_m"] is None
-    assert found["position_m"] == [0.1, -0.2, 0.5]
+    assert found["position"] == [0.1, -0.2, 0.5]
     rotation = se3.rotation_from_quat_wxyz(found["quat_wxyz"])
     np.testing.assert_allclose(rotation, pose.T_camera_object[:3, :3], atol=1e-5)
     np.testing.assert_array_equal(found["covariance"], pose.covariance)

@@ -68,7 +68,7 @@ def by_command(capsys, *arguments):
             pose["class_name"]: (
                 pose["track_id"],
                 pose["depth_used"],
-                se3.make_transform(se3.rotation_from_quat_wxyz(np.array(pose["quat_wxyz"])), pose["position_m"]),
+                se3.make_transform(se3.rotation_from_quat_wxyz(np.array(pose["quat_wxyz"])), pose["position"]),
             )
             for pose in record["poses"]
         }

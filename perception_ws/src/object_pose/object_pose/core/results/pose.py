@@ -43,14 +43,14 @@ class PoseJson(TypedDict):
     class_id: ClassId
     class_name: str
     score: Score
-    position_m: Vector
+    position: Vector
     quat_wxyz: Annotated[list[Number], {"minItems": 4, "maxItems": 4}]
     covariance: Annotated[
         list[Annotated[list[Number], {"minItems": 6, "maxItems": 6}]],
         {"minItems": 6, "maxItems": 6, "description": "of translation and rotation vector: m^2, m rad, rad^2"},
     ]
-    box_center_m: Vector
-    box_size_m: Vector
+    box_center: Vector
+    box_size: Vector
     box_xyxy: BoxXyxy
     reprojection_rms_px: Number
     depth_rms_m: Number
@@ -155,11 +155,11 @@ class ObjectPose:
             "class_id": self.class_id,
             "class_name": self.class_name,
             "score": number(self.score, 4),
-            "position_m": numbers(self.T_camera_object[:3, 3], 6),
+            "position": numbers(self.T_camera_object[:3, 3], 6),
             "quat_wxyz": numbers(se3.quat_wxyz_from_rotation(self.T_camera_object[:3, :3]), 6),
             "covariance": [numbers(row) for row in self.covariance],
-            "box_center_m": numbers(self.box_center, 6),
-            "box_size_m": numbers(self.box_size, 6),
+            "box_center": numbers(self.box_center, 6),
+            "box_size": numbers(self.box_size, 6),
             "box_xyxy": numbers(self.box_xyxy, 2),
             "reprojection_rms_px": number(self.reprojection_rms_px, 4),
             "depth_rms_m": number(self.depth_rms_m, 6),
@@ -177,10 +177,10 @@ class ObjectPose:
             class_id=record["class_id"],
             class_name=record["class_name"],
             score=from_number(record["score"]),
-            T_camera_object=se3.make_transform(rotation, np.array(from_numbers(record["position_m"]))),
+            T_camera_object=se3.make_transform(rotation, np.array(from_numbers(record["position"]))),
             covariance=np.array([from_numbers(row) for row in record["covariance"]]),
-            box_center=np.array(from_numbers(record["box_center_m"])),
-            box_size=np.array(from_numbers(record["box_size_m"])),
+            box_center=np.array(from_numbers(record["box_center"])),
+            box_size=np.array(from_numbers(record["box_size"])),
             box_xyxy=np.array(from_numbers(record["box_xyxy"])),
             reprojection_rms_px=from_number(record["reprojection_rms_px"]),
             depth_rms_m=from_number(record["depth_rms_m"]),
