@@ -19,6 +19,7 @@ from typing import Any
 
 from benchmarks.harness import Benchmark, check, criteria_table, plain, progress, report
 from benchmarks.lmo import RGBD_IMAGE, SCENE, find_lmo
+from benchmarks.tracking_score import track_live_scene
 from object_pose.cli.options import add_model_option, model_file
 from object_pose.core.errors import DataError
 from object_pose.core.metrics.bop import MIN_VISIBILITY
@@ -26,10 +27,9 @@ from object_pose.core.metrics.pose import FrameMatches, score_frames
 from object_pose.core.metrics.uncertainty import CovarianceScore, expected_calibration_error, score_covariances
 from object_pose.core.pose.config import LIVE, SINGLE_IMAGE
 from object_pose.core.tracking.tracker import TrackerConfig
+from object_pose.evaluation.bop_scorer import BopScorer
 from object_pose.evaluation.criteria import Criterion
 from object_pose.evaluation.pose_runner import LabelledFrame, PoseEvaluation, bop_frames, evaluate_pose, rendered_frames
-from object_pose.evaluation.scorers.bop import BopScorer
-from object_pose.evaluation.scorers.tracking import track_live_scene
 from object_pose.runtime.pose_estimator import FrameEstimate, PoseEstimator
 from object_pose.runtime.predictor import PredictorConfig
 from object_pose.runtime.resources import DATA_VARIABLE

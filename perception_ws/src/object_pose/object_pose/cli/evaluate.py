@@ -19,10 +19,10 @@ from object_pose.cli.model_options import (
 from object_pose.cli.progress_bar import ProgressBar
 from object_pose.core.errors import ConfigError
 from object_pose.core.metrics.pose import MIN_VISIBILITY
+from object_pose.evaluation.bop_scorer import BopBin, BopScore
 from object_pose.evaluation.pose_runner import PoseEvaluation
 from object_pose.evaluation.runner import TaskEvaluation
 from object_pose.evaluation.samples import TEST_SEED
-from object_pose.evaluation.scorers.bop import BopBin, BopScore
 from object_pose.tasks.registry import TASKS
 from object_pose.workflows.evaluate import EvaluateConfig, PoseEvaluateConfig, evaluate_model, evaluate_poses
 from object_pose.workflows.progress import ignore_progress

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from object_pose.core.errors import DataError
-from object_pose.evaluation.scorers.bop import BopBin, BopGroup, BopScore
+from object_pose.evaluation.bop_scorer import BopBin, BopGroup, BopScore
 from object_pose.evaluation.views import Confusion, Curve
 from object_pose.io.files import replacing
 

@@ -15,7 +15,7 @@ from object_pose.core.errors import DataError
 from object_pose.core.frame import Frame
 from object_pose.core.metrics.pose import MIN_VISIBILITY, FrameMatches, PoseScore, match_frame, score_frames
 from object_pose.core.results.pose import ObjectTruth
-from object_pose.evaluation.scorers.bop import BopScore, BopScorer
+from object_pose.evaluation.bop_scorer import BopScore, BopScorer
 from object_pose.io.bop import read_bop_scene
 from object_pose.runtime.pose_estimator import FrameEstimate, PoseEstimator
 from object_pose.simulation.parts.objects import load_objects

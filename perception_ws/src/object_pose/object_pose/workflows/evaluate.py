@@ -8,6 +8,7 @@ from pathlib import Path
 
 from object_pose.core.errors import ConfigError
 from object_pose.core.metrics.pose import MIN_VISIBILITY, FrameMatches
+from object_pose.evaluation.bop_scorer import BopScorer, Meshes, bop_meshes, bop_models_folder
 from object_pose.evaluation.pose_runner import (
     LabelledFrame,
     PoseEvaluation,
@@ -25,7 +26,6 @@ from object_pose.evaluation.samples import (
     rendered_samples,
     test_samples,
 )
-from object_pose.evaluation.scorers.bop import BopScorer, Meshes, bop_meshes, bop_models_folder
 from object_pose.io.writers import bop_csv
 from object_pose.runtime.pose_estimator import FrameEstimate, PoseEstimator
 from object_pose.runtime.predictor import Predictor

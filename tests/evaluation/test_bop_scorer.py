@@ -9,7 +9,7 @@ import pytest
 
 from object_pose.core.geometry import se3
 from object_pose.core.results.pose import ObjectPose, ObjectTruth
-from object_pose.evaluation.scorers.bop import BopScorer, bop_models_folder
+from object_pose.evaluation.bop_scorer import BopScorer, bop_models_folder
 from object_pose.simulation.parts.objects import part_objects
 from object_pose.simulation.scenes.scene import FrameStream, SceneConfig
 

@@ -1,4 +1,4 @@
-"""Identity and steadiness over time: the tracked poses of a sequence against its true, still objects."""
+"""Identities and jitter over time: the tracked poses of a sequence against its true objects, which lie still."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NANOSECONDS = 1e-9
 
 @dataclass(frozen=True)
 class TrackingScore:
-    """What tracking was worth over ``seconds``; ``recall`` counts bridged poses like any other.
+    """Tracking over ``seconds``; ``recall`` counts bridged poses like any other.
 
     An id switch is a true object that gets another track id than it had last. ``short_occlusions`` counts the times
     that an object with an identity was hidden for less than a second, ``lost_identities`` those after which it got
@@ -162,7 +162,7 @@ def _reports(
 def track_live_scene(
     estimator: PoseEstimator, scene: LiveScene, seconds: float, rate_hz: float, camera_known: bool = True
 ) -> Iterator[TrackingScorer]:
-    """Run a estimator with a tracker over the simulated camera, frame by frame; yield the scorer after each.
+    """Run an estimator with a tracker over the simulated camera, frame by frame; yield the scorer after each.
 
     ``camera_known`` gives the tracker the camera's pose in the world, as a robot's kinematics would.
     """

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from benchmarks.tracking_score import TrackingScorer
 from object_pose.core.geometry import se3
 from object_pose.core.results.pose import ObjectPose, ObjectTruth
-from object_pose.evaluation.scorers.tracking import TrackingScorer
 from object_pose.simulation.parts.objects import load_objects
 from poses import pose_of
 

@@ -1,1 +1,0 @@
-"""Scores over many frames: BOP average recall, tracking."""
