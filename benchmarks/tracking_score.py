@@ -171,6 +171,6 @@ def track_live_scene(
         time_s = index / rate_hz
         simulated = scene.frame(time_s, round(time_s / _NANOSECONDS))
         T_world_camera = scene.T_world_camera(time_s)
-        result = estimator.register(simulated.frame, T_world_camera if camera_known else None)
+        result = estimator.estimate(simulated.frame, T_world_camera if camera_known else None)
         scorer.add(result.results.poses, simulated.truths, simulated.frame.stamp_ns, T_world_camera)
         yield scorer

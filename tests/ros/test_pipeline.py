@@ -210,11 +210,11 @@ def test_a_colour_image_of_wrong_encoding_is_named(ros, pipeline, frame):
     color = ros.node.create_publisher(Image, topics.COLOR, qos.DRIVER_OUTPUT)
     ros.wait_for(color.get_subscription_count, "subscription")
     message = rgb_to_message(frame.rgb, make_header(1, FRAME_ID))
-    message.encoding = "bayer_rggb8"
+    message.encoding = "mono7"
 
     def named():
         color.publish(message)
-        return [m for m in problems(diagnostics, "detection_node") if "'bayer_rggb8'" in m]
+        return [m for m in problems(diagnostics, "detection_node") if "'mono7'" in m]
 
     ros.wait_for(named, "diagnosis")
 
@@ -295,7 +295,7 @@ def test_the_model_is_switched_by_service_and_a_bad_one_changes_nothing(ros, cub
 
 @pytest.mark.parametrize(
     ("content", "text"),
-    [(None, "was not found"), (b"", "is empty"), (b"not a model at all" * 9, "not an ONNX model")],
+    [(None, "does not exist"), (b"", "is empty"), (b"not a model at all" * 9, "not an ONNX model")],
 )
 def test_a_model_file_that_cannot_be_used_stops_the_node_with_a_clear_error(ros, tmp_path, content, text):
     path = tmp_path / "model.onnx"

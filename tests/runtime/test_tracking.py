@@ -137,6 +137,18 @@ def test_what_leaves_the_image_is_rejected(estimator: PoseEstimator) -> None:
     assert "not in the image" in results.rejections[0].detail
 
 
+def test_objects_are_found_anew_when_it_is_time_or_one_was_lost(tmp_path: Path) -> None:
+    model = save_pose_model(MODELS, CAMERA, [(BRACKET_ID, BRACKET_POSE)], tmp_path / "solids.onnx")
+    estimator = PoseEstimator(model, tracker_config=TrackerConfig(register_interval_s=0.3))
+    placed: Placed = [(BRACKET_ID, BRACKET_POSE)]
+    frames = [placed] * 6 + [[]] + [placed] * 2
+    found = [estimator.estimate(seen(there, index)) for index, there in enumerate(frames)]
+    registered = ["inference" in estimate.timings_ms for estimate in found]
+    #        first  0.3 s later                       lost before
+    assert registered == [True, False, False, False, False, True, False, True, False]
+    assert {pose.track_id for estimate in found for pose in estimate.results.poses} == {0}
+
+
 def test_nothing_is_known_without_a_tracker(tmp_path: Path) -> None:
     model = save_pose_model([make_cube()], CUBE_CAMERA, [(0, T_CAMERA_CUBE)], tmp_path / "cube.onnx")
     with pytest.raises(ConfigError, match="no tracker"):

@@ -53,7 +53,7 @@ def predict_poses(pipeline: PoseEstimator, with_timings: bool = True) -> Predict
 
     def predict(item: NamedFrame) -> FrameResult:
         frame = item.frame
-        found = pipeline.register(frame)
+        found = pipeline.estimate(frame)
         results, timings = found.results, found.timings_ms if with_timings else None
         record = FrameRecord(item.name, frame.stamp_ns, (found.detections, results), timings).to_json(labels)
         return FrameResult(

@@ -68,7 +68,7 @@ def evaluate_pose(
     timings: dict[str, list[float]] = {}
     objects = estimator.card.objects
     for item in frames:
-        result = estimator.register(item.frame)
+        result = estimator.estimate(item.frame)
         matches.append(match_frame(result.results.poses, item.truths, objects, min_visibility))
         for stage, milliseconds in result.timings_ms.items():
             timings.setdefault(stage, []).append(milliseconds)

@@ -59,6 +59,7 @@ class PoseEstimator:
         self.solver_config, self._tracker_config = solver_config or PoseSolverConfig(), tracker_config
         self._solver = PoseSolver(self.card.objects, self.solver_config)
         self._tracker = Tracker(self.card.objects, tracker_config, track_ids) if tracker_config else None
+        self._registered_ns: int | None = None
 
     @cached_property
     def detector(self) -> Predictor:
@@ -81,6 +82,16 @@ class PoseEstimator:
             if detector and detector is not self._model:
                 self.__dict__["detector"] = detector.with_decoding(detector_config.decoding or detector.task.options)
 
+    def estimate(self, frame: CameraFrame, T_world_camera: Array | None = None) -> FrameEstimate:
+        """Register or track the next frame of a sequence, whichever is due.
+
+        Objects are registered in the first frame, after one was lost or while none is known, where time runs backwards,
+        every ``register_interval_s`` of the tracker's, and always without a tracker.
+        """
+        if self._is_due(frame.stamp_ns):
+            return self.register(frame, T_world_camera)
+        return self.track(frame, T_world_camera)
+
     def register(
         self,
         frame: CameraFrame,
@@ -97,6 +108,7 @@ class PoseEstimator:
         """
         clock = StageClock()
         tracker = self._tracker if with_ids else None
+        self._registered_ns = frame.stamp_ns
         with clock.stage("total"):
             depth = self._depth(frame)
             if detections is None:
@@ -130,7 +142,16 @@ class PoseEstimator:
             with clock.stage("tracking"):
                 lost = {item.track_id for item in results.rejections if item.reason is RejectionReason.LOST}
                 results = tracker.update(results, frame.stamp_ns, T_world_camera, lost)
+            if lost or not results.poses:
+                self._registered_ns = None
         return FrameEstimate(Detections.empty(self.card.keypoint_count), results, clock.timings_ms)
+
+    def _is_due(self, stamp_ns: int) -> bool:
+        """Return whether objects are to be found anew."""
+        if self._tracker_config is None or self._registered_ns is None:
+            return True
+        since_s = (stamp_ns - self._registered_ns) * 1e-9
+        return since_s < 0.0 or since_s >= self._tracker_config.register_interval_s
 
     def _depth(self, frame: CameraFrame) -> AlignedDepth | None:
         if frame.depth_m is None or not self.solver_config.use_depth:

@@ -32,7 +32,7 @@ _SAME_PLACE_DIAMETERS = 0.3
 
 @dataclass(frozen=True)
 class TrackerConfig:
-    """How long objects are remembered, and how much they and the camera may move."""
+    """How long objects are remembered, how much they and the camera may move, and how often they are found anew."""
 
     max_dropout_s: float = parameter(
         1.0, "how long an object that is not seen any more is still reported, in seconds", minimum=0.0, maximum=60.0
@@ -61,6 +61,12 @@ class TrackerConfig:
     )
     repeated_share: float = parameter(
         0.2, "share of a pose's variance that repeats in every frame and does not average out", minimum=0.0, maximum=1.0
+    )
+    register_interval_s: float = parameter(
+        0.0,
+        "objects are found anew at least this often and tracked in between, in seconds; 0 finds them in every frame",
+        minimum=0.0,
+        maximum=3600.0,
     )
     change_patience: int = parameter(
         3, "updates in a row that contradict a track before it believes them", minimum=1, maximum=100

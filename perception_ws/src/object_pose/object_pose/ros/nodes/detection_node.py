@@ -27,8 +27,7 @@ from object_pose.ros.transport.frame_inputs import (
     FrameInputsConfig,
     read_aligned_depth,
 )
-from object_pose.ros.transport.pairing import FramePairer, PairedSet
-from object_pose.ros.transport.worker import NewestWorker
+from object_pose.ros.transport.pairing import PairedSet
 from object_pose.runtime.predictor import Predictor, PredictorConfig
 from object_pose.runtime.resources import find_model
 from object_pose.runtime.timing import StageClock
@@ -62,15 +61,13 @@ class DetectionNode(PipelineNode):
     def activate(self) -> None:
         """Announce the model and listen to the camera."""
         config = self.config(DetectionNodeConfig)
-        self._worker = NewestWorker("detection", self._detect, self.frame_failed)
-        pairer = FramePairer(COLOR, [], [DEPTH], config.pair_tolerance_ns)
-        self._inputs = FrameInputs(self, config, pairer, self._worker.offer, needs_camera=False)
+        self._inputs = FrameInputs(self, config, COLOR, [DEPTH], self._detect, needs_camera=False)
         self._announce()
         self._follow_streams()
 
     def deactivate(self) -> None:
         """Finish the image in hand."""
-        self._worker.stop()
+        self._inputs.stop()
 
     def parameters_changed(self) -> None:
         """Use new thresholds and streams from the next image on; the network itself stays."""
@@ -98,7 +95,7 @@ class DetectionNode(PipelineNode):
         # Both networks: the detector and, where the model has one, its RoI head.
         inference_ms = clock.timings_ms["inference"] + clock.timings_ms.get("crops", 0.0)
         result.model, result.inference_ms = str(model), inference_ms
-        result.dropped_frames = self._worker.dropped + self._inputs.lost
+        result.dropped_frames = self._inputs.dropped
         self._keypoints.publish(result)
         if self._boxes.get_subscription_count():
             self._boxes.publish(conversions.detections_2d_to_message(detections, labels, message.header))

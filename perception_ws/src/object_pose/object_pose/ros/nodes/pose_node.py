@@ -31,9 +31,8 @@ from object_pose.ros.transport.frame_inputs import (
     read_camera,
     read_detections,
 )
-from object_pose.ros.transport.pairing import FramePairer, PairedSet
+from object_pose.ros.transport.pairing import PairedSet
 from object_pose.ros.transport.transform_listener import TransformListener
-from object_pose.ros.transport.worker import NewestWorker
 from object_pose.runtime.pose_estimator import PoseEstimator, needs_color
 from object_pose.runtime.predictor import PredictorConfig
 from object_pose.runtime.resources import find_model
@@ -82,9 +81,7 @@ class PoseNode(PipelineNode):
     def activate(self) -> None:
         """Listen to the detections and the camera."""
         config = self.config(PoseNodeConfig)
-        self._worker = NewestWorker("pose", self._register, self.frame_failed)
-        pairer = FramePairer(DETECTIONS, [], [DEPTH, COLOR], config.pair_tolerance_ns)
-        self._inputs = FrameInputs(self, config, pairer, self._worker.offer, needs_camera=True)
+        self._inputs = FrameInputs(self, config, DETECTIONS, [DEPTH, COLOR], self._register, needs_camera=True)
         self._outputs.activate(config.input_reliability)
         self._transforms = TransformListener(self) if config.track and config.fixed_frame else None
         self._follow_streams()
@@ -93,7 +90,7 @@ class PoseNode(PipelineNode):
     def deactivate(self) -> None:
         """Finish the frame in hand."""
         self._service.close()
-        self._worker.stop()
+        self._inputs.stop()
         self._outputs.deactivate()
 
     def parameters_changed(self) -> None:
@@ -128,7 +125,7 @@ class PoseNode(PipelineNode):
             T_fixed_camera = self._look_up_camera(header.frame_id, paired.stamp_ns) if self._transforms else None
             with_ids = self._transforms is None or T_fixed_camera is not None
             results = estimator.register(frame, T_fixed_camera, detections, with_ids).results
-            dropped = message.dropped_frames + self._worker.dropped + self._inputs.lost
+            dropped = message.dropped_frames + self._inputs.dropped
             self._outputs.publish(results, camera, header, dropped, config.publish_tf)
         for _ in range(len(self._requests)):
             self._requests.pop().put(results_to_message(results, header, dropped))

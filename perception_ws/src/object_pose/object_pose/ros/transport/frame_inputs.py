@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -28,6 +28,7 @@ from object_pose.ros.nodes.pipeline_node import PipelineNode
 from object_pose.ros.transport import qos, topics
 from object_pose.ros.transport.inputs import WatchedInput
 from object_pose.ros.transport.pairing import FramePairer, PairedSet
+from object_pose.ros.transport.worker import NewestWorker
 from object_pose.runtime.card import ModelCard
 
 COLOR, DEPTH, CAMERA_INFO, DETECTIONS = "color", "depth", "camera_info", "detections"
@@ -67,32 +68,38 @@ class FrameInputsConfig:
 
 
 class FrameInputs:
-    """Watches streams for a node and offers what belongs together, as ``pairer`` finds it.
+    """Watches streams for a node, and calls ``handle`` in its own thread with the newest set that belongs together.
 
-    camera_info is no such stream: it holds until the next one, and is offered as the ``CameraInfo`` that is valid.
+    The ``anchor`` begins a set, ``partners`` are waited for while they come. camera_info is no such stream: it holds
+    until the next one, and is handed over as the ``CameraInfo`` that is valid.
     """
 
     def __init__(
         self,
         node: PipelineNode,
         config: FrameInputsConfig,
-        pairer: FramePairer,
-        offer: Callable[[PairedSet], None],
+        anchor: str,
+        partners: Sequence[str],
+        handle: Callable[[PairedSet], None],
         needs_camera: bool,
     ) -> None:
         self._node = node
         self._config = config
-        self._pairer = pairer
-        self._offer = offer
+        self._pairer = FramePairer(anchor, (), partners, config.pair_tolerance_ns)
+        self._worker = NewestWorker(node.get_name(), handle, node.frame_failed)
         self._needs_camera = needs_camera
         self._infos: deque[tuple[int, CameraInfo]] = deque(maxlen=_INFOS_KEPT)
         self._without_camera = 0
         self._watched: dict[str, WatchedInput] = {}
 
     @property
-    def lost(self) -> int:
-        """Frames so far that found no required partner, or came before any camera_info that they need."""
-        return self._pairer.lost + self._without_camera
+    def dropped(self) -> int:
+        """Frames so far that a newer one replaced, or that came before any camera_info that they need."""
+        return self._worker.dropped + self._pairer.lost + self._without_camera
+
+    def stop(self) -> None:
+        """Finish the frame in hand."""
+        self._worker.stop()
 
     def follow(self, *streams: str) -> None:
         """Subscribe to these streams and to no others, until the node is deactivated."""
@@ -151,7 +158,7 @@ class FrameInputs:
             elif self._needs_camera:
                 self._without_camera += 1
                 continue
-            self._offer(paired)
+            self._worker.offer(paired)
 
 
 @dataclass(frozen=True)
