@@ -16,10 +16,13 @@ from object_pose.simulation.generators.spaceship import spaceship_sample
 from object_pose.training.loop import Trainer
 from object_pose.training.networks.classifier import ClassifierNetwork, ExportedClassifier
 from object_pose.training.networks.oriented import ExportedOriented, OrientedNetwork
+from object_pose.training.networks.roi_head import (
+    ExportedRoiHead,
+    RoiNetwork,
+)
 from object_pose.training.networks.yolo import ExportedYolo, NanoYolo
 from object_pose.training.onnx.export import Exportable, embed_roi_head, export_onnx
 from object_pose.training.onnx.weights import load_onnx, recalibrate_batch_norm
-from object_pose.training.tasks.roi_head import ExportedRoiHead, RoiNetwork
 from tiny_task import LineRecipe, config
 
 

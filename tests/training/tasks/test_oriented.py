@@ -1,4 +1,4 @@
-"""The oriented network: its maps decode to boxes, its second look sees boxes upright, and outlines are fitted."""
+"""The oriented network: its maps decode to boxes, its refiner sees boxes upright, and contours are fitted."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_a_mirrored_window_asks_for_the_mirrored_change() -> None:
 
 
 def _with_ship(seed: int, box: OrientedBox, tail: float = 1 / 3, lines: int = 0) -> torch.Tensor:
-    """Draw a box's outline over noise, and some lines across the image, as the generator's pixels are distributed."""
+    """Draw a box's contour over noise, and some lines across the image, as the generator's pixels are distributed."""
     rng = np.random.default_rng(seed)
     mask = np.zeros((200, 200), np.uint8)
     hypothesis = torch.cat([_row(box), torch.tensor([tail])])
@@ -141,7 +141,7 @@ def _fitted(image: torch.Tensor, *starts: OrientedBox) -> OrientedBox:
 
 
 @pytest.mark.parametrize("turn", range(4))
-def test_a_box_that_is_off_moves_back_to_the_outline_with_its_heading(turn: int) -> None:
+def test_a_box_that_is_off_moves_back_to_the_contour_with_its_heading(turn: int) -> None:
     for seed in range(4):
         truth = OrientedBox(
             60.0 + 20 * seed, 120.0 - 15 * seed, -0.3 - 0.5 * np.pi * turn, 22.0 + 4 * seed, 38.0 + 4 * seed
@@ -153,14 +153,14 @@ def test_a_box_that_is_off_moves_back_to_the_outline_with_its_heading(turn: int)
         assert np.degrees(fitted.heading_error(truth)) < 5.0
 
 
-def test_of_several_places_the_one_with_an_outline_is_chosen() -> None:
+def test_of_several_places_the_one_with_a_contour_is_chosen() -> None:
     truth = OrientedBox(140.0, 60.0, 2.0, 28.0, 42.0)
     elsewhere = [OrientedBox(60.0, 140.0, 0.0, 28.0, 42.0), OrientedBox(100.0, 30.0, 4.0, 20.0, 30.0)]
     for order in ([truth, *elsewhere], [*elsewhere, truth]):
         assert _fitted(_with_ship(0, truth, lines=3), *order).iou(truth) > 0.85
 
 
-def test_edges_that_go_on_as_lines_speak_for_no_outline() -> None:
+def test_edges_that_go_on_as_lines_speak_for_no_contour() -> None:
     box = OrientedBox(100.0, 100.0, 0.0, 30.0, 46.0)
     hypothesis = torch.cat([_row(box), torch.tensor([1 / 3])])
     image = _with_ship(0, box)
@@ -179,7 +179,7 @@ def test_edges_that_go_on_as_lines_speak_for_no_outline() -> None:
     assert float(support(log_ratios(crossed), hypotheses)) > 30.0
 
 
-def test_the_outline_is_read_as_the_generator_draws_it() -> None:
+def test_the_contour_is_read_as_the_generator_draws_it() -> None:
     read = []
     for seed in range(1_900_000_000, 1_900_000_040):
         image, label = spaceship_sample(seed)

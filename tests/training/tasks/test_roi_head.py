@@ -1,4 +1,4 @@
-"""The crop-level head's loss: where a window fits two orientations, it learns both and how likely each is."""
+"""The RoI head's loss: where a region fits two orientations, it learns both and how likely each is."""
 
 from __future__ import annotations
 
@@ -15,8 +15,12 @@ from object_pose.core.errors import ConfigError
 from object_pose.core.frame import AlignedDepth
 from object_pose.core.geometry.camera import Camera
 from object_pose.training.data.augmentation import DetectionSample
-from object_pose.training.tasks.pose import RoiTrainingConfig
-from object_pose.training.tasks.roi_head import HYPOTHESES, RoiNetwork, RoiOutput, RoiRecipe
+from object_pose.training.networks.roi_head import (
+    HYPOTHESES,
+    RoiNetwork,
+    RoiOutput,
+)
+from object_pose.training.tasks.roi_head import RoiRecipe, RoiTrainingConfig
 
 _KEYPOINTS = 4
 _LEFT, _RIGHT = -0.3, 0.3

@@ -1,1 +1,1 @@
-"""Learning: the only room that imports torch. Networks, losses, data streams, one loop for all tasks, export."""
+"""Training: networks, losses, data sources, one loop for all tasks, and export. Only here torch is imported."""

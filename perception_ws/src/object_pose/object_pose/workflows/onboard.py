@@ -38,8 +38,9 @@ from object_pose.simulation.scenes.scene import SceneConfig
 from object_pose.simulation.seeds import TEST
 from object_pose.training.config import TrainConfig
 from object_pose.training.onnx.export import replace_card
-from object_pose.training.tasks.pose import PoseTrainingConfig, RoiTrainingConfig
+from object_pose.training.tasks.pose import PoseTrainingConfig
 from object_pose.training.tasks.registry import find_task
+from object_pose.training.tasks.roi_head import RoiTrainingConfig
 from object_pose.workflows.export import CardText, export_run
 from object_pose.workflows.progress import Progress, ProgressCallback, ignore_progress, reported
 from object_pose.workflows.train import make_job, train

@@ -1,4 +1,4 @@
-"""Augmentations on arrays: what a real camera does to a picture, and where the crop falls."""
+"""Labelled images, and their augmentations: crops, mosaics, erased objects, light, colour, blur and noise."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def mosaic(
     scale_range: tuple[float, float],
     rng: np.random.Generator,
 ) -> DetectionSample:
-    """Join random windows of four samples at a random corner: more objects, smaller ones, and no context to lean on."""
+    """Join random windows of four samples at a random corner: more and smaller objects, without their context."""
     width, height = output_wh
     middle_x, middle_y = (round(size * rng.uniform(0.3, 0.7)) for size in output_wh)
     image = np.empty((height, width, 3), dtype=np.uint8)
@@ -116,7 +116,7 @@ def mosaic(
 
 
 def erased(sample: DetectionSample, objects: NDArray[np.bool_], rng: np.random.Generator) -> DetectionSample:
-    """Return the sample without the pixels of some of its objects (M,), as the runtime erases those it is sure of.
+    """Return the sample without the pixels of some of its objects (M,), as the second pass erases occluders.
 
     The lists still name them; ``only`` leaves them out.
     """
@@ -218,7 +218,7 @@ def _shine(width: int, height: int, rng: np.random.Generator) -> NDArray[np.floa
 
 
 def random_patches(image: Image, rng: np.random.Generator, probability: float = 0.3) -> Image:
-    """Cover small areas with flat or noisy patches: occluders that no renderer thought of."""
+    """Cover small areas with flat or noisy patches, as occluders."""
     if rng.random() >= probability:
         return image
     result = image.copy()

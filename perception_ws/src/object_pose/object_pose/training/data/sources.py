@@ -110,7 +110,7 @@ class PhotoBackgrounds:
 class RenderedSource:
     """Endless rendered samples, with ``depth`` measured where wanted.
 
-    Each new frame joins a buffer and pays for ``reuse`` draws from it.
+    Each new frame joins a buffer and is followed by ``reuse`` - 1 draws from it.
     """
 
     objects: Sequence[SceneObject]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-# The ways to see an image whose up and left mean nothing; the axes that are turned round.
+# The mirrorings of an image whose up and left mean nothing, as the axes that are flipped.
 MIRRORINGS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3))
 
 
@@ -56,7 +56,7 @@ class CrossStage(nn.Module):
 
 
 class PyramidPooling(nn.Module):
-    """Three chained 5x5 max pools give the last stage a wide view at little cost."""
+    """Three chained 5x5 max pools: a wide receptive field at little cost."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Boxes fitted to the image: among many outlines of the spaceship, the one that the published generator explains best.
+"""Boxes fitted to the image: among many contours of the spaceship, the one that the published generator explains best.
 
 A hypothesis is (x, y, yaw, width, height, tail): the box in pixels and radians, and how deep the chevron's tail is
 notched, as a share of the height. Yaw is the network's: the nose points to (-sin yaw, cos yaw). The generator's own
@@ -20,7 +20,7 @@ _LOG_LINE = -30.0
 # An edge is read at so many pixels at most, and as a longer line so many pixels beyond either end.
 _EDGE_PIXELS = 64
 _BEYOND = 24
-# How far hypotheses lie apart at scale 1, about the error of the second look.
+# How far hypotheses lie apart at scale 1, about the error of the refined box.
 _SPREAD = (1.5, 1.5, 0.06, 2.0, 3.0, 0.08)
 # The first hypotheses of a start, their scale and the window over which they see the image's ratios averaged.
 _FIRST = (512, 2.0, 5)
@@ -30,7 +30,7 @@ _ROUNDS = ((0.8, 3), (0.6, 3), (0.5, 1), (0.4, 1), (0.3, 1), (0.25, 1), (0.2, 1)
 
 
 class ContourFit(nn.Module):
-    """Moves several boxes, each on its own, to where the image speaks most for an outline, and keeps the best.
+    """Moves several boxes, each on its own, to where the image supports a contour most, and keeps the best.
 
     The hypotheses' offsets are drawn once, from a fixed seed: the same image always gives the same box.
     """
@@ -68,9 +68,9 @@ class ContourFit(nn.Module):
 
 
 def log_ratios(images: Tensor) -> Tensor:
-    """Return how much more often the outline than anything else has each pixel's value: log densities (B, S, S).
+    """Return how much more often the contour than anything else has each pixel's value: log densities (B, S, S).
 
-    The outline is the greater of a uniform value and the noise, the rest noise and, at some pixels, lines like it.
+    The contour is the greater of a uniform value and the noise, the rest noise and, at some pixels, lines like it.
     """
     values = images[:, 0]
     rising = 2.0 * values / NOISE_LEVEL
@@ -89,7 +89,7 @@ def corners(hypotheses: Tensor) -> Tensor:
 
 
 def support(ratios: Tensor, hypotheses: Tensor) -> Tensor:
-    """Return the log of how much more likely the image is (B, C, N) with an outline as hypotheses (B, C, N, 6) say.
+    """Return the log of how much more likely the image is (B, C, N) with a contour as hypotheses (B, C, N, 6) say.
 
     Height and tail are as likely as the generator draws them.
     """
@@ -99,7 +99,7 @@ def support(ratios: Tensor, hypotheses: Tensor) -> Tensor:
 def lone_support(ratios: Tensor, hypotheses: Tensor) -> Tensor:
     """The same as ``support``, where each edge may as well be a piece of one of the image's random lines.
 
-    A line goes on beyond the edge, an outline does not.
+    A line goes on beyond the edge; a contour does not.
     """
     edges = _Edges(hypotheses)
     alone = edges.summed(ratios)
@@ -169,7 +169,7 @@ def _around(hypotheses: Tensor, offsets: Tensor) -> Tensor:
 
 
 def _averaged(ratios: Tensor, window: int) -> Tensor:
-    """Average ratios over windows of pixels: an outline that is a little off still finds some of its pixels."""
+    """Average ratios over windows of pixels: a contour that is a little off still finds some of its pixels."""
     if window == 1:
         return ratios
     return nn.functional.avg_pool2d(ratios[:, None], window, stride=1, padding=window // 2)[:, 0]

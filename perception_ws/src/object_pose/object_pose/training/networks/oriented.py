@@ -1,4 +1,4 @@
-"""The network of oriented boxes: a map of cells says where and roughly how, a second look at the window how exactly."""
+"""The network of oriented boxes: a map of cells gives the first box, and a refiner corrects it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from object_pose.training.networks.blocks import ConvUnit, CrossStage, PyramidPo
 from object_pose.training.networks.contour_fit import ContourFit
 
 STRIDE = 8
-# The window is this much larger than the box, and sampled this finely across and along it.
+# The window is this many times the box, and is sampled at so many places across and along it.
 _WINDOW_SCALE = 1.7
 _WINDOW_WH = (64, 96)
 _BRIGHT = 0.8
 _VIEWS = 4
-_LOOKS = 3
-# What becomes of a change where left and right change places: shift across and turn.
+_REFINEMENTS = 3
+# Signs of a change's parts in the mirror image: shift across and turn are negated.
 _MIRRORED = (-1.0, 1.0, -1.0, 1.0, 1.0)
 
 
 class OrientedNetwork(nn.Module):
-    """Which cell holds the object, if any, its box there, and a refiner of boxes; 1.3 million parameters."""
+    """Finds the cell of the object, if any, and its box there; has the refiner of boxes. 1.3 million parameters."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class OrientedNetwork(nn.Module):
 
 
 class BoxRefiner(nn.Module):
-    """Looks at the window of a box, turned upright, and says how the box must change."""
+    """Maps the window of a box, turned upright, to the correction of the box."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class BoxRefiner(nn.Module):
         return self._changes(windows(images, boxes))
 
     def both_sides(self, images: Tensor, boxes: Tensor) -> Tensor:
-        """Return the mean of the changes that the window and its mirror image ask for."""
+        """Return the mean of the changes for the window and for its mirror image."""
         window = windows(images, boxes)
         mirrored = self._changes(window.flip(3)) * torch.tensor(_MIRRORED, device=images.device)
         return (self._changes(window) + mirrored) / 2.0
@@ -84,9 +84,9 @@ class BoxRefiner(nn.Module):
 
 
 def windows(images: Tensor, boxes: Tensor) -> Tensor:
-    """Cut the boxes' surroundings out, the heading along the rows: (B, 2, 96, 64), brightness and its nis_ratio.
+    """Cut the boxes' surroundings out, the heading along the rows: (B, 2, 96, 64), brightness and its excess.
 
-    The nis_ratio over the background's greatest value survives the resampling, which mixes neighbouring pixels.
+    The excess over the background's greatest value survives the resampling, which mixes neighbouring pixels.
     """
     width, height = _WINDOW_WH
     across = torch.linspace(-0.5, 0.5, width, device=images.device) * _WINDOW_SCALE
@@ -148,8 +148,8 @@ def likeliest_boxes(logits: Tensor, geometry: Tensor) -> tuple[Tensor, Tensor]:
 class ExportedOriented(nn.Module):
     """The network as its card's layout ``oriented_box`` says: one scored box an image.
 
-    The image is seen at four turns of a quarter: the mean of all says how sure, and the surest view's box gets second
-    looks. It and the four views' boxes are then fitted to the image, and the one whose outline fits best stays.
+    The network runs on the image at four quarter turns. The score is the mean of the four; the box of the best view is
+    refined. It and the four views' boxes are then fitted to the image, and the one whose contour fits best stays.
     """
 
     def __init__(self, network: OrientedNetwork) -> None:
@@ -163,7 +163,7 @@ class ExportedOriented(nn.Module):
         return torch.cat([scores[:, None], self.fit(images, boxes)], dim=1)
 
     def candidates(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return scores (B,) and boxes (B, 1 + V, 5): the surest view's after its second looks, then each view's."""
+        """Return scores (B,) and boxes (B, 1 + V, 5): the best view's, refined, then each view's."""
         turned = [images]
         for _ in range(_VIEWS - 1):
             turned.append(_quarter_turn(turned[-1]))
@@ -172,7 +172,7 @@ class ExportedOriented(nn.Module):
         surest = views.argmax(dim=0)
         boxes = self._turned_back(boxes.reshape(_VIEWS, -1, 5), images.shape[3])
         box = (boxes * (torch.arange(_VIEWS, device=images.device)[:, None] == surest)[:, :, None]).sum(dim=0)
-        for _ in range(_LOOKS):
+        for _ in range(_REFINEMENTS):
             box = changed(box, self.network.refiner.both_sides(images, box))
         return views.mean(dim=0), torch.cat([box[None], boxes]).transpose(0, 1)
 

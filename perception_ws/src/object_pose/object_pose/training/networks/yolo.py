@@ -134,7 +134,7 @@ class Head(nn.Module):
         self.stride = stride
 
     def reset_bias(self) -> None:
-        """Start with rare positives and boxes about five cells wide, so that training does not begin with a shock."""
+        """Start with rare positives and boxes about five cells wide, so that the first losses stay small."""
         final_class, final_box = self.classes[-1], self.box[-1]
         assert isinstance(final_class.bias, Tensor) and isinstance(final_box.bias, Tensor)
         nn.init.constant_(final_class.bias, -math.log((1 - _PRIOR) / _PRIOR))
@@ -229,7 +229,7 @@ def mobilenet_yolo(class_count: int, frozen_blocks: int, pretrained: bool = Fals
 class ExportedYolo(nn.Module):
     """The network with the single output tensor of layout ``object_pose_keypoints``.
 
-    With ``flips`` it looks at the image and at its mirror image and gives their mean, which keypoints do not allow:
+    With ``flips`` it gives the mean over the image and its mirror image, which keypoints do not allow:
     mirroring exchanges their names.
     """
 

@@ -96,7 +96,7 @@ def _dynamic_axes(exportable: Exportable) -> dict[str, dict[int, str]]:
 def average_models(paths: Sequence[Path], path: Path) -> None:
     """Write the model whose weights are the mean of some models' that were trained on from one another.
 
-    Such a mean errs less than each of them (Wortsman et al. 2022). Crop-level heads inside are averaged, too; card and
+    Such a mean is more accurate than each of them (Wortsman et al. 2022). RoI heads inside are averaged, too; card and
     graph are of the first. Raises ``ConfigError`` where the models are not of one network.
     """
     models = [onnx.load(str(item)) for item in paths]
@@ -128,7 +128,7 @@ def _averaged(models: Sequence[onnx.ModelProto], paths: Sequence[Path]) -> onnx.
 
 
 def embed_roi_head(detector: Path, head: Path) -> None:
-    """Put an exported crop-level head into a detector's file, where the runtime looks for it."""
+    """Put an exported RoI head into a detector's file, where the runtime looks for it."""
     _attach(detector, packed_head(head.read_bytes()))
 
 

@@ -1,4 +1,4 @@
-"""Weights out of exported models, so that a shipped file can be learned on from: the export's way back.
+"""Weights of exported models as a start of training: the way back from an export.
 
 An export folds each batch norm into the convolution before it. Here the convolution gets the folded weights and its
 norm is set to change nothing; ``recalibrate_batch_norm`` then gives them the statistics of samples, at the same
@@ -40,7 +40,7 @@ class _Layer:
 def load_onnx(path: Path, network: nn.Module) -> int:
     """Copy an exported model's weights into ``network`` and return how many of its layers were found.
 
-    A file may hold two networks, a detector and its crop-level head: the one that shares more layers is taken. Raises
+    A file may hold two networks, a detector and its RoI head: the one that shares more layers is taken. Raises
     ``ConfigError`` where it cannot be read or shares no layer.
     """
     matches = [(graph, _match(graph, network)) for graph in _graphs(path)]

@@ -1,4 +1,4 @@
-"""The classify task's training: rendered inspections, or a folder a class, in; a class and a map of where out."""
+"""The classify task's training: rendered inspections, or a folder a class, in; classes and attention maps out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from object_pose.core.arrays import Image
 from object_pose.core.errors import ConfigError
@@ -69,9 +68,9 @@ class ClassifyTrainingConfig:
         8, "scenes rendered of each lot of parts before the next", minimum=1, maximum=SEEDS_PER_LOT
     )
     validation_images: int = parameter(300, "rendered pictures for validation", minimum=10, maximum=100_000)
-    flips: bool = parameter(False, "the model looks at four mirrorings of its image: four times the time")
+    flips: bool = parameter(False, "the model averages over four mirrorings of its image: four times the time")
     turns: bool = parameter(
-        False, "pictures may lie any way: training and model also look at quarter turns, twice the model's time"
+        False, "pictures may lie any way: training and model also use quarter turns, twice the model's time"
     )
 
     def __post_init__(self) -> None:
@@ -111,7 +110,7 @@ Source = Callable[[np.random.Generator], Iterator[ClassSample]]
 
 @dataclass(frozen=True)
 class RenderedInspections:
-    """Endless pictures of springs and gears, lot by lot; each joins a buffer and pays for ``reuse`` draws from it."""
+    """Endless pictures of springs and gears, lot by lot; each is followed by ``reuse`` draws from a buffer."""
 
     input_wh: tuple[int, int]
     reuse: int
@@ -231,7 +230,7 @@ class ClassifyRecipe:
         clearly = (_OF_MOST * shown.amax(dim=(1, 2), keepdim=True)).clamp(max=_CLEARLY_DAMAGED)
         positive, negative = known & (shown > 0.0) & (shown >= clearly), known & (shown == 0.0)
         each = nn.functional.binary_cross_entropy_with_logits(places, positive.float(), reduction="none")
-        # Each damaged image counts the same: a tooth shall not drown in the coils of a spring.
+        # Each damaged image has the same weight, however many places its damage fills.
         found = (each * positive).sum(dim=(1, 2)) / positive.sum(dim=(1, 2)).clamp(min=1)
         damaged = positive.any(dim=2).any(dim=1).sum().clamp(min=1)
         places_loss = found.sum() / damaged + (each * negative).sum() / (_NEGATIVE_PLACES * len(each))
@@ -296,7 +295,7 @@ def classify_recipe(config: ClassifyTrainingConfig) -> ClassifyRecipe:
 def exportable_classify(run_dir: Path, config: ClassifyTrainingConfig) -> Exportable:
     """Return a run's averaged network, ready to export; calibrated where what it was validated on is rendered.
 
-    What is held out of a folder stays untouched: users judge the model by it.
+    What is held out of a folder is not used: users measure the model on it.
     """
     labels = read_class_folders(config.data).labels if config.data else LABELS
     network = ClassifierNetwork(len(labels), normal_class(labels), config.frozen_blocks)
@@ -310,7 +309,6 @@ def exportable_classify(run_dir: Path, config: ClassifyTrainingConfig) -> Export
 
 def _calibration(exported: ExportedClassifier, recipe: ClassifyRecipe) -> ScoreCalibration:
     batch = recipe.collate(recipe.validation())
-    images = tqdm(batch.images, "calibrating", unit="image")
     with torch.no_grad():
-        logits = torch.cat([exported.evidence(image[None])[0] for image in images])
+        logits = torch.cat([exported.evidence(image[None])[0] for image in batch.images])
     return fit_score_calibration(logits, batch.class_ids)

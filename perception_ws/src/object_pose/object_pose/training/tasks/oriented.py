@@ -21,12 +21,12 @@ from object_pose.training.networks.oriented import STRIDE, ExportedOriented, Ori
 from object_pose.training.onnx.export import Exportable
 
 _CELLS = IMAGE_SIZE // STRIDE
-# One unit of loss is about the error that costs an IoU of 0.7: offsets in cells, log sizes, sine and cosine.
+# One unit of loss is about the error at which the IoU is 0.7: offsets in cells, log sizes, sine and cosine.
 _CELL_TOLERANCE = (0.4, 0.4, 0.15, 0.15, 0.3, 0.3)
-# The same of a change, and how far off the first boxes are: shares of the box, radians, log sizes.
+# The same of a change, and the deviation of first boxes: shares of the box, radians, log sizes.
 _CHANGE_TOLERANCE = (0.08, 0.08, 0.15, 0.1, 0.1)
 _START_SPREAD = (0.07, 0.05, 0.1, 0.11, 0.11)
-# The outlines that are compared take about 20 MB an image.
+# The contours that are compared take about 20 MB an image.
 _VALIDATION_BATCH = 10
 Sample = tuple[NDArray[np.float32], NDArray[np.float64]]
 
@@ -107,7 +107,7 @@ def _cell_losses(logits: Tensor, geometry: Tensor, labels: Tensor, present: Tens
 
 
 def _refinement_loss(network: OrientedNetwork, images: Tensor, truths: Tensor) -> Tensor:
-    """Start the refiner from boxes as wrong as the cells' are, some more, some less."""
+    """Return the error of the refiner from boxes that deviate about as much as the cells' do."""
     spread = torch.tensor(_START_SPREAD, device=images.device)
     scale = torch.exp(torch.empty(len(truths), 1, device=images.device).uniform_(-1.2, 0.8))
     starts = changed(truths, scale * spread * torch.randn_like(truths))

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from object_pose.core.errors import ConfigError
 from object_pose.core.params import parameter
 from object_pose.core.vision.decoders import Layout
-from object_pose.core.vision.roi import COLOR_CHANNELS, RELIEF_CHANNELS
 from object_pose.runtime.card import ModelCard
-from object_pose.runtime.roi_head import LAYOUT as CROP_LAYOUT
 from object_pose.simulation.parts.objects import SceneObject, load_objects
 from object_pose.simulation.scenes.scene import SceneConfig
 from object_pose.simulation.seeds import VALIDATION
@@ -19,22 +16,20 @@ from object_pose.training.checkpoint import load_average
 from object_pose.training.data.sources import (
     PhotoBackgrounds,
     RenderedSource,
-    validation_frames,
     validation_samples,
 )
 from object_pose.training.networks.detection_loss import DetectionLossWeights
 from object_pose.training.networks.yolo import ExportedYolo, NanoYolo, check_sizes
 from object_pose.training.onnx.export import Exportable
 from object_pose.training.tasks.detect import DetectionRecipe
-from object_pose.training.tasks.roi_head import ROI_SIZE, ROI_STRIDE, ExportedRoiHead, RoiNetwork, RoiRecipe
 
 KEYPOINT_COUNT = 8
-_VALIDATION_SEED = VALIDATION.seed(11)
+VALIDATION_SEED = VALIDATION.seed(11)
 
 
 @dataclass(frozen=True)
 class RenderingConfig:
-    """What is rendered for training, and what happens to it before a network sees it."""
+    """What is rendered for training, and how the pictures are changed before they are learned from."""
 
     objects: str = parameter("parts", "'parts' for the six procedural parts, or a folder of BOP models")
     photometric: float = parameter(0.4, "strength of colour, blur and noise augmentation", minimum=0.0, maximum=2.0)
@@ -49,30 +44,8 @@ class RenderingConfig:
 
 
 @dataclass(frozen=True)
-class RoiTrainingConfig(RenderingConfig):
-    """How closely the crop-level head looks, and how often it has to do with one of its senses, to learn each alone."""
-
-    roi_size: int = parameter(
-        ROI_SIZE, "side of a window, pixels: a larger one shows more and takes longer", minimum=48, maximum=512
-    )
-    colour_only_share: float = parameter(
-        0.2, "share of windows without depth; much where the camera has none", minimum=0.0, maximum=1.0
-    )
-    relief_only_share: float = parameter(0.3, "share of windows without colour", minimum=0.0, maximum=1.0)
-
-    def __post_init__(self) -> None:
-        if self.roi_size % ROI_STRIDE:
-            raise ConfigError(f"parameter 'roi_size' is {self.roi_size}", f"it must be a multiple of {ROI_STRIDE}")
-        if self.colour_only_share + self.relief_only_share > 1.0:
-            raise ConfigError(
-                "parameters 'colour_only_share' and 'relief_only_share' are more than 1 together",
-                "no window can be without both",
-            )
-
-
-@dataclass(frozen=True)
 class PoseTrainingConfig(RenderingConfig):
-    """How large the detector sees its frames; crops make large inputs affordable to train."""
+    """The sizes of the detector's input and of the crops that it is trained on, which keep large inputs affordable."""
 
     input_width: int = parameter(416, "width of the exported network's input, pixels", minimum=64, maximum=2048)
     input_height: int = parameter(320, "height of the exported network's input, pixels", minimum=64, maximum=2048)
@@ -81,12 +54,12 @@ class PoseTrainingConfig(RenderingConfig):
     scale_jitter: float = parameter(1.3, "crops are this much larger or smaller at most", minimum=1.0, maximum=4.0)
     keypoint_weight: float = parameter(
         1.0,
-        "weight of the keypoints' loss; little is enough where a crop-level head finds them",
+        "weight of the keypoints' loss; small where an RoI head finds them",
         minimum=0.0,
         maximum=10.0,
     )
     erased_share: float = parameter(
-        0.0, "share of frames with some objects erased, which stills look at again", minimum=0.0, maximum=1.0
+        0.0, "share of frames with some objects erased, as the second pass erases occluders", minimum=0.0, maximum=1.0
     )
 
     def __post_init__(self) -> None:
@@ -98,17 +71,16 @@ class PoseTrainingConfig(RenderingConfig):
         return self.input_width, self.input_height
 
 
-def pose_recipe(
-    objects: Sequence[SceneObject], config: PoseTrainingConfig, scene_config: SceneConfig
-) -> DetectionRecipe:
-    """Return the recipe that trains on endless renders of ``objects``."""
+def pose_recipe(config: PoseTrainingConfig, scene_config: SceneConfig) -> DetectionRecipe:
+    """Return the recipe that trains on endless renders of the config's objects."""
+    objects = load_objects(config.objects)
     scale = min(config.input_width / scene_config.width, config.input_height / scene_config.height)
     return DetectionRecipe(
         class_count=len(objects),
         keypoint_count=KEYPOINT_COUNT,
-        source=_source(objects, config, scene_config),
+        source=rendered_source(objects, config, scene_config),
         validation=validation_samples(
-            objects, scene_config, config.input_wh, config.validation_frames, _VALIDATION_SEED
+            objects, scene_config, config.input_wh, config.validation_frames, VALIDATION_SEED
         ),
         crop_wh=(config.crop_width, config.crop_height),
         scale_range=(scale / config.scale_jitter, scale * config.scale_jitter),
@@ -119,28 +91,15 @@ def pose_recipe(
     )
 
 
-def roi_recipe(objects: Sequence[SceneObject], config: RoiTrainingConfig, scene_config: SceneConfig) -> RoiRecipe:
-    """Return the recipe of the crop-level head on the same renders."""
-    held_out = validation_frames(objects, scene_config, config.validation_frames, _VALIDATION_SEED, depth=True)
-    return RoiRecipe(
-        class_count=len(objects),
-        keypoint_count=KEYPOINT_COUNT,
-        source=replace(_source(objects, config, scene_config), depth=True),
-        validation=list(held_out),
-        size=config.roi_size,
-        photometric_strength=config.photometric,
-        colour_only_share=config.colour_only_share,
-        relief_only_share=config.relief_only_share,
-        uneven_light=config.uneven_light,
-    )
-
-
-def _source(objects: Sequence[SceneObject], config: RenderingConfig, scene_config: SceneConfig) -> RenderedSource:
+def rendered_source(
+    objects: Sequence[SceneObject], config: RenderingConfig, scene_config: SceneConfig
+) -> RenderedSource:
+    """Return the endless renders of ``objects`` that a config asks for."""
     backgrounds = PhotoBackgrounds.from_folder(config.backgrounds, config.background_share)
     return RenderedSource(objects, scene_config, config.reuse, config.buffer, backgrounds)
 
 
-def exportable_pose(run_dir: Path, config: PoseTrainingConfig) -> Exportable:
+def exportable_pose(run_dir: Path, config: PoseTrainingConfig, scene: SceneConfig) -> Exportable:
     """Return a run's averaged network with the card of its objects, ready to export."""
     models = tuple(item.model for item in load_objects(config.objects))
     network = NanoYolo(len(models), KEYPOINT_COUNT)
@@ -148,15 +107,3 @@ def exportable_pose(run_dir: Path, config: PoseTrainingConfig) -> Exportable:
     labels = tuple(model.name for model in models)
     card = ModelCard("pose", Layout.OBJECT_POSE_KEYPOINTS, labels, config.input_wh, KEYPOINT_COUNT, models)
     return Exportable(ExportedYolo(network), card, ("detections",), any_size=True)
-
-
-def exportable_roi_head(run_dir: Path, config: RoiTrainingConfig) -> Exportable:
-    """Return a run's averaged crop-level head, ready to export."""
-    labels = tuple(item.model.name for item in load_objects(config.objects))
-    network = RoiNetwork(len(labels), KEYPOINT_COUNT, config.roi_size)
-    load_average(run_dir, network)
-    card = ModelCard("roi_head", CROP_LAYOUT, labels, (config.roi_size, config.roi_size), KEYPOINT_COUNT)
-    channels = COLOR_CHANNELS + RELIEF_CHANNELS
-    return Exportable(
-        ExportedRoiHead(network), card, ("probabilities", "keypoints", "shares", "masks"), channels, batched=True
-    )

@@ -4,25 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from object_pose.core.errors import ConfigError
-from object_pose.simulation.parts.objects import load_objects
 from object_pose.simulation.scenes.scene import SceneConfig
 from object_pose.training.loop import Recipe
 from object_pose.training.onnx.export import Exportable
 from object_pose.training.tasks.classify import ClassifyTrainingConfig, classify_recipe, exportable_classify
 from object_pose.training.tasks.detect import DetectTrainingConfig, detect_recipe, exportable_detect
 from object_pose.training.tasks.oriented import OrientedRecipe, exportable_oriented
-from object_pose.training.tasks.pose import (
-    PoseTrainingConfig,
-    RoiTrainingConfig,
-    exportable_pose,
-    exportable_roi_head,
-    pose_recipe,
-    roi_recipe,
-)
+from object_pose.training.tasks.pose import PoseTrainingConfig, exportable_pose, pose_recipe
+from object_pose.training.tasks.roi_head import RoiTrainingConfig, exportable_roi_head, roi_recipe
 from object_pose.training.tasks.segment import SegmentTrainingConfig, exportable_segment, segment_recipe
 
 
@@ -42,22 +34,6 @@ class TaskTraining:
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _pose_recipe(training: PoseTrainingConfig, scene: SceneConfig) -> Recipe:
-    return pose_recipe(load_objects(training.objects), training, scene)
-
-
-def _exportable_pose(run_dir: Path, training: PoseTrainingConfig, scene: SceneConfig) -> Exportable:
-    return exportable_pose(run_dir, training)
-
-
-def _roi_recipe(training: RoiTrainingConfig, scene: SceneConfig) -> Recipe:
-    return roi_recipe(load_objects(training.objects), training, scene)
-
-
-def _exportable_roi_head(run_dir: Path, training: RoiTrainingConfig, scene: SceneConfig) -> Exportable:
-    return exportable_roi_head(run_dir, training)
-
-
 TASKS: dict[str, TaskTraining] = {
     task.name: task
     for task in (
@@ -73,16 +49,16 @@ TASKS: dict[str, TaskTraining] = {
             "pose",
             "keypoints of rendered parts, for 6-DoF poses",
             (PoseTrainingConfig, SceneConfig),
-            _pose_recipe,
-            _exportable_pose,
+            pose_recipe,
+            exportable_pose,
             {"steps": 8000},
         ),
         TaskTraining(
             "roi_head",
             "keypoints and classes of regions around detections: the pose detector's refinement stage",
             (RoiTrainingConfig, SceneConfig),
-            _roi_recipe,
-            _exportable_roi_head,
+            roi_recipe,
+            exportable_roi_head,
             {"steps": 6000, "batch_size": 64},
         ),
         TaskTraining(

@@ -1,15 +1,10 @@
-"""The crop-level head: a window around a detection to its class, or none, and its keypoints.
-
-A window has the object in the middle and at one size, so orientation is learned from a fraction of the pixels that the
-whole image costs; the detector only has to find candidates. Beside colour it has relief, the depth about the object,
-which shows how a grey part lies where light does not; windows without it are learned from, too.
-"""
+"""The roi_head task's training: regions around rendered objects in; their class, keypoints and visible mask out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,40 +12,72 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from object_pose.core.arrays import Image
+from object_pose.core.errors import ConfigError
+from object_pose.core.params import parameter
 from object_pose.core.vision.boxes import box_iou
 from object_pose.core.vision.image import PADDING_VALUE
 from object_pose.core.vision.roi import COLOR_CHANNELS, RELIEF_CHANNELS, Relief, RoiWindow, normalised_batch
+from object_pose.runtime.card import ModelCard
+from object_pose.runtime.roi_head import LAYOUT
+from object_pose.simulation.parts.objects import load_objects
+from object_pose.simulation.scenes.scene import SceneConfig
 from object_pose.simulation.seeds import VALIDATION
+from object_pose.training.checkpoint import load_average
 from object_pose.training.data.augmentation import DetectionSample, Source, disturbed, erased
-from object_pose.training.networks.blocks import ConvUnit, CrossStage, initialise
+from object_pose.training.data.sources import validation_frames
+from object_pose.training.networks.roi_head import (
+    MASK_CELL,
+    ROI_SIZE,
+    ROI_STRIDE,
+    ExportedRoiHead,
+    RoiNetwork,
+    RoiOutput,
+)
+from object_pose.training.onnx.export import Exportable
+from object_pose.training.tasks.pose import KEYPOINT_COUNT, VALIDATION_SEED, RenderingConfig, rendered_source
 
 Array = NDArray[np.float64]
-ROI_SIZE, ROI_STRIDE = 80, 16  # a window's usual side, and what every side is a multiple of
-HYPOTHESES = 3
-_FEATURES, _MIXED = 256, 96  # what describes the whole window, and each of its places
-_PLACE = 4  # pixels of a place that votes
-_CELLS_OF_PLACE = 2  # to a side, of the mask
-_MASK_CELL = _PLACE // _CELLS_OF_PLACE
-_APART = 0.01  # first weights of votes: equal hypotheses would stay equal
-_TOLERANCE = 0.05  # mean error of a hypothesis, in window units, beyond which another is to explain a window
+_TOLERANCE = 0.05  # mean error of a hypothesis, in sides of the region, beyond which another is to explain it
 _NEGATIVE_SHARE = 0.2
 _BACKGROUND_IOU = 0.1
-_VALIDATION_SEED = VALIDATION.seed(7)
-_RARE_VISIBILITY = 0.3  # what is hardly seen is shown the more often, the less than this is seen of it
-# How windows are placed in training: most as a detector's box would, some as a poor one's. Shifts are shares of the
-# side, scales factors.
+_PLACEMENT_SEED = VALIDATION.seed(7)
+_RARE_VISIBILITY = 0.3  # objects are drawn with 1 / (this + their visibility)
+# How regions are placed: most as usual boxes of a detector, some as poor ones. Shifts are in sides, scales factors.
 _POOR_SHARE = 0.4
 _USUAL_SHIFT, _USUAL_SCALE = 0.12, 1.25
 _POOR_SHIFT, _POOR_SCALE = 0.25, 1.6
-# Of the windows so many show objects erased, each of the others with this chance; and so many of those with nothing.
+# Shares: of regions in which other objects are erased, of those objects, and of regions without object that show an
+# erased one.
 _ERASED_SHARE, _ERASED_OTHERS, _ERASED_NEGATIVES = 0.3, 0.7, 0.4
 
 
 @dataclass(frozen=True)
-class RoiSample:
-    """A window, its class (``class_count`` for none), its keypoints (K, 2) in window units and its mask.
+class RoiTrainingConfig(RenderingConfig):
+    """The size of regions, and how many lack depth or colour, so that each is learned alone."""
 
-    ``mask`` (M, M): the share of each cell in which the object is seen.
+    roi_size: int = parameter(
+        ROI_SIZE, "side of a region, pixels: a larger one shows more and takes longer", minimum=48, maximum=512
+    )
+    colour_only_share: float = parameter(
+        0.2, "share of regions without depth; large where the camera has none", minimum=0.0, maximum=1.0
+    )
+    relief_only_share: float = parameter(0.3, "share of regions without colour", minimum=0.0, maximum=1.0)
+
+    def __post_init__(self) -> None:
+        if self.roi_size % ROI_STRIDE:
+            raise ConfigError(f"parameter 'roi_size' is {self.roi_size}", f"it must be a multiple of {ROI_STRIDE}")
+        if self.colour_only_share + self.relief_only_share > 1.0:
+            raise ConfigError(
+                "parameters 'colour_only_share' and 'relief_only_share' are more than 1 together",
+                "no region can be without both",
+            )
+
+
+@dataclass(frozen=True)
+class RoiSample:
+    """A region, its class (``class_count`` for none), its keypoints (K, 2) in units of its side and its visible mask.
+
+    ``mask`` (M, M): the share of each cell in which the object is visible.
     """
 
     image: Image
@@ -63,141 +90,9 @@ class RoiSample:
 _Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
-class RoiOutput(NamedTuple):
-    """What N windows show, of C classes or of one each.
-
-    ``logits`` (N, C + 1), the last for none; ``keypoints`` (N, C, H, K, 3): x, y and log sigma in window units;
-    ``spread`` (N, C, H, K): how far the votes for them lie apart; ``shares`` (N, C, H), as logits; ``mask`` (N, M, M):
-    where the object is seen, as logits.
-    """
-
-    logits: Tensor
-    keypoints: Tensor
-    spread: Tensor
-    shares: Tensor
-    mask: Tensor
-
-
-class RoiNetwork(nn.Module):
-    """Classes and, for every class, some hypotheses of its keypoints; a million parameters for six classes.
-
-    Each place of a window votes for where the keypoints lie from it, and how much its vote counts: what is learned of a
-    corner holds wherever the corner is, and what is covered is outvoted (after PVNet, Peng et al. 2019).
-
-    An occluded or far object often fits more than one orientation. One answer would be a mean that fits none; several,
-    each with its share, leave the choice to who sees depth. Which pixels are the object's is told for the window,
-    whatever its class.
-    """
-
-    places: Tensor
-
-    def __init__(
-        self,
-        class_count: int,
-        keypoint_count: int,
-        size: int = ROI_SIZE,
-        widths: Sequence[int] = (32, 64, 128, 192),
-        depths: Sequence[int] = (1, 2, 4, 2),
-    ) -> None:
-        super().__init__()
-        self.class_count, self.keypoint_count = class_count, keypoint_count
-        w1, w2, w3, w4 = widths
-        d1, d2, d3, d4 = depths
-        self.body = nn.Sequential(
-            ConvUnit(COLOR_CHANNELS + RELIEF_CHANNELS, w1, 3, 2),
-            CrossStage(w1, w1, d1, True),
-            ConvUnit(w1, w2, 3, 2),
-            CrossStage(w2, w2, d2, True),
-            ConvUnit(w2, w3, 3, 2),
-            CrossStage(w3, w3, d3, True),
-            ConvUnit(w3, w4, 3, 2),
-            CrossStage(w4, w4, d4, True),
-        )
-        # A mean in which each channel weighs the parts of the window in its own way.
-        self.overview = nn.Sequential(
-            nn.Conv2d(w4, w4, size // ROI_STRIDE, groups=w4), nn.Flatten(), nn.Linear(w4, _FEATURES), nn.SiLU()
-        )
-        self.classes = nn.Linear(_FEATURES, class_count + 1)
-        self.shares = nn.Linear(_FEATURES, class_count * HYPOTHESES)
-        self.fine, self.middle, self.coarse = ConvUnit(w2, _MIXED), ConvUnit(w3, _MIXED), ConvUnit(w4, _MIXED)
-        self.whole = nn.Linear(_FEATURES, _MIXED)
-        self.mixed = ConvUnit(_MIXED, _MIXED, 3)
-        self.votes = nn.Conv2d(_MIXED, class_count * HYPOTHESES * keypoint_count * 4, 1)
-        self.mask = nn.Sequential(ConvUnit(_MIXED, _MIXED // 2, 3), nn.Conv2d(_MIXED // 2, _CELLS_OF_PLACE**2, 1))
-        side = size // _PLACE
-        row = (torch.arange(side) + 0.5) / side - 0.5
-        self.register_buffer("places", torch.stack([row.repeat(side), row.repeat_interleave(side)]), persistent=False)
-        initialise(self)
-        nn.init.normal_(self.shares.weight, std=0.01)
-        nn.init.normal_(self.votes.weight, std=_APART)
-
-    def forward(self, windows: Tensor, class_ids: Tensor | None = None) -> RoiOutput:
-        """Look at windows (N, 5, S, S); where ``class_ids`` (N,) are given, one class's keypoints each are enough."""
-        features, mixed = self._described(windows)
-        votes = self.votes(mixed).flatten(2) if class_ids is None else self._votes_of(mixed, class_ids)
-        mask = nn.functional.pixel_shuffle(self.mask(mixed).float(), _CELLS_OF_PLACE)[:, 0]
-        with torch.autocast(windows.device.type, enabled=False):
-            keypoints, spread = self.tally(votes.float(), self.class_count if class_ids is None else 1)
-            shares = self.shares(features).view(-1, self.class_count, HYPOTHESES)
-            if class_ids is not None:
-                shares = shares[torch.arange(len(shares)), class_ids][:, None]
-            return RoiOutput(self.classes(features), keypoints, spread, shares, mask)
-
-    def tally(self, votes: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-        """Sum up the votes (N, C * H * K * 4, P * P): x and y from a place, log sigma and weight, of each place.
-
-        Returns keypoints (N, C, H, K, 3) and how far the votes for them lie apart (N, C, H, K).
-        """
-        each = votes.view(-1, classes, HYPOTHESES, self.keypoint_count, 4, votes.shape[-1])
-        weights = each[..., 3:, :].softmax(dim=-1)
-        towards = each[..., :2, :] + self.places
-        means = (towards * weights).sum(dim=-1)
-        log_sigmas = (each[..., 2:3, :] * weights).sum(dim=-1)
-        spread = ((towards - means[..., None]).abs() * weights).sum(dim=(-2, -1))
-        return torch.cat([means, log_sigmas], dim=-1), spread
-
-    def _described(self, windows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return features of whole windows (N, F) and of their places (N, M, P, P)."""
-        fine = self.body[:4](windows)
-        middle = self.body[4:6](fine)
-        coarse = self.body[6:](middle)
-        features = self.overview(coarse).float()
-        wider = _doubled(self.middle(middle) + _doubled(self.coarse(coarse)))
-        return features, self.mixed(self.fine(fine) + wider + self.whole(features)[..., None, None])
-
-    def _votes_of(self, mixed: Tensor, class_ids: Tensor) -> Tensor:
-        """Return what ``votes`` gives for one class of each window, (N, H * K * 4, P * P)."""
-        assert self.votes.bias is not None
-        weight = self.votes.weight.view(self.class_count, -1, _MIXED)[class_ids].to(mixed.dtype)
-        bias = self.votes.bias.view(self.class_count, -1, 1)[class_ids].to(mixed.dtype)
-        return torch.baddbmm(bias, weight, mixed.flatten(2))
-
-
-def _doubled(maps: Tensor) -> Tensor:
-    return nn.functional.interpolate(maps, scale_factor=2.0)
-
-
-class ExportedRoiHead(nn.Module):
-    """The network as its layout says.
-
-    Probabilities (N, C + 1), keypoints (N, C, H, K, 3) x, y, sigma, shares (N, C, H) and masks (N, M, M) in [0, 1].
-    """
-
-    def __init__(self, network: RoiNetwork) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, windows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Map (N, 5, S, S), colour and relief, to probabilities, keypoints in window units, shares and masks."""
-        found: RoiOutput = self.network(windows)
-        sigmas = found.keypoints[..., 2:].clamp(-6.0, 1.0).exp()
-        keypoints = torch.cat([found.keypoints[..., :2], sigmas], dim=-1)
-        return found.logits.softmax(dim=1), keypoints, found.shares.softmax(dim=2), found.mask.sigmoid()
-
-
 @dataclass(frozen=True)
 class RoiRecipe:
-    """Trains ``RoiNetwork`` on windows around the labelled objects of ``source``, placed as they will be in use."""
+    """Trains ``RoiNetwork`` on regions around the labelled objects of ``source``, placed as a detector's boxes."""
 
     class_count: int
     keypoint_count: int
@@ -215,14 +110,14 @@ class RoiRecipe:
         return RoiNetwork(self.class_count, self.keypoint_count, self.size)
 
     def samples(self, rng: np.random.Generator) -> Iterator[RoiSample]:
-        """Yield augmented windows for ever."""
+        """Yield augmented regions for ever."""
         for sample in self.source(rng):
             crop = self._negative(sample, rng) if rng.random() < _NEGATIVE_SHARE else self._positive(sample, rng)
             if crop is not None:
                 yield self._disturbed(crop, rng)
 
     def collate(self, samples: list[RoiSample]) -> _Batch:
-        """Stack to windows (N, 5, S, S), class ids (N,), keypoints (N, K, 2) and masks (N, M, M)."""
+        """Stack to regions (N, 5, S, S), class ids (N,), keypoints (N, K, 2) and masks (N, M, M)."""
         windows = normalised_batch([sample.image for sample in samples], [sample.relief for sample in samples])
         class_ids = torch.tensor([sample.class_id for sample in samples])
         keypoints = torch.from_numpy(np.stack([sample.keypoints for sample in samples])).float()
@@ -230,11 +125,11 @@ class RoiRecipe:
         return torch.from_numpy(windows), class_ids, keypoints, masks
 
     def loss(self, network: nn.Module, batch: _Batch) -> dict[str, Tensor]:
-        """Cross-entropy of the class, and how far the true class's hypotheses, each by its share, are off.
+        """Return the loss of the class, the keypoints of the true class's hypotheses and the mask.
 
-        The hypotheses are a mixture of Laplace distributions of whole sets of keypoints, ``_TOLERANCE`` wide, so that
-        one that explains a window is left alone by the others; each also learns its keypoints' deviations. Votes are
-        drawn together, so that each place that counts is right by itself.
+        The hypotheses are a mixture of Laplace distributions, ``_TOLERANCE`` wide, of whole sets of keypoints: one that
+        explains a region is left alone by the others. Each also learns its keypoints' deviations, and its votes are
+        drawn together, so that each cell that counts is right by itself.
         """
         windows, class_ids, truth, masks = batch
         real = class_ids < self.class_count
@@ -260,8 +155,11 @@ class RoiRecipe:
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Return class accuracy and keypoint errors (window units) of held-out objects, also by one sense alone."""
-        rng = np.random.default_rng(_VALIDATION_SEED)
+        """Return class accuracy, keypoint errors (sides of the region) and mask IoU of held-out objects.
+
+        Figures that end in ``_rgb`` and ``_relief`` are without depth and without colour.
+        """
+        rng = np.random.default_rng(_PLACEMENT_SEED)
         crops = [crop for sample in self.validation for crop in self._all(sample, rng)]
         flat = [replace(crop, relief=np.zeros_like(crop.relief)) for crop in crops]
         grey = [replace(crop, image=np.full_like(crop.image, PADDING_VALUE)) for crop in crops]
@@ -303,14 +201,14 @@ class RoiRecipe:
         shift, scale = (_POOR_SHIFT, _POOR_SCALE) if is_poor else (_USUAL_SHIFT, _USUAL_SCALE)
         window = _moved(RoiWindow.around(sample.boxes_xyxy[index], self.size), shift, scale, rng)
         assert sample.owners is not None
-        mask = window.cut_mask(sample.owners == index, self.size // _MASK_CELL)
+        mask = window.cut_mask(sample.owners == index, self.size // MASK_CELL)
         if rng.random() < _ERASED_SHARE:
             others = np.arange(len(sample.class_ids)) != index
             sample = erased(sample, others & (rng.random(len(others)) < _ERASED_OTHERS), rng)
         return _cut(window, sample, int(sample.class_ids[index]), window.to_window(sample.keypoints[index]), mask)
 
     def _negative(self, sample: DetectionSample, rng: np.random.Generator) -> RoiSample | None:
-        """Return a window on the background, of an object's size, or on an erased one, where no other object is."""
+        """Return a region without object: of the background at an object's size, or where an object was erased."""
         if len(sample.class_ids) and rng.random() < _ERASED_NEGATIVES:
             return self._nothing_left(sample, int(rng.integers(len(sample.class_ids))), rng)
         height, width = sample.image.shape[:2]
@@ -324,7 +222,7 @@ class RoiRecipe:
         return self._of_nothing(RoiWindow.around(box, self.size), sample)
 
     def _nothing_left(self, sample: DetectionSample, index: int, rng: np.random.Generator) -> RoiSample | None:
-        """Return a window on an object that is erased, or None where another one is left there."""
+        """Return a region of an object that is erased, or None where another one is left there."""
         gone = rng.random(len(sample.class_ids)) < _ERASED_OTHERS
         gone[index] = True
         box = sample.boxes_xyxy[index]
@@ -335,11 +233,11 @@ class RoiRecipe:
 
     def _of_nothing(self, window: RoiWindow, sample: DetectionSample) -> RoiSample:
         nothing = np.zeros((self.keypoint_count, 2))
-        nowhere = np.zeros((self.size // _MASK_CELL,) * 2, dtype=np.float32)
+        nowhere = np.zeros((self.size // MASK_CELL,) * 2, dtype=np.float32)
         return _cut(window, sample, self.class_count, nothing, nowhere)
 
     def _disturbed(self, crop: RoiSample, rng: np.random.Generator) -> RoiSample:
-        """Disturb colour and relief, and take one of them away now and then, so that each learns to do alone."""
+        """Augment colour and relief, and leave one of them out at times, so that each is learned alone."""
         draw = rng.random()
         if draw < self.relief_only_share:
             image = np.full_like(crop.image, PADDING_VALUE)
@@ -353,7 +251,7 @@ class RoiRecipe:
         return replace(crop, image=image, relief=relief)
 
     def _with_hole(self, relief: Relief, rng: np.random.Generator) -> Relief:
-        """Cut a hole into a window's relief by chance, as shiny metal does."""
+        """Cut a hole into the relief by chance, as depth has on shiny metal."""
         if rng.random() >= self.patch_probability:
             return relief
         low = rng.integers(0, self.size - 8, 2)
@@ -363,8 +261,36 @@ class RoiRecipe:
         return holed
 
 
+def roi_recipe(config: RoiTrainingConfig, scene: SceneConfig) -> RoiRecipe:
+    """Return the recipe that trains on endless renders of the config's objects."""
+    objects = load_objects(config.objects)
+    return RoiRecipe(
+        class_count=len(objects),
+        keypoint_count=KEYPOINT_COUNT,
+        source=replace(rendered_source(objects, config, scene), depth=True),
+        validation=list(validation_frames(objects, scene, config.validation_frames, VALIDATION_SEED, depth=True)),
+        size=config.roi_size,
+        photometric_strength=config.photometric,
+        colour_only_share=config.colour_only_share,
+        relief_only_share=config.relief_only_share,
+        uneven_light=config.uneven_light,
+    )
+
+
+def exportable_roi_head(run_dir: Path, config: RoiTrainingConfig, scene: SceneConfig) -> Exportable:
+    """Return a run's averaged network, ready to export into a detector's file."""
+    labels = tuple(item.model.name for item in load_objects(config.objects))
+    network = RoiNetwork(len(labels), KEYPOINT_COUNT, config.roi_size)
+    load_average(run_dir, network)
+    card = ModelCard("roi_head", LAYOUT, labels, (config.roi_size, config.roi_size), KEYPOINT_COUNT)
+    channels = COLOR_CHANNELS + RELIEF_CHANNELS
+    return Exportable(
+        ExportedRoiHead(network), card, ("probabilities", "keypoints", "shares", "masks"), channels, batched=True
+    )
+
+
 def _moved(window: RoiWindow, shift: float, scale: float, rng: np.random.Generator) -> RoiWindow:
-    """Place a window as wrongly as a detector would: by up to ``shift`` of its side, up to ``scale`` times its size."""
+    """Return a region moved by up to ``shift`` of its side and scaled by up to ``scale``, as a detector errs."""
     side = window.side * float(np.exp(rng.uniform(-1.0, 1.0) * np.log(scale)))
     return RoiWindow(window.center + rng.uniform(-shift, shift, 2) * window.side, side, window.size)
 

@@ -78,7 +78,7 @@ Source = Callable[[np.random.Generator], Iterator[MaskSample]]
 
 @dataclass(frozen=True)
 class RenderedTiles:
-    """Endless rendered tiles; each joins a buffer and pays for ``reuse`` draws from it."""
+    """Endless rendered tiles; each joins a buffer and is drawn from it ``reuse`` times in all."""
 
     reuse: int
     capacity: int
@@ -187,7 +187,7 @@ class SegmentRecipe:
         return images.float() / 255.0, masks.float() / 255.0
 
     def loss(self, network: nn.Module, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
-        """Return cross-entropy of the pixels plus the Dice loss of the batch, which cares for what is rare."""
+        """Return the pixels' cross-entropy plus the batch's Dice loss, whatever the share of buildings."""
         images, masks = batch
         logits = network(images)
         entropy = nn.functional.binary_cross_entropy_with_logits(logits, masks)
