@@ -34,7 +34,7 @@ def test_blocks_become_flowables(tmp_path):
     images = Pictures([(np.zeros((20, 30, 3), np.uint8), "black")] * 4)
     content = layout(MARKUP, {"curve": figure, "images": images})
     texts = [item.text for item in content if isinstance(item, Paragraph)]
-    assert texts == ["1  Summary", "A paragraph of two lines with <b>bold</b> words.", "first", "second &amp; last"]
+    assert texts == ["1 Summary", "A paragraph of two lines with <b>bold</b> words.", "first", "second &amp; last"]
     assert len(content) == 8 and isinstance(content[5], KeepTogether)
     build(str(tmp_path / "report.pdf"), "Title", "subtitle", "footer", content)
     assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")

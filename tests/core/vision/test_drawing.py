@@ -61,6 +61,17 @@ def test_rejections_are_drawn_with_their_reason():
     assert columns.min() >= 198 and rows.max() <= 262
 
 
+def test_many_rejections_do_not_hide_the_image():
+    black = np.zeros((480, 640, 3), np.uint8)
+    boxes = [np.array([left, 50.0, left + 25.0, 90.0]) for left in range(0, 600, 30)]
+    rejections = [
+        PoseRejection(0, "bolt", index / 100, box, RejectionReason.PNP_FAILED) for index, box in enumerate(boxes)
+    ]
+    drawn = draw_poses(black, [], CAMERA, rejections)
+    assert not drawn[:440, :440].any() and drawn[40:100, 500:].any()
+    assert drawn[450:, :150].any()
+
+
 def test_detections_are_drawn_at_their_boxes_and_keypoints():
     black = np.zeros((480, 640, 3), np.uint8)
     detections = Detections(

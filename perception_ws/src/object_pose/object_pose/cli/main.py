@@ -22,17 +22,17 @@ logger = logging.getLogger(__name__)
 # Verb -> one line for the overview; the module object_pose.cli.<verb> adds options and runs.
 VERBS = {
     "run": "run camera, detection and pose nodes",
-    "demo": "the whole pipeline on the simulated camera, watched by a separate planner process",
-    "predict": "images, RGB-D files, folders or videos to what a model of any task says of them",
+    "demo": "run the whole pipeline on the simulated camera, with a separate planner process",
+    "predict": "run a model of any task on images, RGB-D files, folders, videos or bags",
     "dataset": "check, report on, convert, split and render data sets",
     "generate": "render a BOP data set of the procedural parts or of your own meshes",
     "train": "train a task's network",
-    "evaluate": "measure a model on a data set",
+    "evaluate": "measure a model on a data set or on simulated samples",
     "report": "write a PDF report on a part-inspection model",
     "export": "turn a training run into an ONNX model with its card",
-    "bag": "look into recorded bags, replay and evaluate them offline",
-    "models": "list and describe the models at hand",
-    "onboard": "your own parts, from CAD files to a ready model with its report",
+    "bag": "describe, replay and evaluate recorded bags",
+    "models": "list and describe the installed models",
+    "onboard": "train a pose model of your own parts from CAD files, with a report",
 }
 
 # Modules whose distribution has another name.

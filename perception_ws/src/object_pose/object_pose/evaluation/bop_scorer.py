@@ -1,7 +1,7 @@
 """The BOP challenge's measure: average recall of VSD, MSSD and MSPD, over all targets and where it comes from.
 
 Targets are the instances of at least a tenth visible surface; of the estimates of an object in an image, as many count
-as it has targets there, the best-scored. Every error is held against its ten thresholds (VSD: each of ten tolerances);
+as it has targets there, the best-scored. Every error is compared with its ten thresholds (VSD: each of ten tolerances);
 the share of targets that pass, averaged over the thresholds, is the error's average recall, and the mean of the three
 is AR. Without measured depth there is no VSD, and then no AR either. ADD(-S), no part of AR, has one threshold.
 """
@@ -123,7 +123,7 @@ class BopScorer:
         return self._load_meshes()
 
     def add(self, frame: Frame, truths: Sequence[ObjectTruth], poses: Sequence[ObjectPose]) -> None:
-        """Judge the poses of one frame, whose class ids index the objects."""
+        """Take in the poses of one frame, whose class ids index the objects."""
         for class_id in sorted({truth.class_id for truth in truths}):
             instances = [truth for truth in truths if truth.class_id == class_id]
             is_target = np.array([truth.visibility >= MIN_VISIBILITY for truth in instances])

@@ -28,6 +28,7 @@ _PALETTE: tuple[Color, ...] = (
     (240, 120, 240),
 )
 _REJECTED: Color = (150, 150, 150)
+_MOST_REJECTIONS = 3  # more of them would hide what was found
 _AXES: tuple[Color, ...] = ((235, 64, 52), (76, 200, 80), (66, 133, 255))
 _CORNERS = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)])
 _EDGES = [(a, b) for a in range(8) for b in range(a + 1, 8) if (_CORNERS[a] != _CORNERS[b]).sum() == 1]
@@ -56,11 +57,18 @@ def draw_detections(rgb: Image, detections: Detections, labels: Sequence[str]) -
 def draw_poses(
     rgb: Image, poses: Sequence[ObjectPose], camera: Camera, rejections: Sequence[PoseRejection] = ()
 ) -> Image:
-    """Return a copy of an image with each pose's 3-D box, axes, name and score, far ones first, and rejections grey."""
+    """Return a copy of an image with each pose's 3-D box, axes, name and score, far ones first.
+
+    The likeliest rejections are drawn in grey with their reason, the others counted in the lower left corner.
+    """
     canvas = Canvas(rgb)
-    for rejection in rejections:
+    shown = sorted(rejections, key=lambda rejection: -rejection.score)[:_MOST_REJECTIONS]
+    for rejection in shown:
         canvas.rectangle(rejection.box_xyxy, _REJECTED, 1.0)
         canvas.tag(f"{rejection.class_name}: {rejection.reason.value}", rejection.box_xyxy[:2], _REJECTED)
+    if len(rejections) > len(shown):
+        corner = np.array([0.0, float(rgb.shape[0])])
+        canvas.tag(f"{len(rejections) - len(shown)} more rejected", corner, _REJECTED)
     for pose in sorted(poses, key=lambda pose: -float(pose.T_camera_object[2, 3])):
         _draw_pose(canvas, pose, camera)
     return canvas.finish()

@@ -51,8 +51,7 @@ def report_dataset(
 ) -> DatasetReport:
     """Measure every image and label of a data set's splits, which must be of one kind and of the same classes.
 
-    ``extra`` findings, of a model's check, are told with the others. Raises ``DataError`` where there is nothing to
-    measure.
+    ``extra`` are findings of a model's check. Raises ``DataError`` where there is nothing to measure.
     """
     if not any(dataset.samples for dataset in splits.values()):
         raise DataError(f"{title} holds no samples that can be read")
@@ -116,7 +115,7 @@ def observe(figures: Mapping[str, Any]) -> list[str]:
     errors = sum(fault["severity"] == "error" for fault in figures["faults"])
     if errors:
         noun = "fault" if errors == 1 else "faults"
-        sentences.append(f"{errors} {noun} in the files must be put right before anything is learned from them.")
+        sentences.append(f"{errors} {noun} in the files must be corrected before training.")
     sentences += _leaks(figures)
     if "boxes" in figures:
         sentences += _balance(figures) + _shapes(figures["boxes"])
@@ -170,8 +169,8 @@ def _balance(figures: Mapping[str, Any]) -> list[str]:
     everywhere = [row["label"] for row in rows if row["images"] == figures["splits"]]
     if everywhere:
         sentences.append(
-            f"Every image shows the class {', '.join(everywhere)}: how often it is seen where there is none cannot be "
-            "learned or measured here."
+            f"Every image shows the class {', '.join(everywhere)}: false positives of it can neither be "
+            "learned nor measured here."
         )
     for split in figures["splits"]:
         missing = [row["label"] for row in rows if totals[row["label"]] and not row["boxes"][split]]
@@ -234,6 +233,6 @@ def _suspicions(figures: Mapping[str, Any]) -> list[str]:
     for finding in figures["suspicious"]:
         kinds[finding["kind"]] = kinds.get(finding["kind"], 0) + 1
     if not kinds:
-        return ["No label looks suspicious."]
+        return ["No suspicious label was found."]
     parts = ", ".join(f"{kind} ({count})" for kind, count in sorted(kinds.items(), key=lambda item: -item[1]))
-    return [f"{sum(kinds.values())} labels deserve a look: {parts}."]
+    return [f"{sum(kinds.values())} labels should be checked: {parts}."]
