@@ -15,22 +15,28 @@ import pytest
 import object_pose
 
 ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "perception_ws" / "src" / "object_pose"
 IMAGE = ROOT / "docs" / "images" / "demo.png"
 CAMERA = ROOT / "calibration" / "intrinsics" / "simulated.yaml"
 SIMULATION = ("numba", "trimesh", "manifold3d", "networkx", "shapely")
 OPTIONAL = {*SIMULATION, "torch", "onnx", "matplotlib", "jinja2", "reportlab", "rosbags", "rclpy"}
 # Modules whose distribution has another name.
-DISTRIBUTIONS = {"cv2": "opencv-python-headless", "google": "protobuf", "PIL": "pillow", "yaml": "PyYAML"}
-# Those of a camera's driver or a ROS installation.
-FROM_ELSEWHERE = {"pyrealsense2", "rclpy", "rosidl_runtime_py", "ament_index_python", "object_pose"}
+DISTRIBUTIONS = {
+    "cv2": "opencv-python-headless",
+    "google": "protobuf",
+    "PIL": "pillow",
+    "backports": "backports.zstd",
+    "yaml": "PyYAML",
+}
+# Those of a camera's driver, a ROS installation or Python 3.14.
+FROM_ELSEWHERE = {"compression", "pyrealsense2", "rclpy", "rosidl_runtime_py", "ament_index_python", "object_pose"}
 
 
 def test_wheel_holds_what_it_needs(wheel):
     names = [name.partition("data/data/share/object_pose/")[2] for name in zipfile.ZipFile(wheel).namelist()]
-    shared = [path for folder in ("launch", "models", "calibration") for path in (ROOT / folder).rglob("*")]
-    for path in (path for path in shared if path.is_file() and "__pycache__" not in path.parts):
-        assert str(path.relative_to(ROOT)) in names
-    assert "config/pose_node.yaml" in names
+    for folder in (ROOT / "launch", ROOT / "models", ROOT / "calibration", PACKAGE / "config"):
+        files = [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+        assert {str(path.relative_to(folder.parent)) for path in files} <= set(names)
     assert "package.xml" in names
 
 
@@ -54,19 +60,26 @@ sys.exit(code)
 
 @pytest.mark.network
 @pytest.mark.timeout(600)
+def test_installed_wheel_brings_the_messages_that_ros_lacks(installation):
+    program = "from object_pose.runtime.resources import message_packages as find; print(*(p.name for p in find()))"
+    assert installation.run("python", "-c", program).stdout.split() == ["vision_msgs", "object_pose_msgs"]
+
+
+@pytest.mark.network
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "arguments, hint",
     [
         (["generate", "--output", "out"], "pip install 'object-pose[simulation]'"),
         (["train", "detect", "--output", "out"], "pip install 'object-pose[train]'"),
-        (["bag", "info", "recording.mcap"], "pip install 'object-pose[bags]'"),
+        (["bag", "info", "recording.bag"], "pip install 'object-pose[bags]'"),
         (["report", "--output", "out"], "pip install 'object-pose[reports]'"),
         (["run"], "source a ROS 2 workspace"),
         (["predict", str(IMAGE), "--camera", str(CAMERA), "--engine", "openvino"], "object-pose[openvino]"),
     ],
 )
 def test_a_verb_that_lacks_an_extra_names_it(installation, arguments, hint):
-    (installation.folder / "recording.mcap").touch()
+    (installation.folder / "recording.bag").touch()
     done = installation.run("object-pose", *arguments)
     assert done.returncode == 2
     (sentence,) = done.stderr.splitlines()
@@ -81,18 +94,21 @@ def extras(wheel) -> dict[str, set[str]]:
         description = message_from_bytes(archive.read(name))
     found: dict[str, set[str]] = {"": set()} | {extra: set() for extra in description.get_all("Provides-Extra")}
     for line in description.get_all("Requires-Dist"):
-        requirement, _, marker = line.partition("; extra == ")
-        found[marker.strip("'\"")].add(re.match(r"[\w.-]+(\[.*\])?", requirement).group().lower())
+        extra = re.search(r"""extra == ['"](.*?)['"]""", line)
+        found[extra.group(1) if extra else ""].add(re.match(r"[\w.-]+(\[.*\])?", line).group().lower())
     return found
 
 
 def test_rosdep_and_the_readme_install_what_the_extras_name(extras):
-    manifest = (ROOT / "perception_ws" / "src" / "object_pose" / "package.xml").read_text()
+    manifest = (PACKAGE / "package.xml").read_text()
     keys = re.findall(r"<exec_depend>python3-(.*?)(?:-pip)?</exec_depend>", manifest)
     (line,) = re.findall(r"^pip install (.*?) *# what rosdep has no key for$", (ROOT / "README.md").read_text(), re.M)
     names = {"opencv": "opencv-python-headless", "pil": "pillow", "yaml": "pyyaml"}
     installed = {names.get(key, key) for key in keys} | set(line.split())
-    assert installed == extras[""].union(*(extras[name] for name in ("cpu", "bags", "simulation", "reports")))
+    brought_by_rosbags = {"lz4", "backports.zstd"}
+    assert installed | brought_by_rosbags == extras[""].union(
+        *(extras[name] for name in ("cpu", "bags", "simulation", "reports"))
+    )
 
 
 def imported(package: str) -> dict[str, str]:

@@ -15,7 +15,7 @@ EXTRAS = {
     "cpu": ["onnxruntime"],
     "gpu": ["onnxruntime-gpu"],
     "openvino": ["openvino"],
-    "bags": ["rosbags"],
+    "bags": ["rosbags", "lz4", 'backports.zstd; python_version < "3.14"'],
     "simulation": ["numba", "trimesh", "manifold3d", "networkx", "shapely"],
     "reports": ["matplotlib", "Jinja2", "reportlab"],
     "train": ["object-pose[simulation]", "torch", "onnx", "onnxscript", "tensorboard", "protobuf", "h5py"],
@@ -53,6 +53,12 @@ def shared_files(root: Path) -> list[tuple[str, list[str]]]:
     ]
 
 
+def message_definitions(package: Path) -> tuple[str, list[str]]:
+    """Return one entry of data_files: the definitions by which bags are read and written without ROS."""
+    files = [os.path.relpath(file, HERE) for file in sorted((package / "msg").glob("*.msg"))]
+    return os.path.join("share", NAME, "messages", package.name, "msg"), files
+
+
 setup(
     name=NAME,
     version="0.1.0",
@@ -68,6 +74,8 @@ setup(
         (f"share/{NAME}", ["package.xml"]),
         *shared_files(HERE / "config"),
         *(entry for folder in ("calibration", "launch", "models") for entry in shared_files(CHECKOUT / folder)),
+        message_definitions(CHECKOUT / "perception_ws" / "stand_ins" / "vision_msgs"),
+        message_definitions(CHECKOUT / "perception_ws" / "src" / "object_pose_msgs"),
     ],
     install_requires=["numpy", "scipy", "opencv-python-headless", "pillow", "PyYAML", "rich", "tqdm"],
     extras_require={**EXTRAS, "all": [f"object-pose[{','.join(name for name in EXTRAS if name not in EXCLUSIVE)}]"]},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -36,7 +37,13 @@ VERBS = {
 }
 
 # Modules whose distribution has another name.
-_DISTRIBUTIONS = {"cv2": "opencv-python-headless", "google": "protobuf", "PIL": "pillow", "yaml": "PyYAML"}
+_DISTRIBUTIONS = {
+    "backports": "backports.zstd",
+    "cv2": "opencv-python-headless",
+    "google": "protobuf",
+    "PIL": "pillow",
+    "yaml": "PyYAML",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -138,11 +145,13 @@ def _install_hint(module: str) -> str:
         requirements = metadata.requires("object-pose") or []
     except metadata.PackageNotFoundError:
         requirements = []
+    distribution = _DISTRIBUTIONS.get(module, module)
     for requirement in requirements:
-        name, _, marker = requirement.partition("; extra == ")
-        if name.lower() == _DISTRIBUTIONS.get(module, module).lower():
-            return f"pip install 'object-pose[{marker.strip(chr(34))}]'" if marker else "pip install object-pose"
-    return f"pip install {_DISTRIBUTIONS.get(module, module)}"
+        name, _, marker = requirement.partition(";")
+        if name.strip().lower() == distribution.lower():
+            extra = re.search(r"extra == ['\"](.+?)['\"]", marker)
+            return f"pip install 'object-pose[{extra.group(1)}]'" if extra else "pip install object-pose"
+    return f"pip install {distribution}"
 
 
 def _overview_epilog() -> str:

@@ -56,7 +56,8 @@ def message_packages() -> tuple[Path, ...]:
     """Return the folders of the message packages that we use and ROS's common interfaces lack, as far as they exist."""
     checkout = _checkout()
     sources = [] if checkout is None else [checkout / "perception_ws" / name for name in ("src", "stand_ins")]
-    places = [prefix / "share" for prefix in _prefixes()] + sources
+    shares = [prefix / "share" for prefix in _prefixes()]
+    places = [*shares, *sources, *(share / "object_pose" / "messages" for share in shares)]
     found = ([place / name for place in places if (place / name / "msg").is_dir()] for name in _MESSAGE_PACKAGES)
     return tuple(candidates[0] for candidates in found if candidates)
 
