@@ -75,7 +75,8 @@ def test_a_missing_field_is_named(card, field):
         (lambda card: card.update(labels=["gear", "bracket"]), "are not its labels"),
         (lambda card: card.update(layout=5), "'layout' must be str"),
         (lambda card: card.update(input_wh=[320]), "'input_wh' must be two"),
-        (lambda card: card.update(input_wh=[320, 0]), "'input_wh' must be positive"),
+        (lambda card: card.update(input_wh=[320, 0]), "'input_wh' must be from 1"),
+        (lambda card: card.update(input_wh=[200_000, 200_000]), "'input_wh' must be from 1 to 8192"),
         (lambda card: card.update(keypoint_count=9), "8 keypoints"),
         (lambda card: card.update(keypoint_count=True), "'keypoint_count' must be int"),
         (lambda card: card.update(format=99), "newer object_pose"),
@@ -102,3 +103,10 @@ def test_values_that_are_not_finite_are_refused(card):
     broken = dataclasses.replace(card.objects[0], box_size=np.array([np.nan, 1.0, 1.0]))
     with pytest.raises(ModelError, match="box_size' has values that are not finite"):
         ModelCard.from_metadata(dataclasses.replace(card, objects=(broken, card.objects[1])).to_metadata())
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, '{"a": ' * 200_000, "[1]", "{"])
+def test_a_card_that_is_no_card_is_refused_in_one_line(text):
+    with pytest.raises(ModelError, match="model card is") as raised:
+        ModelCard.from_metadata({METADATA_KEY: text})
+    assert "\n" not in str(raised.value)

@@ -79,8 +79,7 @@ def test_a_truncated_model_is_refused(constant_model, share):
         ({"input_shape": (3, 64, 64)}, r"shape \[3, 64, 64\]"),
         ({"input_shape": (4, 3, 64, 64)}, "4 images at a time"),
         ({"input_type": TensorProto.UINT8}, "uint8"),
-        ({"input_type": TensorProto.FLOAT16}, "float16"),
-        ({"output_type": TensorProto.FLOAT16}, "gives float16"),
+        ({"output_type": TensorProto.DOUBLE}, "gives float64"),
     ],
 )
 def test_networks_that_cannot_be_fed(constant_model, options, problem):
@@ -88,6 +87,15 @@ def test_networks_that_cannot_be_fed(constant_model, options, problem):
     with pytest.raises(ModelError, match=problem) as raised:
         load_engine(path)
     assert str(path) in str(raised.value)
+
+
+@pytest.mark.parametrize("half", [{"input_type": TensorProto.FLOAT16}, {"output_type": TensorProto.FLOAT16}])
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+def test_half_precision_is_read_and_given_as_float32(constant_model, half, name):
+    pytest.importorskip(name)
+    engine = load_engine(constant_model([np.full((1, 3), 0.5)], **half), EngineConfig(engine=name))
+    (output,) = engine.run(np.zeros(engine.input_shape, np.float32))
+    assert output.dtype == np.float32 and output.tolist() == [[0.5, 0.5, 0.5]]
 
 
 def test_an_engine_that_is_not_installed_is_named(mean_colour_model, monkeypatch):

@@ -1,63 +1,215 @@
-"""Models without a card: the layout comes from the file's own words and shapes, or the file is refused."""
+"""Models without a card: shapes tell how they are read, and every layout finds the same objects in the same places."""
 
+import json
+
+import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
+from networks import save_model
 from object_pose.core.errors import ModelError
 from object_pose.core.vision.decoders import Layout
-from object_pose.runtime.foreign import card_of_foreign_model
+from object_pose.runtime.foreign import identify
+from object_pose.runtime.predictor import Predictor, PredictorConfig
 
 WH = (640, 640)
 NAMES = "{0: 'gear', 1: 'spring', 2: 'bolt'}"
 POSE = {"task": "pose", "names": "{0: 'person'}", "kpt_shape": "[17, 3]"}
+NMS = {"end2end": "False", "args": "{'batch': 1, 'nms': True}"}
+BOX = (270.0, 200.0, 370.0, 280.0)
+LABELS = ("bolt", "nut")
 
 
 @pytest.mark.parametrize(
-    ("metadata", "shape", "layout", "keypoints"),
+    ("metadata", "classes", "shape", "layout", "keypoints"),
     [
-        ({"names": NAMES, "stride": "32"}, (1, 25200, 8), Layout.YOLOV5, 0),
-        ({"names": "['gear', 'spring', 'bolt']"}, (1, 25200, 8), Layout.YOLOV5, 0),
-        ({"names": NAMES, "task": "detect"}, (1, 7, 8400), Layout.YOLOV8_DETECT, 0),
-        ({"names": NAMES, "task": "detect"}, (1, 300, 6), Layout.END_TO_END, 0),
-        ({"names": NAMES, "task": "detect", "end2end": "True"}, (1, 300, 6), Layout.END_TO_END, 0),
-        ({"names": "{0: 'gear'}", "task": "detect"}, (1, 25200, 6), Layout.YOLOV5, 0),
-        (POSE, (1, 56, 8400), Layout.YOLOV8_POSE, 17),
-        (POSE, (1, 300, 57), Layout.END_TO_END_POSE, 17),
+        ({"stride": "32"}, 3, (1, 25200, 8), Layout.YOLOV5, 0),
+        ({"task": "detect"}, 3, (1, 7, 8400), Layout.YOLOV8_DETECT, 0),
+        ({"task": "detect"}, 3, (1, 300, 6), Layout.END_TO_END, 0),
+        ({"task": "detect", "end2end": "True"}, 3, (1, 300, 6), Layout.END_TO_END, 0),
+        ({"task": "detect", **NMS}, 3, (1, 300, 6), Layout.END_TO_END, 0),
+        ({"task": "detect", **NMS}, 2, (1, 300, 6), Layout.END_TO_END, 0),
+        ({"task": "detect"}, 1, (1, 25200, 6), Layout.YOLOV5, 0),
+        # Shapes outrank what the metadata say.
+        ({"end2end": "True"}, 3, (1, 7, 8400), Layout.YOLOV8_DETECT, 0),
+        ({"end2end": "False"}, 3, (1, 300, 6), Layout.END_TO_END, 0),
+        ({"imgsz": "[320, 320]"}, 3, (1, 7, 8400), Layout.YOLOV8_DETECT, 0),
+        (POSE, 1, (1, 56, 8400), Layout.YOLOV8_POSE, 17),
+        (POSE, 1, (1, 300, 57), Layout.END_TO_END_POSE, 17),
+        ({**POSE, **NMS}, 1, (1, 300, 57), Layout.END_TO_END_POSE, 17),
+        ({**POSE, "kpt_shape": "[17, 2]"}, 1, (1, 39, 8400), Layout.YOLOV8_POSE, 17),
+        ({**POSE, "kpt_shape": "[17, 2]"}, 1, (1, 300, 40), Layout.END_TO_END_POSE, 17),
+        ({"description": "Ultralytics rtdetr-l model"}, 2, (1, 300, 6), Layout.YOLOV8_DETECT, 0),
     ],
 )
-def test_the_layout_follows_from_the_file(metadata, shape, layout, keypoints):
-    card = card_of_foreign_model(metadata, (shape,), WH, ())
-    assert (card.layout, card.keypoint_count, card.input_wh) == (layout, keypoints, WH)
-
-
-def test_names_keep_the_order_of_their_ids():
-    card = card_of_foreign_model({"names": "{1: 'b', 0: 'a', 2: 'c'}"}, ((1, 7, 8400),), WH, ("x",))
-    assert card.labels == ("a", "b", "c")
-
-
-def test_labels_serve_where_the_file_names_none():
-    assert card_of_foreign_model({}, ((1, 6, 8400),), WH, ("cat", "dog")).labels == ("cat", "dog")
+def test_the_layout_follows_from_the_file(metadata, classes, shape, layout, keypoints):
+    reading = identify(metadata, {"output0": shape}, WH, classes)
+    assert (reading.layout, reading.keypoint_count) == (layout, keypoints)
 
 
 @pytest.mark.parametrize(
-    ("metadata", "shapes", "problem"),
+    ("metadata", "classes", "shapes", "problem"),
     [
-        ({}, [(1, 84, 8400)], "neither a model card nor class names"),
-        ({"names": NAMES, "task": "segment"}, [(1, 39, 8400), (1, 32, 160, 160)], "task is 'segment'"),
-        ({"names": NAMES}, [(1, 7, 8400), (1, 7, 100)], "2 outputs"),
-        ({"names": NAMES}, [(1, 84, 8400)], r"\(1, 84, 8400\) is of no known layout.*yolov8_detect \(1, 7, N\)"),
-        ({"names": NAMES}, [(1, 8400, 7)], "no known layout"),
-        ({"names": NAMES}, [(1, 8400, 8)], "no known layout"),
-        ({"names": NAMES}, [(1, 7, 2100)], "640x640"),
-        ({"names": NAMES}, [(1, 7, 80, 80)], "no known layout"),
-        ({"names": NAMES, "end2end": "True"}, [(1, 7, 8400)], "no known layout"),
-        ({"names": "{0: 'a', 1: 'b'}", "description": "Ultralytics rtdetr-l model"}, [(1, 300, 6)], "no known layout"),
-        ({"names": "{0: 'a', 2: 'b'}"}, [(1, 6, 8400)], "skips class ids"),
-        ({"names": "{0: 'a'"}, [(1, 5, 8400)], "'names' cannot be read"),
-        ({"names": "7"}, [(1, 5, 8400)], "neither a list nor a mapping"),
-        ({**POSE, "kpt_shape": "[17, 2]"}, [(1, 39, 8400)], r"'kpt_shape' is \[17, 2\]"),
-        ({"task": "pose", "names": NAMES}, [(1, 56, 8400)], "'kpt_shape' is None"),
+        ({"task": "obb"}, 3, [(1, 8, 8400)], "task is 'obb'"),
+        ({"task": "segment"}, 3, [(1, 39, 8400), (1, 32, 160, 160)], "segments 3 classes"),
+        ({}, 3, [(1, 7, 8400), (1, 7, 100)], "2 outputs"),
+        ({}, 3, [(1, 84, 8400)], r"\(1, 84, 8400\) is of no known layout.*yolov8_detect \(1, 7, N\)"),
+        ({}, 3, [(1, 8400, 7)], "no known layout"),
+        ({}, 3, [(1, 7, 2100)], "640x640"),
+        ({}, 3, [(1, 7, 80, 80)], "no known layout"),
+        ({**POSE, "kpt_shape": "[17, 4]"}, 1, [(1, 39, 8400)], r"'kpt_shape' is \[17, 4\]"),
+        ({"task": "pose"}, 3, [(1, 56, 8400)], "'kpt_shape' is None"),
     ],
 )
-def test_wrong_and_ambiguous_files_are_refused(metadata, shapes, problem):
+def test_wrong_and_ambiguous_files_are_refused(metadata, classes, shapes, problem):
+    outputs = {f"output{index}": shape for index, shape in enumerate(shapes)}
     with pytest.raises(ModelError, match=problem):
-        card_of_foreign_model(metadata, tuple(shapes), WH, ())
+        identify(metadata, outputs, WH, classes)
+
+
+def save(path, outputs, metadata=None, input_shape=(1, 3, 640, 640), dtype=np.float32, with_size=False):
+    """Write a network that gives the outputs, by name, whatever it sees."""
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    nodes, values = [], []
+    for name, array in outputs.items():
+        nodes.append(helper.make_node("Constant", [], [name], value=numpy_helper.from_array(array)))
+        values.append(helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape))
+    inputs = [helper.make_tensor_value_info("images", kind, input_shape)]
+    if with_size:
+        inputs.append(helper.make_tensor_value_info("orig_target_sizes", TensorProto.INT64, (1, 2)))
+    return save_model(helper.make_graph(nodes, "constant", inputs, values), path, metadata or {})
+
+
+def centre(box):
+    return [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2, box[2] - box[0], box[3] - box[1]]
+
+
+def shares(box):
+    return np.array(centre(box)) / 640.0
+
+
+def columns(*values, count=8400):
+    """A candidate among many that score nothing, (1, len(values), count)."""
+    rows = np.zeros((1, len(values), count), np.float32)
+    rows[0, :, 7] = values
+    return rows
+
+
+def logit(score):
+    return float(np.log(score / (1.0 - score)))
+
+
+def yolox_rows(decoded):
+    """The nut in the cell (20, 15) of stride 16, whose row is 6400 + 15 * 40 + 20."""
+    rows = np.zeros((1, 8400, 7), np.float32)
+    x, y, width, height = centre(BOX)
+    own = [x, y, width, height] if decoded else [x / 16 - 20, y / 16 - 15, np.log(width / 16), np.log(height / 16)]
+    rows[0, 6400 + 15 * 40 + 20] = [*own, 0.9, 0.0, 1.0]
+    return rows
+
+
+def queries(values, count=300):
+    rows = np.zeros((1, count, len(values)), np.float32)
+    rows[0, 3] = values
+    return rows
+
+
+def detr_logits(none=0):
+    logits = np.full((1, 300, 2 + none), -20.0, np.float32)
+    logits[0, 3, 1] = logit(0.9)
+    return logits
+
+
+FILES = {
+    "yolov8": ({"output0": columns(*centre(BOX), 0.0, 0.9)}, {}),
+    "yolov8, half precision": ({"output0": columns(*centre(BOX), 0.0, 0.9).astype(np.float16)}, {}),
+    "end to end, nms=True": ({"output0": queries([*BOX, 0.9, 1.0])}, {"task": "detect", **NMS}),
+    "yolox": ({"output": yolox_rows(decoded=False)}, {}),
+    "yolox, decoded": ({"output": yolox_rows(decoded=True)}, {}),
+    "rtdetr of Ultralytics": ({"output0": queries([*shares(BOX), 0.0, 0.9])}, {"description": "rtdetr-l"}),
+    "rf-detr": ({"dets": queries(shares(BOX)), "labels": detr_logits(none=1)}, {}),
+    "logits and boxes": ({"logits": detr_logits(), "pred_boxes": queries(shares(BOX))}, {}),
+    "d-fine": (
+        {
+            "labels": (np.arange(300)[None] == 3).astype(np.int64),
+            "boxes": queries(BOX),
+            "scores": queries([0.9])[..., 0],
+        },
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("names", [None, "{0: 'bolt', 1: 'nut'}", '{"0": "bolt", "1": "nut"}', '["bolt", "nut"]'])
+def test_every_layout_finds_the_same_object(tmp_path, name, names):
+    outputs, metadata = FILES[name]
+    metadata = metadata | ({"names": names} if names else {})
+    half = np.float16 if "half" in name else np.float32
+    model = save(tmp_path / "model.onnx", outputs, metadata, dtype=half, with_size=name == "d-fine")
+    predictor = Predictor(model, PredictorConfig(labels="" if names else "bolt, nut"))
+    assert predictor.card.labels == LABELS
+    found = predictor.predict(np.zeros((640, 640, 3), np.uint8))
+    assert [predictor.card.labels[class_id] for class_id in found.class_ids] == ["nut"]
+    np.testing.assert_allclose(found.boxes_xyxy[0], BOX, atol=0.5)
+    np.testing.assert_allclose(found.scores, 0.9, atol=1e-3)
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_keypoints_of_two_values_are_visible(tmp_path, last):
+    points = [280.0, 210.0, 360.0, 270.0]
+    outputs = queries([*BOX, 0.9, 0.0, *points]) if last else columns(*centre(BOX), 0.9, *points)
+    metadata = {"task": "pose", "names": "['nut']", "kpt_shape": "[2, 2]"}
+    found = Predictor(save(tmp_path / "model.onnx", {"output0": outputs}, metadata)).predict(
+        np.zeros((640, 640, 3), np.uint8)
+    )
+    np.testing.assert_allclose(found.keypoints[0], np.reshape(points, (2, 2)), atol=1e-3)
+    np.testing.assert_allclose(found.keypoint_sigmas, 0.02 * np.sqrt(100 * 80), rtol=1e-5)
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_instance_masks_of_one_class_become_its_mask(tmp_path, last):
+    weights = [logit(0.9)] + [0.0] * 31
+    rows = queries([*BOX, 0.9, 0.0, *weights]) if last else columns(*centre(BOX), 0.9, *weights)
+    outputs = {"output0": rows, "output1": np.ones((1, 32, 160, 160), np.float32)}
+    metadata = {"task": "segment", "names": "['roof']"}
+    found = Predictor(save(tmp_path / "model.onnx", outputs, metadata)).predict(np.zeros((640, 640, 3), np.uint8))
+    inside = np.zeros((640, 640), bool)
+    inside[200:280, 270:370] = True
+    assert (found.mask & inside).sum() / (found.mask | inside).sum() > 0.95
+    assert found.probability.max() == pytest.approx(0.9, abs=1e-3)
+
+
+@pytest.mark.parametrize("size", ["[64, 96]", "(64, 96)"])
+def test_open_sizes_come_from_the_metadata(tmp_path, size):
+    output = columns(48.0, 32.0, 20.0, 10.0, 0.0, 0.9, count=126)
+    metadata = {"names": "['bolt', 'nut']", "imgsz": size}
+    model = save(tmp_path / "model.onnx", {"output0": output}, metadata, ("batch", 3, "height", "width"))
+    predictor = Predictor(model)
+    assert predictor.card.input_wh == (96, 64)
+    assert predictor.predict(np.zeros((64, 96, 3), np.uint8)).class_ids.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "shape", "problem"),
+    [
+        ({"names": "['a']", "imgsz": "many"}, ("batch", 3, "h", "w"), "'imgsz' cannot be read"),
+        ({"names": "['a']", "imgsz": "[64]"}, ("batch", 3, "h", "w"), r"'imgsz' is \[64\]"),
+        ({"names": "['a']", "imgsz": "[60, 64]"}, ("batch", 3, "h", "w"), "multiples of 32"),
+        ({"names": "['a']", "imgsz": "[200000, 200000]"}, ("batch", 3, "h", "w"), "at most 16 channels of 8192x8192"),
+        ({"names": "['a']"}, (1, 3, 200000, 200000), "at most 16 channels of 8192x8192"),
+        ({"names": "['a']", "batch": "8"}, (8, 3, 640, 640), "8 images at a time, expected 1"),
+        ({}, (1, 3, 640, 640), "neither a model card nor class names"),
+        ({"names": "{0: 'a', 2: 'b'}"}, (1, 3, 640, 640), "skips class ids"),
+        ({"names": "{'x': 'a'}"}, (1, 3, 640, 640), "class ids that are no numbers"),
+        ({"names": "{0: 'a'"}, (1, 3, 640, 640), "'names' cannot be read"),
+        ({"names": "7"}, (1, 3, 640, 640), "neither a list nor a mapping"),
+        ({"names": "[" * 100_000}, (1, 3, 640, 640), "'names' cannot be read"),
+        ({"names": json.dumps(["a" * 2_000_000])}, (1, 3, 640, 640), "'names' cannot be read"),
+    ],
+)
+def test_what_cannot_be_read_is_told_in_one_line(tmp_path, metadata, shape, problem):
+    model = save(tmp_path / "model.onnx", {"output0": columns(*centre(BOX), 0.9)}, metadata, shape)
+    with pytest.raises(ModelError, match=problem) as raised:
+        Predictor(model)
+    assert "\n" not in str(raised.value) and len(str(raised.value)) < 500

@@ -1,8 +1,10 @@
-"""The second look: which classes of a window become detections, and where their keypoints lie."""
+"""The RoI head: which classes of a crop become detections, and where their keypoints lie."""
 
 from __future__ import annotations
 
 import base64
+import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
@@ -16,43 +18,43 @@ from object_pose.runtime.roi_head import RoiHead, packed_head, unpacked_head
 
 
 class Network:
-    """Answers every window with the same probabilities, and keypoint k of class c at (c, k) tenths of the window."""
+    """Answers every crop with the same probabilities, and keypoint k of class c at (c, k) tenths of the crop."""
 
-    def __init__(self, probabilities: list[float], channels: int = 3) -> None:
+    def __init__(self, probabilities: list[float]) -> None:
         self.probabilities = probabilities
-        self.input_shape = (1, channels, 64, 64)
+        self.input_shape = (1, 5, 64, 64)
 
     def run(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
         count, classes = len(batch), len(self.probabilities) - 1
-        keypoints = np.zeros((count, classes, 2, 3), dtype=np.float32)
-        keypoints[..., 0] = 0.1 * np.arange(classes)[:, None]
+        keypoints = np.zeros((count, classes, 1, 2, 3), dtype=np.float32)
+        keypoints[..., 0] = 0.1 * np.arange(classes)[:, None, None]
         keypoints[..., 1] = 0.1 * np.arange(2)
         keypoints[..., 2] = 0.01
-        return np.tile(np.float32(self.probabilities), (count, 1)), keypoints
+        shares, masks = np.ones((count, classes, 1), np.float32), np.full((count, 32, 32), 0.25, np.float32)
+        return np.tile(np.float32(self.probabilities), (count, 1)), keypoints, shares, masks
 
 
 class Doubtful(Network):
     """Has three hypotheses of each object, each a tenth of the window further right, of shares 0.3, 0.6 and 0.1."""
 
     def run(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
-        probabilities, keypoints = super().run(batch)
-        several = np.repeat(keypoints[:, :, None], 3, axis=2)
+        probabilities, keypoints, _, masks = super().run(batch)
+        several = np.repeat(keypoints, 3, axis=2)
         several[..., 0] += 0.1 * np.arange(3)[:, None]
-        return probabilities, several, np.tile(np.float32([0.3, 0.6, 0.1]), (*keypoints.shape[:2], 1))
+        return probabilities, several, np.tile(np.float32([0.3, 0.6, 0.1]), (*keypoints.shape[:2], 1)), masks
 
 
 def _refined(
     probabilities: list[float],
     score_threshold: float = 0.1,
     context_crop: bool = False,
-    channels: int = 3,
     alternative_share: float = 1.0,
     network: type[Network] = Network,
 ) -> Detections:
     candidates = Detections(
         np.array([[20.0, 30.0, 60.0, 70.0]]), np.array([0.81]), np.array([2]), np.zeros((1, 2, 2)), np.ones((1, 2))
     )
-    head = RoiHead(network(probabilities, channels))  # type: ignore[arg-type]
+    head = RoiHead(network(probabilities))  # type: ignore[arg-type]
     options = DecodeOptions(
         score_threshold=score_threshold, context_crop=context_crop, alternative_share=alternative_share
     )
@@ -79,15 +81,13 @@ def test_what_scores_too_low_is_dropped() -> None:
     assert len(_refined([0.04, 0.03, 0.03, 0.9], score_threshold=0.3)) == 0
 
 
-def test_a_wide_look_offers_the_keypoints_of_both_windows() -> None:
-    found = _refined([0.64, 0.05, 0.01, 0.3], context_crop=True, channels=5)
+def test_a_context_crop_offers_the_keypoints_of_both_crops() -> None:
+    found = _refined([0.64, 0.05, 0.01, 0.3], context_crop=True)
     assert found.class_ids.tolist() == [0, 0]
     np.testing.assert_allclose(found.scores, np.sqrt(0.81 * 0.64), rtol=1e-6)
     # Windows of 60 and 84 pixels about (40, 50), the second keypoint a tenth of them down.
     np.testing.assert_allclose(found.keypoints, [[[40, 50], [40, 56]], [[40, 50], [40, 58.4]]], atol=1e-4)
     np.testing.assert_allclose(found.keypoint_sigmas, [[0.6, 0.6], [0.84, 0.84]], rtol=1e-5)
-    # A head that reads colour alone has never seen wide windows.
-    assert len(_refined([0.64, 0.05, 0.01, 0.3], context_crop=True)) == 1
 
 
 @pytest.mark.parametrize(("least", "offered"), [(1.0, [1]), (0.25, [1, 0]), (0.05, [1, 0, 2])])
@@ -101,15 +101,10 @@ def test_hypotheses_from_a_share_on_are_hypotheses_of_one_candidate_the_likelies
     np.testing.assert_allclose(found.likeliest().keypoints[:, 0, 0], [46.0], rtol=1e-5)
 
 
-def test_masks_come_with_the_windows_that_they_are_of() -> None:
-    class Seeing(Doubtful):
-        def run(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
-            return (*super().run(batch), np.full((len(batch), 32, 32), 0.25, np.float32))
-
-    found = _refined([0.9, 0.05, 0.02, 0.03], context_crop=True, channels=5, network=Seeing)
+def test_masks_come_with_the_crops_that_they_are_of() -> None:
+    found = _refined([0.9, 0.05, 0.02, 0.03], context_crop=True)
     assert found.masks.probabilities.shape == (2, 32, 32) and np.all(found.masks.probabilities == 0.25)
     np.testing.assert_allclose(found.masks.windows, [[40.0, 50.0, 60.0], [40.0, 50.0, 84.0]])
-    assert _refined([0.9, 0.05, 0.02, 0.03], network=Doubtful).masks[0] is None
 
 
 def test_two_likely_classes_of_one_candidate_are_hypotheses_of_one_candidate() -> None:
@@ -126,7 +121,7 @@ def test_a_head_that_reads_relief_is_given_it() -> None:
             seen.append(batch)
             return super().run(batch)
 
-    head = RoiHead(ReliefNetwork([0.9, 0.05, 0.05], channels=5))  # type: ignore[arg-type]
+    head = RoiHead(ReliefNetwork([0.9, 0.05, 0.05]))  # type: ignore[arg-type]
     box = np.array([[20.0, 30.0, 60.0, 70.0]])
     candidates = Detections(box, np.ones(1), np.zeros(1, np.int64), np.zeros((1, 2, 2)), np.ones((1, 2)))
     depth = AlignedDepth(np.full((100, 100), 0.5, np.float32), Camera(100, 100, 90.0, 90.0, 49.5, 49.5))
@@ -136,15 +131,25 @@ def test_a_head_that_reads_relief_is_given_it() -> None:
     assert seen[0][0, 4].all() and not seen[1][0, 3:].any()
 
 
-def test_a_head_travels_as_text_and_older_ones_uncompressed():
+def test_a_head_travels_as_text():
     network = b"\x08\x09 an ONNX file" * 100
     (text,) = packed_head(network).values()
     assert unpacked_head(text) == network and len(text) < len(network)
-    assert unpacked_head(base64.b64encode(network).decode()) == network
 
 
 @pytest.mark.parametrize("harm", [lambda text: text[: len(text) // 8 * 4], lambda text: "%" + text[1:]])
 def test_a_damaged_head_is_refused(harm):
     (text,) = packed_head(b"\x08\x09 an ONNX file" * 100).values()
-    with pytest.raises(ModelError, match="crop-level head is damaged"):
+    with pytest.raises(ModelError, match="RoI head is damaged"):
         unpacked_head(harm(text))
+
+
+def test_a_head_that_unpacks_to_gigabytes_is_refused_before_it_does():
+    packing = zlib.compressobj(9)
+    data = b"".join(packing.compress(bytes(1 << 24)) for _ in range(64)) + packing.flush()
+    tracemalloc.start()
+    with pytest.raises(ModelError, match="larger than 256 MB"):
+        unpacked_head(base64.b64encode(data).decode())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 600 << 20

@@ -20,6 +20,7 @@ from object_pose.core.geometry.symmetry import Symmetry
 from object_pose.core.object_model import ObjectModel
 
 METADATA_KEY = "object_pose"
+MOST_SIDE = 8192  # of a network's input, in pixels
 _FORMAT = 1
 _DESCRIPTION = ("name", "version", "data", "metric", "licence", "command")
 _UNREADABLE_HINT = "export the model again with this version of object_pose"
@@ -55,8 +56,8 @@ class ModelCard:
     def __post_init__(self) -> None:
         if not self.labels or len(set(self.labels)) != len(self.labels):
             raise ModelError(f"model card field 'labels' must be distinct names, got {list(self.labels)}")
-        if min(self.input_wh) <= 0:
-            raise ModelError(f"model card field 'input_wh' must be positive, got {self.input_wh}")
+        if not all(0 < side <= MOST_SIDE for side in self.input_wh):
+            raise ModelError(f"model card field 'input_wh' must be from 1 to {MOST_SIDE}, got {self.input_wh}")
         if self.keypoint_count < 0:
             raise ModelError(f"model card field 'keypoint_count' is negative: {self.keypoint_count}")
         names = tuple(model.name for model in self.objects)
@@ -170,6 +171,8 @@ def _parse(text: str) -> dict[str, Any]:
         document = json.loads(text)
     except json.JSONDecodeError as error:
         raise ModelError(f"the model card is not valid JSON: {error}", _UNREADABLE_HINT) from error
+    except RecursionError as error:
+        raise ModelError("the model card is nested too deeply", _UNREADABLE_HINT) from error
     if not isinstance(document, dict):
         raise ModelError("the model card is not a JSON object", _UNREADABLE_HINT)
     return document

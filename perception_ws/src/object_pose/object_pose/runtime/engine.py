@@ -17,12 +17,15 @@ from numpy.typing import NDArray
 from object_pose.core.errors import ConfigError, ModelError
 from object_pose.core.params import parameter
 from object_pose.core.vision.image import COARSEST_STRIDE
-from object_pose.runtime.card import METADATA_KEY, ModelCard
+from object_pose.runtime.card import METADATA_KEY, MOST_SIDE, ModelCard
+from object_pose.runtime.foreign import size_in_metadata
 
 logger = logging.getLogger(__name__)
 
 Batch = NDArray[np.float32]
 
+SIZE_INPUT = "orig_target_sizes"  # of DETR exports: width and height that their boxes are scaled to
+_MOST_CHANNELS = 16
 _MAX_THREADS = 4
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
@@ -62,6 +65,11 @@ class Engine(Protocol):
     @property
     def takes_any_size(self) -> bool:
         """Whether an image may be of another height and width than ``input_shape``."""
+        ...
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the outputs."""
         ...
 
     @property
@@ -126,21 +134,21 @@ class OnnxRuntimeEngine:
         except Exception as error:  # ONNX Runtime's errors share no base class but this one
             raise _unreadable(path, error) from error
         _check_providers(config.device, self._session.get_providers())
-        inputs = self._session.get_inputs()
-        types = [item.type for item in inputs]
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
-        shapes = [tuple(item.shape) for item in inputs]
-        self.input_shape = _input_shape(path, shapes, types, "tensor(float)", self.metadata)
-        self.takes_any_size = not all(isinstance(size, int) for size in shapes[0][2:])
-        self._input_name = inputs[0].name
+        inputs = [_Input(item.name, tuple(item.shape), item.type) for item in self._session.get_inputs()]
+        self._image, self._takes_size = _image_input(path, inputs)
+        self.input_shape = _input_shape(path, self._image, self.metadata)
+        self.takes_any_size = not all(isinstance(size, int) for size in self._image.shape[2:])
+        self.output_names = tuple(item.name for item in self._session.get_outputs())
         self.output_shapes = _warm_up(self, path)
 
     def run(self, batch: Batch) -> list[Batch]:
         """Run the network; see ``Engine``."""
         try:
-            return list(self._session.run(None, {self._input_name: batch}))
+            outputs = self._session.run(None, _feed(batch, self._image, self._takes_size))
         except Exception as error:  # as above
             raise ModelError(f"the network failed: {_first_line(error)}") from error
+        return [_as_float32(output) for output in outputs]
 
 
 class OpenVinoEngine:
@@ -159,12 +167,20 @@ class OpenVinoEngine:
             model = openvino.Core().read_model(embedded or str(path))
         except RuntimeError as error:
             raise _unreadable(path, error) from error
-        types = [item.get_element_type().get_type_name() for item in model.inputs]
-        shapes = [_openvino_shape(item.get_partial_shape()) for item in model.inputs]
         self.metadata = _openvino_metadata(model)
-        self.input_shape = _input_shape(path, shapes, types, "f32", self.metadata)
+        inputs = [
+            _Input(
+                item.get_any_name(),
+                _openvino_shape(item.get_partial_shape()),
+                item.get_element_type().get_type_name(),
+            )
+            for item in model.inputs
+        ]
+        self._image, self._takes_size = _image_input(path, inputs)
+        self.input_shape = _input_shape(path, self._image, self.metadata)
         if embedded is None:
-            model.reshape(self.input_shape)
+            model.reshape({self._image.name: self.input_shape} | ({SIZE_INPUT: (1, 2)} if self._takes_size else {}))
+        self.output_names = tuple(item.get_any_name() for item in model.outputs)
         hints = {"INFERENCE_NUM_THREADS": config.thread_count, "PERFORMANCE_HINT": "LATENCY"}
         self._model = openvino.Core().compile_model(model, "CPU", hints)
         self.output_shapes = _warm_up(self, path)
@@ -172,10 +188,11 @@ class OpenVinoEngine:
     def run(self, batch: Batch) -> list[Batch]:
         """Run the network; see ``Engine``."""
         try:
-            results = self._model.create_infer_request().infer([batch], share_inputs=True)
+            feed = _feed(batch, self._image, self._takes_size)
+            results = self._model.create_infer_request().infer(feed, share_inputs=True)
         except RuntimeError as error:
             raise ModelError(f"the network failed: {_first_line(error)}") from error
-        return [np.asarray(results[index]) for index in range(len(results))]
+        return [_as_float32(np.asarray(results[index])) for index in range(len(results))]
 
 
 def _check_one_onnxruntime() -> None:
@@ -231,18 +248,50 @@ def _check_providers(device: str, actual: list[str]) -> None:
     logger.info("the network runs on %s", actual[0])
 
 
-def _input_shape(
-    path: Path, shapes: list[tuple[Any, ...]], types: list[str], float_type: str, metadata: Mapping[str, str]
-) -> tuple[int, int, int, int]:
-    """Return (1, C, H, W); the batch may be left open in the file, height and width where its card tells them."""
-    if len(shapes) != 1:
-        raise ModelError(f"model file {path} has {len(shapes)} inputs, expected one image")
-    shape = shapes[0]
-    if types[0] != float_type:
-        raise ModelError(f"model file {path} reads {types[0]}, expected {float_type}", "export it in full precision")
-    if len(shape) == 4 and METADATA_KEY in metadata and not all(isinstance(size, int) for size in shape[2:]):
+@dataclass(frozen=True)
+class _Input:
+    """An input of a network, its type in the engine's own word; open sizes are names or None."""
+
+    name: str
+    shape: tuple[Any, ...]
+    type: str
+
+    @property
+    def is_half(self) -> bool:
+        """Whether it reads 16-bit floats."""
+        return self.type in ("tensor(float16)", "f16")
+
+
+def _image_input(path: Path, inputs: list[_Input]) -> tuple[_Input, bool]:
+    """Return the input that reads the image, and whether another one, of DETR exports, reads its size."""
+    images = [item for item in inputs if item.name != SIZE_INPUT]
+    if len(images) != 1:
+        raise ModelError(f"model file {path} has {len(inputs)} inputs, expected one image")
+    if images[0].type not in ("tensor(float)", "f32") and not images[0].is_half:
+        hint = "export it in full or half precision"
+        raise ModelError(f"model file {path} reads {images[0].type}, expected float32 or float16", hint)
+    return images[0], len(inputs) > 1
+
+
+def _feed(batch: Batch, image: _Input, takes_size: bool) -> dict[str, NDArray[np.generic]]:
+    feed: dict[str, NDArray[np.generic]] = {image.name: batch.astype(np.float16) if image.is_half else batch}
+    if takes_size:
+        feed[SIZE_INPUT] = np.array([batch.shape[:1:-1]], dtype=np.int64)
+    return feed
+
+
+def _as_float32(output: NDArray[np.generic]) -> Batch:
+    """Return half-precision outputs and class numbers as float32, in which all of ours are exact."""
+    is_known = output.dtype == np.float16 or np.issubdtype(output.dtype, np.integer)
+    return output.astype(np.float32) if is_known else output  # type: ignore[return-value]
+
+
+def _input_shape(path: Path, image: _Input, metadata: Mapping[str, str]) -> tuple[int, int, int, int]:
+    """Return (1, C, H, W); the batch may be left open in the file, height and width where its metadata tell them."""
+    shape = image.shape
+    if len(shape) == 4 and not all(isinstance(size, int) for size in shape[2:]):
         usual = _usual_size(path, metadata)
-        shape = (*shape[:2], *(size if isinstance(size, int) else own for size, own in zip(shape[2:], usual)))
+        shape = (*shape[:2], *(size if isinstance(size, int) else own or size for size, own in zip(shape[2:], usual)))
     fixed = [isinstance(size, int) and size > 0 for size in shape]
     if len(shape) != 4 or not all(fixed[1:]):
         raise ModelError(
@@ -251,17 +300,25 @@ def _input_shape(
         )
     if fixed[0] and shape[0] != 1:
         raise ModelError(f"model file {path} reads {shape[0]} images at a time, expected 1", "export it with batch 1")
+    if max(shape[2:]) > MOST_SIDE or shape[1] > _MOST_CHANNELS:
+        largest = f"{_MOST_CHANNELS} channels of {MOST_SIDE}x{MOST_SIDE}"
+        raise ModelError(f"model file {path} has an input of shape {list(shape)}, expected at most {largest}")
     return 1, int(shape[1]), int(shape[2]), int(shape[3])
 
 
-def _usual_size(path: Path, metadata: Mapping[str, str]) -> tuple[int, int]:
-    """Return the height and width on a file's card, which fit a network that takes any size."""
+def _usual_size(path: Path, metadata: Mapping[str, str]) -> tuple[int, int] | tuple[None, None]:
+    """Return the height and width that metadata tell of a network that takes any size; None where they tell none."""
     try:
-        width, height = ModelCard.from_metadata(metadata).input_wh
+        if METADATA_KEY in metadata:
+            width, height = ModelCard.from_metadata(metadata).input_wh
+        elif "imgsz" in metadata:
+            height, width = size_in_metadata(metadata)
+        else:
+            return None, None
     except ModelError as error:
         raise ModelError(f"model file {path}: {error.message}", error.hint) from error
     if width % COARSEST_STRIDE or height % COARSEST_STRIDE:
-        problem = f"the network reads images of multiples of {COARSEST_STRIDE}, its card says {width}x{height}"
+        problem = f"the network reads images of multiples of {COARSEST_STRIDE}, its metadata say {width}x{height}"
         raise ModelError(f"model file {path}: {problem}")
     return height, width
 

@@ -1,104 +1,322 @@
-"""Models that other trainers exported: a card made from Ultralytics-style metadata and the output's shape."""
+"""Models that other trainers exported: their inputs and outputs as those of our layouts, and a card of their metadata.
+
+Ultralytics YOLO (detect, pose, segment, with or without NMS), YOLOv5, YOLOX, and the DETR family: RT-DETR, D-FINE and
+DEIM (labels, boxes and scores, or logits and boxes, or both in one output), RF-DETR. Shapes tell which it is; metadata
+only where several fit.
+"""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
-from typing import Any
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from object_pose.core.errors import ModelError
-from object_pose.core.vision.decoders import Layout, OutputFormat
+from object_pose.core.vision.boxes import suppress
+from object_pose.core.vision.decoders import Layout
 from object_pose.runtime.card import ModelCard
+from object_pose.tasks.segment import LAYOUT as MASK_LAYOUT
 
+if TYPE_CHECKING:
+    from object_pose.runtime.engine import Engine
+
+Batch = NDArray[np.float32]
 Shape = tuple[int, ...]
+Wh = tuple[int, int]
+Prepare = Callable[[Batch], Batch]
+Convert = Callable[[list[Batch], Wh], list[Batch]]
 
 _STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32), (16, 32))
 _ANCHORS_PER_CELL_V5 = 3
 _MAX_END_TO_END = 1000
-_TASKS = ("detect", "pose")
+_TASKS = ("detect", "pose", "segment")
+_MOST_TEXT = 1 << 20  # characters of a metadata property
+_LARGEST_RAW_PX = 16.0  # of YOLOX's raw offsets from a cell, which decoded positions exceed
+_MASK_SCORE, _MASK_IOU, _MASK_COUNT = 0.25, 0.5, 100
+_IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)[:, None, None]
+_IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)[:, None, None]
 
 
-def card_of_foreign_model(
-    metadata: Mapping[str, str], output_shapes: tuple[Shape, ...], input_wh: tuple[int, int], labels: tuple[str, ...]
-) -> ModelCard:
-    """Return a card for a YOLO export without one; ``labels`` serve where the metadata names no classes.
+@dataclass(frozen=True)
+class Reading:
+    """How a foreign network is read: ``prepare`` maps its input, ``convert`` its outputs to those of ``layout``."""
 
-    Raises ``ModelError`` when the task, the class names or the output's layout are unknown or ambiguous.
+    task: str
+    layout: str
+    expected: str
+    keypoint_count: int = 0
+    prepare: Prepare = lambda batch: batch
+    convert: Convert = lambda outputs, input_wh: outputs
+
+
+class ForeignNetwork:
+    """A foreign network as an ``Engine`` of one of our layouts."""
+
+    def __init__(self, engine: Engine, reading: Reading) -> None:
+        self._engine, self._reading = engine, reading
+        self.metadata = engine.metadata
+        self.input_shape = engine.input_shape
+        self.takes_any_size = engine.takes_any_size
+        outputs = self.run(np.zeros(engine.input_shape, np.float32))
+        self.output_names = tuple(f"output{index}" for index in range(len(outputs)))
+        self.output_shapes = tuple(output.shape for output in outputs)
+
+    def run(self, batch: Batch) -> list[Batch]:
+        """Run the network; see ``Engine``."""
+        outputs = self._engine.run(self._reading.prepare(batch))
+        return self._reading.convert(outputs, (batch.shape[3], batch.shape[2]))
+
+
+def open_foreign_model(engine: Engine, labels: tuple[str, ...]) -> tuple[Engine, ModelCard]:
+    """Return a network without a card as one of our layouts, with a card; ``labels`` serve where it names no classes.
+
+    Raises ``ModelError`` when its task, its class names or the layout of its outputs are unknown or ambiguous.
     """
-    task = metadata.get("task", "pose" if "kpt_shape" in metadata else "detect")
-    if task not in _TASKS:
-        raise ModelError(f"the model's task is '{task}'", f"expected one of {', '.join(_TASKS)}")
+    metadata = engine.metadata
     names = _names(metadata) or labels
     if not names:
         raise ModelError(
             "the model has neither a model card nor class names in its metadata",
             "set the parameter 'labels', or export it with its names",
         )
-    if len(output_shapes) != 1:
-        raise ModelError(f"the model has {len(output_shapes)} outputs of shapes {list(output_shapes)}, expected one")
-    form = identify(metadata, output_shapes[0], input_wh, len(names), _keypoint_count(metadata, task))
-    name, licence = metadata.get("description", ""), metadata.get("license", "")
-    return ModelCard(task, form.layout, names, input_wh, form.keypoint_count, name=name, licence=licence)
-
-
-def identify(
-    metadata: Mapping[str, str], shape: Shape, input_wh: tuple[int, int], class_count: int, keypoint_count: int
-) -> OutputFormat:
-    """Return the one format that an output of ``shape`` fits; raises ``ModelError`` where none or several do."""
-    layouts = [Layout.YOLOV8_DETECT, Layout.YOLOV5, Layout.END_TO_END]
-    if keypoint_count:
-        layouts = [Layout.YOLOV8_POSE, Layout.END_TO_END_POSE]
-    formats = [OutputFormat(layout, class_count, keypoint_count) for layout in layouts]
-    fitting = [form for form in formats if form.accepts(shape) and _count_fits(form, shape, input_wh)]
-    if metadata.get("end2end") in ("True", "False"):
-        fitting = [form for form in fitting if form.is_end_to_end == (metadata["end2end"] == "True")]
-    if len(fitting) == 1 and not (fitting[0].is_end_to_end and "detr" in metadata.get("description", "").lower()):
-        return fitting[0]
-    counts = f"{class_count} classes, {keypoint_count} keypoints and a {input_wh[0]}x{input_wh[1]} input"
-    problem = f"fits several layouts ({', '.join(map(str, fitting))})" if len(fitting) > 1 else "is of no known layout"
-    raise ModelError(
-        f"the network's output of shape {shape} {problem}",
-        f"expected for {counts}: {', '.join(map(str, formats))}",
+    _, _, height, width = engine.input_shape
+    outputs = dict(zip(engine.output_names, engine.output_shapes))
+    reading = identify(metadata, outputs, (width, height), len(names))
+    network = ForeignNetwork(engine, reading)
+    name, licence = metadata.get("description", "")[:80], metadata.get("license", "")[:80]
+    card = ModelCard(
+        reading.task, reading.layout, names, (width, height), reading.keypoint_count, name=name, licence=licence
     )
+    return network, card
 
 
-def _count_fits(form: OutputFormat, shape: Shape, input_wh: tuple[int, int]) -> bool:
-    """Whether the number of candidates is that of the layout's grids; end-to-end ones give a short list instead."""
-    count = shape[2] if form.channels_first else shape[1]
+def identify(metadata: Mapping[str, str], outputs: Mapping[str, Shape], input_wh: Wh, class_count: int) -> Reading:
+    """Return the one reading that the outputs' shapes, by name, fit; raises ``ModelError`` where none or several do."""
+    task = metadata.get("task", "pose" if "kpt_shape" in metadata else "detect")
+    if task not in _TASKS:
+        raise ModelError(f"the model's task is '{task}'", f"expected one of {', '.join(_TASKS)}")
+    keypoints = _keypoint_shape(metadata) if task == "pose" else (0, 0)
+    fitting, expected = [], []
+    for reading, fits in _readings(outputs, input_wh, class_count, *keypoints):
+        expected.append(reading.expected)
+        if fits:
+            fitting.append(reading)
+    if len(fitting) > 1:
+        fitting = [reading for reading in fitting if _is_meant(reading, metadata)]
+    if len(fitting) == 1:
+        return fitting[0]
+    shapes = ", ".join(str(shape) for shape in outputs.values())
+    subject = f"output of shape {shapes}" if len(outputs) == 1 else f"{len(outputs)} outputs of shapes {shapes}"
+    counts = f"{class_count} classes, {keypoints[0]} keypoints and a {input_wh[0]}x{input_wh[1]} input"
+    problem = "fit several layouts" if len(fitting) > 1 else "are of no known layout"
+    if len(outputs) == 1:
+        problem = problem.replace("fit ", "fits ").replace("are ", "is ")
+    raise ModelError(f"the network's {subject} {problem}", f"expected for {counts}: {', '.join(expected)}")
+
+
+def _readings(
+    outputs: Mapping[str, Shape], input_wh: Wh, classes: int, keypoints: int, values: int
+) -> list[tuple[Reading, bool]]:
+    """Return every reading of a number of classes, keypoints and values per keypoint, and whether the shapes fit it."""
+    shapes = list(outputs.values())
+    if len(shapes) == 2 and len(shapes[1]) == 4:
+        return _mask_readings(shapes[0], shapes[1], input_wh, classes)
+    if len(shapes) > 1:
+        return _detr_readings(outputs, classes)
+    (shape,) = shapes
+    rows, columns = (shape[1], shape[2]) if len(shape) == 3 and shape[0] == 1 else (-1, -1)
     cells = {sum((input_wh[0] // s) * (input_wh[1] // s) for s in strides) for strides in _STRIDES}
-    anchors = {_ANCHORS_PER_CELL_V5 * total for total in cells}
-    if form.is_end_to_end:
-        return count <= _MAX_END_TO_END and count not in anchors
-    return count in (anchors if form.layout is Layout.YOLOV5 else cells)
+    anchors = {_ANCHORS_PER_CELL_V5 * count for count in cells}
+    is_list = rows <= _MAX_END_TO_END and rows not in anchors
+    if keypoints:
+        width = values * keypoints
+        first = Reading("pose", Layout.YOLOV8_POSE, f"yolov8_pose (1, {4 + classes + width}, N)", keypoints)
+        last = Reading("pose", Layout.END_TO_END_POSE, f"end_to_end_pose (1, N, {6 + width})", keypoints)
+        if values == 2:
+            first = _with_visibility(first, 4 + classes, 1)
+            last = _with_visibility(last, 6, 2)
+        return [(first, columns in cells and rows == 4 + classes + width), (last, is_list and columns == 6 + width)]
+    detect = [
+        (Layout.YOLOV8_DETECT, f"(1, {4 + classes}, N)", columns in cells and rows == 4 + classes),
+        (Layout.YOLOV5, f"(1, N, {5 + classes})", rows in anchors and columns == 5 + classes),
+        (Layout.END_TO_END, "(1, N, 6)", is_list and columns == 6),
+    ]
+    found = [(Reading("detect", layout, f"{layout} {text}"), fits) for layout, text, fits in detect]
+    yolox = Reading("detect", Layout.YOLOV5, f"yolox (1, N, {5 + classes})", prepare=_to_bgr_255, convert=_decode_yolox)
+    detr = Reading("detect", Layout.YOLOV8_DETECT, f"detr (1, N, {4 + classes})", convert=_decode_detr)
+    yolox_fits = rows in cells - anchors and columns == 5 + classes
+    return [*found, (yolox, yolox_fits), (detr, is_list and rows not in cells and columns == 4 + classes)]
+
+
+def _is_meant(reading: Reading, metadata: Mapping[str, str]) -> bool:
+    """Whether a file's own words fit a reading."""
+    if reading.expected.startswith("detr") != ("detr" in metadata.get("description", "").lower()):
+        return False
+    has_nms = metadata.get("end2end") == "True" or "'nms': True" in metadata.get("args", "")
+    return not has_nms or reading.layout in (Layout.END_TO_END, Layout.END_TO_END_POSE)
+
+
+def _with_visibility(reading: Reading, start: int, axis: int) -> Reading:
+    """Give keypoints of two values, which start at an index of an axis, full visibility as the third."""
+    count = reading.keypoint_count
+
+    def convert(outputs: list[Batch], input_wh: Wh) -> list[Batch]:
+        rows = np.moveaxis(outputs[0], axis, -1)
+        points = rows[..., start:].reshape(*rows.shape[:-1], count, 2)
+        full = np.concatenate([points, np.ones_like(points[..., :1])], axis=-1)
+        joined = np.concatenate([rows[..., :start], full.reshape(*rows.shape[:-1], 3 * count)], axis=-1)
+        return [np.moveaxis(joined, -1, axis)]
+
+    return Reading(reading.task, reading.layout, reading.expected, count, convert=convert)
+
+
+def _to_bgr_255(batch: Batch) -> Batch:
+    return np.ascontiguousarray(batch[:, ::-1] * np.float32(255.0))
+
+
+def _decode_yolox(outputs: list[Batch], input_wh: Wh) -> list[Batch]:
+    """Return YOLOX's rows with positions and sizes in pixels; an export may hold them so already."""
+    (rows,) = outputs
+    if np.abs(rows[..., :2]).max(initial=0.0) > _LARGEST_RAW_PX:
+        return outputs
+    for strides in _STRIDES:
+        grids = [np.indices((input_wh[1] // s, input_wh[0] // s))[::-1].reshape(2, -1).T for s in strides]
+        if sum(map(len, grids)) == rows.shape[1]:
+            break
+    cells = np.concatenate(grids).astype(np.float32)
+    scale = np.concatenate([np.full((len(grid), 1), s, np.float32) for grid, s in zip(grids, strides)])
+    sizes = np.exp(np.minimum(rows[..., 2:4], 20.0)) * scale
+    return [np.concatenate([(rows[..., :2] + cells) * scale, sizes, rows[..., 4:]], axis=-1)]
+
+
+def _decode_detr(outputs: list[Batch], input_wh: Wh) -> list[Batch]:
+    """Return (1, N, 4 + C) of boxes as shares of the image as (1, 4 + C, N) in pixels."""
+    rows = outputs[0].copy()
+    rows[..., :4] *= np.tile(np.array(input_wh, np.float32), 2)
+    return [np.swapaxes(rows, 1, 2)]
+
+
+def _detr_readings(outputs: Mapping[str, Shape], classes: int) -> list[tuple[Reading, bool]]:
+    """Read labels, boxes and scores, or logits and boxes, in whatever order they come."""
+    names, order = set(outputs), list(outputs)
+    if names == {"labels", "boxes", "scores"}:
+        count = outputs["boxes"][1] if len(outputs["boxes"]) == 3 else -1
+        fits = outputs == {"labels": (1, count), "boxes": (1, count, 4), "scores": (1, count)}
+
+        def join(found: list[Batch], input_wh: Wh) -> list[Batch]:
+            by_name = dict(zip(order, found))
+            columns = by_name["boxes"], by_name["scores"][..., None], by_name["labels"][..., None]
+            return [np.concatenate(columns, axis=-1)]
+
+        text = "labels (1, N), boxes (1, N, 4) and scores (1, N)"
+        return [(Reading("detect", Layout.END_TO_END, text, convert=join), fits)]
+    boxes, logits = ("dets", "labels") if "dets" in names else ("pred_boxes", "logits")
+    text = f"pred_boxes (1, N, 4) and logits (1, N, {classes})"
+    # RF-DETR keeps a class of none at the end.
+    is_rf = boxes == "dets"
+    widths = (classes, classes + 1) if is_rf else (classes,)
+    fits = names == {boxes, logits} and outputs[boxes][2:] == (4,) and outputs[logits][2:] in [(n,) for n in widths]
+
+    def sigmoid(found: list[Batch], input_wh: Wh) -> list[Batch]:
+        by_name = dict(zip(order, found))
+        scores = _sigmoid(by_name[logits][..., :classes])
+        return _decode_detr([np.concatenate([by_name[boxes], scores], axis=-1)], input_wh)
+
+    if is_rf:
+        return [(Reading("detect", Layout.YOLOV8_DETECT, text, prepare=_normalised, convert=sigmoid), fits)]
+    return [(Reading("detect", Layout.YOLOV8_DETECT, text, convert=sigmoid), fits)]
+
+
+def _normalised(batch: Batch) -> Batch:
+    return np.asarray((batch - _IMAGENET_MEAN) / _IMAGENET_STD, dtype=np.float32)
+
+
+def _sigmoid(values: Batch) -> Batch:
+    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(values, -60.0, 60.0))), dtype=np.float32)
+
+
+def _mask_readings(shape: Shape, protos: Shape, input_wh: Wh, classes: int) -> list[tuple[Reading, bool]]:
+    """Read instance masks of one class as the mask of that class: rows of boxes and weights, and prototype masks."""
+    if classes != 1:
+        raise ModelError(f"the model segments {classes} classes", "the task 'segment' has masks of one class")
+    weights = protos[1]
+    is_list = shape[2:] == (6 + weights,)
+    text = f"boxes with {weights} mask weights, (1, {5 + weights}, N) or (1, N, {6 + weights}), and prototype masks"
+
+    def draw(outputs: list[Batch], input_wh: Wh) -> list[Batch]:
+        found = (outputs[0][0] if is_list else outputs[0][0].T).astype(np.float64)
+        found = found[(found[:, 4] > _MASK_SCORE) & np.isfinite(found).all(axis=1)]
+        boxes = found[:, :4]
+        if not is_list:
+            boxes = np.hstack([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2])
+        kept, _ = suppress(boxes, found[:, 4], np.zeros(len(found), np.int64), _MASK_IOU, _MASK_COUNT)
+        return [_union_of_masks(boxes[kept], found[kept, -weights:], outputs[1][0], input_wh)]
+
+    fits = len(shape) == 3 and shape[0] == protos[0] == 1 and (is_list or shape[1] == 5 + weights)
+    return [(Reading("segment", MASK_LAYOUT, text, convert=draw), fits)]
+
+
+def _union_of_masks(boxes: NDArray[np.float64], weights: NDArray[np.float64], protos: Batch, input_wh: Wh) -> Batch:
+    """Return the (1, 1, h, w) greatest probability of masks that are weighted sums of (M, h, w), each in its box."""
+    _, height, width = protos.shape
+    union = np.zeros((height, width), np.float32)
+    corners = boxes * np.tile([width / input_wh[0], height / input_wh[1]], 2)
+    for (left, top, right, bottom), own in zip(corners, weights):
+        rows = slice(max(int(np.floor(top)), 0), max(int(np.ceil(bottom)), 0))
+        columns = slice(max(int(np.floor(left)), 0), max(int(np.ceil(right)), 0))
+        mask = _sigmoid(np.tensordot(own.astype(np.float32), protos[:, rows, columns], axes=1))
+        union[rows, columns] = np.maximum(union[rows, columns], mask)
+    return union[None, None]
+
+
+def size_in_metadata(metadata: Mapping[str, str]) -> tuple[int, int]:
+    """Return the (height, width) that Ultralytics-style metadata name for an input that may have any."""
+    size = _value(metadata, "imgsz", None)
+    sides = [size, size] if isinstance(size, int) else size
+    if not (isinstance(sides, (list, tuple)) and len(sides) == 2 and all(isinstance(n, int) and n > 0 for n in sides)):
+        raise ModelError(f"the model's metadata 'imgsz' is {size!r}", "expected [height, width]")
+    return sides[0], sides[1]
 
 
 def _names(metadata: Mapping[str, str]) -> tuple[str, ...]:
     """Class names in the order of their ids, from ``{0: 'a', 1: 'b'}`` or ``['a', 'b']``; empty without any."""
-    names = _literal(metadata, "names", {})
+    names = _value(metadata, "names", {})
     if isinstance(names, dict):
-        if sorted(names) != list(range(len(names))):
-            raise ModelError(f"the model's metadata 'names' skips class ids: {sorted(names)}")
-        names = [names[index] for index in range(len(names))]
+        try:
+            by_id = {int(key): value for key, value in names.items()}
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"the model's metadata 'names' has class ids that are no numbers: {error}") from error
+        if sorted(by_id) != list(range(len(names))):
+            raise ModelError(f"the model's metadata 'names' skips class ids: {sorted(by_id)}")
+        names = [by_id[index] for index in range(len(by_id))]
     if not isinstance(names, list):
         raise ModelError(f"the model's metadata 'names' is neither a list nor a mapping: {names!r}")
     return tuple(map(str, names))
 
 
-def _keypoint_count(metadata: Mapping[str, str], task: str) -> int:
-    if task != "pose":
-        return 0
-    shape = _literal(metadata, "kpt_shape", None)
-    if not (isinstance(shape, (list, tuple)) and len(shape) == 2 and isinstance(shape[0], int) and shape[1] == 3):
-        raise ModelError(
-            f"the pose model's metadata 'kpt_shape' is {shape}", "expected [K, 3]: x, y and visibility per keypoint"
-        )
-    return shape[0]
+def _keypoint_shape(metadata: Mapping[str, str]) -> tuple[int, int]:
+    """Return the number of keypoints, and of values of each: x and y, and visibility where the network tells it."""
+    shape = _value(metadata, "kpt_shape", None)
+    is_pair = isinstance(shape, (list, tuple)) and len(shape) == 2 and all(isinstance(n, int) for n in shape)
+    if not (is_pair and shape[0] > 0 and shape[1] in (2, 3)):
+        raise ModelError(f"the pose model's metadata 'kpt_shape' is {shape}", "expected [K, 2] or [K, 3]")
+    return shape[0], shape[1]
 
 
-def _literal(metadata: Mapping[str, str], key: str, default: Any) -> Any:
-    if key not in metadata:
+def _value(metadata: Mapping[str, str], key: str, default: Any) -> Any:
+    """Return a property that is written as Python or as JSON."""
+    text = metadata.get(key)
+    if text is None:
         return default
-    try:
-        return ast.literal_eval(metadata[key])
-    except (ValueError, SyntaxError) as error:
-        raise ModelError(f"the model's metadata '{key}' cannot be read: {metadata[key][:80]!r}") from error
+    readers: Sequence[Callable[[str], Any]] = (ast.literal_eval, json.loads)
+    for read in readers if len(text) <= _MOST_TEXT else ():
+        try:
+            return read(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+    raise ModelError(f"the model's metadata '{key}' cannot be read: {text[:80]!r}")

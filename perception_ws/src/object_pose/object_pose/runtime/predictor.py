@@ -19,7 +19,7 @@ from object_pose.core.vision.decoders import DecodeOptions, merge_scales
 from object_pose.core.vision.image import enlarged_wh, smaller_wh, to_rgb
 from object_pose.runtime.card import METADATA_KEY, ModelCard
 from object_pose.runtime.engine import Engine, EngineConfig, load_engine
-from object_pose.runtime.foreign import card_of_foreign_model
+from object_pose.runtime.foreign import open_foreign_model
 from object_pose.runtime.resources import find_model
 from object_pose.runtime.roi_head import load_roi_head
 from object_pose.runtime.timing import StageClock
@@ -59,7 +59,7 @@ class Predictor:
         self.path = find_model(model_path)
         self._engine = load_engine(self.path, config)
         try:
-            self.card = _read_card(self._engine, config.expected_labels)
+            self._engine, self.card = _with_card(self._engine, config.expected_labels)
             self.task: Task[Any, Any] = task_of_card(self.card.task, self.card.layout)
             if tasks and self.task.name not in tasks:
                 raise ModelError(f"its task is {self.task.name}", f"expected {' or '.join(tasks)}")
@@ -78,7 +78,7 @@ class Predictor:
     @property
     def reads_depth(self) -> bool:
         """Whether ``predict`` gives more for an image with its depth."""
-        return self._roi_head is not None and self._roi_head.reads_relief
+        return self._roi_head is not None
 
     def predict(
         self, image: NDArray[np.generic], clock: StageClock | None = None, depth: AlignedDepth | None = None
@@ -124,20 +124,20 @@ def load_card(model_path: str | Path) -> ModelCard:
     """Return the card of a model file of any task, or the one that a foreign detector's metadata makes."""
     engine = load_engine(find_model(model_path), EngineConfig(device="cpu"))
     try:
-        return _read_card(engine, ())
+        return _with_card(engine, ())[1]
     except ModelError as error:
         raise ModelError(f"model file {model_path}: {error.message}", error.hint) from error
 
 
-def _read_card(engine: Engine, expected_labels: tuple[str, ...]) -> ModelCard:
-    _, _, height, width = engine.input_shape
+def _with_card(engine: Engine, expected_labels: tuple[str, ...]) -> tuple[Engine, ModelCard]:
+    """Return a network with its card; one of another trainer as a network of our layouts."""
     if METADATA_KEY in engine.metadata:
         card = ModelCard.from_metadata(engine.metadata)
     else:
-        card = card_of_foreign_model(engine.metadata, engine.output_shapes, (width, height), expected_labels)
+        engine, card = open_foreign_model(engine, expected_labels)
     if expected_labels and card.labels != expected_labels:
         raise ModelError(f"the model's classes are {list(card.labels)}, expected {list(expected_labels)}")
-    return card
+    return engine, card
 
 
 def _check(engine: Engine, card: ModelCard, task: Task[Any, Any]) -> None:
