@@ -24,6 +24,8 @@ from object_pose.core.vision.image import letterbox, to_rgb
 from object_pose.tasks.task import Array32, Interface, Prepared, Task
 
 LAYOUT = "oriented_box"
+# The network takes what is 0.8 and more for no background: so 204, to which the brightest background rounds, is less.
+_WHITE = np.float32(255.5)
 
 
 def _prepare(image: NDArray[np.generic], input_wh: tuple[int, int]) -> Prepared:
@@ -33,7 +35,7 @@ def _prepare(image: NDArray[np.generic], input_wh: tuple[int, int]) -> Prepared:
         return Prepared(image[None, None].astype(np.float32, copy=False), box)
     grey = cv2.cvtColor(to_rgb(image), cv2.COLOR_RGB2GRAY)
     canvas, box = letterbox(grey, input_wh)
-    return Prepared(canvas[None, None].astype(np.float32) / np.float32(255.0), box)
+    return Prepared(canvas[None, None].astype(np.float32) / _WHITE, box)
 
 
 def _check(interface: Interface) -> None:

@@ -23,7 +23,7 @@ class OrientedBoxJson(TypedDict):
     score: Score
     center_px: Point
     size_px: Annotated[list[Number], {"minItems": 2, "maxItems": 2, "description": "across and along the heading"}]
-    yaw_rad: Annotated[Number, {"description": "the heading is (sin yaw, cos yaw), x right and y down"}]
+    yaw: Annotated[Number, {"description": "radians; the heading is (sin yaw, cos yaw), x right and y down"}]
 
 
 class OrientedBoxesJson(TypedDict):
@@ -96,7 +96,7 @@ class OrientedBoxes:
                     "score": number(box.score, 4),
                     "center_px": numbers((box.x, box.y), 2),
                     "size_px": numbers((box.width, box.height), 2),
-                    "yaw_rad": number(box.yaw, 5),
+                    "yaw": number(box.yaw, 5),
                 }
                 for box in self.boxes
             ]
@@ -108,7 +108,7 @@ class OrientedBoxes:
         boxes = []
         for item in record["boxes"]:
             x, y, width, height = from_numbers([*item["center_px"], *item["size_px"]])
-            yaw, score = from_numbers([item["yaw_rad"], item["score"]])
+            yaw, score = from_numbers([item["yaw"], item["score"]])
             boxes.append(OrientedBox(x, y, yaw, width, height, score, item["class_id"]))
         return OrientedBoxes(tuple(boxes))
 

@@ -17,7 +17,7 @@ Number = float | None
 Score = Annotated[Number, {"minimum": 0, "maximum": 1}]
 ClassId = Annotated[int, {"description": "index of the class in the model's labels; -1 where they lack it"}]
 Point = Annotated[list[Number], {"minItems": 2, "maxItems": 2, "description": "x, y in pixels of the image"}]
-Vector = Annotated[list[Number], {"minItems": 3, "maxItems": 3}]
+Vector = Annotated[list[Number], {"minItems": 3, "maxItems": 3, "description": "x, y, z in metres"}]
 BoxXyxy = Annotated[
     list[Number], {"minItems": 4, "maxItems": 4, "description": "left, top, right, bottom in pixels of the image"}
 ]
