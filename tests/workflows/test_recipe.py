@@ -44,7 +44,7 @@ def test_a_recipe_goes_from_nothing_to_a_model_and_goes_on_where_it_was_broken_o
         if (progress.stage, progress.done) == ("head", 2):
             raise CancelledError("enough")
 
-    with pytest.raises(CancelledError):
+    with pytest.raises(CancelledError, match="stage 'head': enough .*the same call goes on"):
         run_recipe(recipe, output, machine=MACHINE, progress=break_off)
     assert [RunFolder(output / name).steps_done for name in ("detector", "head", "longer")] == [3, 2, 0]
 

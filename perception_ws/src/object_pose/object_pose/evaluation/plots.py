@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,10 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from object_pose.core.errors import DataError
 from object_pose.evaluation.bop_scorer import BopBin, BopGroup, BopScore
 from object_pose.evaluation.views import Confusion, Curve
 from object_pose.io.files import replacing
+from object_pose.io.run_folder import RunFolder
 
 _DPI = 110
 _MOST_NAMES = 20
@@ -67,10 +66,7 @@ def loss_figure(run_dir: Path) -> Figure:
 
     Raises ``DataError`` where the folder has no records.
     """
-    path = run_dir / "metrics.jsonl"
-    if not path.exists():
-        raise DataError(f"{path} is missing", "name the --output of 'train'")
-    records = [json.loads(line) for line in path.read_text().splitlines()]
+    records = RunFolder(run_dir).records()
     figure = Figure(figsize=(10.0, 4.0), layout="constrained")
     for axes, split, scale in zip(figure.subplots(1, 2), ("train", "validation"), ("log", "linear")):
         rows = [record for record in records if record["split"] == split]

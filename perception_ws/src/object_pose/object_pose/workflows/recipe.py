@@ -31,7 +31,7 @@ from typing import Any, TypeAlias
 
 import yaml
 
-from object_pose.core.errors import ConfigError, DataError
+from object_pose.core.errors import CancelledError, ConfigError, DataError
 from object_pose.io.run_folder import RunFolder
 from object_pose.io.writers import write_json
 from object_pose.runtime.resources import find, find_data
@@ -151,7 +151,11 @@ def run_recipe(
             job = jobs[stage.name]
             if RunFolder(job.run_dir).steps_done >= job.training.steps:
                 continue
-            if not train(job, resume=True, progress=progress).is_complete:
+            try:
+                result = train(job, resume=True, progress=progress)
+            except CancelledError as error:
+                raise CancelledError(f"stage '{stage.name}': {error.message}", "the same call goes on") from error
+            if not result.is_complete:
                 return RecipeResult(None, stage.name)
         else:
             progress(Progress(stage.name, 0, 1, "model"))
