@@ -11,7 +11,7 @@ import yaml
 
 from object_pose.core.errors import CancelledError, ConfigError, DataError, ObjectPoseError
 from object_pose.io.run_folder import RunFolder
-from object_pose.runtime.predictor import Detector
+from object_pose.runtime.predictor import Predictor
 from object_pose.runtime.resources import DATA_VARIABLE, find
 from object_pose.workflows.progress import Progress
 from object_pose.workflows.recipe import TrainStage, check_recipe, read_recipe, run_recipe
@@ -44,7 +44,7 @@ def test_a_recipe_goes_from_nothing_to_a_model_and_goes_on_where_it_was_broken_o
         if (progress.stage, progress.done) == ("head", 2):
             raise CancelledError("enough")
 
-    with pytest.raises(CancelledError, match="stage 'head': enough .*the same call goes on"):
+    with pytest.raises(CancelledError, match=r"stage 'head': enough .*the same call goes on"):
         run_recipe(recipe, output, machine=MACHINE, progress=break_off)
     assert [RunFolder(output / name).steps_done for name in ("detector", "head", "longer")] == [3, 2, 0]
 
@@ -53,7 +53,7 @@ def test_a_recipe_goes_from_nothing_to_a_model_and_goes_on_where_it_was_broken_o
     assert seen[:2] == [("head", 2), ("head", 3)]
     assert [stage for stage, _ in seen[2:]] == ["longer", "longer", "one", "one", "two", "two", "tiny", "tiny"]
     assert result.model is not None and result.model.path == output / "tiny.onnx"
-    detector = Detector(result.model.path)
+    detector = Predictor(result.model.path)
     assert detector.reads_depth
     assert (detector.card.licence, detector.card.command) == ("Apache-2.0", "object-pose train --recipe tiny.yaml")
 
