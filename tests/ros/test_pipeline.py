@@ -178,6 +178,27 @@ def test_a_camera_info_that_is_sent_once_is_enough(ros, cube_model, frame, profi
     publish_until(ros, driver, with_depth, "poses", frame=frame)
 
 
+def test_compressed_topics_become_poses(ros, cube_model, frame):
+    poses = ros.collect(ObjectPoseArray, topics.OBJECT_POSES, qos.RESULT)
+    pictures = ros.collect(Image, topics.DETECTIONS_IMAGE, qos.SENSOR_INPUT)
+    transports = {"color_transport": "compressed", "depth_transport": "compressedDepth"}
+    start(ros, PoseNode, model=str(cube_model), **transports)
+    start(ros, DetectionNode, model=str(cube_model), **transports)
+    driver = FakeDriver(ros, compressed=True)
+    with_depth = lambda: pictures and [m for m in poses if m.poses and m.poses[0].depth_used]  # noqa: E731
+    publish_until(ros, driver, with_depth, "poses and pictures", frame=frame)
+
+
+def test_depth_of_another_frame_than_the_image_is_named(ros, pipeline, frame):
+    def elsewhere(depth):
+        depth.header.frame_id = "camera_depth_optical_frame"
+
+    diagnostics = ros.collect(DiagnosticArray, topics.DIAGNOSTICS, qos.RESULT)
+    driver = FakeDriver(ros)
+    named = lambda: [m for m in problems(diagnostics, "pose_node") if "is depth aligned to colour?" in m]  # noqa: E731
+    publish_until(ros, driver, named, "diagnosis", frame=frame, change_depth=elsewhere)
+
+
 def test_without_depth_the_outline_in_the_colour_image_tells_the_distance(ros, tmp_path, frame):
     """Keypoints see the cube 20 mm too far away; its outline, drawn in whole pixels, does not."""
     seen = T_CAMERA_CUBE.copy()

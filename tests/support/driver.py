@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 
+import cv2
+import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.parameter import Parameter as RosParameter
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from object_pose.core.frame import Frame
 from object_pose.ros.messages.images import camera_to_message, depth_to_message, make_header, rgb_to_message
@@ -26,12 +28,14 @@ def start(ros, node_class, **parameters):
 class FakeDriver:
     """Publishes single frames as a driver would, each field open to damage."""
 
-    def __init__(self, ros, profile=qos.DRIVER_OUTPUT, with_info=True):
+    def __init__(self, ros, profile=qos.DRIVER_OUTPUT, with_info=True, compressed=False):
         self._ros = ros
         self._with_info = with_info
-        self._color = ros.node.create_publisher(Image, topics.COLOR, profile)
+        self._compressed = compressed
+        kind, end, depth_end = (CompressedImage, "/compressed", "/compressedDepth") if compressed else (Image, "", "")
+        self._color = ros.node.create_publisher(kind, topics.COLOR + end, profile)
         self._info = ros.node.create_publisher(CameraInfo, topics.CAMERA_INFO, profile)
-        self._depth = ros.node.create_publisher(Image, topics.DEPTH, profile)
+        self._depth = ros.node.create_publisher(kind, topics.DEPTH + depth_end, profile)
         self._count = 0
 
     def wait_until_heard(self, depth=True):
@@ -49,11 +53,22 @@ class FakeDriver:
             depth = depth_to_message(frame.depth_m, make_header(stamp_ns + depth_delay_ms * 1_000_000, FRAME_ID))
             if change_depth:
                 change_depth(depth)
-            self._depth.publish(depth)
+            self._depth.publish(self._packed(depth))
         if self._with_info:
             self._info.publish(info)
-        self._color.publish(rgb_to_message(frame.rgb, header))
+        self._color.publish(self._packed(rgb_to_message(frame.rgb, header)))
         return header
+
+    def _packed(self, message):
+        """Compress an image as image_transport's plugins do."""
+        if not self._compressed:
+            return message
+        is_depth = message.encoding == "16UC1"
+        pixels = np.frombuffer(message.data, np.uint16 if is_depth else np.uint8)
+        pixels = pixels.reshape(message.height, message.width, -1)[:, :, ::-1]
+        form = "16UC1; compressedDepth png" if is_depth else "rgb8; png compressed bgr8"
+        data = bytes(12 if is_depth else 0) + cv2.imencode(".png", pixels)[1].tobytes()
+        return CompressedImage(header=message.header, format=form, data=data)
 
 
 def publish_until(ros, driver, condition, what, **publication):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from object_pose_msgs.msg import KeypointDetectionArray
 from object_pose_msgs.srv import SetModel
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from vision_msgs.msg import Detection2DArray, VisionInfo
 
 from object_pose.core.errors import ObjectPoseError
@@ -84,14 +84,15 @@ class DetectionNode(PipelineNode):
     def _detect(self, paired: PairedSet) -> None:
         if not (self._keypoints.get_subscription_count() or self._boxes.get_subscription_count()):
             return
-        message: Image = paired.messages[COLOR]
+        message: Image | CompressedImage = paired.messages[COLOR]
         detector, model, clock = self._detector, self._model, StageClock()
         with clock.stage("total"):
             rgb = image_from_message(message)
-            depth = self._depth(paired) if self._wants_depth(detector) else None
+            image_wh = rgb.shape[1], rgb.shape[0]
+            depth = self._depth(paired, image_wh) if self._wants_depth(detector) else None
             detections = detector.predict(rgb, clock, depth)
         labels = detector.card.labels
-        result = conversions.keypoints_to_message(detections, labels, message.header, (message.width, message.height))
+        result = conversions.keypoints_to_message(detections, labels, message.header, image_wh)
         # Both networks: the detector and, where the model has one, its RoI head.
         inference_ms = clock.timings_ms["inference"] + clock.timings_ms.get("crops", 0.0)
         result.model, result.inference_ms = str(model), inference_ms
@@ -102,11 +103,10 @@ class DetectionNode(PipelineNode):
         self.diagnostics.gauge("dropped_frames", result.dropped_frames)
         self.diagnostics.processed(inference_ms=inference_ms, total_ms=clock.timings_ms["total"])
 
-    def _depth(self, paired: PairedSet) -> AlignedDepth | None:
+    def _depth(self, paired: PairedSet, image_wh: tuple[int, int]) -> AlignedDepth | None:
         """Return the image's depth, or None where it is missing or of no use: colour alone has to do then."""
-        image: Image = paired.messages[COLOR]
         with self.diagnostics.reporting("depth"):
-            return read_aligned_depth(paired, (image.width, image.height), self.config(DetectionNodeConfig))
+            return read_aligned_depth(paired, image_wh, self.config(DetectionNodeConfig))
         return None
 
     def _wants_depth(self, detector: Predictor) -> bool:

@@ -30,6 +30,7 @@ from object_pose.ros.transport.frame_inputs import (
     PairedFrame,
     read_camera,
     read_detections,
+    stream_source,
 )
 from object_pose.ros.transport.pairing import PairedSet
 from object_pose.ros.transport.transform_listener import TransformListener
@@ -82,7 +83,7 @@ class PoseNode(PipelineNode):
         """Listen to the detections and the camera."""
         config = self.config(PoseNodeConfig)
         self._inputs = FrameInputs(self, config, DETECTIONS, [DEPTH, COLOR], self._register, needs_camera=True)
-        self._outputs.activate(config.input_reliability)
+        self._outputs.activate(*stream_source(COLOR, config))
         self._transforms = TransformListener(self) if config.track and config.fixed_frame else None
         self._follow_streams()
         self._service = BlockingService(self, EstimatePoses, "estimate_poses", self._estimate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Any
 
 from object_pose_msgs.msg import ObjectPoseArray
 from rclpy.node import Node
@@ -38,9 +39,9 @@ class PoseOutputs:
         self._transforms = node.announce(TFMessage, topics.TF, qos.TRANSFORMS)
         self._board = MarkerBoard(mesh_uri)
 
-    def activate(self, input_reliability: str) -> None:
-        """Draw on colour images, read with that reliability, while somebody subscribes to the drawn ones."""
-        self._overlay = _Overlay(self._node, qos.input_profile(input_reliability, qos.SENSOR_INPUT))
+    def activate(self, color_type: type, color_topic: str, profile: QoSProfile) -> None:
+        """Draw on colour images, read of a topic so, while somebody subscribes to the drawn ones."""
+        self._overlay = _Overlay(self._node, color_type, color_topic, profile)
 
     def deactivate(self) -> None:
         """Draw no more."""
@@ -63,12 +64,13 @@ class PoseOutputs:
 class _Overlay:
     """Listens to the colour images while its own topic has a subscriber, and to nothing otherwise."""
 
-    def __init__(self, node: Node, profile: QoSProfile) -> None:
+    def __init__(self, node: Node, color_type: type, color_topic: str, profile: QoSProfile) -> None:
         self._node = node
+        self._source = color_type, color_topic
         self._profile = profile
         self._publisher = node.create_publisher(Image, topics.DETECTIONS_IMAGE, qos.RESULT, **qos.publisher_events())
         self._subscription: Subscription | None = None
-        self._images: deque[Image] = deque(maxlen=_IMAGES_KEPT)
+        self._images: deque[Any] = deque(maxlen=_IMAGES_KEPT)
 
     def publish(self, results: PoseResults, camera: Camera, header: Header) -> None:
         """Draw on the image of the header's stamp, if it is wanted and there."""
@@ -89,10 +91,10 @@ class _Overlay:
             self._unsubscribe()
         elif self._subscription is None:
             self._subscription = self._node.create_subscription(
-                Image, topics.COLOR, self._keep, self._profile, **qos.subscription_events()
+                *self._source, self._keep, self._profile, **qos.subscription_events()
             )
 
-    def _keep(self, message: Image) -> None:
+    def _keep(self, message: Any) -> None:
         self._images.append(message)
 
     def _unsubscribe(self) -> None:

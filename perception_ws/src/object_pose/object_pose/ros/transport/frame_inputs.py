@@ -10,8 +10,9 @@ from functools import cached_property
 from typing import Any
 
 from object_pose_msgs.msg import KeypointDetectionArray
+from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo as CameraInfoMessage
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from object_pose.core.arrays import DepthImage
 from object_pose.core.arrays import Image as RgbImage
@@ -41,6 +42,7 @@ _STREAMS = {
 
 
 _INFOS_KEPT = 8
+RAW = "raw"
 
 
 @dataclass(frozen=True)
@@ -56,15 +58,35 @@ class FrameInputsConfig:
     rectified: bool = parameter(
         False, "the images are rectified: camera_info's P is theirs, not K and D", read_only=True
     )
-
     depth_scale: float = parameter(
         1.0, "millimetres in one count of 16-bit depth", minimum=1e-3, maximum=1000.0, read_only=True
+    )
+    color_transport: str = parameter(
+        RAW,
+        "'compressed' reads JPEG or PNG from the topic of that name below the colour topic",
+        choices=(RAW, "compressed"),
+        read_only=True,
+    )
+    depth_transport: str = parameter(
+        RAW,
+        "'compressedDepth' reads PNG or RVL from the topic of that name below the depth topic",
+        choices=(RAW, "compressedDepth"),
+        read_only=True,
     )
 
     @property
     def pair_tolerance_ns(self) -> int:
         """The tolerance as stamps are."""
         return int(self.pair_tolerance_ms * 1e6)
+
+
+def stream_source(stream: str, config: FrameInputsConfig) -> tuple[type, str, QoSProfile]:
+    """Return the message type, the topic and the QoS with which a stream is read."""
+    message_type, topic, profile = _STREAMS[stream]
+    transport = {COLOR: config.color_transport, DEPTH: config.depth_transport}.get(stream, RAW)
+    if transport != RAW:
+        message_type, topic = CompressedImage, f"{topic}/{transport}"
+    return message_type, topic, qos.input_profile(config.input_reliability, profile)
 
 
 class FrameInputs:
@@ -90,6 +112,7 @@ class FrameInputs:
         self._needs_camera = needs_camera
         self._infos: deque[tuple[int, CameraInfo]] = deque(maxlen=_INFOS_KEPT)
         self._without_camera = 0
+        self._frame_ids: dict[str, str] = {}
         self._watched: dict[str, WatchedInput] = {}
 
     @property
@@ -114,7 +137,7 @@ class FrameInputs:
                 self._watched[stream] = self._watch(stream)
 
     def report_mismatches(self) -> None:
-        """Report streams that come but whose stamps never meet, and rectified images read with the raw lens."""
+        """Report streams whose stamps never meet, rectified images read with the raw lens, and depth not aligned."""
         for stream in self._pairer.partners:
             if reason := self._pairer.explain(stream):
                 self._node.diagnostics.problem("pairing", reason)
@@ -122,6 +145,11 @@ class FrameInputs:
             topic = self._node.resolve_topic_name(topics.COLOR)
             if problem := self._infos[-1][1].rectification_problem(topic):
                 self._node.diagnostics.problem("rectified", problem)
+        depth_frame, others = self._frame_ids.get(DEPTH), set(self._frame_ids.values())
+        if depth_frame and len(others) > 1:
+            color_frame = ", ".join(sorted(others - {depth_frame}))
+            text = f"depth is in the frame '{depth_frame}', colour in '{color_frame}': is depth aligned to colour?"
+            self._node.diagnostics.problem("depth_frame", text)
 
     def _keep_info(self, message: Any) -> None:
         try:
@@ -140,12 +168,12 @@ class FrameInputs:
         return self._infos[0][1] if self._infos else None
 
     def _watch(self, stream: str) -> WatchedInput:
-        message_type, topic, profile = _STREAMS[stream]
-        profile = qos.input_profile(self._config.input_reliability, profile)
+        message_type, topic, profile = stream_source(stream, self._config)
         if stream == CAMERA_INFO:
             return self._node.watch(message_type, topic, self._keep_info, profile, is_state=True)
 
         def receive(message: Any) -> None:
+            self._frame_ids[stream] = message.header.frame_id
             self._offer_all(self._pairer.add(stream, stamp_ns(message), message))
 
         return self._node.watch(message_type, topic, receive, profile)
@@ -231,7 +259,7 @@ def read_depth(paired: PairedSet, camera: Camera, depth_scale: float = 1.0) -> D
     depth_m = depth_from_message(message, depth_scale * 1e-3)
     if depth_m.shape != (camera.height, camera.width):
         raise DataError(
-            f"depth is {message.width}x{message.height}, the colour image {camera.width}x{camera.height}",
+            f"depth is {depth_m.shape[1]}x{depth_m.shape[0]}, the colour image {camera.width}x{camera.height}",
             "publish depth aligned to colour (realsense-ros: align_depth.enable:=true)",
         )
     if not depth_m.any():
@@ -244,11 +272,11 @@ def read_color(paired: PairedSet, camera: Camera) -> RgbImage | None:
     message = _partner(paired, COLOR)
     if message is None:
         return None
-    if (message.width, message.height) != camera.wh:
-        raise DataError(
-            f"the colour image is {message.width}x{message.height}, the camera {camera.width}x{camera.height}"
-        )
-    return image_from_message(message)
+    rgb = image_from_message(message)
+    height, width = rgb.shape[:2]
+    if (width, height) != camera.wh:
+        raise DataError(f"the colour image is {width}x{height}, the camera {camera.width}x{camera.height}")
+    return rgb
 
 
 def read_aligned_depth(paired: PairedSet, image_wh: tuple[int, int], config: FrameInputsConfig) -> AlignedDepth | None:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from rclpy.node import Node
-from rclpy.qos import QoSProfile
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.subscription import Subscription
 
 from object_pose.ros.transport import qos
 
@@ -35,15 +36,12 @@ class WatchedInput:
         self._is_state = is_state
         self._has_come = False
         self._last = time.monotonic()
-        # A volatile subscription misses what was latched before, and one that asks for it hears no volatile publisher.
-        profiles = [profile, qos.LATCHED] if is_state else [profile]
-        self._subscriptions = [
-            node.create_subscription(message_type, topic, self._receive, item, **qos.subscription_events())
-            for item in profiles
-        ]
+        self._subscriptions = [self._subscribe(message_type, topic, profile)]
 
     def explain_silence(self) -> str:
         """Say why nothing has come for two seconds; empty when something has, or state is there."""
+        if self._is_state and not self._has_come:
+            self._ask_for_latched()
         if time.monotonic() - self._last < _SILENT_AFTER_S or (self._is_state and self._has_come):
             return ""
         return qos.explain_silence(self._node, self._subscriptions[0].topic_name, self._profile)
@@ -52,6 +50,17 @@ class WatchedInput:
         """Unsubscribe."""
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
+
+    def _ask_for_latched(self) -> None:
+        """Subscribe again so that what was latched before comes, where a publisher latches: no other would match."""
+        first = self._subscriptions[0]
+        publishers = self._node.get_publishers_info_by_topic(first.topic_name)
+        latches = any(item.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for item in publishers)
+        if latches and len(self._subscriptions) == 1:
+            self._subscriptions.append(self._subscribe(first.msg_type, first.topic, qos.LATCHED))
+
+    def _subscribe(self, message_type: type, topic: str, profile: QoSProfile) -> Subscription:
+        return self._node.create_subscription(message_type, topic, self._receive, profile, **qos.subscription_events())
 
     def _receive(self, message: Any) -> None:
         self._last, self._has_come = time.monotonic(), True
