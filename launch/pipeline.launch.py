@@ -5,15 +5,14 @@ that publishes realsense-ros's topics takes the place of our camera node.
 """
 
 import json
-from pathlib import Path
 
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription
+from object_pose.runtime.resources import find
 
-SHARE = Path(__file__).resolve().parents[1]
 # Argument -> the parameters that it sets, and their description; without a value it leaves them to the file.
 PARAMETERS = {
     "model": (("detection_node:model", "pose_node:model"), "model file, or the name of a shipped model"),
@@ -26,12 +25,6 @@ SWITCHES = {
     "rviz": ("false", "open the RViz view"),
 }
 NODES = ("pose_node", "detection_node", "camera_node")
-
-
-def find_config(name: str) -> str:
-    """Return a file of config/, beside launch/ once installed and in the package in a checkout."""
-    places = [SHARE / "config" / name, SHARE / "perception_ws" / "src" / "object_pose" / "config" / name]
-    return str(next(place for place in places if place.exists()))
 
 
 def ros_arguments(context: LaunchContext) -> list[str]:
@@ -57,7 +50,7 @@ def make_nodes(context: LaunchContext) -> list[Node]:
         nodes = [Node(executable="object-pose", arguments=["run", camera], **common)]
     if is_on["rviz"]:
         nodes.append(
-            Node(package="rviz2", executable="rviz2", arguments=["-d", str(SHARE / "launch/object_pose.rviz")])
+            Node(package="rviz2", executable="rviz2", arguments=["-d", str(find("launch", "object_pose.rviz"))])
         )
     return nodes
 
@@ -67,7 +60,9 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
             DeclareLaunchArgument(
-                "params_file", default_value=find_config("nodes.yaml"), description="ROS parameter file of all nodes"
+                "params_file",
+                default_value=str(find("config", "nodes.yaml")),
+                description="ROS parameter file of all nodes",
             ),
             *(
                 DeclareLaunchArgument(name, default_value="", description=text)
@@ -77,7 +72,7 @@ def generate_launch_description() -> LaunchDescription:
                 DeclareLaunchArgument(name, default_value=value, choices=["true", "false"], description=text)
                 for name, (value, text) in SWITCHES.items()
             ),
-            SetEnvironmentVariable("FASTDDS_DEFAULT_PROFILES_FILE", find_config("fastdds_shared_memory.xml")),
+            SetEnvironmentVariable("FASTDDS_DEFAULT_PROFILES_FILE", str(find("config", "fastdds_shared_memory.xml"))),
             OpaqueFunction(function=make_nodes),
         ]
     )

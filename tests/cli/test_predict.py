@@ -72,6 +72,8 @@ def test_a_rejected_pose_is_shown_with_its_reason(cli, recording, options, frame
     outcome = cli("predict", recording / "rgb" / "000000.png", *options, "--depth", path, "--profile", "live")
     assert outcome.code == 0
     assert "cube rejected: depth_disagrees" in outcome.out
+    # The profile of single images leaves thresholds of score and depth to the user.
+    assert "depth_disagrees" not in cli("predict", recording / "rgb" / "000000.png", *options, "--depth", path).out
 
 
 def test_a_video_is_tracked(cli, frame, options, tmp_path):

@@ -50,7 +50,8 @@ def test_the_layout_follows_from_the_file(metadata, classes, shape, layout, keyp
 @pytest.mark.parametrize(
     ("metadata", "classes", "shapes", "problem"),
     [
-        ({"task": "obb"}, 3, [(1, 8, 8400)], "task is 'obb'"),
+        ({"task": "depth"}, 3, [(1, 8, 8400)], "task is 'depth'"),
+        ({"task": "obb"}, 3, [(1, 7, 8400)], r"yolov8_obb \(1, 8, N\)"),
         ({"task": "segment"}, 3, [(1, 39, 8400), (1, 32, 160, 160)], "segments 3 classes"),
         ({}, 3, [(1, 7, 8400), (1, 7, 100)], "2 outputs"),
         ({}, 3, [(1, 84, 8400)], r"\(1, 84, 8400\) is of no known layout.*yolov8_detect \(1, 7, N\)"),
@@ -178,6 +179,25 @@ def test_instance_masks_of_one_class_become_its_mask(tmp_path, last):
     inside[200:280, 270:370] = True
     assert (found.mask & inside).sum() / (found.mask | inside).sum() > 0.95
     assert found.probability.max() == pytest.approx(0.9, abs=1e-3)
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_oriented_boxes_keep_their_corners_and_classes(tmp_path, last):
+    angle = 0.4
+    turned = (320.0, 240.0, 100.0, 40.0)
+    rows = queries([*turned, 0.9, 1.0, angle]) if last else columns(*turned, 0.0, 0.9, angle)
+    if not last:
+        rows[0, :, 8] = columns(*turned, 0.0, 0.8, angle)[0, :, 7]  # the same object once more
+    metadata = {"task": "obb", "names": "['bolt', 'nut']"}
+    predictor = Predictor(save(tmp_path / "model.onnx", {"output0": rows}, metadata))
+    found = predictor.predict(np.zeros((640, 640, 3), np.uint8))
+    (box,) = found.boxes
+    assert (predictor.task.name, box.class_id, box.score) == ("oriented", 1, pytest.approx(0.9))
+    across, along = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
+    corners = [np.array([320.0, 240.0]) + 50 * a * across + 20 * b * along for a in (-1, 1) for b in (-1, 1)]
+    distances = np.linalg.norm(box.corners[:, None] - np.array(corners)[None], axis=-1)
+    np.testing.assert_allclose(distances.min(axis=1), 0.0, atol=0.1)
+    assert predictor.task.to_json(found, predictor.card.labels)["boxes"][0]["class_name"] == "nut"
 
 
 @pytest.mark.parametrize("size", ["[64, 96]", "(64, 96)"])

@@ -14,7 +14,7 @@ from rich.table import Table
 from object_pose.cli.options import model_file
 from object_pose.core.errors import ModelError
 from object_pose.runtime.predictor import load_card
-from object_pose.runtime.resources import find
+from object_pose.runtime.resources import shipped_models
 
 EXAMPLES = """examples:
   object-pose models
@@ -30,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print one row a model."""
-    paths = options.models or sorted(find("models", ".").glob("*.onnx"))
+    paths = options.models or shipped_models()
     if not paths:
         raise ModelError("no models are at hand", "train and export one, or name its file")
     cards = [_describe(path) for path in paths]

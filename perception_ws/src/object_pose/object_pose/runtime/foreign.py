@@ -1,8 +1,8 @@
 """Models that other trainers exported: their inputs and outputs as those of our layouts, and a card of their metadata.
 
-Ultralytics YOLO (detect, pose, segment, with or without NMS), YOLOv5, YOLOX, and the DETR family: RT-DETR, D-FINE and
-DEIM (labels, boxes and scores, or logits and boxes, or both in one output), RF-DETR. Shapes tell which it is; metadata
-only where several fit.
+Ultralytics YOLO (detect, pose, segment, obb; with or without NMS), YOLOv5, YOLOX, and the DETR family: RT-DETR, D-FINE,
+DEIM (labels, boxes and scores, or logits and boxes, or both in one output) and RF-DETR. Shapes tell which it is;
+metadata only where several fit.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from object_pose.core.errors import ModelError
 from object_pose.core.vision.boxes import suppress
 from object_pose.core.vision.decoders import Layout
 from object_pose.runtime.card import ModelCard
+from object_pose.tasks.oriented import LIST_LAYOUT
 from object_pose.tasks.segment import LAYOUT as MASK_LAYOUT
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ Convert = Callable[[list[Batch], Wh], list[Batch]]
 _STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32), (16, 32))
 _ANCHORS_PER_CELL_V5 = 3
 _MAX_END_TO_END = 1000
-_TASKS = ("detect", "pose", "segment")
+_TASKS = ("detect", "pose", "segment", "obb")
 _MOST_TEXT = 1 << 20  # characters of a metadata property
 _LARGEST_RAW_PX = 16.0  # of YOLOX's raw offsets from a cell, which decoded positions exceed
 _MASK_SCORE, _MASK_IOU, _MASK_COUNT = 0.25, 0.5, 100
@@ -102,7 +103,7 @@ def identify(metadata: Mapping[str, str], outputs: Mapping[str, Shape], input_wh
         raise ModelError(f"the model's task is '{task}'", f"expected one of {', '.join(_TASKS)}")
     keypoints = _keypoint_shape(metadata) if task == "pose" else (0, 0)
     fitting, expected = [], []
-    for reading, fits in _readings(outputs, input_wh, class_count, *keypoints):
+    for reading, fits in _readings(task, outputs, input_wh, class_count, *keypoints):
         expected.append(reading.expected)
         if fits:
             fitting.append(reading)
@@ -120,7 +121,7 @@ def identify(metadata: Mapping[str, str], outputs: Mapping[str, Shape], input_wh
 
 
 def _readings(
-    outputs: Mapping[str, Shape], input_wh: Wh, classes: int, keypoints: int, values: int
+    task: str, outputs: Mapping[str, Shape], input_wh: Wh, classes: int, keypoints: int, values: int
 ) -> list[tuple[Reading, bool]]:
     """Return every reading of a number of classes, keypoints and values per keypoint, and whether the shapes fit it."""
     shapes = list(outputs.values())
@@ -133,6 +134,10 @@ def _readings(
     cells = {sum((input_wh[0] // s) * (input_wh[1] // s) for s in strides) for strides in _STRIDES}
     anchors = {_ANCHORS_PER_CELL_V5 * count for count in cells}
     is_list = rows <= _MAX_END_TO_END and rows not in anchors
+    if task == "obb":
+        first = Reading("oriented", LIST_LAYOUT, f"yolov8_obb (1, {5 + classes}, N)", convert=_from_oriented_anchors)
+        last = Reading("oriented", LIST_LAYOUT, "end_to_end_obb (1, N, 7)", convert=_from_oriented_list)
+        return [(first, columns in cells and rows == 5 + classes), (last, is_list and columns == 7)]
     if keypoints:
         width = values * keypoints
         first = Reading("pose", Layout.YOLOV8_POSE, f"yolov8_pose (1, {4 + classes + width}, N)", keypoints)
@@ -173,6 +178,23 @@ def _with_visibility(reading: Reading, start: int, axis: int) -> Reading:
         return [np.moveaxis(joined, -1, axis)]
 
     return Reading(reading.task, reading.layout, reading.expected, count, convert=convert)
+
+
+def _from_oriented_anchors(outputs: list[Batch], input_wh: Wh) -> list[Batch]:
+    """Return (1, 4 + C + 1, N) of centres, sizes, class probabilities and angles as rows of our layout."""
+    rows = np.swapaxes(outputs[0], 1, 2)
+    best = rows[..., 4:-1].argmax(axis=-1)[..., None].astype(np.float32)
+    columns = rows[..., :4], rows[..., 4:-1].max(axis=-1)[..., None], best, rows[..., -1:]
+    return _from_oriented_list([np.concatenate(columns, axis=-1)], input_wh)
+
+
+def _from_oriented_list(outputs: list[Batch], input_wh: Wh) -> list[Batch]:
+    """Return (1, N, 7) of centre, size, score, class and angle as rows of our layout.
+
+    Their angle turns the width's axis from x to y; our yaw turns it the other way.
+    """
+    x, y, width, height, score, class_id, angle = np.moveaxis(outputs[0], -1, 0)
+    return [np.stack([class_id, score, x, y, -angle, width, height], axis=-1)]
 
 
 def _to_bgr_255(batch: Batch) -> Batch:

@@ -32,6 +32,12 @@ def find_model(name: str | Path) -> Path:
     return path if path.exists() or path.parent != Path() else find("models", path.name)
 
 
+def shipped_models() -> list[Path]:
+    """Return the model files at hand, of each name the one that ``find_model`` takes."""
+    found = {path.name: path for folder in reversed(folders("models")) for path in folder.glob("*.onnx")}
+    return [found[name] for name in sorted(found)]
+
+
 def find_data(name: str) -> Path:
     """Return a file or folder of the development data, which is not part of the package.
 

@@ -1,4 +1,4 @@
-"""Oriented boxes with a heading: at most one in an image."""
+"""Oriented boxes with a heading: at most one in a grey image, or any number in a colour image."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from object_pose.core.arrays import Image
 from object_pose.core.errors import ModelError
 from object_pose.core.results.oriented import (
     SCORE_THRESHOLD,
+    OrientedBox,
     OrientedBoxes,
     OrientedBoxesJson,
     decode_oriented,
@@ -21,9 +22,12 @@ from object_pose.core.results.oriented import (
 from object_pose.core.vision.decoders import DecodeOptions
 from object_pose.core.vision.drawing import Canvas, class_color
 from object_pose.core.vision.image import letterbox, to_rgb
-from object_pose.tasks.task import Array32, Interface, Prepared, Task
+from object_pose.tasks.task import Array32, Interface, Prepared, Task, prepare_rgb
 
 LAYOUT = "oriented_box"
+# Rows (1, N, 7) of candidates: class, score, x, y, yaw, width across and height along the heading; pixels, radians.
+LIST_LAYOUT = "oriented_boxes"
+_MOST_CANDIDATES = 300  # bounds the time that an untrained network can take
 # The network takes what is 0.8 and more for no background: so 204, to which the brightest background rounds, is less.
 _WHITE = np.float32(255.5)
 
@@ -53,6 +57,32 @@ def _decode(
     scale_x, scale_y = prepared.box.scale
     box = dataclasses.replace(found, x=x, y=y, width=found.width / scale_x, height=found.height / scale_y)
     return OrientedBoxes((box,))
+
+
+def _check_list(interface: Interface) -> None:
+    shapes = interface.output_shapes
+    if len(shapes) != 1 or len(shapes[0]) != 3 or shapes[0][::2] != (1, 7):
+        raise ModelError(f"the network's outputs have shapes {list(shapes)}, expected one of (1, N, 7)")
+
+
+def _decode_list(
+    outputs: Sequence[Array32], prepared: Prepared, labels: tuple[str, ...], options: DecodeOptions
+) -> OrientedBoxes:
+    """Return the boxes of a network that finds any number, of those of a class that overlap the best."""
+    rows = outputs[0][0].astype(np.float64)
+    is_class = (rows[:, 0] >= 0) & (rows[:, 0] < len(labels))
+    rows = rows[(rows[:, 1] >= options.score_threshold) & (rows[:, 5:].min(axis=1) > 0) & is_class]
+    rows = rows[np.isfinite(rows).all(axis=1)]
+    rows = rows[np.argsort(-rows[:, 1], kind="stable")[:_MOST_CANDIDATES]]
+    scale = float(np.sqrt(np.prod(prepared.box.scale)))
+    kept: list[OrientedBox] = []
+    for (class_id, score, *_, yaw, width, height), (x, y) in zip(rows, prepared.box.to_image(rows[:, 2:4])):
+        turn = float(yaw % (2.0 * np.pi))
+        box = OrientedBox(float(x), float(y), turn, width / scale, height / scale, min(score, 1.0), int(class_id))
+        same = (other for other in kept if other.class_id == box.class_id)
+        if len(kept) < options.max_detections and all(box.iou(other) <= options.iou_threshold for other in same):
+            kept.append(box)
+    return OrientedBoxes(tuple(kept))
 
 
 def _summarise(result: OrientedBoxes, labels: Sequence[str]) -> str:
@@ -98,4 +128,13 @@ ORIENTED = Task[OrientedBoxes, OrientedBoxes](
     check=_check,
     options=DecodeOptions(score_threshold=SCORE_THRESHOLD),
     scored_options=DecodeOptions(score_threshold=0.0),
+)
+
+ORIENTED_LIST = dataclasses.replace(
+    ORIENTED,
+    layouts=(LIST_LAYOUT,),
+    prepare=prepare_rgb,
+    decode=_decode_list,
+    check=_check_list,
+    options=DecodeOptions(),
 )

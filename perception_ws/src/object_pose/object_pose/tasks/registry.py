@@ -7,7 +7,7 @@ from typing import Any
 from object_pose.core.errors import ConfigError, ModelError
 from object_pose.tasks.classify import CLASSIFY
 from object_pose.tasks.detect import DETECT
-from object_pose.tasks.oriented import ORIENTED
+from object_pose.tasks.oriented import ORIENTED, ORIENTED_LIST
 from object_pose.tasks.pose import POSE
 from object_pose.tasks.segment import SEGMENT
 from object_pose.tasks.task import Task
@@ -31,7 +31,9 @@ def task_of_card(name: str, layout: str) -> Task[Any, Any]:
     """Return the task that a model card names; raises ``ModelError`` where it, or its layout, is none of ours."""
     if name not in TASKS:
         raise ModelError(f"its task '{name}' is unknown", f"known: {', '.join(TASKS)}")
-    task = TASKS[name]
-    if layout not in task.layouts:
-        raise ModelError(f"its layout '{layout}' is none of the task {name}", f"known: {', '.join(task.layouts)}")
-    return task
+    variants = [task for task in (*TASKS.values(), ORIENTED_LIST) if task.name == name]
+    for task in variants:
+        if layout in task.layouts:
+            return task
+    known = ", ".join(known for task in variants for known in task.layouts)
+    raise ModelError(f"its layout '{layout}' is none of the task {name}", f"known: {known}")
