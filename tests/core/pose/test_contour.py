@@ -133,7 +133,7 @@ def test_a_mask_finds_the_pose_where_colours_say_nothing() -> None:
     seen = VisibleMask(window.cut_mask(covered, 40), np.array([*window.center, window.side]))
     start = moved(_TRUTH, _OFF)
     view = ColourView(grey, _CAMERA)
-    fit = align_contour(view, _SURFACE, start, _COVARIANCE, seen=seen)
+    fit = align_contour(view, _SURFACE, start, _COVARIANCE, mask=seen)
     assert fit is not None
     millimetres, degrees = errors(fit.T_camera_object)
     assert millimetres < 8.0 and degrees < 4.5

@@ -101,10 +101,10 @@ def test_the_plane_of_many_poor_poses_tells_each_its_distance():
         plane = find_support_plane([body(pose) for pose in poses])
         assert plane is not None
         for truth, pose in zip(truths, poses):
-            settled = plane.settle(pose, covariance_of(pose), SHAPE, reach=0.1)
-            assert settled is not None
+            conditioned = plane.condition(pose, covariance_of(pose), SHAPE, reach=0.1)
+            assert conditioned is not None
             before.append(abs(pose[2, 3] / truth[2, 3] - 1.0))
-            after.append(abs(settled[0][2, 3] / truth[2, 3] - 1.0))
+            after.append(abs(conditioned[0][2, 3] / truth[2, 3] - 1.0))
     assert np.median(after) < 0.7 * np.median(before)
 
 
@@ -116,8 +116,8 @@ def test_what_floats_or_is_wrong_does_not_move_the_plane_nor_is_it_moved():
     leaning[:3, :3] = se3.exp_so3(np.radians(45.0) * np.array([1.0, 0.0, 0.0])) @ leaning[:3, :3]
     plane = find_support_plane([*map(body, places(5, rng)), body(wrong, 0.9), body(leaning, 0.9)])
     assert plane is not None and plane.offset == pytest.approx(TABLE.offset, abs=1e-3)
-    assert plane.settle(wrong, covariance_of(wrong), SHAPE, reach=0.1) is None
-    assert plane.settle(leaning, covariance_of(leaning), SHAPE, reach=0.1) is None
+    assert plane.condition(wrong, covariance_of(wrong), SHAPE, reach=0.1) is None
+    assert plane.condition(leaning, covariance_of(leaning), SHAPE, reach=0.1) is None
 
 
 @settings(max_examples=30, deadline=None)
@@ -126,9 +126,9 @@ def test_settling_closes_the_gap_and_makes_nothing_less_sure(seed):
     rng = np.random.default_rng(seed)
     (truth,) = places(1, rng)
     pose = disturbed(truth, rng)
-    settled = TABLE.settle(pose, covariance_of(pose), SHAPE, reach=0.5)
-    assert settled is not None
-    moved, covariance = settled
+    conditioned = TABLE.condition(pose, covariance_of(pose), SHAPE, reach=0.5)
+    assert conditioned is not None
+    moved, covariance = conditioned
     rest, _ = SHAPE.nearest(pose[:3, :3], TABLE.normal)
     assert np.abs(TABLE.gaps(moved, rest)).mean() <= np.abs(TABLE.gaps(pose, rest)).mean() + 1e-9
     assert np.linalg.eigvalsh(covariance_of(pose) - covariance).min() > -1e-9

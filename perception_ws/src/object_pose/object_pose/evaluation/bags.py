@@ -1,4 +1,4 @@
-"""Recorded runs against the truth that their bag carries: the poses of then, or frames for a pipeline of now."""
+"""Recorded runs against the truth that their bag carries: its recorded poses, or its frames for an estimator."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ class PoseEstimator:
         """Find the objects of a frame anew, from ``detections`` where they are known already.
 
         Depth gives the poses their accuracy; where it is missing, not wanted or of no use, the contours in the colour
-        image do. With the option ``second_pass`` objects are searched for again where sure ones cover them.
+        image do. With the option ``second_pass`` objects are searched for again where confirmed ones cover them.
         ``T_world_camera`` (4, 4) lets the tracker follow a moving camera; without ``with_ids`` it leaves this frame
         out. Raises ``DataError`` where detections have to be made and there is no colour.
         """
@@ -165,7 +165,7 @@ class PoseEstimator:
         return detections
 
     def _find_covered(self, frame: CameraFrame, depth: AlignedDepth, results: PoseResults) -> PoseResults:
-        """Add what is found once the objects that are sure are removed from the image."""
+        """Add what is found once the confirmed objects are removed from the image."""
         occluders = self._solver.occluders(results.poses, depth.camera, depth.depth_m)
         if frame.rgb is None or not np.any(occluders):
             return results

@@ -60,7 +60,7 @@ def find_doubt(
         return RejectionReason.DEPTH_DISAGREES, detail
     if estimate.depth_used and not estimate.visibility >= config.min_visibility:
         return RejectionReason.DEPTH_DISAGREES, f"depth confirms only {estimate.visibility:.0%} of the surface"
-    # Colour alone is seldom sure; but whoever has depth is not given what depth could not confirm.
+    # Colour alone seldom scores high; with depth, what it does not confirm is not given.
     if has_depth and estimate.score < config.min_score:
         against = estimate.depth_used and estimate.score < detector_score
         reason = RejectionReason.DEPTH_DISAGREES if against else RejectionReason.UNCERTAIN

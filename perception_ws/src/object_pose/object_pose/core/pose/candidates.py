@@ -33,7 +33,7 @@ _CONTOUR_MIN_CELLS = 16
 
 @dataclass(frozen=True)
 class Candidates:
-    """B poses to be judged: ``rotation`` (B, 3, 3), ``translation`` (B, 3) metres, camera frame.
+    """B pose candidates: ``rotation`` (B, 3, 3), ``translation`` (B, 3) metres, camera frame.
 
     ``owners`` (B,) are the detections they explain, ``class_ids`` (B,) their objects, ``boxes_xyxy`` (B, 4) what was
     seen of them in undistorted pixels. ``targets`` hold their keypoints; a candidate that takes the object for its own
@@ -185,11 +185,11 @@ def _see(
     if len(visible) == 0:
         visible = np.argsort(depth)[:_SURFACE_POINTS]
     silhouette = _close(np.isfinite(nearest))
-    outline, outward = _contour(silhouette)
-    flat_outline = outline * cell + origin
+    border, outward = _contour(silhouette)
+    flat_contour = border * cell + origin
     # Depth does not move a contour in the image much: the nearest visible point's is near enough.
-    lift = depth[visible][cKDTree(flat[visible]).query(flat_outline)[1]]
-    contour = flat_outline @ axes - lift[:, None] * direction
+    lift = depth[visible][cKDTree(flat[visible]).query(flat_contour)[1]]
+    contour = flat_contour @ axes - lift[:, None] * direction
     area = float(np.count_nonzero(silhouette)) * cell**2
     return np.resize(visible, _SURFACE_POINTS), contour, outward @ axes, area
 
@@ -212,10 +212,10 @@ def _close(covered: Mask) -> NDArray[np.uint8]:
 
 
 def _contour(mask: NDArray[np.uint8]) -> tuple[Array, Array]:
-    """Return (C, 2) points on the outlines of the mask and their (C, 2) outward normals, in cells."""
-    outlines, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    # Tiny outlines are gaps between samples, not holes of the object.
-    points = np.concatenate([o[:, 0] for o in outlines if len(o) >= _CONTOUR_MIN_CELLS] or [outlines[0][:, 0]])
+    """Return (C, 2) points on the contours of the mask and their (C, 2) outward normals, in cells."""
+    contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    # Tiny contours are gaps between samples, not holes of the object.
+    points = np.concatenate([o[:, 0] for o in contours if len(o) >= _CONTOUR_MIN_CELLS] or [contours[0][:, 0]])
     chosen = points[np.linspace(0, len(points) - 1, _CONTOUR_POINTS).astype(int)]
     smooth = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 2.0)
     slope_x, slope_y = cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)

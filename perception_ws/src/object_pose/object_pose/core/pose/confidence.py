@@ -49,10 +49,10 @@ _SYSTEMATIC_M = 0.001
 
 @dataclass(frozen=True)
 class PoseEstimate:
-    """One detection's pose; the shares of ``depth_evidence`` and ``depth_rms_m`` are NaN where depth said nothing.
+    """One detection's pose; the shares of ``depth_evidence`` and ``depth_rms_m`` are NaN without depth.
 
     ``covariance`` (6, 6) is measured, symmetries not yet freed. ``inlier_share`` counts keypoints within three sigmas,
-    ``reprojection_rms_px`` is over these. ``score`` is the probability that the pose is right, all told.
+    ``reprojection_rms_px`` is over these. ``score`` is the probability that the pose is right, by all evidence.
     """
 
     T_camera_object: Array
@@ -162,7 +162,7 @@ def log_odds_of_keypoints(scores: Array, keypoint_cost: Array, distance_sigma: A
     """Return the log-odds (B,) that poses found without depth are right.
 
     ``distance_sigma`` is how uncertain a pose's distance is, as a share of the object's diameter: what keypoints alone
-    tell worst.
+    measure worst.
     """
     doubt = np.log(np.clip(distance_sigma, _LEAST_DISTANCE_SIGMA, _MOST_DISTANCE_SIGMA))
     by_keypoints = _ALONE_KEYPOINT_COST * keypoint_cost + _ALONE_DISTANCE_SIGMA * doubt

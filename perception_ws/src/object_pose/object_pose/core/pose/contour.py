@@ -1,7 +1,7 @@
-"""The outline that a pose has in the image, drawn from a dense sample of the object's surface.
+"""The contour that a pose has in the image, drawn from a dense sample of the object's surface.
 
 The sample is splatted into a mask twice as fine as the image and its gaps are closed: a fraction of a millisecond, and
-to a fraction of a pixel the same outline as the mesh's.
+to a fraction of a pixel the contour of the mesh.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _LEAST_GAP, _WIDEST_GAP = 3, 11  # pixels of the mask
 _MOST_PIXELS = 1 << 22  # a pose so near that its mask is larger is not drawn
 _MIN_DEPTH_M = 0.05
 _HALVINGS = 14
-_MIN_BORDER = 40  # pixels of the mask's border, below which there is no outline to speak of
+_MIN_BORDER = 40  # pixels of the mask's border, below which a contour is too small
 _SMOOTHING = 9  # of the border's direction, in pixels of the mask
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True)
 class ContourSurface:
-    """A surface to draw outlines of: ``points`` (S, 3) in metres and how far apart most neighbours are at most."""
+    """A surface to draw contours of: ``points`` (S, 3) in metres and how far apart most neighbours are at most."""
 
     points: Array
     spacing_m: float
@@ -84,7 +84,7 @@ def cell_keys(cells: NDArray[np.int64]) -> NDArray[np.int64]:
 def draw_contour(
     surface: ContourSurface, T_camera_object: Array, camera: Camera, count: int, margin: int
 ) -> Contour | None:
-    """Return the outline of a pose at ``count`` places, in the part of the image ``margin`` pixels around it.
+    """Return the contour of a pose at ``count`` places, in the part of the image ``margin`` pixels around it.
 
     None where it lies behind the camera or outside the image, or is too small or too large to be drawn.
     """

@@ -1,8 +1,8 @@
-"""Aligning poses that lack depth with the outline that colour shows: what keypoints tell worst, it tells best.
+"""Alignment of poses that lack depth with the contour that colour shows: it measures what keypoints measure worst.
 
-A pose's outline parts the colours near it in two, the object's and those around it; a network's mask of the object
-says so, too. Across the outline each of many lines says where the sides change, and the pose moves there, held back by
-what the keypoints know (after RBOT, Tjaden et al. 2019, and SRT3D, Stoiber et al. 2022; docs/decisions/0007 and 0009).
+The contour of a pose separates the colours of the object from those around it, as does a network's mask of the object.
+Lines across the contour measure where the sides change, and the pose moves there, with the keypoints' pose as its prior
+(after RBOT, Tjaden et al. 2019, and SRT3D, Stoiber et al. 2022; docs/decisions/0007 and 0009).
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _LEVELS = 16  # of each colour channel
 _BLUR = 0.7  # of the colours' histograms, in levels
 _LINES = 200
 _Rounds = tuple[tuple[int, int], ...]
-# How far the lines reach to either side, in pixels, and how many steps are taken with it.
+# How far the lines reach to either side, in pixels, and the iterations with it.
 _NEAR: _Rounds = ((10, 3),)
 _FAR: _Rounds = ((22, 2), (10, 2))
 _LAST: _Rounds = ((7, 3), (5, 2), (4, 2))
-# Where the search starts, as a share of the distance or in the detection's box, and how it begins there; the best that
-# comes of it goes on. Keypoints that nobody is sure of shrink towards their middle, which a box does not.
+# Start poses, as a share of the distance or in the detection's box, with their first rounds; the best one goes on.
+# Uncertain keypoints shrink towards their middle, which a box does not.
 _IN_BOX = 0.0
 _STARTS: tuple[tuple[float, _Rounds], ...] = (
     (1.0, _NEAR),
@@ -43,14 +43,14 @@ _BOX_SHARES = (0.7, 1.2)  # of the distance, at least and at most, that a box ca
 MOST_STARTS = len(_STARTS)
 _RING = 5  # the surroundings reach so much further than the lines
 _MIN_PIXELS = 60
-_SUREST = 0.9  # no single pixel tells the sides apart more surely
-# A mask seldom holds too much, but on unfamiliar pictures often too little: shine and shade are missed.
+_MAX_PROBABILITY = 0.9  # of one pixel
+# A mask seldom holds too much, but in unfamiliar images often too little: highlights and shadows are missed.
 _LEAST_IN_MASK, _MOST_IN_MASK = 0.25, 0.9
-_LEAST_VARIANCE = 0.3  # of a line's answer, px^2
-_NEIGHBOURS = 4.0  # lines that err together
-_OUTLIER = 1.5  # distances from the outline, in their median's multiples, that count little
+_LEAST_VARIANCE = 0.3  # of a line, px^2
+_NEIGHBOURS = 4.0  # lines with correlated errors
+_OUTLIER = 1.5  # scale of the robust weights, in medians of the distances
 _AGREES_PX = 1.5
-# Edges are looked for so far to either side of the outline, between what lies beyond ``_EDGE_SIDE``.
+# Edges are searched this far to either side of the contour, between the colours beyond ``_EDGE_SIDE``.
 _EDGE_REACH, _EDGE_SIDE, _EDGE_STEP = 2.5, 1.25, 0.5
 _EDGE_ROUNDS = 4
 _EDGE_NOISE = 6.0  # of a colour, in levels of 256
@@ -72,7 +72,7 @@ class ColourView:
 
 @dataclass(frozen=True)
 class ContourFit:
-    """A pose after alignment, its covariance (6, 6), and the share of its outline where colour changes, too."""
+    """A pose after alignment, its covariance (6, 6), and the share of its contour where colour changes, too."""
 
     T_camera_object: Array
     covariance: Array
@@ -81,9 +81,9 @@ class ContourFit:
 
 @dataclass(frozen=True)
 class _Lines:
-    """What N lines say: how far outward the change of colour lies, in pixels, and the variance of that.
+    """The measurements of N lines: how far outward the change of colour lies, in pixels, and its variance.
 
-    ``information`` is what a line knows more than that the change is within its reach, 1 / px^2.
+    ``information`` is what a line adds to the change being within its reach, 1 / px^2.
     """
 
     distance: Array
@@ -94,7 +94,7 @@ class _Lines:
 
 @dataclass(frozen=True)
 class _Prior:
-    """What is known without the outline: a pose and its information (6, 6) of a left perturbation."""
+    """The prior of an alignment: a pose and its information (6, 6) of a left perturbation."""
 
     T_camera_object: Array
     information: Array
@@ -112,13 +112,12 @@ def align_contour(
     covariance: Array,
     box_xyxy: Array | None = None,
     starts: int = 1,
-    seen: VisibleMask | None = None,
+    mask: VisibleMask | None = None,
 ) -> ContourFit | None:
-    """Move a pose, known to ``covariance`` (6, 6) of a left perturbation, to where its outline fits the colours.
+    """Move a pose, known to ``covariance`` (6, 6) of a left perturbation, to where its contour fits the colours.
 
-    It is sought from 1 to ``MOST_STARTS`` places, one of which has it fill ``box_xyxy`` (4,). The box and where the
-    object is ``seen`` are in undistorted pixels.
-    None where the outline cannot be drawn or its inside is too small to have a colour.
+    There are 1 to ``MOST_STARTS`` start poses, one of which fills ``box_xyxy`` (4,). The box and the visible mask are
+    in undistorted pixels. None where the contour cannot be drawn or its inside is too small to have a colour.
     """
     prior = _Prior(T_camera_object, np.asarray(np.linalg.pinv(covariance, hermitian=True)))
     fits = []
@@ -127,11 +126,11 @@ def align_contour(
             start = _in_box(T_camera_object, surface, view.camera, box_xyxy)
         else:
             start = se3.make_transform(T_camera_object[:3, :3], (share or 1.0) * T_camera_object[:3, 3])
-        fits += [fit] if (fit := _aligned(view, surface, start, prior, rounds, seen)) else []
+        fits += [fit] if (fit := _aligned(view, surface, start, prior, rounds, mask)) else []
     if not fits:
         return None
     best = max(fits, key=lambda fit: fit.agreement)
-    return _finished(view, surface, best.T_camera_object, prior, seen)
+    return _finished(view, surface, best.T_camera_object, prior, mask)
 
 
 def from_contour(estimate: PoseEstimate, fit: ContourFit) -> PoseEstimate:
@@ -146,11 +145,11 @@ def align_again(
     start: Array,
     T_camera_object: Array,
     covariance: Array,
-    seen: VisibleMask | None = None,
+    mask: VisibleMask | None = None,
 ) -> ContourFit | None:
-    """Align from a ``start`` near the outline, where more is known of the pose by now; see ``align_contour``."""
+    """Align from a ``start`` near the contour, with a better prior; see ``align_contour``."""
     prior = _Prior(T_camera_object, np.asarray(np.linalg.pinv(covariance, hermitian=True)))
-    return _finished(view, surface, start, prior, seen)
+    return _finished(view, surface, start, prior, mask)
 
 
 def _in_box(T_camera_object: Array, surface: ContourSurface, camera: Camera, box_xyxy: Array) -> Array:
@@ -173,16 +172,16 @@ def _aligned(
     pose: Array,
     prior: _Prior,
     rounds: _Rounds,
-    seen: VisibleMask | None,
+    mask: VisibleMask | None,
 ) -> ContourFit | None:
     information, lines = prior.information, None
     for reach, steps in rounds:
         for _ in range(steps):
-            outline = draw_contour(surface, pose, view.camera, _LINES, reach + _RING)
-            lines = _follow(view, outline, reach, seen) if outline else None
-            if outline is None or lines is None:
+            contour = draw_contour(surface, pose, view.camera, _LINES, reach + _RING)
+            lines = _follow(view, contour, reach, mask) if contour else None
+            if contour is None or lines is None:
                 return None
-            pose, information = _stepped(pose, outline, lines, prior, view.camera)
+            pose, information = _stepped(pose, contour, lines, prior, view.camera)
     assert lines is not None
     agrees = lines.known & (np.abs(lines.distance) < _AGREES_PX) & (lines.variance < _AGREES_PX**2)
     covariance = np.asarray(np.linalg.inv(information + _LEAST_INFORMATION), dtype=np.float64)
@@ -190,35 +189,35 @@ def _aligned(
 
 
 def _finished(
-    view: ColourView, surface: ContourSurface, start: Array, prior: _Prior, seen: VisibleMask | None
+    view: ColourView, surface: ContourSurface, start: Array, prior: _Prior, mask: VisibleMask | None
 ) -> ContourFit | None:
-    fit = _aligned(view, surface, start, prior, _LAST, seen)
+    fit = _aligned(view, surface, start, prior, _LAST, mask)
     return _on_edges(view, surface, fit, prior) if fit else None
 
 
 def _on_edges(view: ColourView, surface: ContourSurface, fit: ContourFit, prior: _Prior) -> ContourFit:
-    """Move a fit on to the edges: blurred ones look like the surroundings more than like the object, to histograms."""
+    """Move a fit to the edges, which histograms place too far inward where they are blurred."""
     pose = fit.T_camera_object
     for _ in range(_EDGE_ROUNDS):
-        outline = draw_contour(surface, pose, view.camera, _LINES, _RING)
-        if outline is None:
+        contour = draw_contour(surface, pose, view.camera, _LINES, _RING)
+        if contour is None:
             return fit
-        pose, _ = _stepped(pose, outline, _edges(view, outline), prior, view.camera)
+        pose, _ = _stepped(pose, contour, _edges(view, contour), prior, view.camera)
     return replace(fit, T_camera_object=pose)
 
 
-def _stepped(pose: Array, outline: Contour, lines: _Lines, prior: _Prior, camera: Camera) -> tuple[Array, Array]:
-    """Return the pose after one step of Gauss-Newton, and the information (6, 6) that it rests on."""
-    information, gradient = _normal_equations(outline, lines, pose, camera)
+def _stepped(pose: Array, contour: Contour, lines: _Lines, prior: _Prior, camera: Camera) -> tuple[Array, Array]:
+    """Return the pose after one step of Gauss-Newton, and the information (6, 6) of the step."""
+    information, gradient = _normal_equations(contour, lines, pose, camera)
     information, gradient = information + prior.information, gradient + prior.information @ prior.offset(pose)
     step = np.asarray(np.linalg.solve(information + _LEAST_INFORMATION, gradient), dtype=np.float64)
     return _moved(pose, -step), information
 
 
-def _edges(view: ColourView, outline: Contour) -> _Lines:
-    """Ask lines across an outline where colour is half way from what lies inside to what lies outside."""
+def _edges(view: ColourView, contour: Contour) -> _Lines:
+    """Measure along lines across a contour where colour is half way from the inside's to the outside's."""
     steps = np.arange(-_EDGE_REACH, _EDGE_REACH + _EDGE_STEP / 2, _EDGE_STEP)
-    places = outline.pixels[:, None] + steps[:, None] * outline.normals[:, None]
+    places = contour.pixels[:, None] + steps[:, None] * contour.normals[:, None]
     known = np.all((places >= 0.0) & (places <= np.array(view.camera.wh) - 1.0), axis=(1, 2))
     x, y = (axis.astype(np.float32) for axis in (places[..., 0], places[..., 1]))
     colors = cv2.remap(view.rgb, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(np.float64)
@@ -233,22 +232,22 @@ def _edges(view: ColourView, outline: Contour) -> _Lines:
     return _Lines(distance, variance, np.where(contrast > _LEAST_CONTRAST, 1.0 / variance, 0.0), known)
 
 
-def _follow(view: ColourView, outline: Contour, reach: int, seen: VisibleMask | None) -> _Lines | None:
-    """Ask lines across an outline where the sides change; None where the inside is too small."""
-    height, width = outline.covered.shape
-    left, top = outline.corner
+def _follow(view: ColourView, contour: Contour, reach: int, mask: VisibleMask | None) -> _Lines | None:
+    """Measure along lines across a contour where the sides change; None where the inside is too small."""
+    height, width = contour.covered.shape
+    left, top = contour.corner
     codes = view.codes[top : top + height, left : left + width]
-    probability = _probability_inside(codes, outline.covered, reach)
+    probability = _probability_inside(codes, contour.covered, reach)
     if probability is None:
         return None
-    if seen:
-        probability = _agreed(probability, seen.over(outline.corner, probability.shape))
+    if mask:
+        probability = _agreed(probability, mask.over(contour.corner, probability.shape))
     steps = np.arange(-reach, reach + 1.0)
-    places = outline.pixels[:, None] + steps[:, None] * outline.normals[:, None] - outline.corner
+    places = contour.pixels[:, None] + steps[:, None] * contour.normals[:, None] - contour.corner
     known = np.all((places >= 0.0) & (places <= (width - 1, height - 1)), axis=(1, 2))
     x, y = (axis.astype(np.float32) for axis in (places[..., 0], places[..., 1]))
     inside = cv2.remap(probability, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    inside = np.clip(inside.astype(np.float64), 1.0 - _SUREST, _SUREST)
+    inside = np.clip(inside.astype(np.float64), 1.0 - _MAX_PROBABILITY, _MAX_PROBABILITY)
     # The change lies before the first sample, between two of them or behind the last.
     before, behind = np.log(inside), np.log(1.0 - inside)
     nothing = np.zeros((len(places), 1))
@@ -278,8 +277,8 @@ def _probability_inside(codes: NDArray[np.intp], covered: NDArray[np.bool_], rea
 
 
 def _agreed(by_colour: NDArray[np.float32], by_mask: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return what two independent witnesses say together, each a probability (h, w) that is never quite sure."""
-    colour = np.clip(by_colour, 1.0 - _SUREST, _SUREST)
+    """Return the probability (h, w) by two independent measurements, each bounded away from 0 and 1."""
+    colour = np.clip(by_colour, 1.0 - _MAX_PROBABILITY, _MAX_PROBABILITY)
     mask = np.clip(by_mask, _LEAST_IN_MASK, _MOST_IN_MASK)
     both = colour * mask
     return np.asarray(both / (both + (1.0 - colour) * (1.0 - mask)), dtype=np.float32)
@@ -290,11 +289,11 @@ def _histogram(codes: NDArray[np.intp]) -> Array:
     return np.asarray(gaussian_filter(counts / len(codes), _BLUR)).reshape(-1)
 
 
-def _normal_equations(outline: Contour, lines: _Lines, pose: Array, camera: Camera) -> tuple[Array, Array]:
+def _normal_equations(contour: Contour, lines: _Lines, pose: Array, camera: Camera) -> tuple[Array, Array]:
     """Return the information (6, 6) and gradient (6,) of the lines' squared distances, for a left perturbation."""
-    points = camera.backproject(outline.pixels, outline.depth_m)
-    # How far outward a place on the outline moves, by the motion of its point.
-    by_point = np.einsum("ni,nij->nj", outline.normals, camera.projection_jacobian(points))
+    points = camera.backproject(contour.pixels, contour.depth_m)
+    # How far outward a place on the contour moves, by the motion of its point.
+    by_point = np.einsum("ni,nij->nj", contour.normals, camera.projection_jacobian(points))
     by_turn = np.cross(points - pose[:3, 3], by_point)
     jacobian = np.concatenate([by_point, by_turn], axis=1)
     weights = _weights(lines)
@@ -303,7 +302,7 @@ def _normal_equations(outline: Contour, lines: _Lines, pose: Array, camera: Came
 
 
 def _weights(lines: _Lines) -> Array:
-    """Return what each line counts: the less, the less sure it is, and the further off than most others."""
+    """Return the weight of each line: its information, robust to distances far above the median."""
     if not np.any(lines.known):
         return np.zeros(len(lines.distance))
     usual = float(np.median(np.abs(lines.distance[lines.known]))) + 0.5

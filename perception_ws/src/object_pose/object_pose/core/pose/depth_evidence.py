@@ -1,7 +1,7 @@
-"""A depth image prepared for many look-ups, and what it says about pose candidates: what it confirms and contradicts.
+"""A depth image prepared for many look-ups, and the evidence it gives for and against pose candidates.
 
-A measured surface in front of the model is an occluder and says nothing. A measured surface behind it is a
-contradiction: the camera looked through where the model claims to be. The silhouette has its say, too: whether it
+A measured surface in front of the model is an occluder and no evidence. A measured surface behind it is a
+contradiction: the camera looked through where the model claims to be. The silhouette is evidence, too: whether it
 stands out from its surroundings, and whether it fills the detection's box.
 """
 
@@ -254,9 +254,9 @@ def box_coverage_deficit(candidates: Candidates, surfaces: Surfaces, camera: Cam
     A box around what is visible, or around the whole object, is never larger than the object.
     """
     turn = np.swapaxes(candidates.rotation, 1, 2)
-    outline = camera.project(_in_front(surfaces.contour_points @ turn + candidates.translation[:, None]))
+    contour = camera.project(_in_front(surfaces.contour_points @ turn + candidates.translation[:, None]))
     low, high = candidates.boxes_xyxy[:, :2], candidates.boxes_xyxy[:, 2:]
-    overlap = np.minimum(outline.max(axis=1), high) - np.maximum(outline.min(axis=1), low)
+    overlap = np.minimum(contour.max(axis=1), high) - np.maximum(contour.min(axis=1), low)
     share = np.clip(overlap / np.maximum(high - low, 1.0), 0.0, 1.0)
     return np.asarray(1.0 - share[:, 0] * share[:, 1])
 

@@ -1,7 +1,7 @@
 """Known poses carried to another image: where each would be seen if nothing had moved, and whether it is there.
 
 A predicted pose takes the place of keypoints: its own, seen so loosely that depth or a contour moves them, hold the
-directions in which neither says anything.
+directions that neither measures.
 """
 
 from __future__ import annotations

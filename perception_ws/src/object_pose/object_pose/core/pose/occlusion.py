@@ -1,4 +1,4 @@
-"""Objects that others cover: the depth image without the occluders that are sure, and which detections they cover.
+"""Objects that others cover: the pixels of confirmed objects, and which detections lie behind them.
 
 Little of a covered object is seen, and most of what lies in its detection's box belongs to what covers it: as long as
 that is there to be matched, it wins. Where it is a known object itself, its pixels are occluders.
@@ -18,8 +18,8 @@ from object_pose.core.pose.contour import ContourSurface, draw_depth
 from object_pose.core.pose.depth_evidence import DepthView
 from object_pose.core.vision.boxes import box_iou
 
-# From this score on a pose is sure enough to remove its pixels; a detection below the other one may be covered.
-SURE_SCORE, _DOUBTFUL_SCORE = 0.7, 0.15
+# From this score on a pose is confirmed and its pixels are removed; what scores less than the other may be covered.
+CONFIRMED_SCORE, _DOUBTFUL_SCORE = 0.7, 0.15
 _OCCLUDER_M = 0.012  # a measured point may lie so far from the drawn surface
 _EDGE = np.ones((3, 3), dtype=np.uint8)  # a stereo camera smears edges over their neighbours
 # Of a box less than this is nothing to take out, and more than this leaves nothing to be seen.
@@ -35,14 +35,14 @@ def find_covered(
     depth: DepthView,
     min_score: float,
 ) -> tuple[NDArray[np.intp], Mask]:
-    """Return those of the ``rows`` of all detections that sure ones cover, and the covering pixels (H, W).
+    """Return those of the ``rows`` of all detections that confirmed ones cover, and the covering pixels (H, W).
 
     What scores less than ``min_score`` may be covered. ``boxes_xyxy`` (N, 4) are in undistorted pixels.
     """
     scores = np.array([estimates[row].score for row in rows])
-    sure = np.array([estimates[row].depth_used for row in rows], dtype=bool) & (scores >= SURE_SCORE)
+    confirmed = np.array([estimates[row].depth_used for row in rows], dtype=bool) & (scores >= CONFIRMED_SCORE)
     doubtful = scores < max(_DOUBTFUL_SCORE, min_score)
-    front = rows[sure]
+    front = rows[confirmed]
     others = rows[doubtful & ~np.isin(candidate_ids[rows], candidate_ids[front])]
     covering = front[np.any(box_iou(boxes_xyxy[front], boxes_xyxy[others]) > 0.0, axis=1)]
     occluders = occluder_pixels(depth, [(surfaces[row], estimates[row].T_camera_object) for row in covering])

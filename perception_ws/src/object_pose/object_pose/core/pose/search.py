@@ -31,7 +31,7 @@ _START_RAY = RaySearch(steps=21, stride=_START_STRIDE)
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The winning candidate of each of B detections, the surface seen of it, and what depth says about it."""
+    """The winning candidate of each of B detections, its visible surface, and the evidence of depth."""
 
     candidates: Candidates
     surfaces: Surfaces

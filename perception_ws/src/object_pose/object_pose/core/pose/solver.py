@@ -28,7 +28,7 @@ from object_pose.core.pose.following import (
     predicted_candidates,
     split_visible,
 )
-from object_pose.core.pose.occlusion import SURE_SCORE, find_covered, occluder_pixels
+from object_pose.core.pose.occlusion import CONFIRMED_SCORE, find_covered, occluder_pixels
 from object_pose.core.pose.pnp import KeypointTargets, PnpSolution, solve_pnp
 from object_pose.core.pose.search import PoseSearch
 from object_pose.core.pose.support_plane import align_on_plane, bodies_of, find_support_plane
@@ -46,7 +46,7 @@ _MIN_MEASURED = 0.1
 
 @dataclass(frozen=True)
 class _Problem:
-    """The detections of one image, what keypoints say of them, and which of them they solve; boxes undistorted."""
+    """The detections of one image, their poses by keypoints and the rows that have one; boxes undistorted."""
 
     detections: Detections
     boxes_xyxy: Array
@@ -118,7 +118,7 @@ class PoseSolver:
         """Return where known poses are in another image, or a rejection, with their ids; see ``solve``.
 
         Each is aligned with depth from where it is predicted, with its contour where depth is missing. The score of a
-        predicted pose is how sure it was when it was found.
+        predicted pose is the one that it was registered with.
         """
         depth = self._view_depth(depth_m, camera)
         inside, boxes, outside = split_visible(poses, self._surfaces, camera)
@@ -141,9 +141,9 @@ class PoseSolver:
         return PoseResults(results.poses, (*results.rejections, *(not_in_image(pose) for pose in outside)))
 
     def occluders(self, poses: Sequence[ObjectPose], camera: Camera, depth_m: DepthImage) -> Mask:
-        """Return the pixels (H, W) of an image whose depth the poses that are sure account for."""
-        sure = [pose for pose in poses if pose.depth_used and pose.score >= SURE_SCORE]
-        surfaces = [(self._surfaces[pose.class_id], pose.T_camera_object) for pose in sure]
+        """Return the pixels (H, W) of an image whose depth the confirmed poses account for."""
+        confirmed = [pose for pose in poses if pose.depth_used and pose.score >= CONFIRMED_SCORE]
+        surfaces = [(self._surfaces[pose.class_id], pose.T_camera_object) for pose in confirmed]
         occluders = occluder_pixels(make_depth_view(depth_m, camera, self._noise), surfaces)
         return distorted_mask(occluders, camera)
 
@@ -189,7 +189,7 @@ class PoseSolver:
     def _align_with_depth(
         self, problem: _Problem, estimates: list[PoseEstimate], depth: DepthView, expected: Sequence[ObjectPose]
     ) -> None:
-        """Replace the estimates of what depth sees; where objects that are sure cover others, search behind them."""
+        """Replace the estimates of what depth sees; where confirmed objects cover others, search behind them."""
         config, detections = self._config, problem.detections
 
         def align(rows: Rows, view: DepthView) -> dict[int, PoseEstimate]:
@@ -214,7 +214,7 @@ class PoseSolver:
     def _align_with_contours(
         self, problem: _Problem, estimates: list[PoseEstimate], rgb: Colour, camera: Camera, has_depth: bool
     ) -> None:
-        """Replace the best of the estimates that lack depth by what their contours, and their plane, make of them."""
+        """Align the best of the estimates that lack depth with their contours and, on request, with their plane."""
         config, detections = self._config, problem.detections
         class_ids, candidate_ids = detections.class_ids, detections.candidate_ids
         rows = [row for row in problem.solved if not estimates[row].depth_used]

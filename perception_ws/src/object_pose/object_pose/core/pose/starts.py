@@ -112,9 +112,9 @@ def build_grid(model: ObjectModel, views: ModelViews) -> RotationGrid:
     axis = model.symmetry.axis
     rotations = _all_rotations(_ROTATIONS) if axis is None else _axis_rotations(axis, _AXIS_DIRECTIONS)
     far = np.array([0.0, 0.0, _FAR_M]) - rotations @ model.box_center
-    outlines = views.contour_points[views.nearest(rotations, far)] - model.box_center
-    outlines = (outlines @ np.swapaxes(rotations, 1, 2))[..., :2]
-    return RotationGrid(rotations, np.concatenate([outlines.min(axis=1), outlines.max(axis=1)], axis=1))
+    contours = views.contour_points[views.nearest(rotations, far)] - model.box_center
+    contours = (contours @ np.swapaxes(rotations, 1, 2))[..., :2]
+    return RotationGrid(rotations, np.concatenate([contours.min(axis=1), contours.max(axis=1)], axis=1))
 
 
 def _all_rotations(count: int) -> Array:

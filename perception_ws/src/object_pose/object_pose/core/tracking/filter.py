@@ -11,8 +11,8 @@ from object_pose.core.geometry import se3
 
 Array = NDArray[np.float64]
 
-# Expected squared innovation of six degrees of freedom at 99 %: more than that is motion or a blunder, not noise.
-_SURPRISING_NIS = 16.8
+# Expected squared innovation of six degrees of freedom at 99 %: more than that is motion or an outlier, not noise.
+_NIS_LIMIT = 16.8
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,15 @@ class PoseState:
         return np.concatenate([measured.transform[:3, 3] - self.transform[:3, 3], turn])
 
     def nis_ratio(self, measured: PoseState) -> float:
-        """Return how surprising a measurement is: 1 or less is noise, more is motion or a blunder."""
+        """Return the NIS ratio of a measurement: 1 or less is noise, more is motion or an outlier."""
         innovation = self.innovation(measured)
         nis = innovation @ np.linalg.solve(self.covariance + measured.covariance, innovation)
-        return float(nis) / _SURPRISING_NIS
+        return float(nis) / _NIS_LIMIT
 
     def updated(self, measured: PoseState, follow: bool) -> PoseState:
         """Return the best estimate from this state and a measurement.
 
-        A surprising measurement widens the state first where it is to be followed, itself where it is doubted.
+        A measurement of a NIS ratio above 1 widens the state where it is to be followed, its own noise otherwise.
         """
         innovation, nis_ratio = self.innovation(measured), max(1.0, self.nis_ratio(measured))
         prior = self.covariance * (nis_ratio**2 if follow else 1.0)

@@ -39,11 +39,11 @@ class TrackerConfig:
     )
     max_bridged_sigma_m: float = parameter(
         0.015,
-        "an object out of sight is reported while its position is surer than this, in m",
+        "an object out of sight is reported while the standard deviation of its position is less, in m",
         minimum=0.0,
         maximum=1.0,
     )
-    min_age: int = parameter(3, "updates after which a track is worth bridging", minimum=1, maximum=100)
+    min_age: int = parameter(3, "updates after which a track is bridged", minimum=1, maximum=100)
     gate_sigmas: float = parameter(
         4.0, "greatest distance of a pose from its track, in standard deviations", minimum=0.5, maximum=20.0
     )
@@ -69,7 +69,7 @@ class TrackerConfig:
         maximum=3600.0,
     )
     change_patience: int = parameter(
-        3, "updates in a row that contradict a track before it believes them", minimum=1, maximum=100
+        3, "updates in a row that contradict a track before it follows them", minimum=1, maximum=100
     )
 
 

@@ -11,7 +11,6 @@ from object_pose_msgs.msg import KeypointDetectionArray, ObjectPoseArray
 from object_pose_msgs.srv import EstimatePoses
 
 from object_pose.core.arrays import Array
-from object_pose.core.errors import DataError
 from object_pose.core.params import parameter
 from object_pose.core.pose.config import PoseSolverConfig
 from object_pose.core.tracking.tracker import TrackerConfig
@@ -123,13 +122,14 @@ class PoseNode(PipelineNode):
             camera = read_camera(paired.messages[CAMERA_INFO], image_wh, config.rectified)
             frame = PairedFrame(paired, camera, config.depth_scale, self.diagnostics)
             detections = read_detections(message, estimator.card)
-            T_fixed_camera = self._look_up_camera(header.frame_id, paired.stamp_ns) if self._transforms else None
+            T_fixed_camera = self._look_up_camera(header.frame_id, paired.stamp_ns)
+            # Where the camera's place is not known, poses have no ids.
             with_ids = self._transforms is None or T_fixed_camera is not None
             results = estimator.register(frame, T_fixed_camera, detections, with_ids).results
             dropped = message.dropped_frames + self._inputs.dropped
             self._outputs.publish(results, camera, header, dropped, config.publish_tf)
-        for _ in range(len(self._requests)):
-            self._requests.pop().put(results_to_message(results, header, dropped))
+        for answer in tuple(self._requests):
+            answer.put(results_to_message(results, header, dropped))
         self.diagnostics.count("rejections", len(results.rejections))
         self.diagnostics.gauge("dropped_frames", dropped)
         self.diagnostics.processed(total_ms=clock.timings_ms["total"])
@@ -148,14 +148,13 @@ class PoseNode(PipelineNode):
         return PoseEstimator(model, self.config(PredictorConfig), config.solver, tracker, self._track_ids)
 
     def _look_up_camera(self, camera_frame_id: str, stamp_ns: int) -> Array | None:
-        """Return the camera's place in the fixed frame, None where it is not known: poses then have no ids."""
+        """Return T_fixed_camera, None where it is not wanted or not known."""
         config = self.config(PoseNodeConfig)
-        assert self._transforms is not None
-        try:
-            return self._transforms.look_up(config.fixed_frame, camera_frame_id, stamp_ns, config.transform_timeout_s)
-        except DataError as error:
-            self.diagnostics.problem("transform", str(error))
+        if self._transforms is None:
             return None
+        with self.diagnostics.reporting("transform"):
+            return self._transforms.look_up(config.fixed_frame, camera_frame_id, stamp_ns, config.transform_timeout_s)
+        return None
 
     def _estimate(self, request: EstimatePoses.Request, response: EstimatePoses.Response) -> EstimatePoses.Response:
         answer: queue.SimpleQueue[ObjectPoseArray] = queue.SimpleQueue()
@@ -166,8 +165,8 @@ class PoseNode(PipelineNode):
             response.success = True
         except queue.Empty:
             response.message = "no frame came in time: /diagnostics says what is missing"
-        finally:
-            self._follow_streams()
+        self._requests.remove(answer)
+        self._follow_streams()
         return response
 
 

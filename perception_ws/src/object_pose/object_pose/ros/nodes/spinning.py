@@ -1,4 +1,4 @@
-"""Running nodes until they are told to stop, with a clean end and an honest exit code."""
+"""Running nodes until they are told to stop, with a clean end and an exit code."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def prepare_process() -> None:
     if "HOME" not in os.environ and "ROS_LOG_DIR" not in os.environ:
         raise ConfigError("neither HOME nor ROS_LOG_DIR is set, and ROS 2 writes its logs there", "export HOME")
     os.environ.setdefault(_PROFILE_VARIABLE, str(find("config", "fastdds_shared_memory.xml")))
-    # The cores are shared by camera, network and pose head; OpenCV's threads would only get in their way.
+    # The cores are shared by camera, network and pose solver; OpenCV's threads would only get in their way.
     cv2.setNumThreads(1)
 
 

@@ -1,4 +1,4 @@
-"""What the robot says about its frames, on /tf and /tf_static."""
+"""Transforms between frames, from /tf and /tf_static."""
 
 from __future__ import annotations
 
