@@ -95,6 +95,17 @@ def test_images_without_a_partner_are_counted(tmp_path, store, frame, caplog):
     assert "4 images, 2 depth, 4 camera_info: 2 frames" in caplog.text
 
 
+def test_depth_of_another_frame_is_noticed(tmp_path, store, frame, caplog):
+    config, types = RecordingConfig(), store.types
+    with write_bag(tmp_path / "bag", store) as writer:
+        write_frame(writer, dataclasses.replace(frame, depth_m=None, stamp_ns=3_000_000_014))
+        depth = image_message(store, "16UC1", np.rint(frame.depth_m * 1e3).astype(np.uint16))
+        depth.header = types["std_msgs/msg/Header"](depth.header.stamp, "camera_depth_optical_frame")
+        writer.write(config.depth_topic, "sensor_msgs/msg/Image", 1, depth)
+    assert len(list(read_bag_frames(tmp_path / "bag"))) == 1
+    assert "is depth aligned" in caplog.text and "camera_depth_optical_frame" in caplog.text
+
+
 def test_rectified_images_belong_to_the_projection_matrix(tmp_path, store, frame, caplog):
     config = RecordingConfig("/camera/image_rect", "", rectified=True)
     lens = dataclasses.replace(frame.camera, fx=44.0, distortion=(-0.3, 0.1, 0.0, 0.0), distortion_model="plumb_bob")

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from object_pose.core.errors import DataError
 from object_pose.core.geometry import se3
+from object_pose.core.geometry.extrinsics import Extrinsics
 from object_pose.core.geometry.transform_tree import TransformTree
 
 twists = st.lists(st.floats(-1.0, 1.0), min_size=6, max_size=6).map(np.array)
@@ -17,9 +18,9 @@ twists = st.lists(st.floats(-1.0, 1.0), min_size=6, max_size=6).map(np.array)
 @given(twists, twists, twists)
 def test_transforms_along_both_branches_compose(a, b, c) -> None:
     tree = TransformTree()
-    tree.add("world", "base", 0, se3.exp(a), fixed=True)
-    tree.add("base", "camera", 100, se3.exp(b))
-    tree.add("world", "table", 0, se3.exp(c), fixed=True)
+    tree.add(Extrinsics("world", "base", se3.exp(a)), 0, fixed=True)
+    tree.add(Extrinsics("base", "camera", se3.exp(b)), 100)
+    tree.add(Extrinsics("world", "table", se3.exp(c)), 0, fixed=True)
     T_table_camera = se3.inverse(se3.exp(c)) @ se3.exp(a) @ se3.exp(b)
     np.testing.assert_allclose(tree.look_up("table", "camera", 100), T_table_camera, atol=1e-9)
     np.testing.assert_allclose(tree.look_up("camera", "table", 100), se3.inverse(T_table_camera), atol=1e-9)
@@ -33,7 +34,7 @@ def test_between_two_stamps_motion_is_even(twist, share) -> None:
     end[:3, 3] += (0.1, 0.0, 0.0)
     tree = TransformTree()
     for stamp, pose in ((1_000_000, start), (2_000_000, end)):
-        tree.add("world", "camera", stamp, pose)
+        tree.add(Extrinsics("world", "camera", pose), stamp)
     between = tree.look_up("world", "camera", 1_000_000 + round(share * 1_000_000))
     assert se3.rotation_angle(start[:3, :3], between[:3, :3]) == pytest.approx(0.4 * share, abs=2e-6)
     np.testing.assert_allclose(between[:3, 3], start[:3, 3] + share * np.array([0.1, 0.0, 0.0]), atol=1e-6)
@@ -41,7 +42,7 @@ def test_between_two_stamps_motion_is_even(twist, share) -> None:
 
 def test_what_is_missing_is_named() -> None:
     tree = TransformTree()
-    tree.add("world", "camera", 1_000_000_000, np.eye(4))
+    tree.add(Extrinsics("world", "camera", np.eye(4)), 1_000_000_000)
     with pytest.raises(DataError, match=r"'base' and 'camera' are not connected.*camera, world"):
         tree.look_up("base", "camera", 0)
     with pytest.raises(DataError, match="'camera' in 'world' is not known at stamp 1500000000: 500 ms outside"):
@@ -51,7 +52,7 @@ def test_what_is_missing_is_named() -> None:
 def test_old_transforms_are_forgotten_and_late_ones_find_their_place() -> None:
     tree = TransformTree(memory_s=1.0)
     for stamp in (0, 2_000_000_000, 1_500_000_000):
-        tree.add("world", "camera", stamp, se3.make_transform(translation=(stamp * 1e-9, 0.0, 0.0)))
+        tree.add(Extrinsics("world", "camera", se3.make_transform(translation=(stamp * 1e-9, 0.0, 0.0))), stamp)
     assert tree.look_up("world", "camera", 1_600_000_000)[0, 3] == pytest.approx(1.6)
     with pytest.raises(DataError, match="not known"):
         tree.look_up("world", "camera", 500_000_000)
@@ -59,6 +60,6 @@ def test_old_transforms_are_forgotten_and_late_ones_find_their_place() -> None:
 
 def test_a_clock_that_jumps_back_starts_anew() -> None:
     tree = TransformTree(memory_s=1.0)
-    tree.add("world", "camera", 10_000_000_000, np.eye(4))
-    tree.add("world", "camera", 0, se3.make_transform(translation=(1.0, 0.0, 0.0)))
+    tree.add(Extrinsics("world", "camera", np.eye(4)), 10_000_000_000)
+    tree.add(Extrinsics("world", "camera", se3.make_transform(translation=(1.0, 0.0, 0.0))), 0)
     assert tree.look_up("world", "camera", 0)[0, 3] == 1.0

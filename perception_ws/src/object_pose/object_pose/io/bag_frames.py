@@ -73,11 +73,13 @@ def read_bag_frames(path: str | Path, config: RecordingConfig | None = None) -> 
     pairer = StampPairer(streams, round(config.tolerance_ms * 1e6), capacity=_WAITING)
     counts = dict.fromkeys(streams, 0)
     frames = 0
+    frame_ids: set[str] = set()
     for topic, _, message in read_bag(path, streams, types=dict.fromkeys(streams, _IMAGE_TYPES)):
         counts[topic] += 1
         joined = pairer.add(topic, stamp_ns(message), message)
         if joined:
             frames += 1
+            frame_ids |= {item.header.frame_id for item in joined.values()}
             yield _frame(path, joined, cameras, config)
     depth = f", {counts[config.depth_topic]} depth" if config.depth_topic else ""
     found = f"{counts[config.color_topic]} images{depth}, {cameras.count} camera_info: {frames} frames"
@@ -85,6 +87,8 @@ def read_bag_frames(path: str | Path, config: RecordingConfig | None = None) -> 
         raise DataError(f"bag {path} has no frames whose stamps agree: {found}", "raise the tolerance")
     if frames < max(counts.values()):
         logger.warning("bag %s: %s", path, found)
+    if len(frame_ids) > 1:
+        logger.warning("bag %s: colour and depth have the frames %s: is depth aligned?", path, sorted(frame_ids))
 
 
 def write_frame(
@@ -175,12 +179,12 @@ class _Cameras:
 
 
 def _frame(path: str | Path, joined: dict[str, Any], cameras: _Cameras, config: RecordingConfig) -> Frame:
-    color = joined[config.color_topic]
+    color, depth = joined[config.color_topic], joined.get(config.depth_topic)
     stamp = stamp_ns(color)
     depth_m = None
     try:
-        if config.depth_topic:
-            depth_m = depth_from_message(joined[config.depth_topic], config.depth_unit_m())
+        if depth is not None:
+            depth_m = depth_from_message(depth, config.depth_unit_m())
         return Frame(image_from_message(color), cameras.at(stamp), depth_m, stamp)
     except DataError as error:
         raise DataError(f"bag {path}: {error.message}", error.hint) from error

@@ -6,12 +6,11 @@ import bisect
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
+from object_pose.core.arrays import Array
 from object_pose.core.errors import DataError
 from object_pose.core.geometry import se3
-
-Array = NDArray[np.float64]
+from object_pose.core.geometry.extrinsics import Extrinsics
 
 _NANOSECONDS = 1e-9
 
@@ -33,8 +32,9 @@ class TransformTree:
         self._memory_ns = round(memory_s / _NANOSECONDS)
         self._edges: dict[str, _Edge] = {}
 
-    def add(self, parent: str, child: str, stamp_ns: int, T_parent_child: Array, fixed: bool = False) -> None:
-        """Take in one transform (4, 4); a child that changes its parent, or time that jumps back, starts anew."""
+    def add(self, extrinsics: Extrinsics, stamp_ns: int, fixed: bool = False) -> None:
+        """Take in one transform; a child that changes its parent, or time that jumps back, starts anew."""
+        parent, child, T_parent_child = extrinsics.parent, extrinsics.child, extrinsics.T_parent_child
         edge = self._edges.get(child)
         jumped = edge is not None and edge.stamps_ns and stamp_ns < edge.stamps_ns[-1] - self._memory_ns
         if edge is None or edge.parent != parent or edge.fixed != fixed or jumped or fixed:

@@ -13,10 +13,11 @@ from object_pose.core.errors import CalibrationError, DataError
 from object_pose.core.frame import Frame
 from object_pose.core.geometry.camera import Camera
 from object_pose.core.geometry.distortion import EQUIDISTANT, NONE, PLUMB_BOB
-from object_pose.core.vision.image import to_rgb
+from object_pose.io.image_encodings import RawImage, rgb_from_raw
 from object_pose.io.images import depth_in_metres
 
 _TIMEOUT_MS = 5000
+_ENCODINGS = {"y8": "mono8", "y16": "mono16"}  # ROS has the SDK's other names: rgb8, bgr8, rgba8, bgra8, yuyv, uyvy
 
 
 def realsense_frames(
@@ -94,10 +95,9 @@ def _camera(intrinsics: Any) -> Camera:
 
 def _frame(color: Any, depth: Any, camera: Camera, unit_m: float) -> Frame:
     """Copy a pair out of the SDK's buffers, which it uses again."""
-    encoding = str(color.get_profile().format())
-    if encoding not in ("format.rgb8", "format.bgr8"):
-        raise DataError(f"the RealSense colour stream is {encoding}", "record it as rgb8")
-    pixels = np.array(color.get_data(), dtype=np.uint8)
-    rgb = to_rgb(pixels[:, :, ::-1] if encoding == "format.bgr8" else pixels)
+    name = str(color.get_profile().format()).split(".")[-1]
+    pixels = np.ascontiguousarray(color.get_data())
+    step = pixels.nbytes // camera.height
+    rgb = rgb_from_raw(RawImage(_ENCODINGS.get(name, name), *camera.wh, step, False, pixels.tobytes()))
     depth_m = depth_in_metres(np.asanyarray(depth.get_data()), unit_m)
     return Frame(rgb, camera, depth_m, round(color.get_timestamp() * 1e6))

@@ -5,23 +5,22 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from tf2_msgs.msg import TFMessage
 
+from object_pose.core.arrays import Array
 from object_pose.core.errors import DataError
+from object_pose.core.geometry.extrinsics import Extrinsics
 from object_pose.core.geometry.transform_tree import TransformTree
 from object_pose.io.messages import stamp_ns, transform_from_message
 from object_pose.ros.nodes.pipeline_node import PipelineNode
 from object_pose.ros.transport import qos, topics
-
-Array = NDArray[np.float64]
 
 
 class TransformListener:
     """Listens to transforms; ``look_up`` may be called from another thread than the executor's."""
 
     def __init__(self, node: PipelineNode) -> None:
+        self._node = node
         self._tree = TransformTree()
         self._news = threading.Condition()
         self._subscriptions = [
@@ -59,9 +58,10 @@ class TransformListener:
         def receive(message: TFMessage) -> None:
             with self._news:
                 for item in message.transforms:
-                    transform = transform_from_message(item.transform)
-                    parent, child = item.header.frame_id, item.child_frame_id
-                    self._tree.add(parent.lstrip("/"), child.lstrip("/"), stamp_ns(item), transform, fixed)
+                    parent, child = item.header.frame_id.lstrip("/"), item.child_frame_id.lstrip("/")
+                    with self._node.diagnostics.reporting("transform"):
+                        extrinsics = Extrinsics(parent, child, transform_from_message(item.transform))
+                        self._tree.add(extrinsics, stamp_ns(item), fixed)
                 self._news.notify_all()
 
         return receive
