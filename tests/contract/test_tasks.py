@@ -24,7 +24,8 @@ from object_pose.evaluation.runner import evaluate_task
 from object_pose.evaluation.samples import Sample, read_samples, rendered_samples
 from object_pose.io.writers import FrameRecord, frame_schema
 from object_pose.runtime.card import METADATA_KEY
-from object_pose.runtime.predictor import Predictor
+from object_pose.runtime.predictor import Predictor, load_card
+from object_pose.runtime.resources import find_model
 from object_pose.simulation.generators.datasets import write_detect
 from object_pose.tasks.pose import true_detections
 from object_pose.tasks.registry import TASKS, find_task, json_schema
@@ -196,3 +197,8 @@ def test_every_task_can_be_learned_and_an_unknown_one_names_them() -> None:
     assert set(TASKS) <= set(training.TASKS)
     with pytest.raises(ConfigError, match="oriented"):
         find_task("levitate")
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_default_model_is_of_its_task(name: str) -> None:
+    assert load_card(find_model(TASKS[name].default_model)).task == name

@@ -234,6 +234,7 @@ def test_folders_in_images_belong_to_those_in_labels(tmp_path):
     [
         ("path: ../elsewhere/pets\ntrain: images/train2017\nval: images/holdout\n", ["train", "val"]),
         ("path: .\ntrain: [images/train2017, images/holdout]\nval: images/holdout\n", ["train2017", "holdout", "val"]),
+        ("train: train.txt\nval: images/holdout\n", ["train", "val"]),
         ("train: ../images/train2017\nval: images/absent\ntest:\n", ["train"]),
     ],
 )
@@ -242,7 +243,16 @@ def test_the_splits_are_those_that_the_yaml_names(tmp_path, yaml, splits):
         write_noise(tmp_path / "images" / split / "x.png", seed)
         (tmp_path / "labels" / split).mkdir(parents=True)
         (tmp_path / "labels" / split / "x.txt").write_text(SOUND + "1 0.5 0.5 0.2 0.2\n")
+    (tmp_path / "train.txt").write_text("./images/train2017/x.png\r\n\n")
     (tmp_path / "pets.yaml").write_text(f"{yaml}names:\n  0: cat\n  1: dog\n")
     opened = open_dataset(tmp_path)
     assert list(opened.splits) == splits and opened.faults == ()
     assert all(dataset.labels == ("cat", "dog") for dataset in opened.splits.values())
+
+
+def test_an_image_that_a_list_names_in_vain_is_named_by_its_line(tmp_path):
+    root = write_yolo_set(tmp_path, {"a": SOUND})
+    (root / "train.txt").write_text("images/a.png\nimages/b.png\n")
+    dataset = read_yolo(root / "train.txt")
+    assert faults_of(dataset) == [f"{root / 'train.txt'}:2: image images/b.png does not exist"]
+    assert [sample.class_ids.tolist() for sample in dataset.samples] == [[0]]

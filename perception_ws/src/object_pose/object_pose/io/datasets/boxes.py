@@ -29,7 +29,7 @@ def find_names_file(folder: Path) -> Path | None:
         for name in (*_YAML_NAMES, *TEXT_NAMES):
             if (place / name).is_file():
                 return place / name
-        others = [file for file in visible_files(place, *YAML_SUFFIXES) if "names" in _mapping_or_empty(file)]
+        others = [file for file in visible_files(place, *YAML_SUFFIXES) if "names" in mapping_or_empty(file)]
         if len(others) == 1:
             return others[0]
     return None
@@ -44,7 +44,8 @@ def visible_files(folder: Path, *suffixes: str) -> list[Path]:
     )
 
 
-def _mapping_or_empty(file: Path) -> dict[Any, Any]:
+def mapping_or_empty(file: Path) -> dict[Any, Any]:
+    """Read a YAML file's mapping where it may as well be none, or of something else."""
     try:
         return read_yaml_mapping(file)
     except DataError:

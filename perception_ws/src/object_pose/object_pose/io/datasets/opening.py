@@ -77,7 +77,7 @@ def _bop(root: Path) -> dict[str, Path]:
 
 
 def _yolo(root: Path) -> dict[str, Path]:
-    named = _where(yolo_splits(root), _is_yolo)
+    named = {name: place for name, place in yolo_splits(root).items() if place.is_file() or _is_yolo(place)}
     if named:
         return named
     below_images = {name: root / "images" / name for name in SPLIT_NAMES if (root / "images" / name).is_dir()}

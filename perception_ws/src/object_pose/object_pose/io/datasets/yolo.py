@@ -18,6 +18,7 @@ from object_pose.io.datasets.boxes import (
     check_names,
     empty_class_faults,
     find_names_file,
+    mapping_or_empty,
     read_names,
     read_yaml_mapping,
     visible_files,
@@ -38,18 +39,15 @@ def read_yolo(folder: str | Path, labels: Sequence[str] | None = None, thorough:
     and lines stands in ``faults``.
     """
     root = Path(folder)
-    image_folder, label_folder = yolo_folders(root)
     faults: list[Fault] = []
-    names_file = find_names_file(root)
+    images, texts = _listed_files(root, faults) if root.suffix == ".txt" else _folder_files(root, faults)
+    if not images:
+        raise DataError(f"{root} holds no images")
+    names_file = find_names_file(root if root.is_dir() else root.parent)
     names = read_names(names_file) if names_file else None
     if names is None and labels is not None:
         names = check_names(labels, "the list of labels")
     keypoint_values = _keypoint_values(names_file)
-    images = files_by_stem(image_files(image_folder, nested=True), image_folder, faults)
-    if not images:
-        raise DataError(f"{image_folder} holds no images")
-    texts = files_by_stem(_label_files(label_folder), label_folder, faults)
-    faults += [Fault(path, None, "label without image") for stem, path in texts.items() if stem not in images]
     samples = []
     found = headers(images.values(), thorough, faults)
     for stem, image in images.items():
@@ -67,6 +65,31 @@ def read_yolo(folder: str | Path, labels: Sequence[str] | None = None, thorough:
     else:
         faults += empty_class_faults(root, names, samples)
     return BoxDataset(names, tuple(samples), tuple(faults))
+
+
+def _folder_files(root: Path, faults: list[Fault]) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Return images and label files of a folder, each by the name that the two of a sample share."""
+    image_folder, label_folder = yolo_folders(root)
+    images = files_by_stem(image_files(image_folder, nested=True), image_folder, faults)
+    texts = files_by_stem(_label_files(label_folder), label_folder, faults)
+    faults += [Fault(path, None, "label without image") for stem, path in texts.items() if stem not in images]
+    return images, texts
+
+
+def _listed_files(file: Path, faults: list[Fault]) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Return the images that a text file lists, one a line from its own folder on, and their label files."""
+    images, texts = {}, {}
+    for line, text in enumerate(_lines(file, faults), start=1):
+        name = text.strip().replace("\\", "/")
+        image = file.parent / name
+        if name and not image.is_file():
+            faults.append(Fault(file, line, f"image {name} does not exist"))
+        elif name:
+            images[name] = image
+            label = (_beside(image.parent) or image.parent) / f"{image.stem}.txt"
+            if label.is_file():
+                texts[name] = label
+    return images, texts
 
 
 def yolo_folders(root: Path) -> tuple[Path, Path]:
@@ -93,31 +116,35 @@ def _beside(images: Path) -> Path | None:
 
 
 def yolo_splits(root: Path) -> dict[str, Path]:
-    """Return the folders that ``train``, ``val`` and ``test`` of the YAML file in ``root`` name, as far as they exist.
+    """Return what ``train``, ``val`` and ``test`` of the YAML file in ``root`` name: folders, or lists of images.
 
-    They start from the file's ``path`` or, where that is of another machine, from ``root``. Of several folders a split
-    each is called as its folder.
+    What does not exist is left out. They start from the file's ``path`` or, where that is of another machine, from
+    ``root``. Of several places a split each is called as its folder or file.
     """
     file = find_names_file(root)
     if file is None or file.parent != root or file.suffix.lower() not in YAML_SUFFIXES:
         return {}
-    values = read_yaml_mapping(file)
+    values = mapping_or_empty(file)
     starts = [root / str(values["path"]), root] if values.get("path") else [root]
     splits: dict[str, Path] = {}
     for split in ("train", "val", "test"):
         named = values.get(split)
         places = [str(place) for place in (named if isinstance(named, list) else [named]) if place]
         for place in places:
-            folder = _first_folder(starts, place)
-            if folder is not None:
-                splits[split if len(places) == 1 else folder.name] = folder
+            found = _first_existing(starts, place)
+            if found is not None:
+                splits[split if len(places) == 1 else found.stem] = found
     return splits
 
 
-def _first_folder(starts: Sequence[Path], place: str) -> Path | None:
+def _first_existing(starts: Sequence[Path], place: str) -> Path | None:
     # Roboflow writes '../train/images' for a folder beside the YAML file.
     candidates = [start / name for start in starts for name in (place, place.removeprefix("../"))]
-    return next((folder for folder in candidates if folder.is_dir()), None)
+    return next((path for path in candidates if path.is_dir() or _is_list(path)), None)
+
+
+def _is_list(path: Path) -> bool:
+    return path.suffix == ".txt" and path.is_file()
 
 
 def _keypoint_values(names_file: Path | None) -> int | None:
