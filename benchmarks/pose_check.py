@@ -23,9 +23,9 @@ from benchmarks.tracking_score import track_live_scene
 from object_pose.cli.options import add_model_option, model_file
 from object_pose.core.errors import DataError
 from object_pose.core.metrics.bop import MIN_VISIBILITY
-from object_pose.core.metrics.pose import FrameMatches, score_frames
+from object_pose.core.metrics.pose import FrameMatches
 from object_pose.core.metrics.uncertainty import CovarianceScore, expected_calibration_error, score_covariances
-from object_pose.core.pose.config import LIVE, SINGLE_IMAGE
+from object_pose.core.pose.config import SINGLE_IMAGE
 from object_pose.core.tracking.tracker import TrackerConfig
 from object_pose.evaluation.bop_scorer import BopScorer
 from object_pose.evaluation.criteria import Criterion
@@ -169,11 +169,9 @@ class _Run:
         checked += [(pose.score, False) for frame in self.matches for pose in frame.false_poses]
         return expected_calibration_error([score for score, _ in checked], [right for _, right in checked])
 
-    def for_planner(self) -> dict[str, float]:
+    def for_planner(self) -> dict[str, float | None]:
         """What of it a planner is given, which takes poses from the score on that a camera's poses must have."""
-        min_score = LIVE.solver.acceptance.min_score
-        score = score_frames(frame.above(min_score) for frame in self.matches)
-        return {"min_score": min_score, "recall_add_01d": score.recall_add_01d, "precision": score.precision}
+        return self.evaluation.accepted_json()
 
     def to_json(self) -> dict[str, Any]:
         score, covariances, bop = self.evaluation.score, self.covariances, self.evaluation.bop

@@ -72,6 +72,7 @@ def test_poses_are_evaluated_on_renders_with_bop_figures(tmp_path):
     estimator = PoseEstimator(find_model("parts.onnx"))
     evaluation = evaluate_poses(estimator, PoseEvaluateConfig(rendered=1, output=tmp_path / "out"))
     assert evaluation.frames == 1 and evaluation.bop is not None
+    assert evaluation.to_json()["accepted"].keys() == {"min_score", "recall_add_01d", "precision"}
     names = {path.name.split("_")[0] for path in (tmp_path / "out").iterdir()}
     assert {"summary.json", "report.html", "results.csv", "recall.png", "worst"} <= names
     assert "BOP challenge" in (tmp_path / "out" / "report.html").read_text()

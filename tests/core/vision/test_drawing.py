@@ -70,6 +70,8 @@ def test_many_rejections_do_not_hide_the_image():
     drawn = draw_poses(black, [], CAMERA, rejections)
     assert not drawn[:440, :440].any() and drawn[40:100, 500:].any()
     assert drawn[450:, :150].any()
+    duplicates = [dataclasses.replace(item, reason=RejectionReason.DUPLICATE) for item in rejections]
+    assert not draw_poses(black, [], CAMERA, duplicates).any()
 
 
 def test_detections_are_drawn_at_their_boxes_and_keypoints():

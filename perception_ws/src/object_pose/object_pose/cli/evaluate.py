@@ -20,7 +20,7 @@ from object_pose.cli.progress_bar import ProgressBar
 from object_pose.core.errors import ConfigError
 from object_pose.core.metrics.pose import MIN_VISIBILITY
 from object_pose.evaluation.bop_scorer import BopBin, BopScore
-from object_pose.evaluation.pose_runner import PoseEvaluation
+from object_pose.evaluation.pose_runner import MIN_SCORE, PoseEvaluation
 from object_pose.evaluation.runner import TaskEvaluation
 from object_pose.evaluation.samples import TEST_SEED
 from object_pose.tasks.registry import TASKS
@@ -128,7 +128,8 @@ def print_pose_evaluation(evaluation: PoseEvaluation) -> None:
     console = Console()
     console.print(table)
     console.print(
-        f"precision {score.precision:.3f}; "
+        f"accepted poses (score from {MIN_SCORE:g}): recall {evaluation.accepted.recall_add_01d:.3f}, "
+        f"precision {evaluation.accepted.precision:.3f}; "
         f"translation {score.translation_error_mm_p50:.2f} mm (p95 {score.translation_error_mm_p95:.1f}); "
         f"rotation {score.rotation_error_deg_p50:.2f} deg (p95 {score.rotation_error_deg_p95:.1f})"
         + (f"; {evaluation.timings_ms['total']:.1f} ms a frame" if evaluation.timings_ms else "")

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from object_pose.core.errors import DataError
-from object_pose.core.metrics.pose import MIN_VISIBILITY, match_frame, score_frames
+from object_pose.core.metrics.pose import MIN_VISIBILITY, match_frame
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.results.pose import ObjectPose, ObjectTruth
-from object_pose.evaluation.pose_runner import LabelledFrame, PoseEvaluation
+from object_pose.evaluation.pose_runner import LabelledFrame, PoseEvaluation, pose_evaluation
 from object_pose.io.bag_frames import RecordingConfig, read_bag_frames
 from object_pose.io.bags import read_bag
 from object_pose.io.messages import poses_from_message, stamp_ns, truths_from_message
@@ -69,7 +69,7 @@ def evaluate_recorded_poses(
             raise DataError(f"bag {bag} has poses of {', '.join(unknown)}", f"the model knows {', '.join(labels)}")
         wanted = _of_classes(truths_from_message(truths[stamp]), labels)
         matches.append(match_frame(_of_classes(found, labels), wanted, objects, min_visibility))
-    return PoseEvaluation(score_frames(matches), len(matches), {})
+    return pose_evaluation(matches, {})
 
 
 def _of_classes(items: Sequence[ItemT], labels: Sequence[str]) -> tuple[ItemT, ...]:

@@ -14,6 +14,7 @@ import numpy as np
 from object_pose.core.errors import DataError
 from object_pose.core.frame import Frame
 from object_pose.core.metrics.pose import MIN_VISIBILITY, FrameMatches, PoseScore, match_frame, score_frames
+from object_pose.core.pose.config import LIVE
 from object_pose.core.results.pose import ObjectTruth
 from object_pose.evaluation.bop_scorer import BopScore, BopScorer
 from object_pose.io.bop import read_bop_scene
@@ -22,6 +23,7 @@ from object_pose.simulation.parts.objects import load_objects
 from object_pose.simulation.scenes.scene import MAX_DEPTH_SCALE_ERROR, FrameStream, SceneConfig
 
 _BOP_NAME = "obj_"
+MIN_SCORE = LIVE.solver.acceptance.min_score
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,13 @@ class LabelledFrame:
 
 @dataclass(frozen=True)
 class PoseEvaluation:
-    """The score over all frames, how many there were, the median time of each stage, BOP's score if asked for."""
+    """The score over all frames, how many there were, the median time of each stage, BOP's score if asked for.
+
+    ``accepted`` is the score of the poses from ``MIN_SCORE`` on, those that live frames give; ``score`` is of all.
+    """
 
     score: PoseScore
+    accepted: PoseScore
     frames: int
     timings_ms: dict[str, float]
     bop: BopScore | None = None
@@ -46,8 +52,14 @@ class PoseEvaluation:
     def to_json(self) -> dict[str, Any]:
         """Return plain values; figures that do not exist become null."""
         values = dataclasses.asdict(self.score) | {"frames": self.frames, "timings_ms": self.timings_ms}
+        values["accepted"] = self.accepted_json()
         values |= self.bop.to_json() if self.bop else {}
         return {name: None if isinstance(v, float) and math.isnan(v) else v for name, v in values.items()}
+
+    def accepted_json(self) -> dict[str, float | None]:
+        """Return recall and precision of the accepted poses, with the least score of one."""
+        figures = {"recall_add_01d": self.accepted.recall_add_01d, "precision": self.accepted.precision}
+        return {"min_score": MIN_SCORE, **{name: None if math.isnan(v) else v for name, v in figures.items()}}
 
 
 OnFrame = Callable[[LabelledFrame, FrameEstimate, FrameMatches], None]
@@ -79,7 +91,15 @@ def evaluate_pose(
     if not matches:
         raise DataError("there are no frames to evaluate")
     medians = {stage: round(float(np.median(values)), 2) for stage, values in timings.items()}
-    return PoseEvaluation(score_frames(matches), len(matches), medians, bop.score() if bop else None)
+    return pose_evaluation(matches, medians, bop.score() if bop else None)
+
+
+def pose_evaluation(
+    matches: Sequence[FrameMatches], timings_ms: dict[str, float], bop: BopScore | None = None
+) -> PoseEvaluation:
+    """Return the evaluation of matched frames."""
+    accepted = score_frames(frame.above(MIN_SCORE) for frame in matches)
+    return PoseEvaluation(score_frames(matches), accepted, len(matches), timings_ms, bop)
 
 
 def bop_frames(data: Path, labels: Sequence[str], with_depth: bool = True) -> Iterator[LabelledFrame]:

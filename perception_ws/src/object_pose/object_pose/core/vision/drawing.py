@@ -12,7 +12,7 @@ from object_pose.core.arrays import Array, Image, Mask
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
 from object_pose.core.results.detections import Detections
-from object_pose.core.results.pose import ObjectPose, PoseRejection
+from object_pose.core.results.pose import ObjectPose, PoseRejection, RejectionReason
 from object_pose.core.vision.image import to_rgb
 
 Color = tuple[int, int, int]
@@ -59,9 +59,11 @@ def draw_poses(
 ) -> Image:
     """Return a copy of an image with each pose's 3-D box, axes, name and score, far ones first.
 
-    The likeliest rejections are drawn in grey with their reason, the others counted in the lower left corner.
+    The likeliest rejections are drawn in grey with their reason, the others counted in the lower left corner; where one
+    is a duplicate, the pose that was kept is drawn.
     """
     canvas = Canvas(rgb)
+    rejections = [item for item in rejections if item.reason is not RejectionReason.DUPLICATE]
     shown = sorted(rejections, key=lambda rejection: -rejection.score)[:_MOST_REJECTIONS]
     for rejection in shown:
         canvas.rectangle(rejection.box_xyxy, _REJECTED, 1.0)

@@ -12,7 +12,7 @@ from object_pose.core.arrays import Image
 from object_pose.core.metrics.pose import FrameMatches
 from object_pose.core.vision.drawing import draw_poses
 from object_pose.evaluation.plots import bop_figure, confusion_figure, loss_figure, precision_recall_figure, save_figure
-from object_pose.evaluation.pose_runner import LabelledFrame, PoseEvaluation
+from object_pose.evaluation.pose_runner import MIN_SCORE, LabelledFrame, PoseEvaluation
 from object_pose.evaluation.reports.page import figure_url, picture_url, write_page
 from object_pose.evaluation.runner import TaskEvaluation
 from object_pose.evaluation.views import VIEWS
@@ -22,6 +22,7 @@ from object_pose.runtime.pose_estimator import FrameEstimate
 
 _TEMPLATE, _KIND = "evaluation/page.html", "evaluation report"
 _KEPT_FRAMES = 4
+_PLOT_TITLES = {"precision_recall": "Precision over recall", "confusion": "Confusion", "losses": "Training"}
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ class FrameKeeper:
         self.best: list[FrameCase] = []
 
     def __call__(self, item: LabelledFrame, estimate: FrameEstimate, matches: FrameMatches) -> None:
-        """Take in one frame."""
+        """Take in one frame; as for a live camera, only accepted poses count."""
+        matches = matches.above(MIN_SCORE)
         wrong = sum(not match.is_correct for match in matches.matches)
         errors = len(matches.missed) + len(matches.false_poses) + wrong
         case = FrameCase(item, estimate, errors, len(matches.matches) + len(matches.missed))
@@ -125,10 +127,10 @@ def write_pose_report(
 
 def pose_cards(evaluation: PoseEvaluation) -> list[tuple[str, str]]:
     """Return the main figures of poses, each with what it is."""
-    score = evaluation.score
+    score, accepted = evaluation.score, evaluation.accepted
     cards = [
-        ("recall, ADD(-S) < 0.1 d", f"{score.recall_add_01d:.3f}"),
-        ("precision", f"{score.precision:.3f}"),
+        ("recall, ADD(-S) < 0.1 d", f"{accepted.recall_add_01d:.3f}"),
+        (f"precision, score from {MIN_SCORE:g}", f"{accepted.precision:.3f}"),
         ("median translation error", f"{score.translation_error_mm_p50:.2f} mm"),
         ("median rotation error", f"{score.rotation_error_deg_p50:.2f}°"),
     ]
@@ -148,4 +150,4 @@ def _write_plots(plots: Mapping[str, Figure], output: Path, run_dir: Path | None
     drawn = {**plots, "losses": loss_figure(run_dir)} if run_dir else dict(plots)
     for name, figure in drawn.items():
         save_figure(figure, output / f"{name}.png")
-    return {name.replace("_", " ").capitalize(): figure_url(figure) for name, figure in drawn.items()}
+    return {_PLOT_TITLES[name]: figure_url(figure) for name, figure in drawn.items()}
