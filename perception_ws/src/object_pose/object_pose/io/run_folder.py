@@ -13,7 +13,7 @@ from object_pose.core.errors import ConfigError, DataError
 from object_pose.io.files import replacing
 from object_pose.io.writers import write_json
 
-CHECKPOINT = "last.pt"
+_CHECKPOINT = "last.pt"
 _SETTINGS, _DESCRIPTION, _RECORDS = "task.json", "run.json", "metrics.jsonl"
 _RECORD_KEYS = ("time", "step", "split")
 
@@ -47,7 +47,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.checkpoint = path / CHECKPOINT
+        self.checkpoint = path / _CHECKPOINT
 
     def check_free(self, resume: bool) -> None:
         """Raise ``ConfigError`` where the folder holds a run that is not to be resumed."""

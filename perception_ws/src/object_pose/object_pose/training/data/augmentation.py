@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -15,7 +16,9 @@ from object_pose.core.vision.roi import not_measured, painted_over
 
 Array = NDArray[np.float64]
 Image = NDArray[np.uint8]
-_ERASED_BORDER_PX = 2  # at most so much about an erased object goes with it
+_ERASED_BORDER_PX = 2  # greatest width of what is erased around an object
+
+SampleT = TypeVar("SampleT")
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,21 @@ class DetectionSample:
     visibilities: Array | None = None
 
 
-# What gives a training endless samples; each data process calls it once, with its own generator.
+# Gives endless samples; each data process calls it once, with its own generator.
 Source = Callable[[np.random.Generator], Iterator[DetectionSample]]
+
+
+def reused(fresh: Iterable[SampleT], uses: int, capacity: int, rng: np.random.Generator) -> Iterator[SampleT]:
+    """Yield each sample as it comes, then others of a buffer of ``capacity``, so that each is used ``uses`` times."""
+    kept: list[SampleT] = []
+    for sample in fresh:
+        if len(kept) < capacity:
+            kept.append(sample)
+        else:
+            kept[int(rng.integers(capacity))] = sample
+        yield sample
+        for _ in range(uses - 1):
+            yield kept[int(rng.integers(len(kept)))]
 
 
 def random_crop(
@@ -129,7 +145,7 @@ def erased(sample: DetectionSample, objects: NDArray[np.bool_], rng: np.random.G
 
 
 def only(sample: DetectionSample, objects: NDArray[np.bool_]) -> DetectionSample:
-    """Return the sample with some of its objects (M,) as labels, without the maps that speak of all."""
+    """Return the sample with some of its objects (M,) as labels, without depth and owners."""
     return DetectionSample(
         sample.image, sample.boxes_xyxy[objects], sample.class_ids[objects], sample.keypoints[objects]
     )
@@ -205,7 +221,7 @@ def _shadow(width: int, height: int, rng: np.random.Generator) -> NDArray[np.flo
 
 
 def _shine(width: int, height: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Return what some drawn-out spots of reflected lamps add (H, W), in grey levels."""
+    """Return what elongated highlights of lamps add (H, W), in grey levels."""
     added = np.zeros((height, width), dtype=np.float32)
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     for _ in range(int(rng.integers(1, 5))):

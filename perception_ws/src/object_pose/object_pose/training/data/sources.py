@@ -23,7 +23,7 @@ from object_pose.simulation.parts.objects import SceneObject
 from object_pose.simulation.scenes.scene import FrameStream, SceneConfig
 from object_pose.simulation.scenes.truth import SimulatedFrame
 from object_pose.simulation.seeds import TRAINING
-from object_pose.training.data.augmentation import DetectionSample, random_crop
+from object_pose.training.data.augmentation import DetectionSample, random_crop, reused
 
 _PHOTOS_A_SIDE = (1, 1, 2, 3)  # of the collage behind the objects, as often as named
 _SEAM_PX = (0.4, 1.1)  # how soft, as sigma, the seam between an object and a photograph is
@@ -64,7 +64,7 @@ def _owners(simulated: SimulatedFrame, visible: Sequence[int]) -> NDArray[np.int
 
 @dataclass(frozen=True)
 class PhotoBackgrounds:
-    """Real photographs behind rendered objects: what a renderer's walls and tables cannot teach a network to ignore."""
+    """Real photographs behind rendered objects, so that a network learns to ignore more than a renderer's rooms."""
 
     paths: tuple[Path, ...] = ()
     share: float = 0.5
@@ -110,7 +110,7 @@ class PhotoBackgrounds:
 class RenderedSource:
     """Endless rendered samples, with ``depth`` measured where wanted.
 
-    Each new frame joins a buffer and is followed by ``reuse`` - 1 draws from it.
+    Each frame is used ``reuse`` times, from a buffer of ``capacity`` frames.
     """
 
     objects: Sequence[SceneObject]
@@ -121,20 +121,12 @@ class RenderedSource:
     depth: bool = False
 
     def __call__(self, rng: np.random.Generator) -> Iterator[DetectionSample]:
-        """Yield samples for ever."""
+        """Return samples for ever."""
         cv2.setNumThreads(1)
         models = [item.model for item in self.objects]
-        buffer: list[DetectionSample] = []
-        seed = TRAINING.draw(rng)
-        for simulated in FrameStream(self.objects, self.scene_config, depth=self.depth, seed=seed):
-            sample = detection_sample(self.backgrounds.replace_background(simulated, rng), models)
-            if len(buffer) < self.capacity:
-                buffer.append(sample)
-            else:
-                buffer[int(rng.integers(self.capacity))] = sample
-            yield sample
-            for _ in range(self.reuse - 1):
-                yield buffer[int(rng.integers(len(buffer)))]
+        stream = FrameStream(self.objects, self.scene_config, depth=self.depth, seed=TRAINING.draw(rng))
+        fresh = (detection_sample(self.backgrounds.replace_background(frame, rng), models) for frame in stream)
+        return reused(fresh, self.reuse, self.capacity, rng)
 
 
 def validation_samples(

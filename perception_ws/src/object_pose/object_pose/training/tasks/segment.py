@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -28,7 +29,7 @@ from object_pose.simulation.generators.aerial.tile import sample as aerial_sampl
 from object_pose.simulation.seeds import TRAINING, VALIDATION
 from object_pose.tasks.segment import LAYOUT, SEGMENT
 from object_pose.training.checkpoint import load_average
-from object_pose.training.data.augmentation import photometric
+from object_pose.training.data.augmentation import photometric, reused
 from object_pose.training.networks.unet import STRIDE, ExportedUNet, UNet
 from object_pose.training.onnx.export import Exportable
 
@@ -78,24 +79,16 @@ Source = Callable[[np.random.Generator], Iterator[MaskSample]]
 
 @dataclass(frozen=True)
 class RenderedTiles:
-    """Endless rendered tiles; each joins a buffer and is drawn from it ``reuse`` times in all."""
+    """Endless rendered tiles, each used ``reuse`` times, from a buffer of ``capacity`` tiles."""
 
     reuse: int
     capacity: int
 
     def __call__(self, rng: np.random.Generator) -> Iterator[MaskSample]:
-        """Yield samples for ever."""
+        """Return samples for ever."""
         cv2.setNumThreads(1)
-        kept: list[MaskSample] = []
-        while True:
-            drawn = MaskSample(*aerial_sample(TRAINING.draw(rng)))
-            if len(kept) < self.capacity:
-                kept.append(drawn)
-            else:
-                kept[int(rng.integers(self.capacity))] = drawn
-            yield drawn
-            for _ in range(self.reuse - 1):
-                yield kept[int(rng.integers(len(kept)))]
+        fresh = (MaskSample(*aerial_sample(TRAINING.draw(rng))) for _ in itertools.count())
+        return reused(fresh, self.reuse, self.capacity, rng)
 
 
 @dataclass(frozen=True)
