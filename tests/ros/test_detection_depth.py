@@ -24,7 +24,7 @@ from object_pose.runtime.predictor import Predictor
 
 @pytest.fixture
 def relief_model(tmp_path):
-    """The cube's model with a second look that reads relief."""
+    """The cube's model with a RoI head that reads relief."""
     return save_relief_cube_model(tmp_path / "relief.onnx")
 
 

@@ -10,9 +10,9 @@ from rclpy.parameter import Parameter as RosParameter
 
 from object_pose.core.errors import ConfigError
 from object_pose.core.params import flatten, parameter, parameters
-from object_pose.ros.nodes.camera_node import CameraNodeConfig
-from object_pose.ros.nodes.detection_node import DetectionNodeConfig
-from object_pose.ros.nodes.pose_node import PoseNodeConfig
+from object_pose.ros.nodes.camera_node import CameraNode, CameraNodeConfig
+from object_pose.ros.nodes.detection_node import DetectionNode, DetectionNodeConfig
+from object_pose.ros.nodes.pose_node import PoseNode, PoseNodeConfig
 from object_pose.ros.params import NodeParameters
 from object_pose.runtime.predictor import PredictorConfig
 from object_pose.runtime.resources import find
@@ -107,6 +107,33 @@ def test_nested_parameters_have_dotted_names(ros):
     (result,) = node.set_parameters([RosParameter("lens.focus_m", value=3.0)])
     assert result.successful
     assert declared.config(Config) == Config(lens=Lens(3.0))
+
+
+def test_parameter_files_nest_as_names_do(ros, tmp_path):
+    file = tmp_path / "node.yaml"
+    file.write_text("node:\n  ros__parameters:\n    count: 7\n    lens:\n      focus_m: 2.0\n")
+    arguments = ["--ros-args", "--params-file", str(file)]
+    node = ros.add(Node("node", cli_args=arguments, allow_undeclared_parameters=True))
+    assert NodeParameters(node, (Config,), lambda: None).config(Config) == Config(count=7, lens=Lens(2.0))
+
+
+@pytest.mark.parametrize("node_class", [CameraNode, DetectionNode, PoseNode])
+def test_the_shipped_parameter_file_changes_nothing(ros, node_class):
+    node = ros.add(node_class(cli_args=["--ros-args", "--params-file", str(find("config", "nodes.yaml"))]))
+    for config_class in NODES[node.get_name()]:
+        assert parameter_values(node.config(config_class)) == {
+            item.name: item.default for item in parameters(config_class)
+        }
+
+
+def parameter_values(config):
+    values = {}
+    for item in parameters(type(config)):
+        value = config
+        for part in item.name.split("."):
+            value = getattr(value, part)
+        values[item.name] = value
+    return values
 
 
 def test_ros_shows_description_range_and_read_only(ros):

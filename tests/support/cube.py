@@ -66,7 +66,7 @@ def save_cube_model(path: Path) -> Path:
 
 
 def save_relief_cube_model(path: Path) -> Path:
-    """Write the same with a second look, which reads relief beside colour."""
+    """Write the same with a RoI head, which reads relief beside colour."""
     return save_pose_model([make_cube()], CAMERA, [(0, T_CAMERA_CUBE)], path, relief_head(("cube",)))
 
 

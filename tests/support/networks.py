@@ -1,4 +1,4 @@
-"""Small real ONNX files: networks that say the same whatever they see, and a second look that does look."""
+"""Small real ONNX files: networks that say the same whatever they see, and a RoI head that does look."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def save_pose_model(
 
 
 def relief_head(labels: tuple[str, ...], keypoint_count: int = 8) -> dict[str, str]:
-    """Return the metadata that give a model a crop-level head which reads colour and relief.
+    """Return the metadata that give a model a RoI head which reads colour and relief.
 
     Its probabilities and keypoints follow the means of its five channels, so that each of them shows; its mask is of
     what was measured.

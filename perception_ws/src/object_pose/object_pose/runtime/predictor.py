@@ -41,7 +41,7 @@ class PredictorConfig(EngineConfig):
     @property
     def expected_labels(self) -> tuple[str, ...]:
         """Class names, or empty."""
-        return tuple(name.strip() for name in self.labels.split(",")) if self.labels.strip() else ()
+        return tuple(name.strip() for name in self.labels.split(",") if name.strip())
 
 
 class Predictor:
