@@ -128,9 +128,9 @@ def test_a_model_is_held_against_the_labels(cli, tmp_path):
         (row["path"].rsplit("/", 1)[1], row["kind"], row["detail"]) for row in json.loads(outcome.out)["suspicious"]
     }
     assert told == {
-        ("nothing_1.png", "the model sees what has no label", "dog, score 0.90"),
-        ("cat_2.png", "the model sees another class", "labelled cat, detected dog, score 0.90"),
-        ("dog_3.png", "the model does not see the label", "dog"),
+        ("nothing_1.png", "detected, but not labelled", "dog, score 0.90"),
+        ("cat_2.png", "detected as another class", "labelled cat, detected dog, score 0.90"),
+        ("dog_3.png", "labelled, but not detected", "dog"),
     }
 
 

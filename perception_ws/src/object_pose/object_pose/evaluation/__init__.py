@@ -1,1 +1,1 @@
-"""Measuring: labelled frames through the pipeline, to figures, tables and pictures."""
+"""Evaluation: models on labelled frames, recordings and samples, to figures, tables and reports."""

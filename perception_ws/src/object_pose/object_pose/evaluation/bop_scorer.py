@@ -1,4 +1,4 @@
-"""The BOP challenge's measure: average recall of VSD, MSSD and MSPD, over all targets and where it comes from.
+"""The BOP challenge's score: average recall of VSD, MSSD and MSPD, in all and per object, distance and visibility.
 
 Targets are the instances of at least a tenth visible surface; of the estimates of an object in an image, as many count
 as it has targets there, the best-scored. Every error is compared with its ten thresholds (VSD: each of ten tolerances);

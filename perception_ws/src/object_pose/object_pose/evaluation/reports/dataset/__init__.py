@@ -1,1 +1,1 @@
-"""What a data set holds and what is suspicious about it, as figures, JSON and a page."""
+"""The report on a data set: figures, near-duplicates and suspicious labels."""

@@ -174,13 +174,13 @@ def _differences(
         near = np.flatnonzero(ious[index] >= _SAME_PLACE_IOU)
         if len(near) == 0:
             detail = f"{name}, score {found.scores[index]:.2f}"
-            findings.append(Finding("the model sees what has no label", sample.path, detail, box))
+            findings.append(Finding("detected, but not labelled", sample.path, detail, box))
         elif detected[index] not in sample.class_ids[near]:
             other = labels[sample.class_ids[near[int(np.argmax(ious[index][near]))]]]
             detail = f"labelled {other}, detected {name}, score {found.scores[index]:.2f}"
-            findings.append(Finding("the model sees another class", sample.path, detail, box))
+            findings.append(Finding("detected as another class", sample.path, detail, box))
     for index, class_id in enumerate(sample.class_ids.tolist()):
         if labels[class_id] in model_labels and not (ious[:, index] >= _SAME_PLACE_IOU).any():
             box = sample.boxes_xyxy[index][None]
-            findings.append(Finding("the model does not see the label", sample.path, labels[class_id], box))
+            findings.append(Finding("labelled, but not detected", sample.path, labels[class_id], box))
     return findings

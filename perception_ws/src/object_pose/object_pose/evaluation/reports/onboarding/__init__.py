@@ -1,1 +1,1 @@
-"""The report of parts that were taken from CAD files to a model."""
+"""The report on a model made from CAD files."""
