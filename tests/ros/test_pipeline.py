@@ -199,8 +199,8 @@ def test_depth_of_another_frame_than_the_image_is_named(ros, pipeline, frame):
     publish_until(ros, driver, named, "diagnosis", frame=frame, change_depth=elsewhere)
 
 
-def test_without_depth_the_outline_in_the_colour_image_tells_the_distance(ros, tmp_path, frame):
-    """Keypoints see the cube 20 mm too far away; its outline, drawn in whole pixels, does not."""
+def test_without_depth_the_contour_in_the_colour_image_tells_the_distance(ros, tmp_path, frame):
+    """Keypoints see the cube 20 mm too far away; its contour, drawn in whole pixels, does not."""
     seen = T_CAMERA_CUBE.copy()
     seen[:3, 3] *= 1.05
     model = str(save_pose_model([make_cube()], CAMERA, [(0, seen)], tmp_path / "far.onnx"))

@@ -87,24 +87,24 @@ def test_an_even_sample_is_of_the_points_and_leaves_no_hole(count: int, seed: in
 @given(x=st.floats(-0.1, 0.1), y=st.floats(-0.07, 0.07), z=st.floats(0.35, 1.2))
 def test_a_sphere_ends_where_rays_touch_it(x: float, y: float, z: float) -> None:
     center = np.array([x, y, z])
-    outline = draw_contour(_SPHERE, se3.make_transform(translation=center), _CAMERA, _LINES, _MARGIN)
-    assert outline is not None
-    rays = _CAMERA.backproject(outline.pixels, np.ones(_LINES))
+    contour = draw_contour(_SPHERE, se3.make_transform(translation=center), _CAMERA, _LINES, _MARGIN)
+    assert contour is not None
+    rays = _CAMERA.backproject(contour.pixels, np.ones(_LINES))
     rays /= np.linalg.norm(rays, axis=1, keepdims=True)
     beside_m = np.linalg.norm(np.cross(rays, center), axis=1)
     pixel_m = z / _CAMERA.fx
     assert abs(beside_m.mean() - _RADIUS_M) < 0.35 * pixel_m
     assert np.abs(beside_m - _RADIUS_M).max() < 1.6 * pixel_m
-    assert np.all(np.abs(outline.depth_m - z) < _RADIUS_M)
-    outward = outline.pixels - _CAMERA.project(center)
+    assert np.all(np.abs(contour.depth_m - z) < _RADIUS_M)
+    outward = contour.pixels - _CAMERA.project(center)
     outward /= np.linalg.norm(outward, axis=1, keepdims=True)
-    assert np.min(np.sum(outward * outline.normals, axis=1)) > 0.8
+    assert np.min(np.sum(outward * contour.normals, axis=1)) > 0.8
 
 
 @pytest.mark.parametrize(
     "translation", [(0.0, 0.0, -0.5), (2.0, 0.0, 0.5), (0.0, 0.0, 30.0)], ids=["behind", "beside", "far away"]
 )
-def test_what_cannot_be_seen_has_no_outline(translation: tuple[float, ...]) -> None:
+def test_what_cannot_be_seen_has_no_contour(translation: tuple[float, ...]) -> None:
     assert draw_contour(_SPHERE, se3.make_transform(translation=translation), _CAMERA, _LINES, _MARGIN) is None
 
 

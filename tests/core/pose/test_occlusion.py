@@ -1,4 +1,4 @@
-"""Depth that known objects explain: it is theirs and nobody else's, and what they hide is found behind them."""
+"""Depth that known objects account for is theirs alone, and what they cover is found behind them."""
 
 from __future__ import annotations
 

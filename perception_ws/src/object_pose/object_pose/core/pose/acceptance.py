@@ -1,4 +1,4 @@
-"""Which estimates become poses: each is accepted or rejected with the reason, of one object only the best is kept."""
+"""What is taken in and given out: objects and detections that fit, and estimates that become poses or rejections."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from object_pose.core.arrays import Array
+from object_pose.core.errors import DataError, ModelError
 from object_pose.core.geometry import se3
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.pose.confidence import PoseEstimate
@@ -19,8 +20,40 @@ from object_pose.core.results.pose import ObjectPose, PoseRejection, PoseResults
 Ids = NDArray[np.int64]
 Doubt = tuple[RejectionReason, str]
 
+_MIN_SURFACE_POINTS = 50
 # A pose that depth gives this score is confirmed: seldom another object detected as a second class.
 _CONFIRMED = 0.3
+
+
+def check_objects(objects: Sequence[ObjectModel], needs_surface: bool) -> None:
+    """Raise ``ModelError`` where a solver cannot work with the objects."""
+    if not objects:
+        raise ModelError("there are no objects to find", "use a model whose card describes its objects")
+    counts = {model.name: len(model.keypoints_object) for model in objects}
+    if len(set(counts.values())) > 1:
+        raise ModelError(f"objects must have equally many keypoints, got {counts}")
+    for model in objects:
+        if needs_surface and len(model.points_object) < _MIN_SURFACE_POINTS:
+            raise ModelError(
+                f"object '{model.name}' has {len(model.points_object)} surface points, "
+                f"aligning with depth needs {_MIN_SURFACE_POINTS}",
+                "give it some thousand points, or set use_depth to false",
+            )
+
+
+def check_detections(detections: Detections, objects: Sequence[ObjectModel]) -> None:
+    """Raise ``DataError`` where detections are not of the objects."""
+    if len(detections) == 0:
+        return
+    for class_id in (int(detections.class_ids.min()), int(detections.class_ids.max())):
+        if not 0 <= class_id < len(objects):
+            raise DataError(
+                f"a detection has class id {class_id}, but there are {len(objects)} objects",
+                "detector and objects must come from the same model card",
+            )
+    expected, got = len(objects[0].keypoints_object), detections.keypoints.shape[1]
+    if got not in (0, expected):
+        raise DataError(f"detections have {got} keypoints, the objects {expected}")
 
 
 def accept_estimates(

@@ -7,6 +7,7 @@ Lines across the contour measure where the sides change, and the pose moves ther
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import cv2
@@ -25,6 +26,8 @@ _LEVELS = 16  # of each colour channel
 _BLUR = 0.7  # of the colours' histograms, in levels
 _LINES = 200
 _Rounds = tuple[tuple[int, int], ...]
+# A colour image, or what decodes it where a contour is needed.
+Colour = Image | Callable[[], Image | None] | None
 # How far the lines reach to either side, in pixels, and the iterations with it.
 _NEAR: _Rounds = ((10, 3),)
 _FAR: _Rounds = ((22, 2), (10, 2))
@@ -58,6 +61,11 @@ _EDGE_VARIANCE = 0.3  # of the sharpest edge, px^2
 _LEAST_CONTRAST = 4.0  # squared, in that of the colours to either side
 _MAX_TURN_RAD = 0.2
 _LEAST_INFORMATION = 1e-6 * np.eye(6)
+
+
+def read_colour(rgb: Colour) -> Image | None:
+    """Return a colour image that may have to be decoded first."""
+    return rgb() if callable(rgb) else rgb
 
 
 class ColourView:

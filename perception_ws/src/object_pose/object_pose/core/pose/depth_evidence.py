@@ -24,11 +24,14 @@ _SURFACE_STEP_M, _SURFACE_STEP_SIGMAS = 0.006, 4.0
 _SLANT = 4.0
 # What speaks against a candidate, against the inlier fit as one; fitted to which of many candidates was right.
 _VIOLATED, _OCCLUDED, _BOX_COVERAGE = 0.35, 0.14, 0.5
-_MIN_MEASURED = 0.05
+_LEAST_MEASURED = 0.05
 _BOX_MARGIN_PX, _BOX_MARGIN_SHARE = 2.0, 0.05
 _RING_PX = 3.0
 _RING_STRIDE = 2
 _MIN_DEPTH_M = 1e-3
+
+# Below this share of measured surface an object lies in a hole of the depth image.
+MIN_MEASURED = 0.1
 
 
 @dataclass(frozen=True)
@@ -166,7 +169,7 @@ class Evidence:
     @property
     def inlier_fit(self) -> Array:
         """How well what was measured fits, from 0 to 1: 1 where every measured point lies right on the model."""
-        return np.asarray(self.fit / np.maximum(self.measured, _MIN_MEASURED))
+        return np.asarray(self.fit / np.maximum(self.measured, _LEAST_MEASURED))
 
     @property
     def support(self) -> Array:

@@ -17,11 +17,13 @@ from object_pose.core.geometry.camera import Camera
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.pose.acceptance import Doubt, find_doubt, make_pose
 from object_pose.core.pose.candidates import Candidates
-from object_pose.core.pose.confidence import PoseEstimate
-from object_pose.core.pose.config import AcceptanceConfig
+from object_pose.core.pose.confidence import PoseEstimate, from_depth
+from object_pose.core.pose.config import AcceptanceConfig, PoseSolverConfig
 from object_pose.core.pose.contour import ContourSurface
-from object_pose.core.pose.contour_alignment import ColourView, align_contour, from_contour
+from object_pose.core.pose.contour_alignment import Colour, ColourView, align_contour, from_contour, read_colour
+from object_pose.core.pose.depth_evidence import MIN_MEASURED, DepthView
 from object_pose.core.pose.pnp import KeypointTargets
+from object_pose.core.pose.search import PoseSearch
 from object_pose.core.results.pose import ObjectPose, PoseRejection, PoseResults, RejectionReason
 
 _MIN_DEPTH_M = 0.05
@@ -40,6 +42,38 @@ class Followed:
 
     estimate: PoseEstimate | None = None
     agreement: float | None = None
+
+
+def follow_poses(
+    poses: Sequence[ObjectPose],
+    camera: Camera,
+    depth: DepthView | None,
+    rgb: Colour,
+    objects: Sequence[ObjectModel],
+    surfaces: Sequence[ContourSurface],
+    search: PoseSearch | None,
+    config: PoseSolverConfig,
+) -> PoseResults:
+    """Align predicted poses with depth, those that it does not measure with their contours; see ``PoseSolver.follow``.
+
+    ``search`` is needed with depth.
+    """
+    inside, boxes, outside = split_visible(poses, surfaces, camera)
+    followed: list[Followed] = [Followed()] * len(inside)
+    if depth is not None and search is not None and inside:
+        found = search.follow(predicted_candidates(inside, boxes, objects, camera), depth)
+        aligned = from_depth(found, depth, np.array([pose.score for pose in inside]), config.depth.scale_sigma)
+        is_measured = found.evidence.measured >= MIN_MEASURED
+        followed = [Followed(estimate if seen else None) for estimate, seen in zip(aligned, is_measured)]
+    alone = [row for row, item in enumerate(followed) if item.estimate is None]
+    image = read_colour(rgb) if alone else None
+    if image is not None:
+        view = ColourView(image, camera)
+        for row in alone:
+            followed[row] = follow_contour(inside[row], surfaces[inside[row].class_id], view)
+    corners = camera.distort(boxes.reshape(-1, 2)).reshape(-1, 4)
+    results = accept_followed(inside, corners, followed, objects, config.acceptance, depth is not None)
+    return PoseResults(results.poses, (*results.rejections, *(not_in_image(pose) for pose in outside)))
 
 
 def split_visible(

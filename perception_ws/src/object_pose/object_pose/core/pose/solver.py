@@ -2,46 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from object_pose.core.arrays import Array, DepthImage, Image, Mask
-from object_pose.core.errors import DataError, ModelError
+from object_pose.core.arrays import Array, DepthImage, Mask
 from object_pose.core.geometry.camera import Camera, distorted_mask
 from object_pose.core.geometry.stable_poses import StablePoses
 from object_pose.core.object_model import ObjectModel
-from object_pose.core.pose.acceptance import accept_estimates, split_duplicates
+from object_pose.core.pose.acceptance import accept_estimates, check_detections, check_objects, split_duplicates
 from object_pose.core.pose.confidence import PoseEstimate, from_depth, from_keypoints
 from object_pose.core.pose.config import PoseSolverConfig
 from object_pose.core.pose.contour import ContourSurface
-from object_pose.core.pose.contour_alignment import ColourView, ContourFit, align_contour, from_contour
-from object_pose.core.pose.depth_evidence import DepthNoise, DepthView, make_depth_view
-from object_pose.core.pose.following import (
-    Followed,
-    accept_followed,
-    follow_contour,
-    not_in_image,
-    predicted_candidates,
-    split_visible,
+from object_pose.core.pose.contour_alignment import (
+    Colour,
+    ColourView,
+    ContourFit,
+    align_contour,
+    from_contour,
+    read_colour,
 )
+from object_pose.core.pose.depth_evidence import MIN_MEASURED, DepthNoise, DepthView, make_depth_view
+from object_pose.core.pose.following import follow_poses
 from object_pose.core.pose.occlusion import CONFIRMED_SCORE, find_covered, occluder_pixels
 from object_pose.core.pose.pnp import KeypointTargets, PnpSolution, solve_pnp
 from object_pose.core.pose.search import PoseSearch
-from object_pose.core.pose.support_plane import align_on_plane, bodies_of, find_support_plane
+from object_pose.core.pose.support_plane import align_on_plane, bodies_of
 from object_pose.core.results.detections import Detections, VisibleMasks
 from object_pose.core.results.pose import ObjectPose, PoseResults
 
 Rows = NDArray[np.intp]
-# A colour image, or what reads it: decoded only where a contour is needed.
-Colour = Image | Callable[[], Image | None] | None
-
-_MIN_SURFACE_POINTS = 50
-# Below this share of measured surface an object lies in a hole of the depth image.
-_MIN_MEASURED = 0.1
 
 
 @dataclass(frozen=True)
@@ -72,7 +65,7 @@ class PoseSolver:
 
     def configure(self, config: PoseSolverConfig) -> None:
         """Use another configuration from the next image on; raises ``ModelError`` where the objects do not suffice."""
-        _check_objects(self._objects, config.use_depth)
+        check_objects(self._objects, config.use_depth)
         self._config = config
         self._noise = DepthNoise(config.depth.noise_floor_m, config.depth.noise_at_1m)
         # What takes long is made now rather than with the first image.
@@ -93,7 +86,7 @@ class PoseSolver:
         ``DataError`` where depth has another size than the camera or detections do not fit the objects.
         """
         depth = self._view_depth(depth_m, camera)
-        self._check_detections(detections)
+        check_detections(detections, self._objects)
         if len(detections) == 0:
             return PoseResults((), ())
         problem = self._set_up(detections, camera)
@@ -121,24 +114,8 @@ class PoseSolver:
         predicted pose is the one that it was registered with.
         """
         depth = self._view_depth(depth_m, camera)
-        inside, boxes, outside = split_visible(poses, self._surfaces, camera)
-        followed: list[Followed] = [Followed()] * len(inside)
-        if depth is not None and inside:
-            found = self._search.follow(predicted_candidates(inside, boxes, self._objects, camera), depth)
-            scores = np.array([pose.score for pose in inside])
-            aligned = from_depth(found, depth, scores, self._config.depth.scale_sigma)
-            is_measured = found.evidence.measured >= _MIN_MEASURED
-            followed = [Followed(estimate if seen else None) for estimate, seen in zip(aligned, is_measured)]
-        alone = [row for row, item in enumerate(followed) if item.estimate is None]
-        image = _read(rgb) if alone else None
-        if image is not None:
-            view = ColourView(image, camera)
-            for row in alone:
-                followed[row] = follow_contour(inside[row], self._surfaces[inside[row].class_id], view)
-        corners = camera.distort(boxes.reshape(-1, 2)).reshape(-1, 4)
-        config, has_depth = self._config.acceptance, depth is not None
-        results = accept_followed(inside, corners, followed, self._objects, config, has_depth)
-        return PoseResults(results.poses, (*results.rejections, *(not_in_image(pose) for pose in outside)))
+        search = self._search if depth is not None else None
+        return follow_poses(poses, camera, depth, rgb, self._objects, self._surfaces, search, self._config)
 
     def occluders(self, poses: Sequence[ObjectPose], camera: Camera, depth_m: DepthImage) -> Mask:
         """Return the pixels (H, W) of an image whose depth the confirmed poses account for."""
@@ -197,7 +174,7 @@ class PoseSolver:
             effort = config.search.below_support, config.search.max_searches
             found = self._search.search(*of_rows, problem.boxes_xyxy[rows], view, *effort, expected)
             aligned = from_depth(found, view, detections.scores[rows], config.depth.scale_sigma)
-            is_measured = found.evidence.measured >= _MIN_MEASURED
+            is_measured = found.evidence.measured >= MIN_MEASURED
             return {row: estimate for row, estimate, seen in zip(rows, aligned, is_measured) if seen}
 
         for row, estimate in align(problem.solved, depth).items():
@@ -220,7 +197,7 @@ class PoseSolver:
         rows = [row for row in problem.solved if not estimates[row].depth_used]
         rows = [row for row in rows if len(self._objects[class_ids[row]].surface_object)]
         rows = sorted(rows, key=lambda row: -estimates[row].score)[: config.contour.max_poses]
-        image = _read(rgb) if rows else None
+        image = read_colour(rgb) if rows else None
         if image is None:
             return
         view = ColourView(image, camera)
@@ -236,43 +213,6 @@ class PoseSolver:
         if not config.support_plane or has_depth:
             return
         shapes = [self._shapes[class_id] for class_id in class_ids]
-        plane = find_support_plane(bodies_of(estimates, problem.solved, candidate_ids, shapes))
-        if plane is None:
-            return
-        for row, fit in fits.items():
-            surface = problem.surfaces[row]
-            if again := align_on_plane(plane, shapes[row], before[row], fit, view, surface, masks[row]):
-                estimates[row] = from_contour(before[row], again)
-
-    def _check_detections(self, detections: Detections) -> None:
-        if len(detections) == 0:
-            return
-        lowest, highest = int(detections.class_ids.min()), int(detections.class_ids.max())
-        if lowest < 0 or highest >= len(self._objects):
-            wrong = lowest if lowest < 0 else highest
-            raise DataError(
-                f"a detection has class id {wrong}, but there are {len(self._objects)} objects",
-                "detector and objects must come from the same model card",
-            )
-        expected, got = len(self._objects[0].keypoints_object), detections.keypoints.shape[1]
-        if got not in (0, expected):
-            raise DataError(f"detections have {got} keypoints, the objects {expected}")
-
-
-def _read(rgb: Colour) -> Image | None:
-    return rgb() if callable(rgb) else rgb
-
-
-def _check_objects(objects: Sequence[ObjectModel], needs_surface: bool) -> None:
-    if not objects:
-        raise ModelError("there are no objects to find", "use a model whose card describes its objects")
-    counts = {model.name: len(model.keypoints_object) for model in objects}
-    if len(set(counts.values())) > 1:
-        raise ModelError(f"objects must have equally many keypoints, got {counts}")
-    for model in objects:
-        if needs_surface and len(model.points_object) < _MIN_SURFACE_POINTS:
-            raise ModelError(
-                f"object '{model.name}' has {len(model.points_object)} surface points, "
-                f"aligning with depth needs {_MIN_SURFACE_POINTS}",
-                "give it some thousand points, or set use_depth to false",
-            )
+        bodies = bodies_of(estimates, problem.solved, candidate_ids, shapes)
+        for row, fit in align_on_plane(bodies, before, fits, shapes, problem.surfaces, view, masks).items():
+            estimates[row] = from_contour(before[row], fit)

@@ -7,7 +7,7 @@ plane, each in one of its stable poses: a few of them determine the plane, and i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,7 +19,6 @@ from object_pose.core.geometry.stable_poses import StablePose, StablePoses, supp
 from object_pose.core.pose.confidence import PoseEstimate
 from object_pose.core.pose.contour import ContourSurface
 from object_pose.core.pose.contour_alignment import ColourView, ContourFit, align_again
-from object_pose.core.results.detections import VisibleMask
 
 LEAST_BODIES = 3
 _MOST_PROPOSALS = 12  # the best poses, each of whose stable poses proposes a plane
@@ -129,28 +128,34 @@ def bodies_of(
 
 
 def align_on_plane(
-    plane: SupportPlane,
-    shape: StablePoses,
-    before: PoseEstimate,
-    fit: ContourFit,
+    bodies: Sequence[Body],
+    before: Sequence[PoseEstimate],
+    fits: Mapping[int, ContourFit],
+    shapes: Sequence[StablePoses],
+    surfaces: Sequence[ContourSurface],
     view: ColourView,
-    surface: ContourSurface,
-    mask: VisibleMask | None,
-) -> ContourFit | None:
-    """Align a contour once more, given that its object stands on the plane; None where it does not, or fits worse.
+    masks: VisibleMasks,
+) -> dict[int, ContourFit]:
+    """Align contours once more with the plane that the bodies stand on; return, by row, those that still fit there.
 
-    ``before`` is the pose by keypoints, ``fit`` the one by its contour.
+    ``before`` are the poses by keypoints, ``fits`` those by their contours.
     """
-    by_keypoints = plane.condition(before.T_camera_object, before.covariance, shape, _KEYPOINT_REACH)
-    if by_keypoints is None:
-        return None
-    by_contour = plane.condition(fit.T_camera_object, _CONTOUR_DOUBT * fit.covariance, shape, _CONTOUR_REACH)
-    start, _ = by_contour or by_keypoints
-    again = align_again(view, surface, start, *by_keypoints, mask)
-    if again is None or again.agreement < fit.agreement - _LOST_AGREEMENT:
-        return None
-    # The plane is estimated from these very poses: it adds no independent information.
-    return replace(again, covariance=fit.covariance)
+    plane = find_support_plane(bodies)
+    if plane is None:
+        return {}
+    aligned = {}
+    for row, fit in fits.items():
+        pose, shape = before[row], shapes[row]
+        by_keypoints = plane.condition(pose.T_camera_object, pose.covariance, shape, _KEYPOINT_REACH)
+        if by_keypoints is None:
+            continue
+        by_contour = plane.condition(fit.T_camera_object, _CONTOUR_DOUBT * fit.covariance, shape, _CONTOUR_REACH)
+        start, _ = by_contour or by_keypoints
+        again = align_again(view, surfaces[row], start, *by_keypoints, masks[row])
+        if again and again.agreement >= fit.agreement - _LOST_AGREEMENT:
+            # The plane is estimated from these very poses: it adds no independent information.
+            aligned[row] = replace(again, covariance=fit.covariance)
+    return aligned
 
 
 def _proposals(bodies: Sequence[Body]) -> Iterator[SupportPlane]:
