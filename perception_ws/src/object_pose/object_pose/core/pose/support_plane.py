@@ -19,6 +19,7 @@ from object_pose.core.geometry.stable_poses import StablePose, StablePoses, supp
 from object_pose.core.pose.confidence import PoseEstimate
 from object_pose.core.pose.contour import ContourSurface
 from object_pose.core.pose.contour_alignment import ColourView, ContourFit, align_again
+from object_pose.core.results.detections import VisibleMasks
 
 LEAST_BODIES = 3
 _MOST_PROPOSALS = 12  # the best poses, each of whose stable poses proposes a plane
