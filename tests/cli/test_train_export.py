@@ -125,3 +125,19 @@ def test_a_shipped_detector_gets_a_new_roi_head_and_keeps_its_card(cli, tmp_path
         name: before[name] for name in ("labels", "command", "licence")
     }
     assert Predictor(model).reads_depth
+
+
+def test_a_recipe_that_cannot_be_run_is_one_line(cli, tmp_path):
+    recipe = tmp_path / "mine.yaml"
+    stages = "[{name: network, train: pose, options: {stepz: 2}}, {name: mine, export: network}]"
+    recipe.write_text(f"stages: {stages}")
+    for arguments, problem in (
+        ([], "nothing to train is named"),
+        (["--recipe", recipe], "did you mean 'steps'?"),
+        (["--recipe", recipe, "oriented", "--output", tmp_path / "run"], "exclude each other"),
+        (["--threads", "2", "oriented", "--output", tmp_path / "run"], "exclude each other"),
+        (["--recipe", "none"], "recipes/none.yaml was not found"),
+    ):
+        outcome = cli("train", *arguments)
+        assert problem in outcome.problem, arguments
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.yaml"]

@@ -41,7 +41,7 @@ class LineRecipe:
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         assert isinstance(network, nn.Linear)
-        return {"slope_error": abs(float(network.weight) - SLOPE)}
+        return {"slope_error": abs(float(network.weight.detach()) - SLOPE)}
 
 
 def config(steps: int, **changes: object) -> TrainConfig:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -216,3 +217,9 @@ def test_a_run_can_start_from_another_runs_weights(tmp_path: Path) -> None:
 def test_starting_from_a_folder_without_a_run_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"last\.pt is missing"):
         Trainer(LineRecipe(), config(1, initial=str(tmp_path)), tmp_path / "run")
+
+
+def test_a_run_in_another_thread_takes_no_signals(tmp_path: Path) -> None:
+    with ThreadPoolExecutor() as pool:
+        result = pool.submit(Trainer(LineRecipe(), config(20), tmp_path / "run").run).result()
+    assert result.is_complete
