@@ -38,11 +38,11 @@ def test_bright_pixels_are_never_background(samples: list[tuple[np.ndarray, np.n
     for image, _ in samples[:50]:
         assert image.shape == (200, 200) and image.dtype == np.float32
         bright = (image > 0.8).sum()
-        # Six lines and an outline of uniform pixels: a fifth of a few hundred to a thousand.
+        # Six lines and an contour of uniform pixels: a fifth of a few hundred to a thousand.
         assert 0 < bright < 600
 
 
-def test_the_outline_lies_on_the_labelled_box(samples: list[tuple[np.ndarray, np.ndarray]]) -> None:
+def test_the_contour_lies_on_the_labelled_box(samples: list[tuple[np.ndarray, np.ndarray]]) -> None:
     """Averaged over many ships in the box's own frame, the nose is bright and the sides' middles are not."""
     nose, far = [], []
     for image, (x, y, yaw, width, height) in samples:

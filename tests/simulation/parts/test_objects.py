@@ -1,4 +1,4 @@
-"""What the pose head gets to know of a mesh, and how bodies come to rest."""
+"""Mesh to object model, and the stable poses of bodies."""
 
 import itertools
 

@@ -37,7 +37,7 @@ def _built(kind: str, material: str, view: View = ABOVE) -> tuple[Canvas, Buildi
 def _filled(building: Building) -> np.ndarray:
     area = np.zeros((SIZE, SIZE), np.uint8)
     for wing in building.wings:
-        cv2.fillPoly(area, [np.rint(building.outline(wing) * 16).astype(np.int32)], 1, shift=4)
+        cv2.fillPoly(area, [np.rint(building.contour(wing) * 16).astype(np.int32)], 1, shift=4)
     return area.astype(bool)
 
 

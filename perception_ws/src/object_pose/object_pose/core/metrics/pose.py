@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 
 MIN_VISIBILITY = 0.3
 ADD_SHARE = 0.1  # of the diameter, below which ADD(-S) is correct
-# A pose may be this many diameters from a truth and still be meant for it; accuracy is judged apart.
+# A pose may be this many diameters from a truth and still be assigned to it; accuracy is measured separately.
 MATCH_DIAMETERS = 1.0
 
 

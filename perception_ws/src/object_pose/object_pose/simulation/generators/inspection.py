@@ -240,17 +240,17 @@ def _lay_out(twins: Sequence[PartTwin], damaged_count: int, half: Array, rng: np
         is_damaged = index < damaged_count
         for _ in range(30):
             rotation = _lying(twin, is_damaged, rng)
-            outline = _outline(twin.damaged if is_damaged else twin.whole, rotation)
-            low, high = outline.min(axis=0), outline.max(axis=0)
+            contour = _contour(twin.damaged if is_damaged else twin.whole, rotation)
+            low, high = contour.min(axis=0), contour.max(axis=0)
             slack = np.maximum(half - _GAP_M - 0.5 * (high - low), 0.0)
             xy = rng.uniform(-slack, slack) - 0.5 * (low + high)
-            if grid.take(outline + xy):
+            if grid.take(contour + xy):
                 laid.append(_Part(twin, is_damaged, rotation, xy))
                 break
     return laid
 
 
-def _outline(mesh: RenderMesh, rotation: Array) -> Array:
+def _contour(mesh: RenderMesh, rotation: Array) -> Array:
     """Return the convex hull (N, 2), in metres, of the mesh seen from above."""
     turned = np.asarray(mesh.vertices @ rotation.T[:, :2].astype(np.float32), dtype=np.float32)
     return np.asarray(cv2.convexHull(turned)[:, 0], dtype=np.float64)
@@ -264,10 +264,10 @@ class _Occupancy:
         columns, rows = np.ceil(2e3 * half).astype(int) + 2
         self._taken = np.zeros((rows, columns), dtype=np.uint8)
 
-    def take(self, outline: Array) -> bool:
-        """Mark a convex outline (N, 2) in metres as taken, unless something is there."""
+    def take(self, contour: Array) -> bool:
+        """Mark a convex contour (N, 2) in metres as taken, unless something is there."""
         shape = np.zeros_like(self._taken)
-        cv2.fillConvexPoly(shape, np.rint((outline + self._half) * 1e3).astype(np.int32), 1)
+        cv2.fillConvexPoly(shape, np.rint((contour + self._half) * 1e3).astype(np.int32), 1)
         if (shape & self._taken).any():
             return False
         self._taken |= cv2.dilate(shape, np.ones((3, 3), np.uint8))

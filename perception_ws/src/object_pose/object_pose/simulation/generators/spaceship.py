@@ -1,6 +1,6 @@
 """The cloaked spaceship of the oriented-box task, drawn exactly as its published generator does.
 
-One channel, 200x200: a noisy background, six random lines and, in four of five images, the outline of a chevron.
+One channel, 200x200: a noisy background, six random lines and, in four of five images, the contour of a chevron.
 """
 
 from __future__ import annotations

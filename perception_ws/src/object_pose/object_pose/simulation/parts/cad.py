@@ -53,7 +53,7 @@ class CadPart:
         return np.asarray(self.mesh.bounds, dtype=np.float64).mean(axis=0)
 
     def scene_object(self, symmetry: Symmetry) -> SceneObject:
-        """Return what scenes and the pose head are made of; white where the file has no colours."""
+        """Return what scenes draw and the pose solver knows; white where the file has no colours."""
         vertices, faces = np.asarray(self.mesh.vertices), np.asarray(self.mesh.faces)
         open_surface = not self.is_closed
         drawn = make_render_mesh(self.name, vertices, faces, self.colors, two_sided=open_surface, bake=False)

@@ -105,10 +105,10 @@ def gear_solid(shape: GearShape, damage: ToothDamage | None = None) -> Manifold:
     teeth = _damaged_teeth(shape, damage)
     turns = np.arange(shape.teeth)[:, None] * (2.0 * np.pi / shape.teeth)
     angles, radii = teeth[..., 1] + turns, teeth[..., 0]
-    outline = np.stack([radii * np.cos(angles), radii * np.sin(angles)], axis=-1).reshape(-1, 2)
+    contour = np.stack([radii * np.cos(angles), radii * np.sin(angles)], axis=-1).reshape(-1, 2)
     low, high = -0.5 * shape.width, 0.5 * shape.width
     divisions = 6 if shape.helix_deg else 1
-    body = Manifold.extrude(CrossSection([outline]), shape.width, divisions, shape.helix_deg)
+    body = Manifold.extrude(CrossSection([contour]), shape.width, divisions, shape.helix_deg)
     return _with_web_and_bore(body.translate((0.0, 0.0, low)), shape, high)
 
 
@@ -133,7 +133,7 @@ def _with_web_and_bore(body: Manifold, shape: GearShape, high: float) -> Manifol
 
 
 def involute_tooth(teeth: int, module: float, flank_points: int = _FLANK_POINTS) -> tuple[Array, Array]:
-    """Return radii and angles of one tooth's outline about its middle, root to root (pressure angle 20 degrees)."""
+    """Return radii and angles of one tooth's contour about its middle, root to root (pressure angle 20 degrees)."""
     pitch_radius = 0.5 * module * teeth
     base_radius = pitch_radius * np.cos(np.radians(20.0))
     tip_radius, root_radius = pitch_radius + module, pitch_radius - 1.25 * module

@@ -35,9 +35,9 @@ def box(low: ArrayLike, high: ArrayLike) -> Manifold:
     return Manifold.cube(tuple(size)).translate(tuple(low_corner))
 
 
-def prism(outline_xy: Array, z_range: tuple[float, float], holes_xy: Sequence[Array] = ()) -> Manifold:
-    """Extrude a counter-clockwise (N, 2) outline, less its holes, along z."""
-    section = CrossSection([outline_xy])
+def prism(contour_xy: Array, z_range: tuple[float, float], holes_xy: Sequence[Array] = ()) -> Manifold:
+    """Extrude a counter-clockwise (N, 2) contour, less its holes, along z."""
+    section = CrossSection([contour_xy])
     for hole in holes_xy:
         section = section - CrossSection([hole])
     return Manifold.extrude(section, z_range[1] - z_range[0]).translate((0.0, 0.0, z_range[0]))

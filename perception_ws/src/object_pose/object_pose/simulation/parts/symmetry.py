@@ -1,7 +1,7 @@
 """Finds the symmetries of a mesh: which turns about its centre map its surface onto itself.
 
 A discrete symmetry is made on purpose and holds exactly, so it may hardly move the surface. An axis of revolution is
-often an approximation - teeth, flats, a coil - and is judged as BOP does, by how far the surface moves in diameters;
+often an approximation - teeth, flats, a coil - and is measured as BOP does, by how far the surface moves in diameters;
 BOP's tenth would also call a bolt the same from both ends, so the default is tighter.
 """
 

@@ -1,1 +1,1 @@
-"""What is in a scene and how it moves."""
+"""Random scenes and the simulated camera's scene in motion."""

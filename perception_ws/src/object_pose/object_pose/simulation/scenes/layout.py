@@ -30,7 +30,7 @@ class HeightMap:
         return float((self._height[rows, columns] - points[:, 2]).max())
 
     def add(self, points: Array) -> None:
-        """Take (N, 3) surface points of a body that now lies there."""
+        """Add a body by its (N, 3) surface points."""
         rows, columns = self._cells(points)
         body = np.full_like(self._height, -np.inf)
         np.maximum.at(body, (rows, columns), points[:, 2].astype(np.float32))

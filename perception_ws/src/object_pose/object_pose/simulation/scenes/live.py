@@ -114,7 +114,7 @@ class LiveScene:
         return layout.look_at(eye, target, float(np.radians(3.0) * np.sin(0.47 * phase)))
 
     def _bench(self, rng: np.random.Generator) -> list[Placement]:
-        """Lay down one object of each class and some more, then things that are none."""
+        """Lay down one object of each class and some more, then distractors."""
         wall = 0.004 if self.config.bin else 0.0
         half = _BIN_HALF_M if self.config.bin else np.full(2, _BENCH_HALF_M)
         ground = layout.HeightMap(wall)

@@ -32,7 +32,7 @@ _LIGHTINGS = {"indoor": random_lighting, "held_out": held_out_lighting}
 
 @dataclass(frozen=True)
 class SceneConfig:
-    """How random scenes are drawn; the defaults suit hand-sized parts on a bench under a wrist or shelf camera."""
+    """How random scenes are drawn; the defaults suit hand-sized parts on a bench under a wrist or overhead camera."""
 
     width: int = parameter(640, "image width in pixels", minimum=32, maximum=4096)
     height: int = parameter(480, "image height in pixels", minimum=32, maximum=4096)

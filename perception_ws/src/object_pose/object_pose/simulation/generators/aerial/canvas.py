@@ -1,4 +1,4 @@
-"""The drawing surface of aerial scenes: colour, height and roof mask, and ready-made noise for the grain of things."""
+"""The drawing surface of aerial scenes: colour, height and roof mask, and precomputed noise."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Building:
     eaves: float
     material: str
 
-    def outline(self, wing: Wing) -> NDArray[np.float64]:
+    def contour(self, wing: Wing) -> NDArray[np.float64]:
         """Return the (4, 2) corners of a wing in image pixels."""
         signs = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
         local = np.asarray(wing.middle) + signs * np.asarray(wing.half)
@@ -58,7 +58,7 @@ class Building:
     @property
     def corners(self) -> NDArray[np.float64]:
         """All wings' corners, (4 n, 2)."""
-        return np.concatenate([self.outline(wing) for wing in self.wings])
+        return np.concatenate([self.contour(wing) for wing in self.wings])
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class View:
 
 @dataclass
 class _Surface:
-    """A roof over a window: depth inside its outline, height over the eaves, slope in p and q, axes of its covering."""
+    """A roof over a window: depth inside its contour, height over the eaves, slope in p and q, axes of its covering."""
 
     inside: Map
     height: Map
@@ -183,7 +183,7 @@ def _draw_walls(canvas: Canvas, building: Building, view: View, rng: np.random.G
         return
     color = vary(rng, _WALLS[int(rng.integers(len(_WALLS)))], 0.2)
     for wing in building.wings:
-        roof = building.outline(wing)
+        roof = building.contour(wing)
         hull = cv2.convexHull(np.concatenate([roof, roof + shift]).astype(np.float32))[:, 0].astype(np.float64)
         window = canvas.window(hull.min(axis=0) - 1, hull.max(axis=0) + 1)
         if window is not None:

@@ -219,7 +219,7 @@ def _overlaps(building: Building, taken: Flags) -> bool:
     """Return whether more than a strip of the building stands on a road."""
     area = np.zeros(taken.shape, dtype=np.uint8)
     for wing in building.wings:
-        cv2.fillConvexPoly(area, np.rint(building.outline(wing)).astype(np.int32), 1)
+        cv2.fillConvexPoly(area, np.rint(building.contour(wing)).astype(np.int32), 1)
     inside = int(area.sum())
     return inside > 0 and int((area.astype(bool) & taken).sum()) > 0.04 * inside
 
