@@ -18,6 +18,7 @@ from driver import FakeDriver, publish_until, start
 from networks import save_pose_model
 from object_pose.cli.main import main
 from object_pose.core.geometry import se3
+from object_pose.core.pose.config import PoseSolverConfig
 from object_pose.core.tracking.tracker import TrackerConfig
 from object_pose.evaluation.bags import labelled_bag_frames
 from object_pose.evaluation.pose_runner import evaluate_pose
@@ -76,9 +77,9 @@ def by_command(capsys, *arguments):
     }
 
 
-def by_evaluation(bag, model):
+def by_evaluation(bag, model, solver):
     """The same as the evaluation of bags sees them."""
-    estimator, found = PoseEstimator(model, tracker_config=TrackerConfig()), {}
+    estimator, found = PoseEstimator(model, solver_config=solver, tracker_config=TrackerConfig()), {}
 
     def keep(item, estimate, _):
         poses = estimate.results.poses
@@ -88,10 +89,10 @@ def by_evaluation(bag, model):
     return found
 
 
-def by_node(ros, bag, model):
+def by_node(ros, bag, model, **parameters):
     """The same as the node publishes them; each frame is sent when the one before was answered."""
     answers = ros.collect(ObjectPoseArray, topics.OBJECT_POSES, qos.RESULT)
-    start(ros, PoseNode, model=str(model))
+    start(ros, PoseNode, model=str(model), **parameters)
     start(ros, DetectionNode, model=str(model))
     driver = FakeDriver(ros)
     driver.wait_until_heard()
@@ -113,15 +114,17 @@ def by_node(ros, bag, model):
     }
 
 
-def test_a_recording_gives_the_same_poses_by_command_evaluation_and_node(ros, recording_of_parts, capsys):
+@pytest.mark.parametrize("second_pass", [False, True], ids=["one pass", "second pass"])
+def test_a_recording_gives_the_same_poses_by_command_evaluation_and_node(ros, recording_of_parts, capsys, second_pass):
     bag, model = recording_of_parts
-    expected = by_evaluation(bag, model)
+    options = "--model", model, "--track", "--json", f"--{'' if second_pass else 'no-'}solver.second-pass"
+    expected = by_evaluation(bag, model, PoseSolverConfig(second_pass=second_pass))
     assert len(expected) == COUNT
     assert {name: used for name, (_, used, _) in expected[START_NS].items()} == {"hex_bolt": False, "bracket": True}
     others = {
-        "predict": by_command(capsys, "predict", bag, "--model", model, "--track", "--json"),
-        "bag replay": by_command(capsys, "bag", "replay", bag, "--model", model, "--track", "--json"),
-        "node": by_node(ros, bag, model),
+        "predict": by_command(capsys, "predict", bag, *options),
+        "bag replay": by_command(capsys, "bag", "replay", bag, *options),
+        "node": by_node(ros, bag, model, **{"solver.second_pass": second_pass}),
     }
     for name, found in others.items():
         assert found.keys() == expected.keys(), name
