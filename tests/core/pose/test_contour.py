@@ -30,7 +30,7 @@ from raycast import BRACKET, model_of, render_depth
 _CAMERA = Camera(640, 480, 600.0, 600.0, 319.5, 239.5)
 _RADIUS_M = 0.05
 _LINES, _MARGIN = 120, 12
-_LENIENT = AcceptanceConfig(max_translation_sigma_m=1.0)
+_LENIENT = AcceptanceConfig(max_translation_sigma_without_depth_m=1.0)
 _MODEL = model_of("bracket", BRACKET)
 _SURFACE = ContourSurface.of(_MODEL.surface_object)
 _TRUTH = se3.make_transform(se3.exp_so3((0.5, -0.7, 0.4)), (0.02, -0.01, 0.5))

@@ -221,7 +221,8 @@ def test_too_few_keypoints_are_a_rejection(solver: PoseSolver) -> None:
 
 def test_a_position_too_uncertain_to_use_is_a_rejection() -> None:
     solver = PoseSolver(
-        MODELS, PoseSolverConfig(use_depth=False, acceptance=AcceptanceConfig(max_translation_sigma_m=0.005))
+        MODELS,
+        PoseSolverConfig(use_depth=False, acceptance=AcceptanceConfig(max_translation_sigma_without_depth_m=0.005)),
     )
     results = solver.solve(detect([(BRACKET_ID, OBLIQUE)], np.random.default_rng(8)), CAMERA)
     assert reasons(results) == [RejectionReason.UNCERTAIN]

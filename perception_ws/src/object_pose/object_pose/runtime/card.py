@@ -20,7 +20,7 @@ from object_pose.core.geometry.symmetry import Symmetry
 from object_pose.core.object_model import ObjectModel
 
 METADATA_KEY = "object_pose"
-MOST_SIDE = 8192  # of a network's input, in pixels
+MOST_SIDE = 4096  # of a network's input, in pixels
 _FORMAT = 1
 _DESCRIPTION = ("name", "version", "data", "metric", "licence", "command")
 _UNREADABLE_HINT = "export the model again with this version of object_pose"

@@ -99,7 +99,8 @@ def find_doubt(
         reason = RejectionReason.DEPTH_DISAGREES if against else RejectionReason.UNCERTAIN
         return reason, f"score {estimate.score:.2f} after all evidence"
     sigma = float(np.sqrt(np.max(np.linalg.eigvalsh(estimate.covariance[:3, :3]))))
-    if not sigma <= config.max_translation_sigma_m:
+    limit = config.max_translation_sigma_m if has_depth else config.max_translation_sigma_without_depth_m
+    if not sigma <= limit:
         return RejectionReason.UNCERTAIN, f"position is uncertain by {sigma * 1e3:.0f} mm"
     return None
 

@@ -97,7 +97,13 @@ class AcceptanceConfig:
         0.5, "with a depth image: least score of a pose, from all its evidence", minimum=0.0, maximum=1.0
     )
     max_translation_sigma_m: float = parameter(
-        0.06, "a pose more uncertain than this along any axis is rejected, in metres", minimum=0.001, maximum=10.0
+        0.06,
+        "with a depth image: a pose more uncertain than this along any axis is rejected, in metres",
+        minimum=0.001,
+        maximum=10.0,
+    )
+    max_translation_sigma_without_depth_m: float = parameter(
+        0.06, "the same without a depth image, in metres", minimum=0.001, maximum=10.0
     )
     duplicate_distance: float = parameter(
         0.3,
@@ -140,7 +146,8 @@ class Profile:
 
 LIVE = Profile(DecodeOptions(), PoseSolverConfig())
 # A single image leaves time to search for every detection. Every pose is given with its score and covariance, which
-# hold all doubts, as the BOP challenge wants them: thresholds are left to whoever uses the poses.
+# hold all doubts, as the BOP challenge wants them: thresholds are left to the user. Colour alone leaves the distance
+# open by centimetres, which makes no pose useless that is right in the image.
 SINGLE_IMAGE = Profile(
     DecodeOptions(
         score_threshold=0.1, candidate_threshold=0.01, context_crop=True, alternative_share=0.05, input_scale=1.54
@@ -151,7 +158,7 @@ SINGLE_IMAGE = Profile(
         search=SearchConfig(max_searches=64),
         contour=ContourConfig(max_poses=64, starts=MOST_STARTS),
         acceptance=AcceptanceConfig(
-            min_verification=0.0, min_visibility=0.0, min_score=0.0, max_translation_sigma_m=10.0
+            min_verification=0.0, min_visibility=0.0, min_score=0.0, max_translation_sigma_without_depth_m=10.0
         ),
     ),
 )
