@@ -85,6 +85,10 @@ def test_time_that_is_up_leaves_the_stage_unfinished_for_the_next_call(tmp_path:
     [
         ([], "has no stages"),
         ([{"train": "pose"}], "stage 1 has no name"),
+        ([{"name": "../a", "train": "pose"}], "stage 1 has no name"),
+        ([{"name": "a", "train": ["pose"]}], "'train' is .*must be a text"),
+        ([{"name": "a", "train": "pose", "options": 3}], "'options' is 3.*must be a mapping"),
+        ([{"name": "a", "average": "b"}], "'average' is 'b'.*must be a list"),
         ([{"name": "a"}], "'a' does not say what it does"),
         ([{"name": "a", "train": "pose", "optoins": {}}], "unknown entry 'optoins'.*did you mean 'options'"),
         ([{"name": "a", "train": "pose", "options": {"stepz": 2}}, {"name": "b", "export": "a"}], "mean 'steps'"),

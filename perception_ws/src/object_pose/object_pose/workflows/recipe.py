@@ -22,16 +22,16 @@ and ``stage:NAME`` is what an earlier stage made. The last stage's model is what
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import yaml
 
 from object_pose.core.errors import CancelledError, ConfigError, DataError
+from object_pose.core.params import flatten, nearest_name
 from object_pose.io.run_folder import RunFolder
 from object_pose.io.writers import write_json
 from object_pose.runtime.resources import find, find_data
@@ -43,6 +43,9 @@ from object_pose.workflows.train import TrainingJob, make_job, train
 MACHINE_OPTIONS = ("threads", "workers", "device")
 _NOTED = "recipe.json"
 _KINDS = ("train", "export", "average")
+_TYPE_NAMES: dict[type, str] = {str: "text", dict: "mapping", list: "list"}
+
+EntryT = TypeVar("EntryT", str, dict[str, Any], list[Any])
 
 
 @dataclass(frozen=True)
@@ -166,30 +169,38 @@ def run_recipe(
 
 def _stage(item: Any, number: int, path: Path) -> Stage:
     where = f"{path}, stage {number + 1}"
-    if not isinstance(item, dict) or not isinstance(item.get("name"), str):
-        raise ConfigError(f"{where} has no name", "a stage is a mapping with 'name' and one of " + ", ".join(_KINDS))
-    name = item["name"]
-    kinds = [kind for kind in _KINDS if kind in item]
+    name = _entry(item, "name", str, where) if isinstance(item, dict) else ""
+    if not name or Path(name).name != name:
+        raise ConfigError(f"{where} has no name", "a stage is a mapping with a 'name', which may not have a '/'")
     where = f"{path}, stage '{name}'"
+    kinds = [kind for kind in _KINDS if kind in item]
     if len(kinds) != 1:
         raise ConfigError(f"{where} does not say what it does", f"give it one of {', '.join(_KINDS)}")
     if kinds[0] == "train":
         _check_keys(item, ("name", "train", "options"), where)
-        return TrainStage(name, item["train"], item.get("options") or {})
+        return TrainStage(name, _entry(item, "train", str, where), flatten(_entry(item, "options", dict, where)))
     _check_keys(item, ("name", kinds[0], "card", *(["roi_head"] if kinds[0] == "export" else [])), where)
-    card = item.get("card") or {}
+    card = _entry(item, "card", dict, where)
     _check_keys(card, [field.name for field in dataclasses.fields(CardText)], f"{where}, card")
     text = CardText(**{key: str(value) for key, value in card.items()})
     if kinds[0] == "export":
-        return ExportStage(name, item["export"], item.get("roi_head", ""), text)
-    return AverageStage(name, tuple(item["average"]), text)
+        return ExportStage(name, _entry(item, "export", str, where), _entry(item, "roi_head", str, where), text)
+    return AverageStage(name, tuple(map(str, _entry(item, "average", list, where))), text)
+
+
+def _entry(item: Mapping[str, Any], key: str, kind: type[EntryT], where: str) -> EntryT:
+    """Return an entry of a stage, empty where there is none; raises ``ConfigError`` where it is of another type."""
+    value = item.get(key)
+    if value is not None and not isinstance(value, kind):
+        raise ConfigError(f"{where}: '{key}' is {value!r}", f"it must be a {_TYPE_NAMES[kind]}")
+    return kind() if value is None else value
 
 
 def _check_keys(item: Mapping[str, Any], known: Sequence[str], where: str) -> None:
     for key in item:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
+            near = nearest_name(str(key), known)
+            hint = f"did you mean '{near}'?" if near else f"known: {', '.join(known)}"
             raise ConfigError(f"{where}: unknown entry '{key}'", hint)
 
 

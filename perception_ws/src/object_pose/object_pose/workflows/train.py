@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from object_pose.core.params import make_config, parameters, unknown_parameter
+from object_pose.core.params import flatten, make_config, parameters, unknown_parameter
 from object_pose.io.run_folder import RunFolder, RunSettings
 from object_pose.training.callbacks import TrainingCallback
 from object_pose.training.config import TrainConfig
@@ -35,7 +35,7 @@ class TrainingJob:
 
 
 def make_job(task_name: str, run_dir: Path, options: Mapping[str, Any], command: str = "") -> TrainingJob:
-    """Return the run of a task with ``options`` by name, over the task's defaults.
+    """Return the run of a task with ``options`` by name, nested or dotted, over the task's defaults.
 
     Raises ``ConfigError`` for an unknown task, an option that neither the training nor the task has, or a value out of
     range.
@@ -44,10 +44,11 @@ def make_job(task_name: str, run_dir: Path, options: Mapping[str, Any], command:
     kinds = (TrainConfig, *task.configs)
     names = {kind: {item.name for item in parameters(kind)} for kind in kinds}
     known = set().union(*names.values())
-    for name in options:
+    given = flatten(options)
+    for name in given:
         if name not in known:
             raise unknown_parameter(name, known)
-    values = dict(task.defaults) | dict(options)
+    values = dict(task.defaults) | given
     made: list[Any] = [
         make_config(kind, {name: value for name, value in values.items() if name in names[kind]}) for kind in kinds
     ]
