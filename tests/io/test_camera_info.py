@@ -1,5 +1,6 @@
 """Camera intrinsics: one meaning in messages and in every file form, and errors that name file and field."""
 
+import contextlib
 import dataclasses
 import json
 from types import SimpleNamespace
@@ -148,6 +149,36 @@ def test_files_of_opencvs_calibration_are_read(tmp_path):
     storage.release()
     assert "%YAML:1.0" in (tmp_path / "camera.yml").read_text()
     assert read_camera(tmp_path / "camera.yml") == LENS
+
+
+@pytest.mark.parametrize("fisheye", [0, 1])
+def test_opencvs_other_names_and_its_fisheye_flag(tmp_path, fisheye):
+    storage = cv2.FileStorage(str(tmp_path / "camera.yml"), cv2.FILE_STORAGE_WRITE)
+    for name, value in (("image_Width", 640), ("image_Height", 480), ("fisheye_model", fisheye)):
+        storage.write(name, value)
+    storage.write("Camera_Matrix", LENS.matrix)
+    storage.write("dist_coeffs", np.array([0.05, -0.1, 1e-5, 2e-3]))
+    storage.release()
+    camera = read_camera(tmp_path / "camera.yml")
+    assert camera.distortion == (0.05, -0.1, 1e-5, 2e-3)
+    assert camera.distortion_model == ("equidistant" if fisheye else "plumb_bob")
+
+
+def test_numbers_with_an_exponent_are_numbers(tmp_path):
+    (tmp_path / "camera.json").write_text('{"width": 640, "height": 480, "fx": 6e2, "fy": 6e2, "cx": 319.5, "cy": 2e2}')
+    assert read_camera(tmp_path / "camera.json") == Camera(640, 480, 600, 600, 319.5, 200)
+
+
+values = st.none() | st.booleans() | st.floats() | st.text(max_size=5)
+
+
+@given(st.recursive(values, lambda inner: st.lists(inner)), st.data())
+def test_any_value_in_a_field_is_read_or_refused(tmp_path_factory, value, data):
+    path = tmp_path_factory.getbasetemp() / "any.yaml"
+    names = [*YAML, "roi", "binning_x", "rectification_matrix"]
+    write(path, {**YAML, data.draw(st.sampled_from(names)): value})
+    with contextlib.suppress(CalibrationError):
+        read_camera(path)
 
 
 def test_a_matrix_may_be_rows_or_a_list(tmp_path):

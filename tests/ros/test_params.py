@@ -10,6 +10,7 @@ from rclpy.parameter import Parameter as RosParameter
 
 from object_pose.core.errors import ConfigError
 from object_pose.core.params import flatten, parameter, parameters
+from object_pose.io.bag_frames import RecordingConfig
 from object_pose.ros.nodes.camera_node import CameraNode, CameraNodeConfig
 from object_pose.ros.nodes.detection_node import DetectionNode, DetectionNodeConfig
 from object_pose.ros.nodes.pose_node import PoseNode, PoseNodeConfig
@@ -19,7 +20,7 @@ from object_pose.runtime.resources import find
 from object_pose.simulation.scenes.live import LiveConfig
 
 NODES = {
-    "camera_node": (CameraNodeConfig, LiveConfig),
+    "camera_node": (CameraNodeConfig, RecordingConfig, LiveConfig),
     "detection_node": (DetectionNodeConfig, PredictorConfig),
     "pose_node": (PoseNodeConfig,),
 }

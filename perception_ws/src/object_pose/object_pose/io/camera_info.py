@@ -24,13 +24,13 @@ _MODELS = {name: name for name in MODEL_COEFFICIENTS} | {"fisheye": EQUIDISTANT}
 _NOMINAL_FOV_DEG = 60.0
 _LARGEST_FILE = 1 << 20
 _LARGEST_SIDE = 1 << 16
-# Field -> the names that camera_info YAML and OpenCV, messages of ROS 2, and messages of ROS 1 have for it.
+# Field -> its names in camera_info YAML and OpenCV's samples, in messages of ROS 2 and ROS 1, in OpenCV's other tools.
 _NAMES = {
-    "width": ("image_width", "width"),
-    "height": ("image_height", "height"),
+    "width": ("image_width", "width", "image_Width"),
+    "height": ("image_height", "height", "image_Height"),
     "distortion_model": ("distortion_model",),
-    "d": ("distortion_coefficients", "d", "D"),
-    "k": ("camera_matrix", "k", "K"),
+    "d": ("distortion_coefficients", "d", "D", "Distortion_Coefficients", "dist_coeffs", "distCoeffs"),
+    "k": ("camera_matrix", "k", "K", "Camera_Matrix", "cameraMatrix"),
     "r": ("rectification_matrix", "r", "R"),
     "p": ("projection_matrix", "p", "P"),
     "binning_x": ("binning_x",),
@@ -239,13 +239,14 @@ def _from_bop(values: Mapping[str, Any]) -> CameraInfo:
 def _from_fields(given: Mapping[str, Any]) -> CameraInfo:
     """Return the camera_info of fields under whichever of their names."""
     fields = _Fields(given)
+    fisheye = EQUIDISTANT if given.get("fisheye_model") else ""  # a flag of OpenCV's calibration sample
     roi = given.get("roi") or {}
     if not isinstance(roi, Mapping):
         raise CalibrationError(f"roi must hold x_offset, y_offset, height and width, got {roi!r}")
     values: dict[str, Any] = {
         "width": fields.count("width"),
         "height": fields.count("height"),
-        "distortion_model": str(fields.value("distortion_model") or ""),
+        "distortion_model": str(fields.value("distortion_model") or fisheye),
         "k": fields.numbers("k", 9),
         "roi": Roi(**{name: _count(roi.get(name, 0), f"roi.{name}") for name in _ROI_FIELDS}),
     }
@@ -292,9 +293,14 @@ class _Fields:
 
 
 def _number(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer)):
-        raise CalibrationError(f"{name} is missing" if value is None else f"{name} must be a number, got {value!r}")
-    return float(value)
+    if value is None:
+        raise CalibrationError(f"{name} is missing")
+    try:
+        if not isinstance(value, bool):
+            return float(value)  # of text, too: YAML reads 1e3 as such
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise CalibrationError(f"{name} must be a number, got {value!r}")
 
 
 def _count(value: Any, name: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -93,9 +93,9 @@ class Camera:
         """Map (..., 2) pixels of the real image to the (..., 2) pixels that an ideal pinhole would see."""
         return self._map(self._lens.undistort, pixels) if self.is_distorted else np.asarray(pixels, dtype=np.float64)
 
-    @cached_property
+    @property
     def _lens(self) -> Distortion:
-        return Distortion(self.distortion_model, self.distortion)
+        return _lens(self.distortion_model, self.distortion)
 
     def _map(self, mapping: Callable[[Array], Array], pixels: Array) -> Array:
         """Apply a mapping of normalised coordinates to pixels."""
@@ -139,6 +139,12 @@ class Camera:
             cx=(self.cx + 0.5) * scale_x - 0.5,
             cy=(self.cy + 0.5) * scale_y - 0.5,
         )
+
+
+@lru_cache(maxsize=8)
+def _lens(model: str, coefficients: tuple[float, ...]) -> Distortion:
+    """Return a lens, whose inverse takes a table: every frame brings a camera of its own, but of the same lens."""
+    return Distortion(model, coefficients)
 
 
 def undistorted_image(rgb: Image, camera: Camera) -> Image:

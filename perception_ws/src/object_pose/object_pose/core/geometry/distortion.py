@@ -22,12 +22,11 @@ MODEL_COEFFICIENTS: Mapping[str, tuple[int, ...]] = {
     EQUIDISTANT: (4,),
 }
 _SAFE_SHARE = 0.99  # of the radius at which a polynomial turns back: its slope is still positive there
-_WIDEST_RAD = np.deg2rad(85.0)  # of a fisheye's rays; nearer 90 degrees a pinhole's pixel is as good as at infinity
-_FARTHEST = 50.0  # radius up to which turning points are looked for: 88.9 degrees off the axis
-_NEGLIGIBLE = 1e-30  # a coefficient below it changes nothing within the farthest radius
+_WIDEST_RAD = np.deg2rad(85.0)  # off the axis; nearer 90 degrees a pinhole's pixel is as good as at infinity
+_NEGLIGIBLE = 1e-9  # a term that is smaller at the widest angle changes nothing
 _TABLE_SIZE = 2048
 _ITERATIONS = 60
-_CONVERGED = 1e-12
+_CONVERGED = 1e-11
 
 
 def model_of(coefficients: Sequence[float]) -> str:
@@ -62,6 +61,10 @@ class Distortion:
         self._is_fisheye = model == EQUIDISTANT
         self._k = np.zeros(14)
         self._k[: len(coefficients)] = coefficients
+        # Numerator and denominator of the radial factor, and their slopes, as polynomials of the squared radius.
+        self._above = np.array([*self._k[[4, 1, 0]], 1.0])
+        self._below = np.array([*self._k[[7, 6, 5]], 1.0])
+        self._above_slope, self._below_slope = np.polyder(self._above), np.polyder(self._below)
         self._tilt = np.eye(3) if self._is_fisheye else _tilt(*self._k[12:])
         self._untilt: Array = np.asarray(np.linalg.inv(self._tilt), dtype=np.float64)
         self.limit = self._find_limit()
@@ -84,7 +87,7 @@ class Distortion:
         if self._is_fisheye or not np.any(self._k[[2, 3, 8, 9, 10, 11]]):
             return ideal
         for _ in range(_ITERATIONS):
-            previous, ideal = ideal, self._undo_radial(points - self._decentring(ideal))
+            previous, ideal = ideal, self._undo_radial(points - self._decentring(ideal), ideal)
             if np.abs(ideal - previous).max() < _CONVERGED:
                 break
         return ideal
@@ -97,16 +100,10 @@ class Distortion:
             k1, k2, k3, k4 = self._k[:4]
             slope = 1.0 + t2 * (3 * k1 + t2 * (5 * k2 + t2 * (7 * k3 + t2 * 9 * k4)))
             return theta * (1.0 + t2 * (k1 + t2 * (k2 + t2 * (k3 + t2 * k4)))), slope / (1.0 + radii * radii)
-        above, below = self._fraction()
         s = radii * radii
-        n, d = np.polyval(above, s), np.polyval(below, s)
-        n_slope, d_slope = np.polyval(np.polyder(above), s), np.polyval(np.polyder(below), s)
+        n, d = np.polyval(self._above, s), np.polyval(self._below, s)
+        n_slope, d_slope = np.polyval(self._above_slope, s), np.polyval(self._below_slope, s)
         return radii * n / d, n / d + 2.0 * s * (n_slope * d - n * d_slope) / (d * d)
-
-    def _fraction(self) -> tuple[Array, Array]:
-        """Return numerator and denominator of the radial factor as polynomials of the squared radius."""
-        k = self._k
-        return np.array([k[4], k[1], k[0], 1.0]), np.array([k[7], k[6], k[5], 1.0])
 
     def _find_limit(self) -> float:
         """Return the ideal radius up to which the distorted one grows."""
@@ -114,11 +111,10 @@ class Distortion:
             k1, k2, k3, k4 = self._k[:4]
             turn = np.sqrt(_least_root([9 * k4, 7 * k3, 5 * k2, 3 * k1, 1.0], _WIDEST_RAD**2 / _SAFE_SHARE**2))
             return float(np.tan(_SAFE_SHARE * turn))
-        above, below = self._fraction()
-        growth = np.polymul(above, below)
-        change: Array = np.polysub(np.polymul(np.polyder(above), below), np.polymul(above, np.polyder(below)))
-        slope = np.polyadd(growth, np.polymul([2.0, 0.0], change))
-        farthest = _FARTHEST**2
+        above, below = self._above, self._below
+        change: Array = np.polysub(np.polymul(self._above_slope, below), np.polymul(above, self._below_slope))
+        slope = np.polyadd(np.polymul(above, below), np.polymul([2.0, 0.0], change))
+        farthest = np.tan(_WIDEST_RAD) ** 2
         return float(_SAFE_SHARE * np.sqrt(min(_least_root(slope, farthest), _least_root(below, farthest))))
 
     def _decentring(self, points: Array) -> Array:
@@ -134,10 +130,14 @@ class Distortion:
         dy = p1 * (r2 + 2.0 * y * y) + 2.0 * p2 * x * y + r2 * (s3 + s4 * r2)
         return np.stack([dx, dy], axis=-1)
 
-    def _undo_radial(self, points: Array) -> Array:
+    def _undo_radial(self, points: Array, near: Array | None = None) -> Array:
+        """Undo the radial part by Newton's method, from points ``near`` the result or from a table of four digits."""
         distorted = np.linalg.norm(points, axis=-1)
-        radii = np.interp(distorted, self._table[1], self._table[0])
-        for _ in range(4):  # Newton's steps double the digits of a table that has four
+        if near is None:
+            radii, steps = np.interp(distorted, self._table[1], self._table[0]), 3
+        else:
+            radii, steps = np.minimum(np.linalg.norm(near, axis=-1), self.limit), 2
+        for _ in range(steps):
             reached, slope = self._radial(radii)
             radii = np.clip(radii - (reached - distorted) / slope, 0.0, self.limit)
         radii = np.where(distorted > self._edge, self.limit + (distorted - self._edge) / self._slope, radii)
@@ -147,8 +147,9 @@ class Distortion:
 
 def _least_root(polynomial: Sequence[float] | Array, otherwise: float) -> float:
     """Return the least positive real root below ``otherwise``, or that."""
-    coefficients = np.asarray(polynomial, dtype=np.float64)
-    roots = np.roots(np.where(np.abs(coefficients) < _NEGLIGIBLE, 0.0, coefficients))
+    powers = np.arange(len(polynomial))[::-1]
+    scaled = np.asarray(polynomial, dtype=np.float64) * otherwise**powers
+    roots = otherwise * np.roots(np.where(np.abs(scaled) < _NEGLIGIBLE, 0.0, scaled))
     real = roots.real[(np.abs(roots.imag) < 1e-9 * np.maximum(1.0, np.abs(roots))) & (roots.real > 0.0)]
     return float(min([*real, otherwise]))
 
