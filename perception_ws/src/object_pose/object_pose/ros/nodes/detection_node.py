@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from object_pose_msgs.msg import KeypointDetectionArray
 from object_pose_msgs.srv import SetModel
@@ -29,7 +28,6 @@ from object_pose.ros.transport.frame_inputs import (
 )
 from object_pose.ros.transport.pairing import PairedSet
 from object_pose.runtime.predictor import Predictor, PredictorConfig
-from object_pose.runtime.resources import find_model
 from object_pose.runtime.timing import StageClock
 
 _DEPTH_STREAMS = (DEPTH, CAMERA_INFO)
@@ -55,8 +53,7 @@ class DetectionNode(PipelineNode):
 
     def configure(self) -> None:
         """Load the model."""
-        self._model = find_model(self.config(DetectionNodeConfig).model)
-        self._detector = self._open(self._model)
+        self._detector = self._open(self.config(DetectionNodeConfig).model)
 
     def activate(self) -> None:
         """Announce the model and listen to the camera."""
@@ -76,16 +73,11 @@ class DetectionNode(PipelineNode):
         if self.is_active:
             self._follow_streams()
 
-    def check_topics(self) -> None:
-        """Report, besides silent inputs, streams that come but whose stamps never meet."""
-        super().check_topics()
-        self._inputs.report_mismatches()
-
     def _detect(self, paired: PairedSet) -> None:
         if not (self._keypoints.get_subscription_count() or self._boxes.get_subscription_count()):
             return
         message: Image | CompressedImage = paired.messages[COLOR]
-        detector, model, clock = self._detector, self._model, StageClock()
+        detector, clock = self._detector, StageClock()
         with clock.stage("total"):
             rgb = image_from_message(message)
             image_wh = rgb.shape[1], rgb.shape[0]
@@ -95,7 +87,7 @@ class DetectionNode(PipelineNode):
         result = conversions.keypoints_to_message(detections, labels, message.header, image_wh)
         # Both networks: the detector and, where the model has one, its RoI head.
         inference_ms = clock.timings_ms["inference"] + clock.timings_ms.get("crops", 0.0)
-        result.model, result.inference_ms = str(model), inference_ms
+        result.model, result.inference_ms = str(detector.path), inference_ms
         result.dropped_frames = self._inputs.dropped
         self._keypoints.publish(result)
         if self._boxes.get_subscription_count():
@@ -112,7 +104,7 @@ class DetectionNode(PipelineNode):
     def _wants_depth(self, detector: Predictor) -> bool:
         return detector.reads_depth and self.config(DetectionNodeConfig).use_depth
 
-    def _open(self, model: Path) -> Predictor:
+    def _open(self, model: str) -> Predictor:
         return Predictor(model, self.config(PredictorConfig), tasks=("detect", "pose"))
 
     def _follow_streams(self) -> None:
@@ -121,14 +113,13 @@ class DetectionNode(PipelineNode):
 
     def _announce(self) -> None:
         stamp_ns = self.get_clock().now().nanoseconds
-        info = conversions.vision_info(self._detector.card, str(self._model), make_header(stamp_ns, ""))
-        self._info.publish(info)
-        self.diagnostics.gauge("model", self._model)
+        model = str(self._detector.path)
+        self._info.publish(conversions.vision_info(self._detector.card, model, make_header(stamp_ns, "")))
+        self.diagnostics.gauge("model", model)
 
     def _set_model(self, request: SetModel.Request, response: SetModel.Response) -> SetModel.Response:
         try:
-            model: Path = find_model(request.model)
-            self._detector, self._model = self._open(model), model
+            self._detector = self._open(request.model)
         except ObjectPoseError as error:
             response.message = str(error)
             return response

@@ -34,6 +34,7 @@ class PipelineNode(LifecycleNode):
         self._is_configured = False
         self._announced: list[str] = []
         self._watched: list[WatchedInput] = []
+        self._checks: list[Callable[[], None]] = []
         try:
             self._declared = NodeParameters(self, config_classes, self._parameters_changed)
         except ConfigError:
@@ -90,6 +91,12 @@ class PipelineNode(LifecycleNode):
         for topic in self._announced:
             if reason := qos.explain_deafness(self, topic):
                 self.diagnostics.problem("deaf_subscriber", reason)
+        for check in tuple(self._checks):
+            check()
+
+    def add_check(self, check: Callable[[], None]) -> None:
+        """Call ``check`` every second, which may report problems, until the node is deactivated."""
+        self._checks.append(check)
 
     def frame_failed(self, error: Exception) -> None:
         """Count and report what went wrong with one frame, unless ROS is ending and nothing can be published."""
@@ -134,6 +141,7 @@ class PipelineNode(LifecycleNode):
         for watched in self._watched:
             watched.close()
         self._watched.clear()
+        self._checks.clear()
         self.deactivate()
 
     def _configure(self) -> None:

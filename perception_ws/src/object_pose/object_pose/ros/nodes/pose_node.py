@@ -98,11 +98,6 @@ class PoseNode(PipelineNode):
         if self.is_active:
             self._follow_streams()
 
-    def check_topics(self) -> None:
-        """Report, besides silent inputs, streams that come but whose stamps never meet."""
-        super().check_topics()
-        self._inputs.report_mismatches()
-
     def _follow_streams(self) -> None:
         config = self.config(PoseNodeConfig)
         wanted = {

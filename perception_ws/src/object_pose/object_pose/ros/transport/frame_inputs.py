@@ -109,6 +109,7 @@ class FrameInputs:
         self._config = config
         self._pairer = FramePairer(anchor, (), partners, config.pair_tolerance_ns)
         self._worker = NewestWorker(node.get_name(), handle, node.frame_failed)
+        node.add_check(self._report_mismatches)
         self._needs_camera = needs_camera
         self._infos: deque[tuple[int, CameraInfo]] = deque(maxlen=_INFOS_KEPT)
         self._without_camera = 0
@@ -136,7 +137,7 @@ class FrameInputs:
             if stream not in self._watched:
                 self._watched[stream] = self._watch(stream)
 
-    def report_mismatches(self) -> None:
+    def _report_mismatches(self) -> None:
         """Report streams whose stamps never meet, rectified images read with the raw lens, and depth not aligned."""
         for stream in self._pairer.partners:
             if reason := self._pairer.explain(stream):
