@@ -7,7 +7,7 @@ import pytest
 
 from labelled import write_mask_set
 from networks import save_constant_network
-from object_pose.core.errors import CancelledError, ConfigError
+from object_pose.core.errors import CancelledError, ConfigError, DataError
 from object_pose.evaluation.runner import evaluate_task
 from object_pose.evaluation.samples import Sample
 from object_pose.runtime.card import ModelCard
@@ -49,9 +49,14 @@ def test_a_cancelled_evaluation_writes_nothing(half, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_losses_need_a_folder(tmp_path):
+def test_losses_need_a_folder_and_a_run_with_records(half, tmp_path):
     with pytest.raises(ConfigError, match="--output"):
         EvaluateConfig(run_dir=tmp_path)
+    config = EvaluateConfig(write_mask_set(tmp_path / "tiles", 3), output=tmp_path / "out", run_dir=tmp_path / "run")
+    seen = []
+    with pytest.raises(DataError, match="no records"):
+        evaluate_model(half, config, seen.append)
+    assert not seen and not (tmp_path / "out").exists()
 
 
 def test_the_worst_tile_is_the_one_with_most_wrong_pixels_and_the_best_shows_a_building(half):

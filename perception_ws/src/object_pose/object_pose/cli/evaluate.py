@@ -22,7 +22,7 @@ from object_pose.core.metrics.pose import MIN_VISIBILITY
 from object_pose.evaluation.bop_scorer import BopBin, BopScore
 from object_pose.evaluation.pose_runner import MIN_SCORE, PoseEvaluation
 from object_pose.evaluation.runner import TaskEvaluation
-from object_pose.evaluation.samples import TEST_SEED
+from object_pose.evaluation.samples import TEST_COUNTS, TEST_SEED
 from object_pose.tasks.registry import TASKS
 from object_pose.workflows.evaluate import EvaluateConfig, PoseEvaluateConfig, evaluate_model, evaluate_poses
 from object_pose.workflows.progress import ignore_progress
@@ -33,7 +33,7 @@ EXAMPLES = """examples:
   object-pose evaluate detect --data workplace/val --model models/workplace.onnx --json
   object-pose evaluate pose --data lmo/test --model models/lmo.onnx --no-depth --output out/lmo
 
-Without --data and --rendered the samples are the task's simulated test split.
+Without --data and --rendered the samples are the task's simulated test split; 'detect' has none.
 """
 
 
@@ -44,8 +44,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         sub = tasks.add_parser(task.name, help=task.summary, description=task.summary)
         is_pose = task.name == "pose"
         data = "BOP scene, or a folder of them" if is_pose else "labelled data set"
+        default = " (default: the task's simulated test split)" if task.name in TEST_COUNTS else ""
         source = sub.add_mutually_exclusive_group()
-        source.add_argument("--data", type=Path, help=f"{data} (default: the task's test split)")
+        source.add_argument("--data", type=Path, help=f"{data}{default}")
         source.add_argument("--rendered", type=int, default=0, metavar="N", help="evaluate on N simulated samples")
         sub.add_argument(
             "--seed", type=int, default=TEST_SEED, help="seed of the simulated samples (default: %(default)s)"

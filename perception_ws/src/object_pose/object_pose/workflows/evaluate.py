@@ -26,6 +26,7 @@ from object_pose.evaluation.samples import (
     rendered_samples,
     test_samples,
 )
+from object_pose.io.run_folder import RunFolder
 from object_pose.io.writers import bop_csv
 from object_pose.runtime.pose_estimator import FrameEstimate, PoseEstimator
 from object_pose.runtime.predictor import Predictor
@@ -71,6 +72,7 @@ def evaluate_model(
 
     Raises ``DataError`` for faulty data, ``ConfigError`` for a task that nothing renders.
     """
+    _check_run(config)
     samples, total = _samples(predictor, config)
     evaluation = evaluate_task(predictor, reported(samples, progress, "evaluate", total, "image"))
     if config.output:
@@ -88,6 +90,7 @@ def evaluate_poses(
 
     The report holds BOP's results.csv. Raises ``DataError`` for faulty data.
     """
+    _check_run(config)
     labels = estimator.card.labels
     frames, total = _frames(labels, config)
     frames = reported(frames, progress, "evaluate", total)
@@ -107,6 +110,12 @@ def evaluate_poses(
         evaluation = evaluate_pose(estimator, frames, config.min_visibility, on_frame, scorer)
     write_pose_report(evaluation, keeper, config.output, config.run_dir)
     return evaluation
+
+
+def _check_run(config: EvaluateConfig) -> None:
+    """Raise ``DataError`` where the run to draw has recorded nothing, before the evaluation and not after it."""
+    if config.run_dir:
+        RunFolder(config.run_dir).records()
 
 
 def _samples(predictor: Predictor, config: EvaluateConfig) -> tuple[Samples, int]:
