@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -18,8 +16,9 @@ def test_python_example_runs(monkeypatch, capsys):
     names: dict[str, object] = {}
     exec(compile(example, "README.md", "exec"), names)
     assert names["pose"].T_camera_object.shape == (4, 4)
-    assert np.isfinite(names["pose"].score)
-    assert capsys.readouterr().out
+    printed = capsys.readouterr().out
+    for part in ("hex_bolt", "spring", "bracket", "pipe_elbow", "bushing", "gear"):
+        assert part in printed
 
 
 def test_importing_the_package_imports_nothing_else():

@@ -16,7 +16,7 @@ import object_pose
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "perception_ws" / "src" / "object_pose"
-IMAGE = ROOT / "docs" / "images" / "demo.png"
+IMAGE, DEPTH = ROOT / "examples" / "parts.jpg", ROOT / "examples" / "parts_depth.png"
 CAMERA = ROOT / "calibration" / "intrinsics" / "simulated.yaml"
 SIMULATION = ("numba", "trimesh", "manifold3d", "networkx", "shapely")
 OPTIONAL = {*SIMULATION, "torch", "onnx", "matplotlib", "jinja2", "reportlab", "rosbags", "rclpy"}
@@ -46,7 +46,7 @@ def test_installed_wheel_predicts_without_what_it_does_not_need(installation):
     program = f"""
 import sys
 from object_pose.cli.main import main
-code = main(["predict", "{IMAGE}", "--camera", "{CAMERA}", "--json"])
+code = main(["predict", "{IMAGE}", "--depth", "{DEPTH}", "--camera", "{CAMERA}", "--json"])
 print(sorted({OPTIONAL!r} & set(sys.modules)), file=sys.stderr)
 print(sorted(name for name in sys.modules if name.startswith("object_pose.simulation")), file=sys.stderr)
 sys.exit(code)
@@ -55,7 +55,9 @@ sys.exit(code)
     assert done.returncode == 0, done.stderr
     assert [line for line in done.stderr.splitlines() if line.startswith("[")] == ["[]", "[]"]
     record = json.loads(done.stdout)
-    assert record["poses"], "the demo's parts are found"
+    assert {"hex_bolt", "spring", "bracket", "pipe_elbow", "bushing", "gear"} == {
+        p["class_name"] for p in record["poses"]
+    }
 
 
 @pytest.mark.network

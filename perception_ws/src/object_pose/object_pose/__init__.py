@@ -1,8 +1,8 @@
 """6-DoF object poses from RGB-D on a CPU.
 
-    from object_pose import Frame, PoseEstimator, read_camera, read_image
+    from object_pose import Frame, PoseEstimator, read_camera, read_depth, read_image
 
-    frame = Frame(read_image("image.png"), read_camera("camera.yaml"))
+    frame = Frame(read_image("image.png"), read_camera("camera.yaml"), read_depth("depth.png"))
     estimate = PoseEstimator("parts.onnx").register(frame)
 
 Names are imported when they are first used, so that ``import object_pose`` costs nothing.
