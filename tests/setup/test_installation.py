@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import shutil
 import sys
 import zipfile
 from email import message_from_bytes
@@ -75,13 +76,16 @@ def test_installed_wheel_brings_the_messages_that_ros_lacks(installation):
         (["generate", "--output", "out"], "pip install 'object-pose[simulation]'"),
         (["train", "detect", "--output", "out"], "pip install 'object-pose[train]'"),
         (["bag", "info", "recording.bag"], "pip install 'object-pose[bags]'"),
-        (["report", "--output", "out"], "pip install 'object-pose[reports]'"),
+        (["dataset", "report", "photos", "--output", "out"], "pip install 'object-pose[reports]'"),
         (["run"], "source a ROS 2 workspace"),
         (["predict", str(IMAGE), "--camera", str(CAMERA), "--engine", "openvino"], "object-pose[openvino]"),
     ],
 )
 def test_a_verb_that_lacks_an_extra_names_it(installation, arguments, hint):
     (installation.folder / "recording.bag").touch()
+    for name in ("parts", "nothing"):
+        (installation.folder / "photos" / name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(IMAGE, installation.folder / "photos" / name / f"{name}.jpg")
     done = installation.run("object-pose", *arguments)
     assert done.returncode == 2
     (sentence,) = done.stderr.splitlines()
