@@ -8,6 +8,7 @@ from pathlib import Path
 
 from object_pose.cli.options import add_model_option, add_parameter_option
 from object_pose.core.params import parameters
+from object_pose.io.bag_frames import RecordingConfig
 from object_pose.ros.nodes.camera_node import CameraNodeConfig
 from object_pose.ros.nodes.composition import run_in_one_process, run_in_processes
 from object_pose.ros.nodes.pose_node import PoseNodeConfig
@@ -16,11 +17,13 @@ EXAMPLES = """examples:
   object-pose run
   object-pose run --model models/parts.onnx --rate 30 --seed 7
   object-pose run --source recording/ --rate 10
+  object-pose run --source bag/ --color-topic /cam/rgb --depth-topic /cam/depth --camera-info-topic /cam/info
   object-pose run --no-camera                     (a realsense-ros driver runs elsewhere)
   object-pose run --processes --params-file my.yaml
   object-pose run --ros-args -p pose_node:publish_tf:=true -r /detections_3d:=/gripper/objects
 """
 
+_RECORDING = ("color_topic", "depth_topic", "camera_info_topic", "tolerance_ms", "rectified", "depth_scale")
 # Option -> the camera node's parameter that it sets.
 _CAMERA = {
     "source": "source",
@@ -28,6 +31,7 @@ _CAMERA = {
     "intrinsics": "intrinsics",
     "rate": "rate_hz",
     "seed": "seed",
+    **{name: name for name in _RECORDING},
 }
 _PARAMETERS = {
     "model": ("detection_node:model", "pose_node:model"),
@@ -40,9 +44,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``run``; those that set a parameter are described by its declaration."""
     add_model_option(parser, meaning="ONNX model (default: parts.onnx)")
     parser.add_argument("--camera", action=argparse.BooleanOptionalAction, default=True, help="start our camera node")
-    declared = {item.name: item for item in parameters(CameraNodeConfig)}
+    declared = {item.name: item for config in (CameraNodeConfig, RecordingConfig) for item in parameters(config)}
     for option, name in _CAMERA.items():
-        add_parameter_option(parser, declared[name], f"--{option}", option)
+        add_parameter_option(parser, declared[name], f"--{option.replace('_', '-')}", option)
     fixed_frame = next(item for item in parameters(PoseNodeConfig) if item.name == "fixed_frame")
     add_parameter_option(parser, fixed_frame, "--fixed-frame", "fixed_frame")
     parser.add_argument("--processes", action="store_true", help="one process a node, restarted when it dies")
