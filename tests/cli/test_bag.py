@@ -1,4 +1,4 @@
-"""Bags: looked into, replayed the same every time, and judged by their own truth; all of it without ROS."""
+"""Bags: described, replayed the same every time, and evaluated by their own truth; all of it without ROS."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from object_pose.ros.transport import topics
 from object_pose.runtime.pose_estimator import PoseEstimator
 from object_pose.simulation.parts.objects import part_objects
 from object_pose.simulation.scenes.live import LiveConfig, LiveScene
+from object_pose.workflows.evaluate_bag import BagEvaluationConfig, evaluate_estimator_on_bag, evaluate_recorded_bag
 
 COUNT = 3
 PERIOD_NS = 50_000_000
@@ -152,3 +153,11 @@ def test_no_ros_is_needed(bag, tmp_path):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["frames"] == COUNT
+
+
+def test_a_bag_is_evaluated_from_python(recorded, bag):
+    config, seen = BagEvaluationConfig(bag), []
+    then = evaluate_recorded_bag(config)
+    now = evaluate_estimator_on_bag(PoseEstimator(recorded / "two_parts.onnx"), config, seen.append)
+    assert (then.frames, now.frames, seen[-1].done) == (COUNT, COUNT, COUNT)
+    assert then.score.recall_add_01d == now.score.recall_add_01d > 0.0
