@@ -221,6 +221,18 @@ def test_hostile_chunks_are_refused_in_one_line(tmp_path, store, chunk, text):
         list(read_bag(file))
 
 
+def test_a_chunk_as_long_as_a_huge_file_costs_no_memory(tmp_path):
+    file = tmp_path / "x.mcap"
+    file.write_bytes(MAGIC + struct.pack("<BQ", 0x06, 4 << 30))
+    with file.open("r+b") as stream:
+        stream.truncate(5 << 30)  # a sparse file: it takes no space
+    tracemalloc.start()
+    with pytest.raises(DataError, match="chunk of 4294967305 bytes"):
+        list(read_bag(file))
+    assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    tracemalloc.stop()
+
+
 def test_a_chunk_that_unpacks_to_more_than_it_says_costs_no_memory(tmp_path, store):
     bomb = lz4.frame.compress(b"\0" * (200 << 20))
     packed = struct.pack("<QQQI", 0, 0, 1000, 0) + text("lz4") + struct.pack("<Q", len(bomb)) + bomb

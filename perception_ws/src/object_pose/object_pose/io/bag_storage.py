@@ -229,6 +229,8 @@ class _McapStorage:
         """Yield (channel, time, data) of a block; note the channels in it."""
         if block.offset + block.length > self._size:
             raise DataError(f"it has a chunk that ends beyond the file, at {block.offset}")
+        if block.length > 2 * _LARGEST_CHUNK:  # packed data are not much longer than what is packed
+            raise DataError(f"it has a chunk of {block.length} bytes, more than the {2 * _LARGEST_CHUNK} that are read")
         for kind, content in _records(memoryview(self._bytes(block.offset, block.length)), block.is_cut):
             if kind == _CHUNK:
                 for inner, part in _records(_chunk_records(content, block.is_cut)):
