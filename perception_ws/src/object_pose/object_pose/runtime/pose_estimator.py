@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,9 @@ from object_pose.core.tracking.tracker import Tracker, TrackerConfig
 from object_pose.core.vision.roi import not_measured, painted_over
 from object_pose.runtime.predictor import Predictor, PredictorConfig, load_card
 from object_pose.runtime.timing import StageClock
+
+# Where a tracked object is not: the image says so, or another one is there.
+_CONTRADICTED = (RejectionReason.LOST, RejectionReason.DUPLICATE)
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ class PoseEstimator:
         tracker_config: TrackerConfig | None = None,
         track_ids: Iterator[int] | None = None,
     ) -> None:
-        self._model = model
+        self._detector = model if isinstance(model, Predictor) else None
+        self._is_given = self._detector is not None
         self.path = model.path if isinstance(model, Predictor) else Path(model)
         self.card = model.card if isinstance(model, Predictor) else load_card(model)
         if not self.card.objects:
@@ -61,10 +64,12 @@ class PoseEstimator:
         self._tracker = Tracker(self.card.objects, tracker_config, track_ids) if tracker_config else None
         self._registered_ns: int | None = None
 
-    @cached_property
+    @property
     def detector(self) -> Predictor:
         """The model's network, opened when it is first needed."""
-        return self._model if isinstance(self._model, Predictor) else Predictor(self._model, self._detector_config)
+        if self._detector is None:
+            self._detector = Predictor(self.path, self._detector_config)
+        return self._detector
 
     def configure(
         self, detector_config: PredictorConfig, solver_config: PoseSolverConfig, tracker_config: TrackerConfig
@@ -78,9 +83,9 @@ class PoseEstimator:
             self._tracker_config = tracker_config
         if detector_config != self._detector_config:
             self._detector_config = detector_config
-            detector = self.__dict__.get("detector")
-            if detector and detector is not self._model:
-                self.__dict__["detector"] = detector.with_decoding(detector_config.decoding or detector.task.options)
+            if self._detector and not self._is_given:
+                decoding = detector_config.decoding or self._detector.task.options
+                self._detector = self._detector.with_decoding(decoding)
 
     def estimate(self, frame: CameraFrame, T_world_camera: Array | None = None) -> FrameEstimate:
         """Register or track the next frame of a sequence, whichever is due.
@@ -128,8 +133,8 @@ class PoseEstimator:
         """Carry the known objects to a frame without the detector, from where the tracker predicts them.
 
         Each is aligned with depth, or with its contour in colour where depth is missing or of no use. What is not found
-        there again is a rejection with its ``track_id``: as ``LOST`` it is not reported until it is registered again,
-        otherwise, as long as too little is seen of it, it is bridged. Raises ``ConfigError`` without a tracker.
+        there again is a rejection with its ``track_id``. As ``LOST`` or ``DUPLICATE`` it is not reported until it is
+        found again; otherwise too little is seen of it, and it is bridged. Raises ``ConfigError`` without a tracker.
         """
         tracker = self._tracker
         if tracker is None:
@@ -140,7 +145,7 @@ class PoseEstimator:
                 known = tracker.predicted(T_world_camera)
                 results = self._solver.follow(known, frame.camera, frame.depth_m, lambda: frame.rgb)
             with clock.stage("tracking"):
-                lost = {item.track_id for item in results.rejections if item.reason is RejectionReason.LOST}
+                lost = {item.track_id for item in results.rejections if item.reason in _CONTRADICTED}
                 results = tracker.update(results, frame.stamp_ns, T_world_camera, lost)
             if lost or not results.poses:
                 self._registered_ns = None

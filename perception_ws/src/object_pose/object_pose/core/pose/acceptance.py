@@ -143,7 +143,8 @@ def split_duplicates(
             continue
         detail = f"the same object as a {poses[original].class_name} of score {poses[original].score:.2f}"
         reason = RejectionReason.DUPLICATE
-        repeated.append(PoseRejection(pose.class_id, pose.class_name, pose.score, pose.box_xyxy, reason, detail))
+        of_pose = pose.class_id, pose.class_name, pose.score, pose.box_xyxy
+        repeated.append(PoseRejection(*of_pose, reason, detail, pose.track_id))
     return unique, repeated
 
 

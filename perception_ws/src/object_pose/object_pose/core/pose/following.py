@@ -15,7 +15,7 @@ from object_pose.core.arrays import Array
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
 from object_pose.core.object_model import ObjectModel
-from object_pose.core.pose.acceptance import Doubt, find_doubt, make_pose
+from object_pose.core.pose.acceptance import Doubt, find_doubt, make_pose, split_duplicates
 from object_pose.core.pose.candidates import Candidates
 from object_pose.core.pose.confidence import PoseEstimate, from_depth
 from object_pose.core.pose.config import AcceptanceConfig, PoseSolverConfig
@@ -132,9 +132,11 @@ def accept_followed(
 ) -> PoseResults:
     """Return the predicted ``poses`` where they were found again, with their ids, and a rejection of each other one.
 
-    One that the image contradicts is ``LOST``, of others too little is seen. ``boxes_xyxy`` are in the image's pixels.
+    One that the image contradicts is ``LOST``, one that met another a ``DUPLICATE``; of others too little is seen.
+    ``boxes_xyxy`` are in the image's pixels.
     """
-    found, rejections = [], []
+    found: list[ObjectPose] = []
+    rejections: list[PoseRejection] = []
     for pose, box, item in zip(poses, boxes_xyxy, followed):
         if item.estimate is None:
             rejections.append(_rejection(pose, box, RejectionReason.UNCERTAIN, "nothing of it can be seen"))
@@ -143,7 +145,8 @@ def accept_followed(
         else:
             now = make_pose(item.estimate, objects[pose.class_id], pose.class_id, box)
             found.append(replace(now, reprojection_rms_px=np.nan, track_id=pose.track_id))
-    return PoseResults(tuple(found), tuple(rejections))
+    unique, repeated = split_duplicates(found, objects, config.duplicate_distance)
+    return PoseResults(tuple(unique), tuple(rejections + repeated))
 
 
 def not_in_image(pose: ObjectPose) -> PoseRejection:
