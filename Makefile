@@ -68,4 +68,4 @@ notebook: setup-all ## Explore, train and evaluate the workplace task from top t
 	@.venv/bin/python scripts/run_notebook notebooks/workplace.ipynb out/notebooks
 
 clean: ## Remove what was built, except .venv
-	@rm -rf build install log out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	@rm -rf build dist perception_ws/src/object_pose/build install log out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

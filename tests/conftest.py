@@ -1,4 +1,4 @@
-"""What several rooms' tests share; the helpers themselves lie in tests/support."""
+"""What the tests of several packages share; the helpers themselves lie in tests/support."""
 
 from __future__ import annotations
 
