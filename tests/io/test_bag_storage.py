@@ -173,11 +173,15 @@ def test_what_is_whole_in_the_last_chunk_is_read(tmp_path, store, compression, c
     assert "truncated" in caplog.text
 
 
-def test_bags_of_ros1_are_read(tmp_path, frame):
+@pytest.mark.parametrize("compression", [None, *Ros1Writer.CompressionFormat])
+def test_bags_of_ros1_are_read(tmp_path, frame, compression):
     ros1 = get_typestore(Stores.ROS1_NOETIC)
     types = ros1.types
     config, camera = RecordingConfig(depth_topic=""), frame.camera
-    with Ros1Writer(tmp_path / "x.bag") as writer:
+    writer = Ros1Writer(tmp_path / "x.bag")
+    if compression:
+        writer.set_compression(compression)
+    with writer:
         connections = {
             topic: writer.add_connection(topic, f"sensor_msgs/msg/{kind}", typestore=ros1)
             for topic, kind in ((config.color_topic, "Image"), (config.camera_info_topic, "CameraInfo"))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
 import heapq
 import itertools
 import sqlite3
 import struct
 import sys
 import zlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -116,7 +117,10 @@ def _open_file(path: Path) -> Storage:
     if path.suffix == ".bag":
         from rosbags.rosbag1 import Reader
 
-        return _RosbagsStorage(Reader(path), "ros1")
+        reader = Reader(path)
+        storage = _RosbagsStorage(reader, "ros1")
+        reader.chunks = {key: chunk._replace(decompressor=_bounded(chunk)) for key, chunk in reader.chunks.items()}
+        return storage
     raise DataError(f"{path} is no recording", f"expected a folder, or a file with the suffix {', '.join(SUFFIXES)}")
 
 
@@ -375,6 +379,24 @@ class _SqliteStorage:
 
     def close(self) -> None:
         self._database.close()
+
+
+def _bounded(chunk: Any) -> Callable[[bytes], bytes]:
+    """Return the decompressor of a ROS 1 chunk, which stops where the result is larger than any chunk is."""
+    import lz4.frame
+
+    makers = {bz2.decompress: bz2.BZ2Decompressor, lz4.frame.decompress: lz4.frame.LZ4FrameDecompressor}
+    make = makers.get(chunk.decompressor)
+    if make is None:
+        return chunk.decompressor
+
+    def unpack(data: bytes) -> bytes:
+        unpacked: bytes = make().decompress(data, max_length=_LARGEST_CHUNK + 1)
+        if len(unpacked) > _LARGEST_CHUNK:
+            raise DataError(f"it has a chunk of more than the {_LARGEST_CHUNK} bytes that are read")
+        return unpacked
+
+    return unpack
 
 
 class _RosbagsStorage:
