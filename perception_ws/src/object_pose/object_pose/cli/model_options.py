@@ -21,7 +21,9 @@ def add_predictor_options(parser: argparse.ArgumentParser, default_model: str) -
     """Add ``--model``, ``--config`` and the parameters of a predictor."""
     add_model_option(parser, meaning=f"ONNX model (default: {default_model})")
     parser.add_argument(
-        "--config", type=Path, help="YAML file of parameters, nested where names have dots; the command line wins"
+        "--config",
+        type=Path,
+        help="YAML file of parameters, named as their options are and nested at the dots; the command line wins",
     )
     add_config_options(parser, PredictorConfig, "predictor")
 

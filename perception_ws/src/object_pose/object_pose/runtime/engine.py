@@ -310,15 +310,15 @@ def _usual_size(path: Path, metadata: Mapping[str, str]) -> tuple[int, int] | tu
     """Return the height and width that metadata tell of a network that takes any size; None where they tell none."""
     try:
         if METADATA_KEY in metadata:
-            width, height = ModelCard.from_metadata(metadata).input_wh
+            (width, height), source = ModelCard.from_metadata(metadata).input_wh, "card says"
         elif "imgsz" in metadata:
-            height, width = size_in_metadata(metadata)
+            (height, width), source = size_in_metadata(metadata), "metadata say"
         else:
             return None, None
     except ModelError as error:
         raise ModelError(f"model file {path}: {error.message}", error.hint) from error
     if width % COARSEST_STRIDE or height % COARSEST_STRIDE:
-        problem = f"the network reads images of multiples of {COARSEST_STRIDE}, its metadata say {width}x{height}"
+        problem = f"the network reads images of multiples of {COARSEST_STRIDE}, its {source} {width}x{height}"
         raise ModelError(f"model file {path}: {problem}")
     return height, width
 
