@@ -102,6 +102,16 @@ def test_a_change_that_fits_is_taken_and_told(ros):
     assert ros.call(GetParameters, "/node/get_parameters", request).values[0].double_value == 30.0
 
 
+def test_a_change_that_cannot_take_effect_is_refused_and_the_node_goes_on(ros):
+    node = ros.add(Node("node", allow_undeclared_parameters=True))
+    declared = NodeParameters(node, (Config,), lambda: 1 // 0)
+    request = SetParameters.Request(parameters=[RosParameter("rate_hz", value=30.0).to_parameter_msg()])
+    for _ in range(2):
+        (result,) = ros.call(SetParameters, "/node/set_parameters", request).results
+        assert "ZeroDivisionError" in result.reason
+    assert declared.config(Config) == Config()
+
+
 def test_nested_parameters_have_dotted_names(ros):
     node, declared = make(ros, **{"lens.focus_m": 2})
     assert declared.config(Config).lens == Lens(2.0)

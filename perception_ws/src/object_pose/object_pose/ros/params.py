@@ -56,8 +56,12 @@ class NodeParameters:
         except ConfigError as error:
             return SetParametersResult(successful=False, reason=str(error))
         if values != self._values:
-            self._values, self._configs = values, {}
-            self._on_change()
+            before, self._values, self._configs = self._values, values, {}
+            try:
+                self._on_change()
+            except Exception as error:  # rclpy would end the process
+                self._values, self._configs = before, {}
+                return SetParametersResult(successful=False, reason=f"{type(error).__name__}: {error}")
         return SetParametersResult(successful=True)
 
 

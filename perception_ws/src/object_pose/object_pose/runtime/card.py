@@ -116,7 +116,13 @@ class _Reader:
         value = self._values[name]
         if not isinstance(value, kind) or isinstance(value, bool):
             raise self.wrong(name, f"must be {_names(kind)}, got {type(value).__name__}")
+        self._check_text(name, value)
         return value
+
+    def _check_text(self, name: str, value: Any) -> None:
+        """Refuse half characters, which JSON can hold and no message, file or terminal can."""
+        if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise self.wrong(name, "is not valid Unicode")
 
     def wrong(self, name: str, problem: str) -> ModelError:
         return ModelError(f"model card field '{self._prefix}{name}' {problem}", _UNREADABLE_HINT)
@@ -128,12 +134,17 @@ class _Reader:
         return int(self._get(name, int))
 
     def number(self, name: str) -> float:
-        return float(self._get(name, (int, float)))
+        try:
+            return float(self._get(name, (int, float)))
+        except OverflowError as error:
+            raise self.wrong(name, "is too large") from error
 
     def sequence(self, name: str, kind: type[ValueT]) -> Sequence[ValueT]:
         values: list[ValueT] = self._get(name, list)
         if not all(isinstance(value, kind) for value in values):
             raise self.wrong(name, f"must hold only {kind.__name__}")
+        for value in values:
+            self._check_text(name, value)
         return values
 
     def pair(self, name: str) -> tuple[int, int]:
@@ -152,7 +163,7 @@ class _Reader:
         try:
             values = np.frombuffer(base64.b64decode(item.text("float32"), validate=True), dtype="<f4")
             array = values.reshape(actual).astype(np.float64)
-        except (binascii.Error, ValueError) as error:
+        except (binascii.Error, ValueError, OverflowError) as error:
             raise self.wrong(name, f"is damaged: {error}") from error
         if not np.all(np.isfinite(array)):
             raise self.wrong(name, "has values that are not finite")
@@ -169,7 +180,7 @@ def _names(kind: type | tuple[type, ...]) -> str:
 def _parse(text: str) -> dict[str, Any]:
     try:
         document = json.loads(text)
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # of its grammar, or of an integer with thousands of digits
         raise ModelError(f"the model card is not valid JSON: {error}", _UNREADABLE_HINT) from error
     except RecursionError as error:
         raise ModelError("the model card is nested too deeply", _UNREADABLE_HINT) from error

@@ -71,6 +71,17 @@ class PoseEstimator:
             self._detector = Predictor(self.path, self._detector_config)
         return self._detector
 
+    def prepare(self) -> None:
+        """Open now what the first frame would need."""
+        if self.solver_config.second_pass:
+            _ = self.detector
+
+    def forget_tracks(self) -> None:
+        """Begin anew: what is seen next are other objects, with other ids."""
+        self._registered_ns = None
+        if self._tracker:
+            self._tracker.reset()
+
     def configure(
         self, detector_config: PredictorConfig, solver_config: PoseSolverConfig, tracker_config: TrackerConfig
     ) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 from object_pose_msgs.msg import KeypointDetectionArray
 from object_pose_msgs.srv import SetModel
 from sensor_msgs.msg import CompressedImage, Image
 from vision_msgs.msg import Detection2DArray, VisionInfo
 
-from object_pose.core.errors import ObjectPoseError
+from object_pose.core.errors import ModelError
 from object_pose.core.frame import AlignedDepth
 from object_pose.core.params import parameter
 from object_pose.io.messages import image_from_message
@@ -18,6 +20,7 @@ from object_pose.ros.messages.images import make_header
 from object_pose.ros.nodes.pipeline_node import PipelineNode
 from object_pose.ros.nodes.spinning import spin_node
 from object_pose.ros.transport import qos, topics
+from object_pose.ros.transport.blocking_service import BlockingService, call_service
 from object_pose.ros.transport.frame_inputs import (
     CAMERA_INFO,
     COLOR,
@@ -27,10 +30,13 @@ from object_pose.ros.transport.frame_inputs import (
     read_aligned_depth,
 )
 from object_pose.ros.transport.pairing import PairedSet
+from object_pose.runtime.model_cache import ModelCache
 from object_pose.runtime.predictor import Predictor, PredictorConfig
+from object_pose.runtime.resources import find_model
 from object_pose.runtime.timing import StageClock
 
 _DEPTH_STREAMS = (DEPTH, CAMERA_INFO)
+_PREPARED_WITHIN_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -49,11 +55,11 @@ class DetectionNode(PipelineNode):
         self._keypoints = self.announce(KeypointDetectionArray, topics.KEYPOINTS, qos.RESULT)
         self._boxes = self.announce(Detection2DArray, topics.DETECTIONS_2D, qos.RESULT)
         self._info = self.announce(VisionInfo, topics.VISION_INFO, qos.LATCHED)
-        self.create_service(SetModel, "~/set_model", self._set_model)
+        self._models = ModelCache(self._open)
 
     def configure(self) -> None:
         """Load the model."""
-        self._detector = self._open(self.config(DetectionNodeConfig).model)
+        self._detector = self._models.refresh(find_model(self.config(DetectionNodeConfig).model))
 
     def activate(self) -> None:
         """Announce the model and listen to the camera."""
@@ -61,23 +67,23 @@ class DetectionNode(PipelineNode):
         self._inputs = FrameInputs(self, config, COLOR, [DEPTH], self._detect, needs_camera=False)
         self._announce()
         self._follow_streams()
+        self._service = BlockingService(self, SetModel, "~/set_model", self._set_model)
 
     def deactivate(self) -> None:
-        """Finish the image in hand."""
+        """Finish the image and the request in hand."""
+        self._service.close()
         self._inputs.stop()
 
     def parameters_changed(self) -> None:
         """Use new thresholds and streams from the next image on; the network itself stays."""
-        decoding = self.config(PredictorConfig).decoding
-        self._detector = self._detector.with_decoding(decoding or self._detector.task.options)
-        if self.is_active:
-            self._follow_streams()
+        self._follow_streams()
 
     def _detect(self, paired: PairedSet) -> None:
         if not (self._keypoints.get_subscription_count() or self._boxes.get_subscription_count()):
             return
         message: Image | CompressedImage = paired.messages[COLOR]
         detector, clock = self._detector, StageClock()
+        detector = detector.with_decoding(self.config(PredictorConfig).decoding or detector.task.options)
         with clock.stage("total"):
             rgb = image_from_message(message)
             image_wh = rgb.shape[1], rgb.shape[0]
@@ -104,11 +110,13 @@ class DetectionNode(PipelineNode):
     def _wants_depth(self, detector: Predictor) -> bool:
         return detector.reads_depth and self.config(DetectionNodeConfig).use_depth
 
-    def _open(self, model: str) -> Predictor:
+    def _open(self, model: Path) -> Predictor:
         return Predictor(model, self.config(PredictorConfig), tasks=("detect", "pose"))
 
     def _follow_streams(self) -> None:
         """Listen to depth and its camera if the model reads them, and to colour alone otherwise."""
+        if not self.is_active:
+            return
         self._inputs.follow(COLOR, *(_DEPTH_STREAMS if self._wants_depth(self._detector) else ()))
 
     def _announce(self) -> None:
@@ -118,16 +126,26 @@ class DetectionNode(PipelineNode):
         self.diagnostics.gauge("model", model)
 
     def _set_model(self, request: SetModel.Request, response: SetModel.Response) -> SetModel.Response:
-        try:
-            self._detector = self._open(request.model)
-        except ObjectPoseError as error:
-            response.message = str(error)
-            return response
+        """Switch the model once detections and, where a pose node listens, poses of it can come."""
+        detector = self._models.refresh(find_model(request.model))
+        width, height = detector.card.input_wh
+        detector.predict(np.zeros((height, width, 3), np.uint8))  # an engine's first image takes longer than others
+        self._prepare_poses(detector.path)
+        self._detector = detector
         self._announce()
-        if self.is_active:
-            self._follow_streams()
-        response.success, response.class_names = True, list(self._detector.card.labels)
+        self._follow_streams()
+        response.success, response.class_names = True, list(detector.card.labels)
         return response
+
+    def _prepare_poses(self, model: Path) -> None:
+        """Let the pose node prepare a model; raises ``ModelError`` where it cannot use it."""
+        service = f"{self.resolve_topic_name(topics.KEYPOINTS)}/{topics.PREPARE_MODEL}"
+        if not self.count_services(service):
+            return
+        request = SetModel.Request(model=str(model))
+        answer = call_service(self, SetModel, service, request, _PREPARED_WITHIN_S, lambda: self.is_active)
+        if not answer.success:
+            raise ModelError(f"the pose node cannot use this model: {answer.message}")
 
 
 def main() -> int:

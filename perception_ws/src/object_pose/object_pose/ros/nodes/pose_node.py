@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from object_pose_msgs.msg import KeypointDetectionArray, ObjectPoseArray
-from object_pose_msgs.srv import EstimatePoses
+from object_pose_msgs.srv import EstimatePoses, SetModel
 
 from object_pose.core.arrays import Array
+from object_pose.core.errors import ConfigError, DataError
 from object_pose.core.params import parameter
 from object_pose.core.pose.config import PoseSolverConfig
 from object_pose.core.tracking.tracker import TrackerConfig
@@ -18,6 +19,7 @@ from object_pose.ros.messages.conversions import results_to_message
 from object_pose.ros.nodes.pipeline_node import PipelineNode
 from object_pose.ros.nodes.pose_outputs import PoseOutputs
 from object_pose.ros.nodes.spinning import spin_node
+from object_pose.ros.transport import topics
 from object_pose.ros.transport.blocking_service import BlockingService
 from object_pose.ros.transport.frame_inputs import (
     CAMERA_INFO,
@@ -33,12 +35,14 @@ from object_pose.ros.transport.frame_inputs import (
 )
 from object_pose.ros.transport.pairing import PairedSet
 from object_pose.ros.transport.transform_listener import TransformListener
+from object_pose.runtime.model_cache import ModelCache
 from object_pose.runtime.pose_estimator import PoseEstimator, needs_color
 from object_pose.runtime.predictor import PredictorConfig
 from object_pose.runtime.resources import find_model
 from object_pose.runtime.timing import StageClock
 
 _DEFAULT_TIMEOUT_S = 5.0
+_LONGEST_TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -72,11 +76,12 @@ class PoseNode(PipelineNode):
         super().__init__("pose_node", PoseNodeConfig, PredictorConfig, **node_options)
         self._outputs = PoseOutputs(self)
         self._track_ids = itertools.count()
-        self._requests: list[queue.SimpleQueue[ObjectPoseArray]] = []
+        self._models = ModelCache(self._open)
+        self._requests: list[queue.SimpleQueue[ObjectPoseArray | None]] = []
 
     def configure(self) -> None:
         """Prepare the objects of the model."""
-        self._estimator = self._make_estimator(find_model(self.config(PoseNodeConfig).model))
+        self._estimator = self._models.refresh(find_model(self.config(PoseNodeConfig).model))
 
     def activate(self) -> None:
         """Listen to the detections and the camera."""
@@ -84,21 +89,30 @@ class PoseNode(PipelineNode):
         self._inputs = FrameInputs(self, config, DETECTIONS, [DEPTH, COLOR], self._register, needs_camera=True)
         self._outputs.activate(*stream_source(COLOR, config))
         self._transforms = TransformListener(self) if config.track and config.fixed_frame else None
+        self._estimator.forget_tracks()
         self._follow_streams()
-        self._service = BlockingService(self, EstimatePoses, "estimate_poses", self._estimate)
+        keypoints = self.resolve_topic_name(topics.KEYPOINTS)
+        self._served = (
+            BlockingService(self, EstimatePoses, "~/estimate_poses", self._estimate),
+            BlockingService(self, SetModel, f"{keypoints}/{topics.PREPARE_MODEL}", self._prepare_model),
+        )
 
     def deactivate(self) -> None:
-        """Finish the frame in hand."""
-        self._service.close()
+        """Finish the frame in hand; who waits for another one is told."""
+        for answer in tuple(self._requests):
+            answer.put(None)
+        for service in self._served:
+            service.close()
         self._inputs.stop()
         self._outputs.deactivate()
 
     def parameters_changed(self) -> None:
         """Listen to what the new parameters need; the next frame is estimated with them."""
-        if self.is_active:
-            self._follow_streams()
+        self._follow_streams()
 
     def _follow_streams(self) -> None:
+        if not self.is_active:
+            return
         config = self.config(PoseNodeConfig)
         wanted = {
             DETECTIONS: config.continuous or bool(self._requests),
@@ -130,17 +144,27 @@ class PoseNode(PipelineNode):
         self.diagnostics.processed(total_ms=clock.timings_ms["total"])
 
     def _estimator_of(self, model: Path) -> PoseEstimator:
-        """Return the estimator of the detections' model with the current parameters."""
-        if self._estimator.path != model:
-            self._estimator = self._make_estimator(model)
+        """Return the estimator of the detections' model with the current parameters; another one knows no tracks."""
+        estimator = self._models.get(model)
+        if estimator is not self._estimator:
+            estimator.forget_tracks()
+            self._estimator = estimator
         config = self.config(PoseNodeConfig)
         self._estimator.configure(self.config(PredictorConfig), config.solver, config.tracker)
         return self._estimator
 
-    def _make_estimator(self, model: Path) -> PoseEstimator:
+    def _open(self, model: Path) -> PoseEstimator:
         config = self.config(PoseNodeConfig)
         tracker = config.tracker if config.track else None
-        return PoseEstimator(model, self.config(PredictorConfig), config.solver, tracker, self._track_ids)
+        estimator = PoseEstimator(model, self.config(PredictorConfig), config.solver, tracker, self._track_ids)
+        estimator.prepare()
+        return estimator
+
+    def _prepare_model(self, request: SetModel.Request, response: SetModel.Response) -> SetModel.Response:
+        """Make ready what the detections of another model will need, so that the first of them waits for nothing."""
+        response.class_names = list(self._models.refresh(find_model(request.model)).card.labels)
+        response.success = True
+        return response
 
     def _look_up_camera(self, camera_frame_id: str, stamp_ns: int) -> Array | None:
         """Return T_fixed_camera, None where it is not wanted or not known."""
@@ -152,17 +176,30 @@ class PoseNode(PipelineNode):
         return None
 
     def _estimate(self, request: EstimatePoses.Request, response: EstimatePoses.Response) -> EstimatePoses.Response:
-        answer: queue.SimpleQueue[ObjectPoseArray] = queue.SimpleQueue()
+        timeout_s = request.timeout_s or _DEFAULT_TIMEOUT_S
+        if not 0.0 < timeout_s <= _LONGEST_TIMEOUT_S:
+            raise ConfigError(
+                f"timeout_s is {timeout_s:g}", f"give 0 to {_LONGEST_TIMEOUT_S:g} seconds, 0 for {_DEFAULT_TIMEOUT_S:g}"
+            )
+        answer: queue.SimpleQueue[ObjectPoseArray | None] = queue.SimpleQueue()
         self._requests.append(answer)
-        self._follow_streams()
         try:
-            response.result = answer.get(timeout=request.timeout_s or _DEFAULT_TIMEOUT_S)
-            response.success = True
-        except queue.Empty:
-            response.message = "no frame came in time: /diagnostics says what is missing"
-        self._requests.remove(answer)
-        self._follow_streams()
+            self._follow_streams()
+            response.result = self._wait_for_frame(answer, timeout_s)
+        finally:
+            self._requests.remove(answer)
+            self._follow_streams()
+        response.success = True
         return response
+
+    def _wait_for_frame(self, answer: queue.SimpleQueue[ObjectPoseArray | None], timeout_s: float) -> ObjectPoseArray:
+        try:
+            result = answer.get(timeout=timeout_s) if self.is_active else None
+        except queue.Empty:
+            raise DataError("no frame came in time", "/diagnostics says what is missing") from None
+        if result is None:
+            raise DataError("the node was deactivated before a frame came")
+        return result
 
 
 def main() -> int:

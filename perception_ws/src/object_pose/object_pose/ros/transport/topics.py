@@ -6,6 +6,8 @@ DEPTH = "/camera/camera/aligned_depth_to_color/image_raw"
 GROUND_TRUTH = "/ground_truth"
 
 KEYPOINTS = "/keypoint_detections"
+# The service by which those who read keypoints prepare a model, below their topic's name.
+PREPARE_MODEL = "prepare_model"
 DETECTIONS_2D = "/detections_2d"
 VISION_INFO = "/vision_info"
 
