@@ -41,7 +41,13 @@ def ros_arguments(context: LaunchContext) -> list[str]:
 def make_nodes(context: LaunchContext) -> list[Node]:
     """Return all nodes in one process, which is the fastest, or a process a node, each started again when it dies."""
     is_on = {name: LaunchConfiguration(name).perform(context) == "true" for name in SWITCHES}
-    common = {"package": "object_pose", "ros_arguments": ros_arguments(context), "output": "screen"}
+    namespace = LaunchConfiguration("namespace").perform(context)
+    common = {
+        "package": "object_pose",
+        "namespace": namespace,
+        "ros_arguments": ros_arguments(context),
+        "output": "screen",
+    }
     if is_on["processes"]:
         names = [name for name in NODES if is_on["camera"] or name != "camera_node"]
         nodes = [Node(executable=name, respawn=True, respawn_delay=1.0, **common) for name in names]
@@ -64,6 +70,7 @@ def generate_launch_description() -> LaunchDescription:
                 default_value=str(find("config", "nodes.yaml")),
                 description="ROS parameter file of all nodes",
             ),
+            DeclareLaunchArgument("namespace", default_value="", description="namespace of all nodes and topics"),
             *(
                 DeclareLaunchArgument(name, default_value="", description=text)
                 for name, (_, text) in PARAMETERS.items()

@@ -46,9 +46,9 @@ def recorded(tmp_path_factory):
             results = pipeline.register(item.frame).results
             write_frame(bag, item.frame)
             for topic, message in (
-                (topics.GROUND_TRUTH, truths_to_message(item.truths, header)),
-                (topics.OBJECT_POSES, results_to_message(results, header)),
-                (topics.KEYPOINTS, KeypointDetectionArray(header=header, model=str(model))),
+                (topics.recorded(topics.GROUND_TRUTH), truths_to_message(item.truths, header)),
+                (topics.recorded(topics.OBJECT_POSES), results_to_message(results, header)),
+                (topics.recorded(topics.KEYPOINTS), KeypointDetectionArray(header=header, model=str(model))),
             ):
                 type_name = f"object_pose_msgs/msg/{type(message).__name__}"
                 bag.write(topic, type_name, stamp_ns, serialize_message(message))
@@ -68,13 +68,13 @@ def model(recorded):
 def test_info_counts_every_topic(cli, bag):
     info = json.loads(cli("bag", "info", bag, "--json").out)
     counts = {topic["name"]: (topic["message_type"], topic["count"]) for topic in info["topics"]}
-    assert counts[topics.COLOR] == ("sensor_msgs/msg/Image", COUNT)
-    assert counts[topics.GROUND_TRUTH] == ("object_pose_msgs/msg/ObjectTruthArray", COUNT)
+    assert counts[topics.recorded(topics.COLOR)] == ("sensor_msgs/msg/Image", COUNT)
+    assert counts[topics.recorded(topics.GROUND_TRUTH)] == ("object_pose_msgs/msg/ObjectTruthArray", COUNT)
     assert len(counts) == 6
     assert info["start_ns"] == 1_000_000_000
     assert info["duration_ns"] // PERIOD_NS == COUNT - 1
     table = cli("bag", "info", bag).out
-    assert topics.OBJECT_POSES in table and "20.0" in table and "1970-01-01 00:00:01 UTC" in table
+    assert topics.recorded(topics.OBJECT_POSES) in table and "20.0" in table and "1970-01-01 00:00:01 UTC" in table
 
 
 def test_a_replay_repeats_to_the_last_digit(cli, bag, model, tmp_path):
@@ -133,14 +133,16 @@ def test_a_bag_without_truth_says_so(cli, tmp_path, frame, cube_model):
     with write_bag(tmp_path / "bag", make_typestore()) as writer:
         write_frame(writer, frame)
     problem = cli("bag", "evaluate", tmp_path / "bag", "--model", cube_model).problem
-    assert f"has no topic {topics.GROUND_TRUTH}" in problem
+    assert f"has no topic {topics.recorded(topics.GROUND_TRUTH)}" in problem
 
 
 def test_frames_without_truth_are_no_evaluation(cli, tmp_path, frame, cube_model):
     with write_bag(tmp_path / "bag", make_typestore()) as writer:
         write_frame(writer, frame)
         late = truths_to_message((), make_header(frame.stamp_ns + 1, "camera"))
-        writer.write(topics.GROUND_TRUTH, "object_pose_msgs/msg/ObjectTruthArray", 1, serialize_message(late))
+        writer.write(
+            topics.recorded(topics.GROUND_TRUTH), "object_pose_msgs/msg/ObjectTruthArray", 1, serialize_message(late)
+        )
     assert "no frames to evaluate" in cli("bag", "evaluate", tmp_path / "bag", "--model", cube_model).problem
     assert "--geometry" in cli("bag", "evaluate", tmp_path / "bag").problem
 

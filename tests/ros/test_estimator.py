@@ -56,7 +56,12 @@ def recording_of_parts(tmp_path):
             header = make_header(item.frame.stamp_ns, "camera")
             write_frame(bag, dataclasses.replace(item.frame, depth_m=depth_m))
             truth = serialize_message(truths_to_message(item.truths, header))
-            bag.write(topics.GROUND_TRUTH, "object_pose_msgs/msg/ObjectTruthArray", item.frame.stamp_ns, truth)
+            bag.write(
+                topics.recorded(topics.GROUND_TRUTH),
+                "object_pose_msgs/msg/ObjectTruthArray",
+                item.frame.stamp_ns,
+                truth,
+            )
     return tmp_path / "bag", model
 
 
@@ -85,7 +90,9 @@ def by_evaluation(bag, model, solver):
         poses = estimate.results.poses
         found[item.frame.stamp_ns] = {p.class_name: (p.track_id, p.depth_used, p.T_camera_object) for p in poses}
 
-    evaluate_pose(estimator, labelled_bag_frames(bag, estimator.card.labels, topics.GROUND_TRUTH), on_frame=keep)
+    evaluate_pose(
+        estimator, labelled_bag_frames(bag, estimator.card.labels, topics.recorded(topics.GROUND_TRUTH)), on_frame=keep
+    )
     return found
 
 

@@ -166,7 +166,7 @@ def test_no_two_configs_of_a_node_share_a_name(name):
 
 @pytest.mark.parametrize("name", NODES)
 def test_the_shipped_parameter_file_holds_the_declared_defaults(name):
-    values = yaml.safe_load(find("config", "nodes.yaml").read_text())[name]["ros__parameters"]
+    values = yaml.safe_load(find("config", "nodes.yaml").read_text())[f"/**/{name}"]["ros__parameters"]
     declared = {item.name: item for config_class in NODES[name] for item in parameters(config_class)}
     for key, value in flatten(values).items():
         assert declared[key].check(value) == declared[key].default

@@ -70,8 +70,12 @@ def _add_replay(parser: argparse.ArgumentParser) -> None:
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--truth-topic", default=topics.GROUND_TRUTH, help="ObjectTruthArray (default: %(default)s)")
-    parser.add_argument("--poses-topic", default=topics.OBJECT_POSES, help="ObjectPoseArray (default: %(default)s)")
+    parser.add_argument(
+        "--truth-topic", default=topics.recorded(topics.GROUND_TRUTH), help="ObjectTruthArray (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--poses-topic", default=topics.recorded(topics.OBJECT_POSES), help="ObjectPoseArray (default: %(default)s)"
+    )
     parser.add_argument(
         "--geometry",
         type=model_file,
@@ -121,7 +125,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         options.bag,
         options.truth_topic,
         options.poses_topic,
-        topics.KEYPOINTS,
+        topics.recorded(topics.KEYPOINTS),
         config_from_options(options, RecordingConfig),
         options.geometry,
     )

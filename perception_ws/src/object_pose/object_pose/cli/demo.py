@@ -124,18 +124,19 @@ def _write_pictures(bag: Path, folder: Path, count: int) -> int:
     """Draw up to ``count`` frames of a bag with the poses that were published for them;
     return how many PNG files were written."""
     detections, cameras, stamps = {}, {}, []
-    for topic, _, message in read_bag(bag, [topics.DETECTIONS_3D, topics.CAMERA_INFO, topics.COLOR]):
+    results, infos, images = map(topics.recorded, (topics.DETECTIONS_3D, topics.CAMERA_INFO, topics.COLOR))
+    for topic, _, message in read_bag(bag, [results, infos, images]):
         stamp = stamp_ns(message)
-        if topic == topics.DETECTIONS_3D:
+        if topic == results:
             detections[stamp] = message
-        elif topic == topics.CAMERA_INFO:
+        elif topic == infos:
             cameras[stamp] = info_from_message(message).camera()
         else:
             stamps.append(stamp)
     class_names = sorted({_class_name(item) for message in detections.values() for item in message.detections})
     complete = [stamp for stamp in stamps if stamp in detections and stamp in cameras]
     chosen = complete[:: max(1, len(complete) // count)][:count]
-    for _, _, message in read_bag(bag, [topics.COLOR]):
+    for _, _, message in read_bag(bag, [images]):
         stamp = stamp_ns(message)
         if stamp in chosen:
             poses = detections_3d_from_message(detections[stamp], class_names)

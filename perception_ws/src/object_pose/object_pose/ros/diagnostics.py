@@ -114,7 +114,7 @@ class NodeDiagnostics:
             text = "idle"
         return DiagnosticStatus(
             level=level,
-            name=f"object_pose: {self._node.get_name()}",
+            name=f"object_pose: {self._node.get_fully_qualified_name().lstrip('/')}",
             message=text,
             hardware_id="object_pose",
             values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],

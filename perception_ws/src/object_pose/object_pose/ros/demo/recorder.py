@@ -42,16 +42,18 @@ class Recorder(Node):
         self._bag = bag
         self._image_period_ns = image_period_ns
         for topic, (message_type, profile) in _RESULTS.items():
-            self.create_subscription(message_type, topic, self._writer(topic, message_type), profile, raw=True)
+            write = self._writer(topic, message_type)
+            self.create_subscription(message_type, topic, write, profile, raw=True)
         for topic, message_type in _IMAGES.items():
             write = self._sampled(self._writer(topic, message_type))
             self.create_subscription(message_type, topic, write, qos.SENSOR_INPUT, raw=True)
 
     def _writer(self, topic: str, message_type: type) -> Callable[[bytes], None]:
+        name = self.resolve_topic_name(topic)
         type_name = f"{message_type.__module__.split('.')[0]}/msg/{message_type.__name__}"
 
         def write(data: bytes) -> None:
-            self._bag.write(topic, type_name, time.time_ns(), data)
+            self._bag.write(name, type_name, time.time_ns(), data)
 
         return write
 

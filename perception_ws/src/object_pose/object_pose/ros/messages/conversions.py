@@ -197,13 +197,17 @@ def transform_to_message(transform: Array) -> Transform:
     return Transform(translation=_vector(transform[:3, 3]), rotation=Quaternion(x=x, y=y, z=z, w=w))
 
 
-def transforms_to_message(poses: Sequence[ObjectPose], header: Header) -> TFMessage:
-    """Return the tracked poses as transforms from the camera's frame to frames named like 'gear_3'."""
+def transforms_to_message(poses: Sequence[ObjectPose], header: Header, namespace: str = "/") -> TFMessage:
+    """Return the tracked poses as transforms from the camera's frame to frames named like 'gear_3'.
+
+    /tf is common to all namespaces, so that their names precede these: 'cell/gear_3'.
+    """
+    prefix = f"{namespace}/".lstrip("/")
     return TFMessage(
         transforms=[
             TransformStamped(
                 header=header,
-                child_frame_id=f"{pose.class_name}_{pose.track_id}",
+                child_frame_id=f"{prefix}{pose.class_name}_{pose.track_id}",
                 transform=transform_to_message(pose.T_camera_object),
             )
             for pose in poses

@@ -57,7 +57,8 @@ class PoseOutputs:
         if self._markers.get_subscription_count():
             self._markers.publish(self._board.update(results.poses, header))
         if with_transforms:
-            self._transforms.publish(conversions.transforms_to_message(results.poses, header))
+            namespace = self._node.get_namespace()
+            self._transforms.publish(conversions.transforms_to_message(results.poses, header, namespace))
         self._overlay.publish(results, camera, header)
 
 

@@ -68,7 +68,8 @@ def explain_silence(node: Node, topic: str, profile: QoSProfile) -> str:
 
 def explain_deafness(node: Node, topic: str) -> str:
     """Say which subscriber cannot hear what this node publishes on a topic; empty when all can."""
-    offers = [info for info in node.get_publishers_info_by_topic(topic) if info.node_name == node.get_name()]
+    us = node.get_name(), node.get_namespace()
+    offers = [item for item in node.get_publishers_info_by_topic(topic) if (item.node_name, item.node_namespace) == us]
     for offer in offers:
         for subscriber in node.get_subscriptions_info_by_topic(topic):
             if reason := _incompatibility(offer.qos_profile, subscriber.qos_profile):

@@ -1,20 +1,28 @@
-"""Topics, in one place; the inputs are realsense-ros's names, so its driver drops in."""
+"""Topics, in one place, relative to the node's namespace but for those that ROS shares between all of them.
 
-COLOR = "/camera/camera/color/image_raw"
-CAMERA_INFO = "/camera/camera/color/camera_info"
-DEPTH = "/camera/camera/aligned_depth_to_color/image_raw"
-GROUND_TRUTH = "/ground_truth"
+The inputs are realsense-ros's names, so its driver drops in.
+"""
 
-KEYPOINTS = "/keypoint_detections"
+COLOR = "camera/camera/color/image_raw"
+CAMERA_INFO = "camera/camera/color/camera_info"
+DEPTH = "camera/camera/aligned_depth_to_color/image_raw"
+GROUND_TRUTH = "ground_truth"
+
+KEYPOINTS = "keypoint_detections"
 # The service by which those who read keypoints prepare a model, below their topic's name.
 PREPARE_MODEL = "prepare_model"
-DETECTIONS_2D = "/detections_2d"
-VISION_INFO = "/vision_info"
+DETECTIONS_2D = "detections_2d"
+VISION_INFO = "vision_info"
 
-DETECTIONS_3D = "/detections_3d"
-OBJECT_POSES = "/object_poses"
-DETECTIONS_IMAGE = "/detections_image"
-OBJECT_MARKERS = "/object_markers"
+DETECTIONS_3D = "detections_3d"
+OBJECT_POSES = "object_poses"
+DETECTIONS_IMAGE = "detections_image"
+OBJECT_MARKERS = "object_markers"
 TF = "/tf"
 TF_STATIC = "/tf_static"
 DIAGNOSTICS = "/diagnostics"
+
+
+def recorded(topic: str) -> str:
+    """Return what a topic is called in a recording that was made without a namespace."""
+    return f"/{topic.lstrip('/')}"
