@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from object_pose.io.datasets.class_folders import read_class_folders
 from object_pose.io.datasets.mask_pairs import read_mask, read_mask_pairs
 from object_pose.io.datasets.opening import find_layout, read_boxes
 from object_pose.io.datasets.samples import ClassDataset, LabelledBoxes, MaskDataset, require_usable
-from object_pose.io.images import read_image
+from object_pose.io.images import decode_array, read_image
 from object_pose.runtime.card import ModelCard
 from object_pose.simulation.generators import inspection
 from object_pose.simulation.generators.aerial import tile as aerial
@@ -32,6 +32,7 @@ from object_pose.tasks.pose import PoseTruth
 
 TEST_SEED = TEST.first
 TEST_COUNTS = {"pose": 200, "oriented": 3000, "classify": 1000, "segment": 300}
+_LARGEST_ARRAY = 1 << 30  # bytes
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def _read_oriented(data: Path, card: ModelCard) -> Samples:
             record = json.loads(line)
             image = data / record["image"]
             boxes = OrientedBoxes(tuple(OrientedBox(**box) for box in record["boxes"]))
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise DataError(f"{path}:{number}: {error}", "expected boxes of x, y, yaw, width, height") from error
         yield Sample(image.stem, read_image(image), boxes)
 
@@ -140,15 +141,23 @@ def _read_oriented(data: Path, card: ModelCard) -> Samples:
 def _published_arrays(path: Path) -> Samples:
     """Yield ``images`` (N, H, W) uint8 with ``labels`` (N, 5): x, y, yaw, width, height, or five NaN for nothing."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            images, labels = arrays["images"], np.asarray(arrays["labels"], dtype=np.float64)
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        with ZipFile(path) as arrays:
+            images, values = (_member(arrays, name) for name in ("images", "labels"))
+        labels = np.asarray(values, dtype=np.float64)
+    except Exception as error:  # damaged archives break the decoders in ways that they do not name
         raise DataError(f"{path} cannot be read: {error}", "expected the arrays 'images' and 'labels'") from error
     if images.ndim != 3 or images.dtype != np.uint8 or labels.shape != (len(images), 5):
         found = f"images {images.shape} {images.dtype}, labels {labels.shape}"
         raise DataError(f"{path} has {found}", "expected images (N, H, W) uint8 and labels (N, 5)")
     for index, (image, label) in enumerate(zip(images, labels)):
         yield Sample(f"{path.stem}_{index:04d}", image, _true_box(label))
+
+
+def _member(arrays: ZipFile, name: str) -> NDArray[np.generic]:
+    size = arrays.getinfo(f"{name}.npy").file_size
+    if size > _LARGEST_ARRAY:
+        raise DataError(f"'{name}' has {size} bytes, more than the {_LARGEST_ARRAY} that are read")
+    return decode_array(arrays.read(f"{name}.npy"), f"'{name}'")
 
 
 def _true_box(label: NDArray[np.float64]) -> OrientedBoxes:

@@ -61,7 +61,10 @@ def read_bop_scene(scene: str | Path, names: Mapping[int, str], depth_scale: flo
     scene_id = int(folder.name) if folder.name.isdigit() else 0
     for key in sorted(cameras, key=_image_id):
         frame = _read_frame(folder, int(key), cameras[key], depth_scale)
-        found = _read_truths(truths.get(key, []), infos.get(key, []), names, folder / "scene_gt_info.json")
+        try:
+            found = _read_truths(truths.get(key, []), infos.get(key, []), names, folder / "scene_gt_info.json")
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise DataError(f"{folder}: image {key} has an object without a valid field: {error!r}") from error
         yield BopFrame(scene_id, int(key), frame, found)
 
 
@@ -70,7 +73,7 @@ def read_models_info(path: str | Path) -> dict[int, BopModelInfo]:
     file = Path(path)
     try:
         return {int(key): _model_info(values) for key, values in _read_json(file).items()}
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{file} has a model without a valid field: {error!r}") from error
 
 
@@ -104,7 +107,7 @@ def _read_frame(folder: Path, image_id: int, values: Mapping[str, Any], depth_sc
     try:
         matrix = np.array(values["cam_K"], dtype=np.float64).reshape(3, 3)
         scale = depth_scale or float(values.get("depth_scale", 1.0))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(
             f"{folder / 'scene_camera.json'}: image {image_id} has no valid cam_K or depth_scale"
         ) from error
@@ -155,7 +158,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         values = json.loads(path.read_text())
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist", "is this a BOP scene or model folder?") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(values, dict):
         raise DataError(f"{path} must hold an object by id")

@@ -46,7 +46,11 @@ def read_depth(path: str | Path, unit_m: float = _MILLIMETRE) -> DepthImage:
     NPY) hold metres. Raises ``DataError`` for any other pixel type or shape.
     """
     file = Path(path)
-    raw = _load_npy(file) if file.suffix.lower() == ".npy" else _decode(file, cv2.IMREAD_UNCHANGED)
+    raw = (
+        decode_array(_read_bytes(file), str(file))
+        if file.suffix.lower() == ".npy"
+        else _decode(file, cv2.IMREAD_UNCHANGED)
+    )
     try:
         return depth_in_metres(raw, unit_m)
     except DataError as error:
@@ -181,8 +185,8 @@ def _read_bytes(path: Path) -> bytes:
         raise DataError(f"image {path} cannot be opened: {error.strerror}") from error
 
 
-def _load_npy(path: Path) -> NDArray[np.generic]:
-    content = _read_bytes(path)
+def decode_array(content: bytes, name: str) -> NDArray[np.generic]:
+    """Return the array in the bytes of a .npy file; raises ``DataError`` where it is damaged or larger than they are."""
     try:
         stream = BytesIO(content)
         first = np.lib.format.read_magic(stream) == (1, 0)
@@ -191,8 +195,8 @@ def _load_npy(path: Path) -> NDArray[np.generic]:
         if math.prod(shape) * dtype.itemsize > len(content):
             raise ValueError(f"it declares the shape {shape}, for which its {len(content)} bytes are too few")
         return np.asarray(np.load(BytesIO(content), allow_pickle=False))
-    except (ValueError, EOFError) as error:
-        raise DataError(f"{path} cannot be read as a NumPy array: {error}") from error
+    except Exception as error:  # the header is Python text, and NumPy's reader stops with whatever that breaks in it
+        raise DataError(f"{name} cannot be read as a NumPy array: {error}") from error
 
 
 def _write(path: Path, image: NDArray[np.generic]) -> None:

@@ -131,15 +131,15 @@ class OnnxRuntimeEngine:
         providers = _providers(config.device, runtime.get_available_providers())
         try:
             self._session = runtime.InferenceSession(embedded or str(path), options, providers=providers)
-        except Exception as error:  # ONNX Runtime's errors share no base class but this one
+            self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+            inputs = [_Input(item.name, tuple(item.shape), item.type) for item in self._session.get_inputs()]
+            self.output_names = tuple(item.name for item in self._session.get_outputs())
+        except Exception as error:  # ONNX Runtime's errors share no base class but this one; names may be no text
             raise _unreadable(path, error) from error
         _check_providers(config.device, self._session.get_providers())
-        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
-        inputs = [_Input(item.name, tuple(item.shape), item.type) for item in self._session.get_inputs()]
         self._image, self._takes_size = _image_input(path, inputs)
         self.input_shape = _input_shape(path, self._image, self.metadata)
         self.takes_any_size = not all(isinstance(size, int) for size in self._image.shape[2:])
-        self.output_names = tuple(item.name for item in self._session.get_outputs())
         self.output_shapes = _warm_up(self, path)
 
     def run(self, batch: Batch) -> list[Batch]:

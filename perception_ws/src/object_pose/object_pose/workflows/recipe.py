@@ -104,7 +104,7 @@ def read_recipe(name: str | Path) -> ModelRecipe:
     path = Path(name) if Path(name).exists() else find("models", f"recipes/{Path(name).stem}.yaml")
     try:
         document = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
     stages = document.get("stages") if isinstance(document, dict) else None
     if not isinstance(stages, list) or not stages:

@@ -68,7 +68,7 @@ def _read_text(path: Path) -> str:
 def _parse_yaml(path: Path, text: str) -> Any:
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise DataError(f"{path} is not valid YAML: {error}") from error
 
 
@@ -98,7 +98,7 @@ def _names_of_yaml(path: Path, text: str) -> list[str]:
     values = _parse_yaml(path, text)
     names = values.get("names") if isinstance(values, dict) else values
     if isinstance(names, dict):
-        if sorted(names) != list(range(len(names))):
+        if set(names) != set(range(len(names))):
             raise DataError(f"{path}: the ids of 'names' must be 0..{len(names) - 1}")
         names = [names[index] for index in range(len(names))]
     if not isinstance(names, list):

@@ -39,6 +39,8 @@ def read_located_json(path: Path) -> LocatedJson:
         return _Reader(text).read()
     except json.JSONDecodeError as error:
         raise DataError(f"{path}:{error.lineno}: not valid JSON: {error.msg}") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or thousands of brackets
+        raise DataError(f"{path} cannot be read as JSON: {error}") from error
 
 
 class _Reader:

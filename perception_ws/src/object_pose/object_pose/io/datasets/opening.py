@@ -63,7 +63,7 @@ def _looks_like_coco(file: Path) -> bool:
     if file.stat().st_size <= _PEEK_BYTES:
         try:
             values = json.loads(file.read_text(encoding="utf-8-sig"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return False
         return isinstance(values, dict) and {"images", "annotations"} <= values.keys()
     with file.open("rb") as opened:

@@ -1,0 +1,86 @@
+"""``fuzz``: sound inputs of every kind are read, spoilt ones are read or refused, and what fails is saved."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import fuzz
+from benchmarks.fuzz_kinds import KINDS
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_sound_input_is_read(kind, tmp_path):
+    for number, files in enumerate(KINDS[kind].seeds()):
+        fuzz.write_input(tmp_path / str(number), files)
+        assert fuzz.read_input(KINDS[kind], tmp_path / str(number)) == ("values", "")
+
+
+def test_spoilt_inputs_are_read_or_refused(start, tmp_path):
+    outcome = start(fuzz.BENCHMARK, "--inputs", 400, "--workers", 1, "--output", tmp_path)
+    assert outcome.code == 0, outcome.out
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["inputs"] >= 400 and set(summary["kinds"]) == set(KINDS)
+    assert summary["tracebacks"] == summary["crashes"] == summary["hangs"] == 0
+    assert summary["values"] > 40 and summary["refused"] > 40
+    assert 0 < summary["peak_memory_mb"] < 2048
+
+
+def _fail(folder: Path) -> None:
+    raise KeyError("nothing names this")
+
+
+def _take_memory(folder: Path) -> None:
+    np.ones(1 << 30)
+
+
+def _compute(folder: Path) -> None:
+    while True:
+        pass
+
+
+def _wait(folder: Path) -> None:
+    time.sleep(3600)
+
+
+def _abort(folder: Path) -> None:
+    os.abort()
+
+
+@pytest.mark.parametrize(
+    ("read", "outcome"),
+    [(_fail, "tracebacks"), (_take_memory, "tracebacks"), (_compute, "hangs"), (_wait, "hangs"), (_abort, "crashes")],
+)
+def test_what_fails_is_counted_and_saved(start, tmp_path, monkeypatch, read: Callable[[Path], None], outcome):
+    monkeypatch.setitem(KINDS, "card", dataclasses.replace(KINDS["card"], read=read))
+    limits = ["--seconds", 0.05, "--memory-mb", 500, "--workers", 1]
+    assert start(fuzz.BENCHMARK, "card", "--inputs", 2, *limits, "--output", tmp_path).code == 1
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary[outcome] == 2 and summary["kinds"]["card"][outcome] == 2
+    saved = sorted((tmp_path / "failures/card").glob("*/card.json"))
+    assert len(saved) == 2
+    text = saved[0].parent.with_suffix(".txt").read_text()
+    assert text.startswith(f"python -m benchmarks.fuzz --repeat {saved[0].parent}")
+
+
+def test_a_saved_input_is_repeated(start, tmp_path):
+    fuzz.write_input(tmp_path / "card/7", {"card.json": b"{}"})
+    outcome = start(fuzz.BENCHMARK, "--repeat", tmp_path / "card/7")
+    assert outcome.code == 0 and outcome.out.startswith("refused: model card field 'format' is missing")
+    assert "no saved input" in start(fuzz.BENCHMARK, "--repeat", tmp_path).err
+
+
+def test_a_number_makes_the_same_input_again():
+    names = ["message", "labels"]
+    source, other = fuzz.Source.of(names, seed=3), fuzz.Source.of(names, seed=4)
+    for name in names:
+        made = [fuzz.make_input(name, number, source) for number in range(20)]
+        assert made == [fuzz.make_input(name, number, source) for number in range(20)]
+        assert made != [fuzz.make_input(name, number, other) for number in range(20)]
