@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import pytest
@@ -34,6 +36,27 @@ def test_other_arrays_are_refused(tmp_path: Path, arrays: dict[str, np.ndarray])
     np.savez(tmp_path / "some.npz", **arrays)
     with pytest.raises(DataError, match=r"some\.npz"):
         list(read_samples("oriented", tmp_path, CARD))
+
+
+@pytest.mark.parametrize("cut", [30, 200, -1])
+def test_a_damaged_archive_is_refused(tmp_path: Path, cut: int) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (2, 20, 20), dtype=np.uint8)
+    np.savez_compressed(tmp_path / "some.npz", images=noise, labels=np.zeros((2, 5)))
+    content = (tmp_path / "some.npz").read_bytes()
+    (tmp_path / "some.npz").write_bytes(content[:cut] + bytes(40) + content[cut + 40 :])
+    with pytest.raises(DataError, match=r"some\.npz"):
+        list(read_samples("oriented", tmp_path, CARD))
+
+
+def test_an_archive_that_unpacks_to_gigabytes_costs_no_memory(tmp_path: Path) -> None:
+    with ZipFile(tmp_path / "some.npz", "w", ZIP_DEFLATED) as archive, archive.open("images.npy", "w") as images:
+        for _ in range(1100):
+            images.write(bytes(1 << 20))
+    tracemalloc.start()
+    with pytest.raises(DataError, match="'images' has 1153433600 bytes"):
+        list(read_samples("oriented", tmp_path, CARD))
+    assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    tracemalloc.stop()
 
 
 def test_published_headings_are_the_models() -> None:

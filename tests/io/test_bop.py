@@ -55,6 +55,39 @@ def test_missing_files_are_named(scene, missing):
         list(read_bop_scene(scene, {5: "can"}))
 
 
+@pytest.mark.parametrize(
+    ("file", "field", "value"),
+    [
+        ("scene_gt", "obj_id", None),
+        ("scene_gt", "obj_id", []),
+        ("scene_gt", "cam_R_m2c", [1.0] * 8),
+        ("scene_gt", "cam_t_m2c", "x"),
+        ("scene_gt", "cam_t_m2c", [10**400, 0, 0]),
+        ("scene_gt_info", "bbox_visib", [1, 2, 3]),
+        ("scene_gt_info", "visib_fract", None),
+        ("scene_camera", "cam_K", [10**400] * 9),
+    ],
+)
+def test_a_field_that_is_not_valid_is_an_error_of_its_image(scene, file, field, value):
+    entries = json.loads((scene / f"{file}.json").read_text())
+    entry = entries["10"] if file == "scene_camera" else entries["10"][0]
+    if value is None:
+        del entry[field]
+    else:
+        entry[field] = value
+    (scene / f"{file}.json").write_text(json.dumps(entries))
+    with pytest.raises(DataError, match=r"000007.*image 10"):
+        list(read_bop_scene(scene, {5: "can"}))
+
+
+@pytest.mark.parametrize("content", [b"[" * 5000, b"\xff", b"[]"])
+def test_a_file_that_is_no_json_object_is_named(scene, content):
+    (scene / "scene_camera.json").write_bytes(content)
+    with pytest.raises(DataError, match=r"scene_camera\.json"):
+        list(read_bop_scene(scene, {}))
+    assert any(fault.path.name == "scene_camera.json" for fault in check_bop(scene.parent).faults)
+
+
 def test_without_wanted_objects_no_truth_is_needed(scene):
     (scene / "scene_gt_info.json").unlink()
     assert [item.truths for item in read_bop_scene(scene, {})] == [(), ()]

@@ -250,6 +250,22 @@ def test_the_splits_are_those_that_the_yaml_names(tmp_path, yaml, splits):
     assert all(dataset.labels == ("cat", "dog") for dataset in opened.splits.values())
 
 
+@pytest.mark.parametrize(
+    ("yaml", "problem"),
+    [
+        ("names: {0: cat, dog: 1}", "the ids of 'names' must be"),
+        ("names: {0: cat, null: dog}", "the ids of 'names' must be"),
+        ("names: " + "[" * 3000, "not valid YAML"),
+        ("names: [2020-99-99]", "not valid YAML"),
+    ],
+)
+def test_names_that_are_none_are_refused(tmp_path, yaml, problem):
+    root = write_yolo_set(tmp_path, {"a": "0 0.5 0.5 0.2 0.2"})
+    (root / "data.yaml").write_text(yaml)
+    with pytest.raises(DataError, match=problem):
+        read_yolo(root)
+
+
 def test_an_image_that_a_list_names_in_vain_is_named_by_its_line(tmp_path):
     root = write_yolo_set(tmp_path, {"a": SOUND})
     (root / "train.txt").write_text("images/a.png\nimages/b.png\n")

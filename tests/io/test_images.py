@@ -111,6 +111,13 @@ def test_a_size_that_no_memory_holds_is_refused_before_it_is_taken(tmp_path, fra
             read(tmp_path / name)
 
 
+def test_an_array_whose_header_is_no_python_is_refused(tmp_path):
+    header = b"{'descr': '<u2', 'fortran_order': False, 'shape': (2, 2, \n"
+    (tmp_path / "depth.npy").write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header)
+    with pytest.raises(DataError, match=r"depth\.npy cannot be read as a NumPy array"):
+        read_depth(tmp_path / "depth.npy")
+
+
 def test_a_format_that_cannot_be_written_is_a_data_error(tmp_path, frame):
     with pytest.raises(DataError, match=r"image\.xyz"):
         write_image(tmp_path / "image.xyz", frame.rgb)

@@ -32,6 +32,14 @@ def test_openvino_gives_the_same(mean_colour_model):
     np.testing.assert_allclose(engines[0].run(batch)[0], engines[1].run(batch)[0], atol=2e-2)
 
 
+def test_metadata_that_are_no_text_are_refused(mean_colour_model):
+    content = mean_colour_model.read_bytes()
+    assert content.count(b"made_by") == 1
+    mean_colour_model.write_bytes(content.replace(b"made_by", b"made\xffby"))
+    with pytest.raises(ModelError, match="cannot be read"):
+        load_engine(mean_colour_model)
+
+
 def test_a_batch_of_the_wrong_shape_is_an_error_not_a_crash(mean_colour_model):
     with pytest.raises(ModelError, match="the network failed"):
         load_engine(mean_colour_model).run(np.zeros((1, 3, 9, 9), np.float32))

@@ -186,7 +186,7 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def decode_array(content: bytes, name: str) -> NDArray[np.generic]:
-    """Return the array in the bytes of a .npy file; raises ``DataError`` where it is damaged or larger than they are."""
+    """Return the array in the bytes of a .npy file; raises ``DataError`` where it is damaged or says to be larger."""
     try:
         stream = BytesIO(content)
         first = np.lib.format.read_magic(stream) == (1, 0)
@@ -195,7 +195,7 @@ def decode_array(content: bytes, name: str) -> NDArray[np.generic]:
         if math.prod(shape) * dtype.itemsize > len(content):
             raise ValueError(f"it declares the shape {shape}, for which its {len(content)} bytes are too few")
         return np.asarray(np.load(BytesIO(content), allow_pickle=False))
-    except Exception as error:  # the header is Python text, and NumPy's reader stops with whatever that breaks in it
+    except Exception as error:  # the header is Python text, and stops NumPy's parser in many ways
         raise DataError(f"{name} cannot be read as a NumPy array: {error}") from error
 
 
