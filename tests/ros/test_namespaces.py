@@ -15,6 +15,7 @@ from driver import FRAME_ID
 from object_pose.ros.nodes.camera_node import CameraNode
 from object_pose.ros.nodes.detection_node import DetectionNode
 from object_pose.ros.nodes.pose_node import PoseNode
+from object_pose.ros.nodes.spinning import for_any_namespace
 from object_pose.ros.transport import qos
 from object_pose.runtime.resources import find
 
@@ -100,5 +101,8 @@ def test_the_parameter_file_reaches_the_nodes_of_any_namespace(ros, tmp_path, na
     text = find("config", "nodes.yaml").read_text()
     (tmp_path / "nodes.yaml").write_text(text.replace("max_detections: 100", "max_detections: 7"))
     words = ["--ros-args", "--params-file", str(tmp_path / "nodes.yaml"), "-r", f"__ns:={namespace}"]
-    node = ros.add(DetectionNode(cli_args=words))
+    words += ["-p", "detection_node:decoding.score_threshold:=0.25", "-p", "detection_node:labels:='a: b'"]
+    node = ros.add(DetectionNode(cli_args=for_any_namespace(words, tmp_path)))
     assert node.get_parameter("decoding.max_detections").value == 7
+    assert node.get_parameter("decoding.score_threshold").value == 0.25
+    assert node.get_parameter("labels").value == "a: b"

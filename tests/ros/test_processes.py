@@ -52,6 +52,14 @@ def test_detections_come_and_sigint_ends_it_cleanly(ros, start, arguments, optio
     assert "Traceback" not in output
 
 
+@pytest.mark.parametrize("options", [[], ["--processes"]], ids=["one process", "processes"])
+def test_options_reach_the_nodes_of_a_namespace(ros, start, arguments, options):
+    poses = ros.collect(ObjectPoseArray, "/cell/object_poses", qos.RESULT)
+    start(*arguments, *options, "--ros-args", "-r", "__ns:=/cell")
+    found = ros.wait_for(lambda: [pose for message in poses for pose in message.poses], "a pose", LIMIT_S)
+    assert found[0].class_name == "cube"
+
+
 def test_depth_reaches_the_pose_node_in_another_process(ros, start, arguments):
     poses = ros.collect(ObjectPoseArray, topics.OBJECT_POSES, qos.RESULT)
     start(*arguments, "--processes")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import cv2
 import rclpy
@@ -15,6 +18,7 @@ from object_pose.core.errors import ConfigError, ObjectPoseError
 from object_pose.ros.nodes.pipeline_node import PipelineNode, RosoutHandler
 from object_pose.runtime.resources import find
 
+_NODE_PARAMETER = re.compile(r"(\w+):([\w./]+):=(.*)")
 _PROFILE_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
 
 
@@ -61,10 +65,30 @@ def spin(make_nodes: Iterable[Callable[[], PipelineNode]], ros_arguments: Sequen
 
 
 def _initialize(ros_arguments: Sequence[str] | None) -> None:
+    arguments = sys.argv if ros_arguments is None else ros_arguments
     try:
-        rclpy.init(args=None if ros_arguments is None else list(ros_arguments))
+        with TemporaryDirectory(prefix="object_pose_") as folder:
+            rclpy.init(args=for_any_namespace(arguments, Path(folder)))
     except RuntimeError as error:  # rclpy's errors for ROS arguments and parameter files that it cannot read
         raise ConfigError(f"ROS 2 refuses its arguments: {str(error).splitlines()[0]}") from error
+
+
+def for_any_namespace(arguments: Sequence[str], folder: Path) -> list[str]:
+    """Return ROS arguments whose ``-p node:name:=value`` reach the node in every namespace, as files in ``folder``.
+
+    ROS takes ``node`` for one without namespace, and says nothing where there is none.
+    """
+    result: list[str] = []
+    for word in arguments:
+        assignment = _NODE_PARAMETER.fullmatch(word)
+        if assignment and "--ros-args" in result and result[-1] in ("-p", "--param"):
+            node, name, value = assignment.groups()
+            file = folder / f"{len(result)}.yaml"
+            file.write_text(f"/**/{node}:\n  ros__parameters:\n    {name}: {value}\n")
+            result[-1:] = "--params-file", str(file)
+        else:
+            result.append(word)
+    return result
 
 
 def spin_node(make_node: Callable[[], PipelineNode]) -> int:
