@@ -14,7 +14,7 @@ from object_pose.cli.model_options import add_pipeline_options, model_path, open
 from object_pose.cli.options import given_values
 from object_pose.core.params import make_config
 from object_pose.core.pose.config import PoseSolverConfig
-from object_pose.evaluation.pose_runner import rendered_frames
+from object_pose.evaluation.rendered import rendered_frames
 from object_pose.simulation.parts.objects import load_objects
 from object_pose.simulation.seeds import TEST
 

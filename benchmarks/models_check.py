@@ -12,9 +12,10 @@ from typing import Any
 from benchmarks.harness import Benchmark, checked, choose, failed, progress, report_checks
 from object_pose.core.errors import ObjectPoseError
 from object_pose.evaluation.criteria import INSPECTION_CRITERIA, Criterion
+from object_pose.evaluation.rendered import test_samples
 from object_pose.evaluation.reports.evaluation.report import write_report
 from object_pose.evaluation.runner import evaluate_task
-from object_pose.evaluation.samples import TEST_COUNTS, Samples, read_samples, test_samples
+from object_pose.evaluation.samples import TEST_COUNTS, Samples, read_samples
 from object_pose.runtime.card import ModelCard
 from object_pose.runtime.predictor import Predictor
 from object_pose.runtime.resources import find_data, find_model

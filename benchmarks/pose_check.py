@@ -29,7 +29,8 @@ from object_pose.core.pose.config import SINGLE_IMAGE
 from object_pose.core.tracking.tracker import TrackerConfig
 from object_pose.evaluation.bop_scorer import BopScorer
 from object_pose.evaluation.criteria import Criterion
-from object_pose.evaluation.pose_runner import LabelledFrame, PoseEvaluation, bop_frames, evaluate_pose, rendered_frames
+from object_pose.evaluation.pose_runner import LabelledFrame, PoseEvaluation, bop_frames, evaluate_pose
+from object_pose.evaluation.rendered import rendered_frames
 from object_pose.runtime.pose_estimator import FrameEstimate, PoseEstimator
 from object_pose.runtime.predictor import PredictorConfig
 from object_pose.runtime.resources import DATA_VARIABLE

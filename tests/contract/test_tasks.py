@@ -19,9 +19,10 @@ from object_pose.core.results.classification import Classification
 from object_pose.core.results.detections import Detections
 from object_pose.core.results.oriented import OrientedBoxes
 from object_pose.core.results.segmentation import Segmentation
+from object_pose.evaluation.rendered import rendered_samples
 from object_pose.evaluation.reports.evaluation.report import write_report
 from object_pose.evaluation.runner import evaluate_task
-from object_pose.evaluation.samples import Sample, read_samples, rendered_samples
+from object_pose.evaluation.samples import Sample, read_samples
 from object_pose.io.writers import FrameRecord, frame_schema
 from object_pose.runtime.card import METADATA_KEY
 from object_pose.runtime.predictor import Predictor, load_card

@@ -11,9 +11,11 @@ import zipfile
 from email import message_from_bytes
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import object_pose
+from object_pose.io.images import read_image, write_image
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "perception_ws" / "src" / "object_pose"
@@ -63,6 +65,19 @@ sys.exit(code)
 
 @pytest.mark.network
 @pytest.mark.timeout(600)
+def test_installed_wheel_evaluates_data_on_disk(installation):
+    for name in ("images", "masks"):
+        (installation.folder / "tiles" / name).mkdir(parents=True, exist_ok=True)
+    shutil.copy(IMAGE, installation.folder / "tiles" / "images" / "1.jpg")
+    height, width = read_image(IMAGE).shape[:2]
+    write_image(installation.folder / "tiles" / "masks" / "1.png", np.full((height, width), 255, np.uint8))
+    done = installation.run("object-pose", "evaluate", "segment", "--data", "tiles", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["samples"] == 1
+
+
+@pytest.mark.network
+@pytest.mark.timeout(600)
 def test_installed_wheel_brings_the_messages_that_ros_lacks(installation):
     program = "from object_pose.runtime.resources import message_packages as find; print(*(p.name for p in find()))"
     assert installation.run("python", "-c", program).stdout.split() == ["vision_msgs", "object_pose_msgs"]
@@ -74,6 +89,7 @@ def test_installed_wheel_brings_the_messages_that_ros_lacks(installation):
     "arguments, hint",
     [
         (["generate", "--output", "out"], "pip install 'object-pose[simulation]'"),
+        (["evaluate", "segment", "--rendered", "1"], "pip install 'object-pose[simulation]'"),
         (["train", "detect", "--output", "out"], "pip install 'object-pose[train]'"),
         (["bag", "info", "recording.bag"], "pip install 'object-pose[bags]'"),
         (["dataset", "report", "photos", "--output", "out"], "pip install 'object-pose[reports]'"),

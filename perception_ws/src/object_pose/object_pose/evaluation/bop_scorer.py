@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +26,12 @@ from object_pose.core.metrics.pose import ADD_SHARE, add_error
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.results.pose import ObjectPose, ObjectTruth
 from object_pose.io.bop import read_models_info
-from object_pose.simulation.parts.objects import load_bop_objects
-from object_pose.simulation.render.mesh import RenderMesh
-from object_pose.simulation.render.object_views import object_depth, object_window
+
+if TYPE_CHECKING:
+    from object_pose.simulation.render.mesh import RenderMesh
 
 Array = NDArray[np.float64]
-Meshes = Callable[[], Sequence[RenderMesh]]
+Meshes = Callable[[], Sequence["RenderMesh"]]
 
 _LIMITS = {
     "add": np.array([ADD_SHARE]),
@@ -169,6 +169,9 @@ class BopScorer:
 def _vsd(T_estimate: Array, T_truth: Array, mesh: RenderMesh, diameter: float, frame: Frame) -> Array:
     """Return VSD for each tolerance, (10,)."""
     assert frame.depth_m is not None
+    # Only here, so that the other errors do not need a renderer.
+    from object_pose.simulation.render.object_views import object_depth, object_window
+
     windows = [object_window(mesh, pose, frame.camera) for pose in (T_estimate, T_truth)]
     rows, columns = (_joined([window[axis] for window in windows]) for axis in (0, 1))
     rays = _ray_lengths(frame.camera)[rows, columns]
@@ -234,6 +237,8 @@ def bop_meshes(models_dir: Path, names: dict[int, str]) -> Meshes | None:
         return None
 
     def load() -> list[RenderMesh]:
+        from object_pose.simulation.parts.objects import load_bop_objects
+
         loaded = {item.model.name: item.mesh for item in load_bop_objects(models_dir, names)}
         return [loaded[name] for name in names.values()]
 

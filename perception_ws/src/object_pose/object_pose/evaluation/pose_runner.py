@@ -19,8 +19,6 @@ from object_pose.core.results.pose import ObjectTruth
 from object_pose.evaluation.bop_scorer import BopScore, BopScorer
 from object_pose.io.bop import read_bop_scene
 from object_pose.runtime.pose_estimator import FrameEstimate, PoseEstimator
-from object_pose.simulation.parts.objects import load_objects
-from object_pose.simulation.scenes.scene import MAX_DEPTH_SCALE_ERROR, FrameStream, SceneConfig
 
 _BOP_NAME = "obj_"
 MIN_SCORE = LIVE.solver.acceptance.min_score
@@ -115,22 +113,6 @@ def bop_frames(data: Path, labels: Sequence[str], with_depth: bool = True) -> It
         for item in read_bop_scene(scene, names):
             frame = item.frame if with_depth else dataclasses.replace(item.frame, depth_m=None)
             yield LabelledFrame(item.scene_id, item.image_id, frame, item.truths)
-
-
-def rendered_frames(
-    objects: str,
-    count: int,
-    seed: int,
-    config: SceneConfig | None = None,
-    with_depth: bool = True,
-    depth_scale_error: float = MAX_DEPTH_SCALE_ERROR,
-) -> Iterator[LabelledFrame]:
-    """Render ``count`` labelled frames, with simulated depth where wanted, of a scale wrong by up to its error."""
-    stream = FrameStream(
-        load_objects(objects), config, depth=with_depth, seed=seed, depth_scale_error=depth_scale_error
-    )
-    for index, simulated in zip(range(count), stream):
-        yield LabelledFrame(0, index, simulated.frame, simulated.truths)
 
 
 def bop_names(labels: Sequence[str]) -> dict[int, str]:

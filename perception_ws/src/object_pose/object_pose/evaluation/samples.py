@@ -1,4 +1,4 @@
-"""Labelled images for every task: from a data set on disk, or simulated from a seed."""
+"""Labelled images on disk for every task, one by one, their classes numbered as a model's."""
 
 from __future__ import annotations
 
@@ -16,20 +16,17 @@ from object_pose.core.errors import ConfigError, DataError
 from object_pose.core.frame import AlignedDepth
 from object_pose.core.results.detections import Detections
 from object_pose.core.results.oriented import OrientedBox, OrientedBoxes
-from object_pose.evaluation.pose_runner import bop_frames, rendered_frames
+from object_pose.evaluation.pose_runner import bop_frames
 from object_pose.io.datasets.class_folders import read_class_folders
 from object_pose.io.datasets.mask_pairs import read_mask, read_mask_pairs
 from object_pose.io.datasets.opening import find_layout, read_boxes
 from object_pose.io.datasets.samples import ClassDataset, LabelledBoxes, MaskDataset, require_usable
 from object_pose.io.images import decode_array, read_image
 from object_pose.runtime.card import ModelCard
-from object_pose.simulation.generators import inspection
-from object_pose.simulation.generators.aerial import tile as aerial
-from object_pose.simulation.generators.spaceship import spaceship_sample
-from object_pose.simulation.scenes.scene import TEST_SCENES
 from object_pose.simulation.seeds import TEST
 from object_pose.tasks.pose import PoseTruth
 
+# The simulated test splits, which ``evaluation.rendered`` draws.
 TEST_SEED = TEST.first
 TEST_COUNTS = {"pose": 200, "oriented": 3000, "classify": 1000, "segment": 300}
 _LARGEST_ARRAY = 1 << 30  # bytes
@@ -58,26 +55,11 @@ def read_samples(task: str, data: Path, card: ModelCard) -> Samples:
     return _READERS[task](data, card)
 
 
-def rendered_samples(task: str, count: int, seed: int, card: ModelCard) -> Samples:
-    """Yield ``count`` samples that a simulation draws; equal seeds give equal samples.
-
-    Raises ``ConfigError`` for a task without a simulation.
-    """
-    if task not in _RENDERERS:
-        raise ConfigError(f"nothing renders samples of the task {task}", "use --data FOLDER")
-    return _RENDERERS[task](count, seed, card)
-
-
-def test_samples(task: str, card: ModelCard) -> Samples:
-    """Yield a task's simulated test split; raises ``ConfigError`` for a task without a simulation."""
-    return rendered_samples(task, TEST_COUNTS.get(task, 0), TEST_SEED, card)
-
-
 def _read_boxes(data: Path, card: ModelCard) -> Samples:
     # A COCO file names its classes; a YOLO folder need not, and then has the model's.
     labels = card.labels if find_layout(data).kind == "yolo" else None
     dataset = require_usable(read_boxes(data, labels))
-    class_ids = _class_ids(dataset.labels, card, {int(i) for item in dataset.samples for i in item.class_ids})
+    class_ids = class_ids_of(dataset.labels, card, {int(i) for item in dataset.samples for i in item.class_ids})
     for item in dataset.samples:
         yield Sample(item.path.stem, read_image(item.path), _true_boxes(item, class_ids))
 
@@ -95,7 +77,7 @@ def _read_classes(data: Path, card: ModelCard) -> Samples:
 
 def class_samples(dataset: ClassDataset, card: ModelCard) -> Samples:
     """Yield the images of a data set with their classes numbered as the model's."""
-    class_ids = _class_ids(dataset.labels, card, {item.class_id for item in dataset.samples})
+    class_ids = class_ids_of(dataset.labels, card, {item.class_id for item in dataset.samples})
     for item in dataset.samples:
         yield Sample(item.path.stem, read_image(item.path), int(class_ids[item.class_id]))
 
@@ -150,7 +132,7 @@ def _published_arrays(path: Path) -> Samples:
         found = f"images {images.shape} {images.dtype}, labels {labels.shape}"
         raise DataError(f"{path} has {found}", "expected images (N, H, W) uint8 and labels (N, 5)")
     for index, (image, label) in enumerate(zip(images, labels)):
-        yield Sample(f"{path.stem}_{index:04d}", image, _true_box(label))
+        yield Sample(f"{path.stem}_{index:04d}", image, true_box(label))
 
 
 def _member(arrays: ZipFile, name: str) -> NDArray[np.generic]:
@@ -160,11 +142,12 @@ def _member(arrays: ZipFile, name: str) -> NDArray[np.generic]:
     return decode_array(arrays.read(f"{name}.npy"), f"'{name}'")
 
 
-def _true_box(label: NDArray[np.float64]) -> OrientedBoxes:
+def true_box(label: NDArray[np.float64]) -> OrientedBoxes:
+    """Return a published label (5,) as a result: x, y, yaw, width, height, or five NaN for nothing."""
     return OrientedBoxes(() if np.isnan(label[0]) else (OrientedBox(*label.tolist()),))
 
 
-def _class_ids(labels: tuple[str, ...], card: ModelCard, used: set[int]) -> NDArray[np.int64]:
+def class_ids_of(labels: tuple[str, ...], card: ModelCard, used: set[int]) -> NDArray[np.int64]:
     """Return the model's class id of each of the data's; -1 where no sample has it and the model lacks it."""
     unknown = [labels[class_id] for class_id in sorted(used) if labels[class_id] not in card.labels]
     if unknown:
@@ -173,41 +156,10 @@ def _class_ids(labels: tuple[str, ...], card: ModelCard, used: set[int]) -> NDAr
     return np.array([card.labels.index(name) if name in card.labels else -1 for name in labels], dtype=np.int64)
 
 
-def _render_poses(count: int, seed: int, card: ModelCard) -> Samples:
-    for item in rendered_frames("parts", count, seed, TEST_SCENES):
-        truth = PoseTruth(item.truths, card.objects, item.frame.camera, item.frame.depth_m)
-        yield Sample(f"{item.image_id:06d}", item.frame.rgb, truth, item.frame.aligned_depth)
-
-
-def _render_spaceships(count: int, seed: int, card: ModelCard) -> Samples:
-    for index in range(count):
-        image, label = spaceship_sample(seed + index)
-        yield Sample(f"{seed + index}", image, _true_box(label))
-
-
-def _render_inspections(count: int, seed: int, card: ModelCard) -> Samples:
-    class_ids = _class_ids(inspection.LABELS, card, set(range(len(inspection.LABELS))))
-    for index in range(count):
-        image, class_id = inspection.inspection_sample(seed + index)
-        yield Sample(f"{seed + index}", image, int(class_ids[class_id]))
-
-
-def _render_tiles(count: int, seed: int, card: ModelCard) -> Samples:
-    for index in range(count):
-        image, mask = aerial.sample(seed + index)
-        yield Sample(f"{seed + index}", image, mask > 0)
-
-
 _READERS: dict[str, Callable[[Path, ModelCard], Samples]] = {
     "detect": _read_boxes,
     "pose": _read_poses,
     "oriented": _read_oriented,
     "classify": _read_classes,
     "segment": _read_masks,
-}
-_RENDERERS: dict[str, Callable[[int, int, ModelCard], Samples]] = {
-    "pose": _render_poses,
-    "oriented": _render_spaceships,
-    "classify": _render_inspections,
-    "segment": _render_tiles,
 }

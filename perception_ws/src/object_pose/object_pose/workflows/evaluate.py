@@ -15,7 +15,6 @@ from object_pose.evaluation.pose_runner import (
     bop_frames,
     bop_names,
     evaluate_pose,
-    rendered_frames,
 )
 from object_pose.evaluation.runner import TaskEvaluation, evaluate_task
 from object_pose.evaluation.samples import (
@@ -23,15 +22,11 @@ from object_pose.evaluation.samples import (
     TEST_SEED,
     Samples,
     read_samples,
-    rendered_samples,
-    test_samples,
 )
 from object_pose.io.run_folder import RunFolder
 from object_pose.io.writers import bop_csv
 from object_pose.runtime.pose_estimator import FrameEstimate, PoseEstimator
 from object_pose.runtime.predictor import Predictor
-from object_pose.simulation.parts.objects import PARTS, load_objects
-from object_pose.simulation.scenes.scene import TEST_SCENES
 from object_pose.workflows.progress import ProgressCallback, ignore_progress, reported
 
 _WORST_FRAMES = 12
@@ -60,7 +55,7 @@ class EvaluateConfig:
 class PoseEvaluateConfig(EvaluateConfig):
     """The same for poses; ``objects`` are rendered, ``min_visibility`` is the least visible share of a target."""
 
-    objects: str = PARTS
+    objects: str = "parts"
     use_depth: bool = True
     min_visibility: float = MIN_VISIBILITY
 
@@ -122,6 +117,9 @@ def _samples(predictor: Predictor, config: EvaluateConfig) -> tuple[Samples, int
     task, card = predictor.task.name, predictor.card
     if config.data:
         return read_samples(task, config.data, card), 0
+    # Only here, so that data on disk do not need a renderer.
+    from object_pose.evaluation.rendered import rendered_samples, test_samples
+
     if config.rendered:
         return rendered_samples(task, config.rendered, config.seed, card), config.rendered
     return test_samples(task, card), TEST_COUNTS.get(task, 0)
@@ -130,6 +128,9 @@ def _samples(predictor: Predictor, config: EvaluateConfig) -> tuple[Samples, int
 def _frames(labels: tuple[str, ...], config: PoseEvaluateConfig) -> tuple[Iterator[LabelledFrame], int]:
     if config.data:
         return bop_frames(config.data, labels, config.use_depth), 0
+    from object_pose.evaluation.rendered import rendered_frames
+    from object_pose.simulation.scenes.scene import TEST_SCENES
+
     if config.rendered:
         frames = rendered_frames(config.objects, config.rendered, config.seed, with_depth=config.use_depth)
         return frames, config.rendered
@@ -142,4 +143,6 @@ def _meshes(labels: tuple[str, ...], config: PoseEvaluateConfig) -> Meshes | Non
     if config.data:
         models = bop_models_folder(config.data)
         return bop_meshes(models, bop_names(labels)) if models else None
+    from object_pose.simulation.parts.objects import load_objects
+
     return lambda: [item.mesh for item in load_objects(config.objects)]

@@ -18,7 +18,8 @@ from object_pose.core.errors import ConfigError
 from object_pose.core.geometry.symmetry import Symmetry
 from object_pose.core.params import make_config, parameters, unknown_parameter
 from object_pose.evaluation.bop_scorer import BopScorer
-from object_pose.evaluation.pose_runner import PoseEvaluation, evaluate_pose, rendered_frames
+from object_pose.evaluation.pose_runner import PoseEvaluation, evaluate_pose
+from object_pose.evaluation.rendered import rendered_frames
 from object_pose.io.files import claim_folder
 from object_pose.io.run_folder import RunFolder
 from object_pose.io.writers import write_json
