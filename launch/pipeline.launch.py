@@ -21,10 +21,9 @@ PARAMETERS = {
 }
 SWITCHES = {
     "camera": ("true", "start our camera node"),
-    "processes": ("false", "one process a node"),
+    "processes": ("false", "one process a node, restarted when it dies"),
     "rviz": ("false", "open the RViz view"),
 }
-NODES = ("pose_node", "detection_node", "camera_node")
 
 
 def ros_arguments(context: LaunchContext) -> list[str]:
@@ -39,21 +38,22 @@ def ros_arguments(context: LaunchContext) -> list[str]:
 
 
 def make_nodes(context: LaunchContext) -> list[Node]:
-    """Return all nodes in one process, which is the fastest, or a process a node, each started again when it dies."""
+    """Return all nodes in one process, which is the fastest, or a process a node; ``run`` restarts those that die.
+
+    launch itself would restart for ever what cannot start, such as a node without its model.
+    """
     is_on = {name: LaunchConfiguration(name).perform(context) == "true" for name in SWITCHES}
-    namespace = LaunchConfiguration("namespace").perform(context)
-    common = {
-        "package": "object_pose",
-        "namespace": namespace,
-        "ros_arguments": ros_arguments(context),
-        "output": "screen",
-    }
-    if is_on["processes"]:
-        names = [name for name in NODES if is_on["camera"] or name != "camera_node"]
-        nodes = [Node(executable=name, respawn=True, respawn_delay=1.0, **common) for name in names]
-    else:
-        camera = "--camera" if is_on["camera"] else "--no-camera"
-        nodes = [Node(executable="object-pose", arguments=["run", camera], **common)]
+    words = ["run", "--camera" if is_on["camera"] else "--no-camera", *(["--processes"] if is_on["processes"] else [])]
+    nodes = [
+        Node(
+            package="object_pose",
+            executable="object-pose",
+            arguments=words,
+            namespace=LaunchConfiguration("namespace").perform(context),
+            ros_arguments=ros_arguments(context),
+            output="screen",
+        )
+    ]
     if is_on["rviz"]:
         nodes.append(
             Node(package="rviz2", executable="rviz2", arguments=["-d", str(find("launch", "object_pose.rviz"))])

@@ -124,14 +124,14 @@ def test_every_executable_file_and_parameter_exists(load, processes):
     [
         ({}, [("object-pose", ["run", "--camera"])]),
         ({"camera": "false"}, [("object-pose", ["run", "--no-camera"])]),
-        ({"processes": "true"}, [("pose_node", None), ("detection_node", None), ("camera_node", None)]),
-        ({"processes": "true", "camera": "false"}, [("pose_node", None), ("detection_node", None)]),
+        ({"processes": "true"}, [("object-pose", ["run", "--camera", "--processes"])]),
+        ({"processes": "true", "camera": "false"}, [("object-pose", ["run", "--no-camera", "--processes"])]),
     ],
 )
 def test_the_parameter_file_reaches_every_node_of_both_compositions(load, given, expected):
     entities = load("pipeline.launch.py")
     nodes = nodes_of(entities, **given, params_file="mine.yaml")
-    assert [(node.executable, getattr(node, "arguments", None)) for node in nodes] == expected
+    assert [(node.executable, node.arguments) for node in nodes] == expected
     assert all(node.ros_arguments == ["--params-file", "mine.yaml"] for node in nodes)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
@@ -77,7 +79,9 @@ def test_everything_else_is_published_too(ros, pipeline, frame):
     wanted = (info, boxes, keypoints, pictures, markers, transforms)
     publish_until(ros, driver, lambda: all(wanted), "a message on every topic", frame=frame)
     assert info[0].method == "object_pose cube 1"
-    assert info[0].database_location.endswith("cube.onnx")
+    database = json.loads(info[0].database_location)
+    assert database["class_names"] == ["cube"]
+    assert database["model"].endswith("cube.onnx")
     assert boxes[0].detections[0].results[0].hypothesis.class_id == "cube"
     assert len(keypoints[0].detections[0].keypoints_x) == 8
     assert (pictures[0].width, pictures[0].height) == CAMERA.wh
@@ -282,6 +286,21 @@ def test_two_publishers_of_different_qos_are_both_heard(ros, pipeline, frame):
         driver.wait_until_heard()
         detections.clear()
         publish_until(ros, driver, lambda: detections, "a detection", frame=frame)
+
+
+def test_a_second_camera_is_named(ros, pipeline):
+    diagnostics = ros.collect(DiagnosticArray, topics.DIAGNOSTICS, qos.RESULT)
+    _cameras = [FakeDriver(ros), FakeDriver(ros)]
+    for node, topic in (("detection_node", topics.COLOR), ("pose_node", topics.DEPTH)):
+        text = f"{topic} by /test, /test"
+        ros.wait_for(lambda: [m for m in problems(diagnostics, node) if text in m], f"diagnosis of {node}")  # noqa: B023
+
+
+def test_a_pipeline_that_runs_twice_is_named(ros, pipeline, cube_model):
+    diagnostics = ros.collect(DiagnosticArray, topics.DIAGNOSTICS, qos.RESULT)
+    start(ros, PoseNode, model=str(cube_model))
+    text = f"{topics.DETECTIONS_3D} by /pose_node, /pose_node"
+    ros.wait_for(lambda: [m for m in problems(diagnostics, "pose_node") if text in m], "diagnosis")
 
 
 def test_estimate_once_on_request(ros, cube_model, recording):

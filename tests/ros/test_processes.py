@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from object_pose_msgs.msg import ObjectPoseArray
@@ -66,6 +67,38 @@ def test_depth_reaches_the_pose_node_in_another_process(ros, start, arguments):
     ros.wait_for(
         lambda: [p for message in poses for p in message.poses if p.depth_used], "a pose that used depth", LIMIT_S
     )
+
+
+def children_of(process):
+    found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True)
+    return [int(child) for child in found.stdout.split()]
+
+
+def runs(pid):
+    """Whether a process is there and no zombie, which waits only for an init process to collect it."""
+    state = Path(f"/proc/{pid}/stat")
+    return state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL], ids=lambda number: number.name)
+def test_children_end_with_their_parent(ros, start, arguments, number):
+    detections = ros.collect(Detection3DArray, topics.DETECTIONS_3D, qos.RESULT)
+    process = start(*arguments, "--processes")
+    ros.wait_for(lambda: detections, "a detection", LIMIT_S)
+    children = children_of(process)
+    assert len(children) == 3
+    process.send_signal(number)
+    ros.wait_for(lambda: not any(map(runs, children)), "the end of the children", LIMIT_S)
+
+
+def test_a_model_that_cannot_be_used_ends_all_processes(start, arguments, tmp_path):
+    (tmp_path / "broken.onnx").write_bytes(b"not a model at all" * 9)
+    process = start(*arguments, "--model", tmp_path / "broken.onnx", "--processes")
+    output, _ = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 2, output
+    assert "broken.onnx" in output
+    assert "node cannot start" in output
+    assert "Traceback" not in output
 
 
 def test_a_node_that_dies_is_started_again(ros, start, arguments):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from array import array
 from collections.abc import Sequence
@@ -223,9 +224,10 @@ def camera_transform(T_parent_camera: Array, header: Header, camera_frame_id: st
 
 
 def vision_info(card: ModelCard, model_path: str, header: Header) -> VisionInfo:
-    """Return what finds the objects, and the model file that holds their names and geometry."""
+    """Return what finds the objects; its database is JSON: their names in the order of the ids, and the model file."""
     method = " ".join(filter(None, ("object_pose", card.name, card.version)))
-    return VisionInfo(header=header, method=method, database_location=model_path)
+    database = json.dumps({"class_names": list(card.labels), "model": model_path}, ensure_ascii=False)
+    return VisionInfo(header=header, method=method, database_location=database)
 
 
 def _point(xyz: Array) -> Point:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -27,6 +29,7 @@ _LONGEST_BACK_OFF_S = 10.0
 _HEALTHY_AFTER_S = 30.0
 _STOP_WITHIN_S = 10.0
 _POLL_S = 0.1
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 # Consumers first, so that the camera's first frame finds somebody listening.
 _NODES: dict[str, Callable[[], PipelineNode]] = {"pose": PoseNode, "detection": DetectionNode, "camera": CameraNode}
 
@@ -37,9 +40,10 @@ def run_in_one_process(ros_arguments: Sequence[str], camera: bool = True) -> Non
 
 
 def run_in_processes(ros_arguments: Sequence[str], camera: bool = True) -> None:
-    """Run each node in a process of its own until SIGINT, restarting what dies.
+    """Run each node in a process of its own until SIGINT, SIGTERM or SIGHUP, restarting what dies.
 
-    Raises ``ObjectPoseError`` when a node cannot start because of its configuration.
+    The processes end with this one, even where it is killed. Raises ``ObjectPoseError`` when a node cannot start
+    because of its configuration.
     """
     prepare_process()
     stop = threading.Event()
@@ -47,7 +51,10 @@ def run_in_processes(ros_arguments: Sequence[str], camera: bool = True) -> None:
     def request_stop(_signal: int, _frame: FrameType | None) -> None:
         stop.set()
 
-    previous = {number: signal.signal(number, request_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores it
+        numbers.append(signal.SIGHUP)
+    previous = {number: signal.signal(number, request_stop) for number in numbers}
     children = [_Child(name, [f"object_pose.ros.nodes.{name}_node", *ros_arguments]) for name in _chosen(camera)]
     try:
         while not stop.wait(_POLL_S):
@@ -80,10 +87,11 @@ class _Child:
             self._ended(code, now)
 
     def stop(self) -> None:
-        """End the process as Ctrl-C would, by force only when that does not help."""
+        """End the process, by force only when asking does not help."""
         if self._process is None or self._process.poll() is not None:
             return
-        self._process.send_signal(signal.SIGINT)
+        # Not SIGINT: Python makes an exception of it, which an import in progress may swallow.
+        self._process.terminate()
         try:
             self._process.wait(_STOP_WITHIN_S)
         except subprocess.TimeoutExpired:
@@ -93,7 +101,7 @@ class _Child:
     def _start(self, now: float) -> None:
         # A session of its own: Ctrl-C reaches the children through us, in order, and once.
         command = [sys.executable, "-m", *self.module_and_arguments]
-        self._process = subprocess.Popen(command, start_new_session=True)
+        self._process = subprocess.Popen(command, start_new_session=True, preexec_fn=_end_with_parent())
         self._started = now
 
     def _ended(self, code: int, now: float) -> None:
@@ -105,6 +113,20 @@ class _Child:
         logger.error("the %s node ended with code %s, starting it again in %.1f s", self.name, code, self._back_off)
         self._due = now + self._back_off
         self._back_off = min(2.0 * self._back_off, _LONGEST_BACK_OFF_S)
+
+
+def _end_with_parent() -> Callable[[], None] | None:
+    """Return what a new process calls first so that it ends when this one is killed; None where Linux is not there."""
+    if not sys.platform.startswith("linux"):
+        return None
+    parent, prctl = os.getpid(), ctypes.CDLL(None).prctl
+
+    def ask_for_signal() -> None:
+        prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+        if os.getppid() != parent:  # it died before the request
+            os._exit(0)
+
+    return ask_for_signal
 
 
 def _chosen(camera: bool) -> list[str]:

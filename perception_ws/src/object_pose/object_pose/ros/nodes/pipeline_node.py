@@ -13,7 +13,7 @@ from rclpy.qos import QoSProfile
 from object_pose.core.errors import ConfigError, ObjectPoseError
 from object_pose.ros.diagnostics import NodeDiagnostics
 from object_pose.ros.params import NodeParameters
-from object_pose.ros.transport import qos
+from object_pose.ros.transport import qos, topics
 from object_pose.ros.transport.inputs import WatchedInput
 
 ConfigT = TypeVar("ConfigT")
@@ -91,6 +91,9 @@ class PipelineNode(LifecycleNode):
         for topic in self._announced:
             if reason := qos.explain_deafness(self, topic):
                 self.diagnostics.problem("deaf_subscriber", reason)
+        inputs = [watched.topic_name for watched in self._watched]
+        if reason := qos.explain_rivals(self, {*inputs, *self._announced} - topics.SHARED):
+            self.diagnostics.problem("several_publishers", reason)
         for check in tuple(self._checks):
             check()
 

@@ -38,13 +38,18 @@ class WatchedInput:
         self._last = time.monotonic()
         self._subscriptions = [self._subscribe(message_type, topic, profile)]
 
+    @property
+    def topic_name(self) -> str:
+        """The topic as ROS resolves it."""
+        return str(self._subscriptions[0].topic_name)
+
     def explain_silence(self) -> str:
         """Say why nothing has come for two seconds; empty when something has, or state is there."""
         if self._is_state and not self._has_come:
             self._ask_for_latched()
         if time.monotonic() - self._last < _SILENT_AFTER_S or (self._is_state and self._has_come):
             return ""
-        return qos.explain_silence(self._node, self._subscriptions[0].topic_name, self._profile)
+        return qos.explain_silence(self._node, self.topic_name, self._profile)
 
     def close(self) -> None:
         """Unsubscribe."""

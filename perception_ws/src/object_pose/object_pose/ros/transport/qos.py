@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from rclpy.node import Node
@@ -75,6 +76,20 @@ def explain_deafness(node: Node, topic: str) -> str:
             if reason := _incompatibility(offer.qos_profile, subscriber.qos_profile):
                 return f"{topic}: QoS of subscriber {subscriber.node_name} is incompatible: {reason}"
     return ""
+
+
+def explain_rivals(node: Node, topic_names: Iterable[str]) -> str:
+    """Say who publishes on topics that have one source each and yet several publishers; empty where none has."""
+    found = {topic: node.get_publishers_info_by_topic(topic) for topic in sorted(topic_names)}
+    several = {
+        topic: ", ".join(sorted(f"{item.node_namespace.rstrip('/')}/{item.node_name}" for item in publishers))
+        for topic, publishers in found.items()
+        if len(publishers) > 1
+    }
+    if not several:
+        return ""
+    listed = "; ".join(f"{topic} by {names}" for topic, names in several.items())
+    return f"published more than once: {listed}: is there a second camera, or does a pipeline run twice?"
 
 
 def _incompatibility(offered: QoSProfile, requested: QoSProfile) -> str:

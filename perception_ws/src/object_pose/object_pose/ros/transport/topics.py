@@ -21,6 +21,8 @@ OBJECT_MARKERS = "object_markers"
 TF = "/tf"
 TF_STATIC = "/tf_static"
 DIAGNOSTICS = "/diagnostics"
+# Topics with many publishers; any other has one source.
+SHARED = frozenset({TF, TF_STATIC, DIAGNOSTICS})
 
 
 def recorded(topic: str) -> str:
