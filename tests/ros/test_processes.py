@@ -61,6 +61,16 @@ def test_options_reach_the_nodes_of_a_namespace(ros, start, arguments, options):
     assert found[0].class_name == "cube"
 
 
+@pytest.mark.parametrize("library", ["librcl.so", "_rclpy_pybind11", "vision_msgs"])
+def test_sigint_while_modules_are_imported_is_not_lost(ros, start, arguments, library):
+    process = start(*arguments)
+    maps = Path(f"/proc/{process.pid}/maps")
+    ros.wait_for(lambda: library in maps.read_text(), f"import of {library}", LIMIT_S)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=LIMIT_S)
+    assert process.returncode in (0, 130), output
+
+
 def test_depth_reaches_the_pose_node_in_another_process(ros, start, arguments):
     poses = ros.collect(ObjectPoseArray, topics.OBJECT_POSES, qos.RESULT)
     start(*arguments, "--processes")

@@ -60,6 +60,17 @@ def test_a_still_object_in_the_world_becomes_steadier_than_its_measurements() ->
     assert np.all(np.diag(output.covariance) < np.diag(COVARIANCE))
 
 
+def test_where_stamps_stand_still_poses_keep_their_id_and_their_sigma() -> None:
+    """An object that moves 1 mm a frame, unknown to a tracker without a clock."""
+    tracker, rng = Tracker(MODELS), np.random.default_rng(2)
+    for i in range(30):
+        pose = seen(at(0.001 * i), rng=rng)
+        output = tracker.update(results(pose), 0).poses[0]
+    assert output.track_id == 0
+    np.testing.assert_allclose(output.T_camera_object, pose.T_camera_object)
+    assert np.all(np.diag(output.covariance) >= np.diag(COVARIANCE))
+
+
 def test_a_gap_is_bridged_with_growing_doubt_and_fading_score() -> None:
     tracker = Tracker(MODELS, TrackerConfig(max_dropout_s=1.0))
     for i in range(5):

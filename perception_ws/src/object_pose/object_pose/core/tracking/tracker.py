@@ -97,7 +97,8 @@ class Tracker:
 
     Tracks live in the world frame when ``T_world_camera`` is given, in the camera frame otherwise. Time that runs
     backwards, or a change between the two frames, starts all tracks anew; ids are never used twice. They are taken from
-    ``track_ids``, which several trackers may share, or count from 0.
+    ``track_ids``, which several trackers may share, or count from 0. Where stamps stand still poses have ids,
+    but are not filtered.
     """
 
     def __init__(
@@ -239,7 +240,10 @@ class Tracker:
         flipped = float(turn @ np.linalg.solve(spread, turn)) > _FLIP_SIGMAS**2
         track.contradictions = track.contradictions + 1 if flipped or track.state.nis_ratio(measured) > 1.0 else 0
         believed = track.contradictions >= self._config.change_patience
-        if not flipped:
+        if stamp_ns == track.seen_ns:
+            # Without the time between frames nobody knows how far it moved: an average would only look precise.
+            track.state = measured
+        elif not flipped:
             track.state = track.state.updated(measured, follow=believed)
         elif believed:
             track.state = measured
