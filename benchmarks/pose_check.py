@@ -32,7 +32,6 @@ from object_pose.evaluation.criteria import Criterion
 from object_pose.evaluation.pose_runner import LabelledFrame, PoseEvaluation, bop_frames, evaluate_pose
 from object_pose.evaluation.rendered import rendered_frames
 from object_pose.runtime.pose_estimator import FrameEstimate, PoseEstimator
-from object_pose.runtime.predictor import PredictorConfig
 from object_pose.runtime.resources import DATA_VARIABLE
 from object_pose.simulation.parts.objects import PARTS, load_objects
 from object_pose.simulation.scenes.live import LiveConfig, LiveScene
@@ -225,7 +224,7 @@ def _run(
 
 def _single_image_pipeline(model: Path, use_depth: bool) -> PoseEstimator:
     solver = dataclasses.replace(SINGLE_IMAGE.solver, use_depth=use_depth)
-    return PoseEstimator(model, PredictorConfig(decoding=SINGLE_IMAGE.decoding), solver)
+    return PoseEstimator(model, solver_config=solver, profile="single_image")
 
 
 BENCHMARK = Benchmark("pose_check", "accuracy, covariances and tracking of poses", add_options, run, Path("out/pose"))

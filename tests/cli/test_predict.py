@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import cv2
+import jsonschema
 import numpy as np
 import pytest
 
@@ -41,6 +42,13 @@ def test_an_image_with_depth_becomes_a_pose(cli, recording, image, options):
     assert np.all(np.linalg.eigvalsh(pose["covariance"]) > 0)
     assert len(record["detections"][0]["keypoints_px"]) == 8
     assert record["timings_ms"]["total"] > 0
+
+
+def test_a_frame_is_as_its_schema_says(cli, image, options):
+    outcome = cli("predict", "--schema", "pose")
+    assert outcome.code == 0
+    for record in records(cli("predict", image, *options, "--json")):
+        jsonschema.validate(record, json.loads(outcome.out), jsonschema.Draft202012Validator)
 
 
 def test_without_depth_it_says_so(cli, image, options):

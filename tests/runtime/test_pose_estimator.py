@@ -5,13 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from object_pose.core.errors import ModelError
+from object_pose.core.errors import ConfigError, ModelError
 from object_pose.core.frame import Frame
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
-from object_pose.core.pose.config import SINGLE_IMAGE
+from object_pose.core.pose.config import SINGLE_IMAGE, PoseSolverConfig
 from object_pose.core.tracking.tracker import TrackerConfig
-from object_pose.core.vision.decoders import Layout
+from object_pose.core.vision.decoders import DecodeOptions, Layout
 from object_pose.runtime.card import ModelCard
 from object_pose.runtime.pose_estimator import PoseEstimator
 from object_pose.runtime.predictor import Predictor, PredictorConfig
@@ -74,6 +74,18 @@ def test_no_detection_no_pose(constant_model, make_object):
         result = PoseEstimator(path).register(dataclasses.replace(black_frame(), depth_m=depth_m))
         assert len(result.detections) == 0
         assert result.results.poses == () and result.results.rejections == ()
+
+
+def test_a_profile_sets_what_no_config_does(cube_model):
+    estimator = PoseEstimator(cube_model, profile="single_image")
+    assert estimator.solver_config == SINGLE_IMAGE.solver
+    assert estimator.detector.decoding.score_threshold == SINGLE_IMAGE.decoding.score_threshold
+    own = PredictorConfig(decoding=DecodeOptions(score_threshold=0.7))
+    estimator = PoseEstimator(cube_model, own, PoseSolverConfig(), profile="single_image")
+    assert estimator.solver_config == PoseSolverConfig()
+    assert estimator.detector.decoding.score_threshold == 0.7
+    with pytest.raises(ConfigError, match=r"no profile 'fast'.*live, single_image"):
+        PoseEstimator(cube_model, profile="fast")
 
 
 def test_a_second_pass_adds_to_what_was_seen_and_keeps_what_was_sure():

@@ -3,7 +3,7 @@
     from object_pose import Frame, PoseEstimator, read_camera, read_depth, read_image
 
     frame = Frame(read_image("image.png"), read_camera("camera.yaml"), read_depth("depth.png"))
-    estimate = PoseEstimator("parts.onnx").register(frame)
+    estimate = PoseEstimator("parts.onnx", profile="single_image").register(frame)
 
 Names are imported when they are first used, so that ``import object_pose`` costs nothing.
 """

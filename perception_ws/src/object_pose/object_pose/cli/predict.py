@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from object_pose.cli.frame_results import predict_poses, predict_task, show_results
 from object_pose.cli.model_options import add_pipeline_options, model_path, open_predictor, pipeline_from_options
@@ -13,6 +15,7 @@ from object_pose.core.errors import ConfigError
 from object_pose.io.bag_frames import RecordingConfig
 from object_pose.io.camera_info import read_camera, read_camera_info
 from object_pose.io.cameras.recorded import NamedFrame, brings_camera, is_video, open_frames
+from object_pose.io.writers import frame_schema
 from object_pose.tasks.registry import TASKS
 
 EXAMPLES = """examples:
@@ -22,6 +25,7 @@ EXAMPLES = """examples:
   object-pose predict photo.png --depth photo_depth.png --camera camera.yaml --output out/photo
   object-pose predict lmo/test/000002 --model models/lmo.onnx --output out/lmo
   object-pose predict film.mp4 --camera camera.yaml --track --output out/film
+  object-pose predict --schema pose
 """
 
 
@@ -33,8 +37,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--camera", type=Path, help="intrinsics: camera_info YAML, OpenCV's or BOP's camera.json")
     parser.add_argument("--output", type=Path, help="folder for annotated pictures and results.jsonl")
     parser.add_argument("--json", action="store_true", help="print one JSON object a frame")
+    parser.add_argument(
+        "--schema",
+        action=_PrintSchema,
+        choices=TASKS,
+        help="print the JSON schema of a task's frames, as --json and results.jsonl give them, and exit",
+    )
     add_config_options(parser, RecordingConfig, "bags and depth")
     add_pipeline_options(parser)
+
+
+class _PrintSchema(argparse.Action):
+    """Prints a task's schema and ends the program, as ``--version`` does."""
+
+    def __call__(self, parser: argparse.ArgumentParser, _namespace: Any, task: Any, _flag: str | None = None) -> None:
+        print(json.dumps(frame_schema(task), indent=2))
+        parser.exit()
 
 
 def run(options: argparse.Namespace) -> int:

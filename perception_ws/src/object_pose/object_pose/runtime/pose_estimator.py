@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +11,12 @@ import numpy as np
 from object_pose.core.arrays import Array
 from object_pose.core.errors import ConfigError, DataError, ModelError
 from object_pose.core.frame import AlignedDepth, CameraFrame
-from object_pose.core.pose.config import PoseSolverConfig
+from object_pose.core.pose.config import PROFILES, PoseSolverConfig, Profile
 from object_pose.core.pose.solver import PoseSolver
 from object_pose.core.results.detections import Detections
 from object_pose.core.results.pose import PoseResults, RejectionReason
 from object_pose.core.tracking.tracker import Tracker, TrackerConfig
+from object_pose.core.vision.decoders import DecodeOptions
 from object_pose.core.vision.roi import not_measured, painted_over
 from object_pose.runtime.predictor import Predictor, PredictorConfig, load_card
 from object_pose.runtime.timing import StageClock
@@ -34,11 +35,13 @@ class FrameEstimate:
 
 
 class PoseEstimator:
-    """Estimates the poses of a model's objects, given as a file or one that is open.
+    """Estimates the poses of a model's objects, given as a file, the name of a shipped model, or one that is open.
 
-    With a ``tracker_config`` objects have ids, taken from ``track_ids`` where several estimators share them, and frames
-    come in the order of their stamps. Raises ``ModelError`` when the model cannot be used or does not carry the
-    geometry of its objects.
+    ``profile`` is 'live' for a camera's frames, or 'single_image' for a thorough search that gives every pose with its
+    score; it says what ``detector_config.decoding`` and ``solver_config`` are where they are not given. A model given
+    open keeps its decoding. With a ``tracker_config`` objects have ids, taken from ``track_ids`` where several
+    estimators share them, and frames come in the order of their stamps. Raises ``ModelError`` when the model cannot be
+    used or does not carry the geometry of its objects, ``ConfigError`` for an unknown profile.
     """
 
     def __init__(
@@ -48,7 +51,9 @@ class PoseEstimator:
         solver_config: PoseSolverConfig | None = None,
         tracker_config: TrackerConfig | None = None,
         track_ids: Iterator[int] | None = None,
+        profile: str = "live",
     ) -> None:
+        self._profile = _find_profile(profile)
         self._detector = model if isinstance(model, Predictor) else None
         self._is_given = self._detector is not None
         self.path = model.path if isinstance(model, Predictor) else Path(model)
@@ -59,7 +64,7 @@ class PoseEstimator:
                 "train and export it for the task 'pose'",
             )
         self._detector_config = detector_config or PredictorConfig()
-        self.solver_config, self._tracker_config = solver_config or PoseSolverConfig(), tracker_config
+        self.solver_config, self._tracker_config = solver_config or self._profile.solver, tracker_config
         self._solver = PoseSolver(self.card.objects, self.solver_config)
         self._tracker = Tracker(self.card.objects, tracker_config, track_ids) if tracker_config else None
         self._registered_ns: int | None = None
@@ -68,7 +73,7 @@ class PoseEstimator:
     def detector(self) -> Predictor:
         """The model's network, opened when it is first needed."""
         if self._detector is None:
-            self._detector = Predictor(self.path, self._detector_config)
+            self._detector = Predictor(self.path, replace(self._detector_config, decoding=self._decoding))
         return self._detector
 
     def prepare(self) -> None:
@@ -95,8 +100,7 @@ class PoseEstimator:
         if detector_config != self._detector_config:
             self._detector_config = detector_config
             if self._detector and not self._is_given:
-                decoding = detector_config.decoding or self._detector.task.options
-                self._detector = self._detector.with_decoding(decoding)
+                self._detector = self._detector.with_decoding(self._decoding)
 
     def estimate(self, frame: CameraFrame, T_world_camera: Array | None = None) -> FrameEstimate:
         """Register or track the next frame of a sequence, whichever is due.
@@ -162,6 +166,10 @@ class PoseEstimator:
                 self._registered_ns = None
         return FrameEstimate(Detections.empty(self.card.keypoint_count), results, clock.timings_ms)
 
+    @property
+    def _decoding(self) -> DecodeOptions:
+        return self._detector_config.decoding or self._profile.decoding
+
     def _is_due(self, stamp_ns: int) -> bool:
         """Return whether objects are to be found anew."""
         if self._tracker_config is None or self._registered_ns is None:
@@ -194,3 +202,9 @@ class PoseEstimator:
 def needs_color(config: PoseSolverConfig) -> bool:
     """Return whether poses of given detections may need the colour image: for contours, or for the second pass."""
     return config.contour.max_poses > 0 or (config.second_pass and config.use_depth)
+
+
+def _find_profile(name: str) -> Profile:
+    if name not in PROFILES:
+        raise ConfigError(f"there is no profile '{name}'", f"choose one of {', '.join(PROFILES)}")
+    return PROFILES[name]
