@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque
+import threading
 from typing import Any
 
 from object_pose_msgs.msg import ObjectPoseArray
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
+from rclpy.time import Time
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
@@ -18,14 +19,13 @@ from visualization_msgs.msg import MarkerArray
 from object_pose.core.geometry.camera import Camera
 from object_pose.core.results.pose import PoseResults
 from object_pose.core.vision.drawing import draw_poses
-from object_pose.io.messages import image_from_message
+from object_pose.io.messages import image_from_message, stamp_ns
 from object_pose.ros.messages import conversions
 from object_pose.ros.messages.images import rgb_to_message
 from object_pose.ros.messages.markers import MarkerBoard, mesh_uri
 from object_pose.ros.nodes.pipeline_node import PipelineNode
 from object_pose.ros.transport import qos, topics
-
-_IMAGES_KEPT = 8
+from object_pose.ros.transport.pairing import StampedBuffer
 
 
 class PoseOutputs:
@@ -71,16 +71,19 @@ class _Overlay:
         self._profile = profile
         self._publisher = node.create_publisher(Image, topics.DETECTIONS_IMAGE, qos.RESULT, **qos.publisher_events())
         self._subscription: Subscription | None = None
-        self._images: deque[Any] = deque(maxlen=_IMAGES_KEPT)
+        self._images = StampedBuffer()
+        self._lock = threading.Lock()
 
     def publish(self, results: PoseResults, camera: Camera, header: Header) -> None:
         """Draw on the image of the header's stamp, if it is wanted and there."""
         self._follow_demand()
-        for message in tuple(self._images):
-            if message.header.stamp == header.stamp:
-                picture = draw_poses(image_from_message(message), results.poses, camera, results.rejections)
-                self._publisher.publish(rgb_to_message(picture, header))
-                return
+        stamp = Time.from_msg(header.stamp).nanoseconds
+        with self._lock:
+            message = self._images.nearest(stamp)
+            self._images.drop_before(stamp)
+        if message is not None:
+            picture = draw_poses(image_from_message(message), results.poses, camera, results.rejections)
+            self._publisher.publish(rgb_to_message(picture, header))
 
     def close(self) -> None:
         """Stop listening and publishing."""
@@ -96,10 +99,12 @@ class _Overlay:
             )
 
     def _keep(self, message: Any) -> None:
-        self._images.append(message)
+        with self._lock:
+            self._images.add(stamp_ns(message), message)
 
     def _unsubscribe(self) -> None:
         if self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
             self._subscription = None
-        self._images.clear()
+        with self._lock:
+            self._images.clear()

@@ -107,7 +107,7 @@ class FrameInputs:
     ) -> None:
         self._node = node
         self._config = config
-        self._pairer = FramePairer(anchor, (), partners, config.pair_tolerance_ns)
+        self._pairer = FramePairer(anchor, partners, config.pair_tolerance_ns)
         self._worker = NewestWorker(node.get_name(), handle, node.frame_failed)
         node.add_check(self._report_mismatches)
         self._needs_camera = needs_camera
@@ -119,7 +119,7 @@ class FrameInputs:
     @property
     def dropped(self) -> int:
         """Frames so far that a newer one replaced, or that came before any camera_info that they need."""
-        return self._worker.dropped + self._pairer.lost + self._without_camera
+        return self._worker.dropped + self._without_camera
 
     def stop(self) -> None:
         """Finish the frame in hand."""

@@ -9,63 +9,96 @@ from typing import Any
 
 _NS_PER_MS = 1_000_000
 _NS_PER_S = 1_000_000_000
+_KEPT_NS = 5 * _NS_PER_S
+_MOST_BYTES = 128 << 20
+_LEAST_COUNT = 8
+_RECENT_ANCHORS = 8
+_RECENT_STAMPS = 512
 
 
 @dataclass(frozen=True)
 class PairedSet:
-    """The messages of one frame by stream; ``missing`` are optional streams that came before, but not with this one."""
+    """The messages of one frame by stream; ``missing`` are streams that came before, but not with this one."""
 
     stamp_ns: int
     messages: Mapping[str, Any]
     missing: tuple[str, ...] = ()
 
 
-class FramePairer:
-    """Collects an anchor stream and others into sets whose stamps differ by at most the tolerance.
+class StampedBuffer:
+    """The latest messages of a stream: at least eight, more of the last ``kept_ns`` while ``most_bytes`` hold them."""
 
-    A set is complete when the required streams are there; an optional one is waited for while it is alive (seen since
-    the last anchor, or within ``alive_ns`` before this one) and has not gone past, at most until the next anchor comes.
-    ``lost`` counts anchors that found no required partner.
+    def __init__(self, kept_ns: int = _KEPT_NS, most_bytes: int = _MOST_BYTES) -> None:
+        self._kept_ns = kept_ns
+        self._most_bytes = most_bytes
+        self._items: deque[tuple[int, Any]] = deque()
+        self._bytes = 0
+        self.gone_until_ns: int | None = None
+
+    def add(self, stamp_ns: int, message: Any) -> None:
+        """Keep a message; the oldest ones go, and ``gone_until_ns`` is the stamp of the last of them."""
+        self._items.append((stamp_ns, message))
+        self._bytes += _size(message)
+        while len(self._items) > _LEAST_COUNT and (
+            self._bytes > self._most_bytes or abs(stamp_ns - self._items[0][0]) > self._kept_ns
+        ):
+            self.gone_until_ns = self._remove_oldest()
+
+    def nearest(self, stamp_ns: int, tolerance_ns: int = 0) -> Any | None:
+        """Return the message of a stamp, None where none is within the tolerance."""
+        nearest = min(self._items, key=lambda item: abs(item[0] - stamp_ns), default=None)
+        return nearest[1] if nearest and abs(nearest[0] - stamp_ns) <= tolerance_ns else None
+
+    def drop_before(self, stamp_ns: int) -> None:
+        """Let go what nobody will ask for any more."""
+        while self._items and self._items[0][0] < stamp_ns:
+            self._remove_oldest()
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._items.clear()
+        self._bytes, self.gone_until_ns = 0, None
+
+    def _remove_oldest(self) -> int:
+        stamp_ns, message = self._items.popleft()
+        self._bytes -= _size(message)
+        return stamp_ns
+
+
+class FramePairer:
+    """Brings to each message of an anchor stream those of its partners whose stamps differ by at most the tolerance.
+
+    Partners are kept until an anchor that is not older has come, however late that is, within ``StampedBuffer``'s
+    limits. One that has not come yet is waited for while it is alive (seen since the last anchor, or within
+    ``alive_ns`` before this one) and has not gone past, at most until the next anchor comes.
     """
 
-    def __init__(
-        self,
-        anchor: str,
-        required: Sequence[str],
-        optional: Sequence[str],
-        tolerance_ns: int,
-        capacity: int = 8,
-        alive_ns: int = _NS_PER_S,
-    ) -> None:
+    def __init__(self, anchor: str, partners: Sequence[str], tolerance_ns: int, alive_ns: int = _NS_PER_S) -> None:
         self._anchor = anchor
-        self._required = tuple(required)
-        self._optional = tuple(optional)
+        self.partners = tuple(partners)
         self._tolerance_ns = tolerance_ns
         self._alive_ns = alive_ns
-        self._buffers: dict[str, deque[tuple[int, Any]]] = {
-            name: deque(maxlen=capacity) for name in (anchor, *required, *optional)
-        }
-        self._last_anchors: deque[int] = deque(maxlen=capacity)
+        self._buffers = {name: StampedBuffer() for name in partners}
+        self._stamps: dict[str, deque[int]] = {name: deque(maxlen=_RECENT_STAMPS) for name in partners}
+        self._anchors: deque[int] = deque(maxlen=_RECENT_ANCHORS)
+        self._waiting: tuple[int, Any] | None = None
         self._met: set[str] = set()
-        self.lost = 0
-
-    @property
-    def partners(self) -> tuple[str, ...]:
-        """The streams beside the anchor."""
-        return self._required + self._optional
 
     def add(self, stream: str, stamp_ns: int, message: Any) -> list[PairedSet]:
         """Take one message; return the sets that it completes, oldest first."""
-        buffer = self._buffers[stream]
-        if stream == self._anchor:
-            self.lost += len(buffer) == buffer.maxlen
-            self._last_anchors.append(stamp_ns)
-        buffer.append((stamp_ns, message))
-        return self._complete()
+        if stream != self._anchor:
+            self._buffers[stream].add(stamp_ns, message)
+            self._stamps[stream].append(stamp_ns)
+            return self._complete()
+        overtaken = self._complete(is_newest=False)
+        self._anchors.append(stamp_ns)
+        self._waiting = stamp_ns, message
+        return overtaken + self._complete()
 
     def forget(self, stream: str) -> list[PairedSet]:
         """Drop what came of a partner that will come no more; return the sets that waited for it, oldest first."""
         self._buffers[stream].clear()
+        self._stamps[stream].clear()
         return self._complete()
 
     def explain(self, stream: str) -> str:
@@ -73,10 +106,14 @@ class FramePairer:
         if stream in self._met:
             self._met.discard(stream)
             return ""
-        others = self._buffers[stream]
-        if not self._last_anchors or not others:
+        others = self._stamps[stream]
+        if not self._anchors or not others:
             return ""
-        gap_ns = min(abs(anchor - other) for anchor in self._last_anchors for other, _ in others)
+        gone_until_ns = self._buffers[stream].gone_until_ns
+        if gone_until_ns is not None and self._anchors[-1] <= gone_until_ns:
+            late_s = (others[-1] - self._anchors[-1]) / _NS_PER_S
+            return f"{self._anchor} come {late_s:.1f} s later than {stream}, which is not kept as long"
+        gap_ns = min(abs(anchor - other) for anchor in self._anchors for other in others)
         if gap_ns <= self._tolerance_ns:
             return ""
         return (
@@ -84,39 +121,32 @@ class FramePairer:
             f"more than pair_tolerance_ms = {self._tolerance_ns / _NS_PER_MS:g}"
         )
 
-    def _complete(self) -> list[PairedSet]:
-        sets: list[PairedSet] = []
-        anchors = self._buffers[self._anchor]
-        waiting: list[tuple[int, Any]] = []
-        for position, (stamp_ns, message) in enumerate(anchors):
-            found = self._partners(stamp_ns)
-            is_newest = position == len(anchors) - 1
-            if not all(name in found for name in self._required) or (is_newest and self._awaits(stamp_ns, found)):
-                waiting.append((stamp_ns, message))
-                continue
-            self._met.update(found)
-            missing = tuple(name for name in self._optional if name not in found and self._buffers[name])
-            sets.append(PairedSet(stamp_ns, {self._anchor: message, **found}, missing))
-            self.lost += len(waiting)
-            waiting.clear()
-        anchors.clear()
-        anchors.extend(waiting)
-        return sets
-
-    def _partners(self, stamp_ns: int) -> dict[str, Any]:
-        found = {}
-        for name in self.partners:
-            nearest = min(self._buffers[name], key=lambda item: abs(item[0] - stamp_ns), default=None)
-            if nearest is not None and abs(nearest[0] - stamp_ns) <= self._tolerance_ns:
-                found[name] = nearest[1]
-        return found
+    def _complete(self, is_newest: bool = True) -> list[PairedSet]:
+        """Return the set of the anchor that waits, if it waits for nothing any more."""
+        if self._waiting is None:
+            return []
+        stamp_ns, message = self._waiting
+        nearest = {name: self._buffers[name].nearest(stamp_ns, self._tolerance_ns) for name in self.partners}
+        found = {name: partner for name, partner in nearest.items() if partner is not None}
+        if is_newest and self._awaits(stamp_ns, found):
+            return []
+        self._waiting = None
+        self._met.update(found)
+        for buffer in self._buffers.values():
+            buffer.drop_before(stamp_ns - self._tolerance_ns)
+        missing = tuple(name for name in self.partners if name not in found and self._stamps[name])
+        return [PairedSet(stamp_ns, {self._anchor: message, **found}, missing)]
 
     def _awaits(self, stamp_ns: int, found: Mapping[str, Any]) -> bool:
-        """Whether a live optional stream has not yet delivered its part of the newest frame."""
-        last_ns = self._last_anchors[-2] if len(self._last_anchors) > 1 else stamp_ns
+        """Whether a live partner has not yet delivered its part of the newest frame."""
+        last_ns = self._anchors[-2] if len(self._anchors) > 1 else stamp_ns
         alive_since_ns = min(stamp_ns - self._alive_ns, last_ns - self._tolerance_ns)
         return any(
-            self._buffers[name] and alive_since_ns <= self._buffers[name][-1][0] < stamp_ns
-            for name in self._optional
+            self._stamps[name] and alive_since_ns <= self._stamps[name][-1] < stamp_ns
+            for name in self.partners
             if name not in found
         )
+
+
+def _size(message: Any) -> int:
+    return len(getattr(message, "data", ()))
