@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import shutil
 
@@ -192,6 +193,45 @@ def test_another_model_gets_ids_that_were_never_used(ros, pipeline, cube_model, 
     publish_until(ros, driver, newer, "a pose of the other model", frame=frame)
     assert newer()[0].poses[0].track_age == 1
     assert {m.poses[0].track_id for m in answers if m.poses} <= {before.track_id, before.track_id + 1}
+
+
+def test_ids_do_not_survive_another_camera_frame_and_are_not_used_again(ros, pipeline, frame):
+    answers, driver = pipeline[2:]
+    used = [tracked(ros, driver, answers, frame).track_id]
+    for frame_id in ("other_optical_frame", "test_optical_frame"):
+        answers.clear()
+        new = lambda name=frame_id: [m.poses[0] for m in answers if m.poses and m.header.frame_id == name]  # noqa: E731
+        publish_until(
+            ros, driver, lambda new=new: len(new()) > 1, "poses in the other frame", frame=frame, frame_id=frame_id
+        )
+        assert new()[0].track_age == 1
+        used.append(new()[0].track_id)
+    assert len(set(used)) == 3
+
+
+@pytest.mark.parametrize("restart", ["activate", "configure"])
+def test_ids_are_not_used_again_after_a_restart(ros, pipeline, frame, restart):
+    node, _, answers, driver = pipeline
+    before = tracked(ros, driver, answers, frame)
+    node.trigger_deactivate()
+    if restart == "configure":
+        node.trigger_cleanup()
+        node.trigger_configure()
+    node.trigger_activate()
+    after = tracked(ros, driver, answers, frame)
+    assert after.track_id > before.track_id
+
+
+def test_a_slow_camera_keeps_ids(ros, pipeline, frame):
+    answers, driver = pipeline[2:]
+    before = tracked(ros, driver, answers, frame)
+    for index in range(1, 4):
+        stamp = 100_000_000_000 * index
+        # The streams of a frame may be lost; its stamp is then another, a little later.
+        at = itertools.count(stamp)
+        found = lambda since=stamp: [m.poses[0] for m in answers if m.poses and stamp_ns(m) >= since]  # noqa: E731
+        ros.wait_for(lambda at=at, found=found: driver.publish(frame, stamp_ns=next(at)) and found(), "a pose")
+        assert found()[0].track_id == before.track_id
 
 
 def nothing_measured(depth):

@@ -42,15 +42,17 @@ class FakeDriver:
         needed = [self._color, self._info] + [self._depth] * depth
         self._ros.wait_for(lambda: all(p.get_subscription_count() for p in needed), "subscription of the camera")
 
-    def publish(self, frame: Frame, change_info=None, change_depth=None, depth_delay_ms=0, stamp_ns=None):
+    def publish(
+        self, frame: Frame, change_info=None, change_depth=None, depth_delay_ms=0, stamp_ns=None, frame_id=FRAME_ID
+    ):
         self._count += 1
         stamp_ns = stamp_ns or 1_000_000_000 + self._count * 50_000_000
-        header = make_header(stamp_ns, FRAME_ID)
+        header = make_header(stamp_ns, frame_id)
         info = camera_to_message(frame.camera, header)
         if change_info:
             change_info(info)
         if frame.depth_m is not None:
-            depth = depth_to_message(frame.depth_m, make_header(stamp_ns + depth_delay_ms * 1_000_000, FRAME_ID))
+            depth = depth_to_message(frame.depth_m, make_header(stamp_ns + depth_delay_ms * 1_000_000, frame_id))
             if change_depth:
                 change_depth(depth)
             self._depth.publish(self._packed(depth))

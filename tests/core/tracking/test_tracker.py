@@ -86,10 +86,27 @@ def test_a_gap_is_bridged_with_growing_doubt_and_fading_score() -> None:
 
 
 def test_after_too_long_a_gap_the_object_is_a_new_one() -> None:
-    tracker = Tracker(MODELS, TrackerConfig(max_dropout_s=0.5))
+    tracker = Tracker(MODELS, TrackerConfig(max_dropout_s=0.5, max_dropout_frames=2))
     first = [ids(tracker.update(results(seen(at(0.0))), i * FRAME_NS)) for i in range(5)][-1]
-    assert tracker.update(results(), 4 * FRAME_NS + 600_000_000).poses == ()
-    assert ids(tracker.update(results(seen(at(0.0))), 4 * FRAME_NS + 700_000_000)) != first
+    for i in range(3):
+        assert tracker.update(results(), 4 * FRAME_NS + 600_000_000 + i * FRAME_NS).poses == ()
+    assert ids(tracker.update(results(seen(at(0.0))), 4 * FRAME_NS + 900_000_000)) != first
+
+
+@pytest.mark.parametrize("period_s", [2, 30, 3600])
+def test_a_slow_or_triggered_camera_keeps_the_ids(period_s: int) -> None:
+    tracker, rng = Tracker(MODELS), np.random.default_rng(3)
+    places = (0.0, 0.3)
+    outputs = [
+        tracker.update(results(*(seen(at(x), rng=rng) for x in places)), i * period_s * 1_000_000_000) for i in range(8)
+    ]
+    assert {tuple(ids(output)) for output in outputs} == {tuple(ids(outputs[0]))}
+    missing = tracker.update(results(seen(at(0.0))), 8 * period_s * 1_000_000_000)
+    assert ids(missing) == ids(outputs[0])[:1], "what was seen so long ago is not reported"
+    again = tracker.update(results(*(seen(at(x)) for x in places)), 9 * period_s * 1_000_000_000)
+    assert ids(again) == ids(outputs[0])
+    elsewhere = tracker.update(results(seen(at(0.0)), seen(at(0.9))), 10 * period_s * 1_000_000_000)
+    assert ids(elsewhere)[0] == ids(outputs[0])[0] and ids(elsewhere)[1] not in ids(outputs[0])
 
 
 def test_a_passing_glimpse_is_not_bridged() -> None:

@@ -37,6 +37,12 @@ class TrackerConfig:
     max_dropout_s: float = parameter(
         1.0, "how long an object that is not seen any more is still reported, in seconds", minimum=0.0, maximum=60.0
     )
+    max_dropout_frames: int = parameter(
+        5,
+        "an object keeps its id while it is missing in no more frames than this, however long ago it was seen",
+        minimum=0,
+        maximum=1000,
+    )
     max_bridged_sigma_m: float = parameter(
         0.015,
         "an object out of sight is reported while the standard deviation of its position is less, in m",
@@ -88,6 +94,7 @@ class _Track:
     registered_score: float
     seen_ns: int
     age: int = 1
+    frames_unseen: int = 0
     contradictions: int = 0
     is_lost: bool = False
 
@@ -174,7 +181,7 @@ class Tracker:
         self._stamp_ns = None
 
     def _advance(self, stamp_ns: int, in_world: bool) -> None:
-        """Predict all tracks to the stamp, and drop those that were not seen for too long."""
+        """Predict all tracks to the stamp, and drop those not seen for too long, in frames as well as in seconds."""
         if in_world != self._in_world or (self._stamp_ns is not None and stamp_ns < self._stamp_ns):
             self.reset()
         self._in_world = in_world
@@ -183,11 +190,17 @@ class Tracker:
         factor = 1.0 if in_world else config.moving_camera_factor
         self._stamp_ns = stamp_ns
         self._tracks = [
-            track for track in self._tracks if (stamp_ns - track.seen_ns) * _NANOSECONDS <= config.max_dropout_s
+            track
+            for track in self._tracks
+            if track.frames_unseen <= config.max_dropout_frames or self._is_recent(track, stamp_ns)
         ]
         for track in self._tracks:
             noise = factor * config.translation_noise, factor * config.rotation_noise
             track.state = track.state.predicted(seconds, *noise)
+            track.frames_unseen += 1
+
+    def _is_recent(self, track: _Track, stamp_ns: int) -> bool:
+        return (stamp_ns - track.seen_ns) * _NANOSECONDS <= self._config.max_dropout_s
 
     def _partners(
         self, poses: Sequence[ObjectPose], measured: Sequence[PoseState], stamp_ns: int
@@ -213,7 +226,8 @@ class Tracker:
             return _NO_MATCH
         innovation = track.state.innovation(self._symmetric_to(track, measured))
         model = self._objects[pose.class_id]
-        unseen = (stamp_ns - track.seen_ns) * _NANOSECONDS
+        # In the long pauses of a triggered camera an object is not expected to go any further.
+        unseen = min((stamp_ns - track.seen_ns) * _NANOSECONDS, self._config.max_dropout_s)
         slack = np.hypot(
             _SLACK_DIAMETERS * model.diameter, self._config.max_speed_m_s * unseen / self._config.gate_sigmas
         )
@@ -248,14 +262,16 @@ class Tracker:
         elif believed:
             track.state = measured
         track.measured, track.pose, track.seen_ns, track.age = measured, pose, stamp_ns, track.age + 1
-        track.is_lost = False
+        track.is_lost, track.frames_unseen = False, 0
         if pose.track_id < 0:
             track.registered_score = pose.score
 
     def _report(self, stamp_ns: int, T_camera_fixed: Array) -> list[ObjectPose]:
         """Return the tracks seen now, then those worth bridging where nothing else stands."""
         seen = [track for track in self._tracks if track.seen_ns == stamp_ns]
-        unseen = [track for track in self._tracks if track.seen_ns < stamp_ns and self._is_worth_bridging(track)]
+        unseen = [
+            track for track in self._tracks if track.seen_ns < stamp_ns and self._is_worth_bridging(track, stamp_ns)
+        ]
         tracks = seen + unseen
         if not tracks:
             return []
@@ -266,8 +282,8 @@ class Tracker:
         repeats = find_duplicates(centers, rank, diameters, _SAME_PLACE_DIAMETERS)
         return [pose for i, pose in enumerate(poses) if i < len(seen) or repeats[i] is None]
 
-    def _is_worth_bridging(self, track: _Track) -> bool:
-        if track.is_lost:
+    def _is_worth_bridging(self, track: _Track, stamp_ns: int) -> bool:
+        if track.is_lost or not self._is_recent(track, stamp_ns):
             return False
         variance = float(np.linalg.eigvalsh(track.state.covariance[:3, :3])[-1])
         return track.age >= self._config.min_age and variance <= self._config.max_bridged_sigma_m**2

@@ -77,6 +77,7 @@ class PoseNode(PipelineNode):
         self._outputs = PoseOutputs(self)
         self._track_ids = itertools.count()
         self._models = ModelCache(self._open)
+        self._tracked_in = ""
         self._requests: list[queue.SimpleQueue[ObjectPoseArray | None]] = []
 
     def configure(self) -> None:
@@ -134,6 +135,10 @@ class PoseNode(PipelineNode):
             T_fixed_camera = self._look_up_camera(header.frame_id, paired.stamp_ns)
             # Where the camera's place is not known, poses have no ids.
             with_ids = self._transforms is None or T_fixed_camera is not None
+            # Tracks in the camera's frame are of that camera.
+            if self._transforms is None and header.frame_id != self._tracked_in:
+                estimator.forget_tracks()
+                self._tracked_in = header.frame_id
             results = estimator.register(frame, T_fixed_camera, detections, with_ids).results
             dropped = message.dropped_frames + self._inputs.dropped
             self._outputs.publish(results, camera, header, dropped, config.publish_tf)
