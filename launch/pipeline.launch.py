@@ -6,7 +6,7 @@ that publishes realsense-ros's topics takes the place of our camera node.
 
 import json
 
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
@@ -79,7 +79,6 @@ def generate_launch_description() -> LaunchDescription:
                 DeclareLaunchArgument(name, default_value=value, choices=["true", "false"], description=text)
                 for name, (value, text) in SWITCHES.items()
             ),
-            SetEnvironmentVariable("FASTDDS_DEFAULT_PROFILES_FILE", str(find("config", "fastdds_shared_memory.xml"))),
             OpaqueFunction(function=make_nodes),
         ]
     )

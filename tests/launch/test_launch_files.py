@@ -59,9 +59,7 @@ def load(monkeypatch):
     """Give the entities of a launch file."""
     fakes = {
         "launch": recorder("LaunchDescription", "LaunchContext"),
-        "launch.actions": recorder(
-            "DeclareLaunchArgument", "IncludeLaunchDescription", "OpaqueFunction", "SetEnvironmentVariable"
-        ),
+        "launch.actions": recorder("DeclareLaunchArgument", "IncludeLaunchDescription", "OpaqueFunction"),
         "launch.substitutions": recorder("LaunchConfiguration"),
         "launch.launch_description_sources": recorder("PythonLaunchDescriptionSource"),
         "launch_ros": ModuleType("launch_ros"),
@@ -161,12 +159,6 @@ def test_a_replay_is_the_pipeline_with_other_defaults(load):
     assert set(passed) <= set(arguments_of(load(pipeline.name)))
     assert set(passed) == set(arguments_of(entities)) == {"source", "rate", "rviz"}
     assert not hasattr(arguments_of(entities)["source"], "default_value")
-
-
-@without_launch
-def test_the_shared_memory_profile_is_set(load):
-    (variable,) = (item for item in load("pipeline.launch.py") if item.kind == "SetEnvironmentVariable")
-    assert variable.values[0] == "FASTDDS_DEFAULT_PROFILES_FILE" and Path(variable.values[1]).is_file()
 
 
 @pytest.mark.skipif(not HAS_LAUNCH, reason="launch is not installed")

@@ -12,7 +12,7 @@ import pytest
 from object_pose_msgs.msg import ObjectPoseArray
 from vision_msgs.msg import Detection3DArray
 
-from object_pose.ros.nodes.spinning import prepare_process
+from object_pose.ros.nodes.spinning import prepare_process, transport_variables
 from object_pose.ros.transport import qos, topics
 
 LIMIT_S = 60.0
@@ -158,3 +158,29 @@ def test_a_profile_of_the_users_own_is_kept(monkeypatch, tmp_path):
     monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", str(tmp_path / "mine.xml"))
     prepare_process()
     assert os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] == str(tmp_path / "mine.xml")
+
+
+def test_shared_memory_that_is_too_small_is_said_and_not_used(caplog, tmp_path):
+    plenty = transport_variables(2, tmp_path)
+    assert Path(plenty["FASTDDS_DEFAULT_PROFILES_FILE"]).name == "fastdds_shared_memory.xml"
+    assert not caplog.text
+    # A file system without a free byte.
+    assert transport_variables(2, Path("/proc")) == {"FASTDDS_BUILTIN_TRANSPORTS": "UDPv4"}
+    (record,) = caplog.records
+    assert "/proc has 0 MiB free" in record.getMessage()
+    assert "--shm-size" in record.getMessage()
+
+
+def test_in_the_64_mb_of_docker_segments_are_smaller_and_that_is_said_once():
+    """It takes the right to mount a file system."""
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("FASTDDS")}
+    program = (
+        "import os; from object_pose.ros.nodes.spinning import prepare_process as f; f(3); f(1); print(os.environ)"
+    )
+    mount = "mount -t tmpfs -o size=64m tmpfs /dev/shm || exit 77"
+    command = ["unshare", "--mount", "sh", "-c", f'{mount}; exec "$@"', "sh", sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=variables)
+    if done.returncode == 77 or "unshare: " in done.stderr:
+        pytest.skip(f"no right to mount: {done.stderr}")
+    assert "fastdds_small_shared_memory.xml" in done.stdout
+    assert done.stderr.count("/dev/shm has 64 MiB free") == 1

@@ -45,7 +45,7 @@ def run_in_processes(ros_arguments: Sequence[str], camera: bool = True) -> None:
     The processes end with this one, even where it is killed. Raises ``ObjectPoseError`` when a node cannot start
     because of its configuration.
     """
-    prepare_process()
+    prepare_process(len(_chosen(camera)))
     stop = threading.Event()
 
     def request_stop(_signal: int, _frame: FrameType | None) -> None:

@@ -19,19 +19,59 @@ from object_pose.ros.nodes.pipeline_node import PipelineNode, RosoutHandler
 from object_pose.runtime.resources import find
 
 _NODE_PARAMETER = re.compile(r"(\w+):([\w./]+):=(.*)")
+logger = logging.getLogger(__name__)
+
 _PROFILE_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
+_TRANSPORT_VARIABLE = "FASTDDS_BUILTIN_TRANSPORTS"
+_SHARED_MEMORY = Path("/dev/shm")
+_MIB = 2**20
+# Profile and what one process takes of the shared memory with it, in MiB: its segment, and some for ports.
+_PROFILES = (("fastdds_shared_memory.xml", 34), ("fastdds_small_shared_memory.xml", 11))
 
 
-def prepare_process() -> None:
-    """Set what a process with nodes needs before its first one.
+def prepare_process(processes: int = 1) -> None:
+    """Set what a process with nodes needs before its first one, in the environment of those that it starts, too.
 
-    Images of another process are lost with Fast DDS's default transport, hence the shared-memory profile.
+    Images of another process are lost with Fast DDS's default transport, hence a shared-memory profile, unless the user
+    has chosen one. ``processes`` with nodes of ours will run.
     """
     if "HOME" not in os.environ and "ROS_LOG_DIR" not in os.environ:
         raise ConfigError("neither HOME nor ROS_LOG_DIR is set, and ROS 2 writes its logs there", "export HOME")
-    os.environ.setdefault(_PROFILE_VARIABLE, str(find("config", "fastdds_shared_memory.xml")))
+    if _PROFILE_VARIABLE not in os.environ and _TRANSPORT_VARIABLE not in os.environ:
+        os.environ |= transport_variables(processes + 1)  # a driver or a planner may use the profile as well
     # The cores are shared by camera, network and pose solver; OpenCV's threads would only get in their way.
     cv2.setNumThreads(1)
+
+
+def transport_variables(processes: int, shared_memory: Path = _SHARED_MEMORY) -> dict[str, str]:
+    """Return the environment in which Fast DDS hands images to other processes as well as the shared memory allows.
+
+    Where it is too small for all ``processes`` that is logged: Fast DDS would lose images in silence.
+    """
+    free_mib = _free_bytes(shared_memory) / _MIB
+    for profile, needed_mib in _PROFILES:
+        if free_mib >= processes * needed_mib:
+            variables = {_PROFILE_VARIABLE: str(find("config", profile))}
+            break
+    else:
+        variables = {_TRANSPORT_VARIABLE: "UDPv4"}
+    usual, usual_mib = _PROFILES[0]
+    if usual not in variables.get(_PROFILE_VARIABLE, ""):
+        instead = Path(*variables.values()).name
+        logger.warning(
+            "%s has %.0f MiB free, images between %d processes take %d: using %s instead, which may lose large images "
+            "(docker: --shm-size=512m or --ipc=host; or run all nodes in one process)",
+            *(shared_memory, free_mib, processes, processes * usual_mib, instead),
+        )
+    return variables
+
+
+def _free_bytes(folder: Path) -> float:
+    """Return how many bytes a file system has left; infinite where there is no such folder, on another system."""
+    if not folder.exists():
+        return float("inf")
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize
 
 
 def spin(make_nodes: Iterable[Callable[[], PipelineNode]], ros_arguments: Sequence[str] | None = None) -> None:
