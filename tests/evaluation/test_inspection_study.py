@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from object_pose.evaluation.reports.inspection import study
 from object_pose.evaluation.reports.inspection.history import RunHistory, seeds_learned_from
-from object_pose.evaluation.reports.inspection.study import Outcome, Share
+from object_pose.evaluation.reports.inspection.study import Outcome, Proportion
 from object_pose.simulation.generators.inspection import lot_seeds, training_lots
 from object_pose.simulation.seeds import TRAINING
 
@@ -21,15 +21,15 @@ def _outcome(probability: float, damages: tuple[str, ...] = (), pixels: int = 0)
 @given(st.integers(1, 2000), st.floats(0.0, 1.0))
 def test_an_interval_holds_its_share_and_narrows_with_more_pictures(whole, value):
     part = round(value * whole)
-    low, high = Share(part, whole).interval
+    low, high = Proportion(part, whole).interval
     assert 0.0 <= low <= part / whole + 1e-9 and part / whole - 1e-9 <= high <= 1.0
-    wider_low, wider_high = Share(10 * part, 10 * whole).interval
+    wider_low, wider_high = Proportion(10 * part, 10 * whole).interval
     assert wider_high - wider_low < high - low
 
 
 def test_wilson_interval_of_a_textbook_case():
-    assert Share(8, 10).interval == pytest.approx((0.490, 0.943), abs=1e-3)
-    assert np.isnan(Share(0, 0).value)
+    assert Proportion(8, 10).interval == pytest.approx((0.490, 0.943), abs=1e-3)
+    assert np.isnan(Proportion(0, 0).value)
 
 
 def test_figures_of_known_outcomes():
@@ -41,15 +41,15 @@ def test_figures_of_known_outcomes():
         _outcome(0.1),
         _outcome(0.6),
     ]
-    assert study.accuracy(outcomes) == Share(4, 6)
-    assert study.recall(outcomes) == Share(3, 4)
-    assert study.false_alarms(outcomes) == Share(1, 2)
-    assert study.recall_by_damage(outcomes) == {"bent_teeth": Share(1, 2), "worn_teeth": Share(1, 1)}
-    assert [group[2] for group in study.recall_by_size(outcomes, 2)] == [Share(1, 2), Share(2, 2)]
-    assert study.pointing(outcomes) == Share(3, 3)
+    assert study.accuracy(outcomes) == Proportion(4, 6)
+    assert study.recall(outcomes) == Proportion(3, 4)
+    assert study.false_alarms(outcomes) == Proportion(1, 2)
+    assert study.recall_by_damage(outcomes) == {"bent_teeth": Proportion(1, 2), "worn_teeth": Proportion(1, 1)}
+    assert [group[2] for group in study.recall_by_size(outcomes, 2)] == [Proportion(1, 2), Proportion(2, 2)]
+    assert study.pointing(outcomes) == Proportion(3, 3)
     assert study.figures_of(outcomes)["recall_damaged"] == 0.75
     threshold, found, stopped = study.threshold_for_recall(outcomes, 1.0)
-    assert (threshold, found, stopped) == (0.4, Share(4, 4), Share(1, 2))
+    assert (threshold, found, stopped) == (0.4, Proportion(4, 4), Proportion(1, 2))
 
 
 @given(st.integers(0, 2**32 - 1))

@@ -43,8 +43,8 @@ LABELS = ("bolt", "nut")
     ],
 )
 def test_the_layout_follows_from_the_file(metadata, classes, shape, layout, keypoints):
-    reading = identify(metadata, {"output0": shape}, WH, classes)
-    assert (reading.layout, reading.keypoint_count) == (layout, keypoints)
+    found = identify(metadata, {"output0": shape}, WH, classes)
+    assert (found.layout, found.keypoint_count) == (layout, keypoints)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def centre(box):
     return [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2, box[2] - box[0], box[3] - box[1]]
 
 
-def shares(box):
+def relative_xywh(box):
     return np.array(centre(box)) / 640.0
 
 
@@ -127,9 +127,9 @@ FILES = {
     "end to end, nms=True": ({"output0": queries([*BOX, 0.9, 1.0])}, {"task": "detect", **NMS}),
     "yolox": ({"output": yolox_rows(decoded=False)}, {}),
     "yolox, decoded": ({"output": yolox_rows(decoded=True)}, {}),
-    "rtdetr of Ultralytics": ({"output0": queries([*shares(BOX), 0.0, 0.9])}, {"description": "rtdetr-l"}),
-    "rf-detr": ({"dets": queries(shares(BOX)), "labels": detr_logits(none=1)}, {}),
-    "logits and boxes": ({"logits": detr_logits(), "pred_boxes": queries(shares(BOX))}, {}),
+    "rtdetr of Ultralytics": ({"output0": queries([*relative_xywh(BOX), 0.0, 0.9])}, {"description": "rtdetr-l"}),
+    "rf-detr": ({"dets": queries(relative_xywh(BOX)), "labels": detr_logits(none=1)}, {}),
+    "logits and boxes": ({"logits": detr_logits(), "pred_boxes": queries(relative_xywh(BOX))}, {}),
     "d-fine": (
         {
             "labels": (np.arange(300)[None] == 3).astype(np.int64),

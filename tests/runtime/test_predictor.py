@@ -49,7 +49,7 @@ def test_a_network_of_any_size_sees_the_image_as_large_as_asked(constant_model, 
 
 
 def test_smaller_looks_add_what_they_alone_find_and_say_no_object_twice(constant_model):
-    # This network finds the same pixels of its input at every size, so each look finds another box of the image.
+    # This network finds the same pixels of its input at every size, so each scale finds another box of the image.
     model = constant_model([one_object()], own_card(), input_shape=(1, 3, "height", "width"))
     image = np.zeros((192, 288, 3), np.uint8)
     once, more = (

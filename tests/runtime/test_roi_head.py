@@ -30,12 +30,12 @@ class Network:
         keypoints[..., 0] = 0.1 * np.arange(classes)[:, None, None]
         keypoints[..., 1] = 0.1 * np.arange(2)
         keypoints[..., 2] = 0.01
-        shares, masks = np.ones((count, classes, 1), np.float32), np.full((count, 32, 32), 0.25, np.float32)
-        return np.tile(np.float32(self.probabilities), (count, 1)), keypoints, shares, masks
+        weights, masks = np.ones((count, classes, 1), np.float32), np.full((count, 32, 32), 0.25, np.float32)
+        return np.tile(np.float32(self.probabilities), (count, 1)), keypoints, weights, masks
 
 
 class Doubtful(Network):
-    """Has three hypotheses of each object, each a tenth of the window further right, of shares 0.3, 0.6 and 0.1."""
+    """Has three hypotheses of each object, each a tenth of the window further right, of weights 0.3, 0.6 and 0.1."""
 
     def run(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
         probabilities, keypoints, _, masks = super().run(batch)
@@ -48,7 +48,7 @@ def _refined(
     probabilities: list[float],
     score_threshold: float = 0.1,
     context_crop: bool = False,
-    alternative_share: float = 1.0,
+    hypothesis_threshold: float = 1.0,
     network: type[Network] = Network,
 ) -> Detections:
     candidates = Detections(
@@ -56,7 +56,7 @@ def _refined(
     )
     head = RoiHead(network(probabilities))  # type: ignore[arg-type]
     options = DecodeOptions(
-        score_threshold=score_threshold, context_crop=context_crop, alternative_share=alternative_share
+        score_threshold=score_threshold, context_crop=context_crop, hypothesis_threshold=hypothesis_threshold
     )
     return head.refine(np.zeros((100, 100, 3), np.uint8), candidates, options)
 
@@ -92,11 +92,11 @@ def test_a_context_crop_offers_the_keypoints_of_both_crops() -> None:
 
 @pytest.mark.parametrize(("least", "offered"), [(1.0, [1]), (0.25, [1, 0]), (0.05, [1, 0, 2])])
 def test_hypotheses_from_a_share_on_are_hypotheses_of_one_candidate_the_likeliest_first(least, offered) -> None:
-    found = _refined([0.9, 0.05, 0.02, 0.03], alternative_share=least, network=Doubtful)
+    found = _refined([0.9, 0.05, 0.02, 0.03], hypothesis_threshold=least, network=Doubtful)
     # The window is 60 pixels wide.
     np.testing.assert_allclose(found.keypoints[:, 0, 0], [40.0 + 6.0 * hypothesis for hypothesis in offered], rtol=1e-5)
-    shares = np.array([0.3, 0.6, 0.1])[offered]
-    np.testing.assert_allclose(found.scores, np.sqrt(0.81 * 0.9 * shares / 0.6), rtol=1e-5)
+    weights = np.array([0.3, 0.6, 0.1])[offered]
+    np.testing.assert_allclose(found.scores, np.sqrt(0.81 * 0.9 * weights / 0.6), rtol=1e-5)
     assert len(set(found.candidate_ids)) == 1
     np.testing.assert_allclose(found.likeliest().keypoints[:, 0, 0], [46.0], rtol=1e-5)
 

@@ -54,10 +54,10 @@ def test_errors_drawn_from_the_covariance_are_within_its_bound_95_times_in_100(s
 
 
 def test_an_overconfident_covariance_is_found_out_however_sharp_it_is():
-    honest = calibration.score_covariances(matches(NONE, 400), [NONE])
-    boasting = calibration.score_covariances(matches(NONE, 400, overconfident=25.0), [NONE])
-    assert boasting.translation_within_95 < 0.5 and boasting.rotation_within_95 < 0.5
-    assert boasting.translation_sigma_mm_p50 == pytest.approx(honest.translation_sigma_mm_p50 / 5.0)
+    calibrated = calibration.score_covariances(matches(NONE, 400), [NONE])
+    overconfident = calibration.score_covariances(matches(NONE, 400, overconfident=25.0), [NONE])
+    assert overconfident.translation_within_95 < 0.5 and overconfident.rotation_within_95 < 0.5
+    assert overconfident.translation_sigma_mm_p50 == pytest.approx(calibrated.translation_sigma_mm_p50 / 5.0)
 
 
 def test_a_turn_about_the_axis_is_no_error_and_has_no_freedom():

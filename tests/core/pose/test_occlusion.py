@@ -26,7 +26,7 @@ _POSE = se3.make_transform(se3.exp_so3((2.2, 0.5, 0.3)), (0.01, -0.02, 0.45))
 _BRACKET = ContourSurface.of(MODELS[BRACKET_ID].surface_object)
 
 
-def test_an_object_explains_its_own_pixels() -> None:
+def test_an_objects_own_pixels_are_occluder_pixels() -> None:
     depth_m = render_depth([(BRACKET, _POSE)], background_m=_WALL_M)
     occluders = occluder_pixels(make_depth_view(depth_m, CAMERA, _NOISE), [(_BRACKET, _POSE)])
     own = depth_m < _WALL_M - 1e-3
@@ -45,7 +45,7 @@ def test_what_lies_in_front_of_it_stays() -> None:
 
 
 @pytest.mark.parametrize("z", [-0.4, 50.0], ids=["behind the camera", "too far to be drawn"])
-def test_what_cannot_be_drawn_explains_nothing(z: float) -> None:
+def test_what_cannot_be_drawn_has_no_occluder_pixels(z: float) -> None:
     view = make_depth_view(np.full((240, 320), _WALL_M, np.float32), CAMERA, _NOISE)
     assert not np.any(occluder_pixels(view, [(_BRACKET, se3.make_transform(translation=(0.0, 0.0, z)))]))
 

@@ -1,4 +1,4 @@
-"""Poses from keypoints: exact on exact data, robust to outliers, and honest about their uncertainty."""
+"""Poses from keypoints: exact on exact data, robust to outliers, and with a calibrated uncertainty."""
 
 from __future__ import annotations
 
@@ -88,9 +88,9 @@ def test_a_fit_worse_than_its_sigmas_says_so() -> None:
     rng = np.random.default_rng(3)
     rotation, place = random_poses(50, rng)
     errors = 2.0 * rng.normal(size=(50, 8, 2))
-    honest = solve_pnp(targets_of(rotation, place, errors, sigma_px=2.0), CAMERA)
-    boasting = solve_pnp(targets_of(rotation, place, errors, sigma_px=1.0), CAMERA)
-    ratio = np.trace(boasting.covariance, axis1=1, axis2=2) / np.trace(honest.covariance, axis1=1, axis2=2)
+    calibrated = solve_pnp(targets_of(rotation, place, errors, sigma_px=2.0), CAMERA)
+    overconfident = solve_pnp(targets_of(rotation, place, errors, sigma_px=1.0), CAMERA)
+    ratio = np.trace(overconfident.covariance, axis1=1, axis2=2) / np.trace(calibrated.covariance, axis1=1, axis2=2)
     assert np.median(ratio) > 0.4  # the sigmas alone would make it 0.25
 
 

@@ -1,4 +1,4 @@
-"""The pose head on exactly known scenes: accurate, honest, and able to refuse."""
+"""The pose head on exactly known scenes: accurate, calibrated, and rejected where they are not."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_keypoints_that_shrink_towards_the_middle_are_overruled_by_box_and_depth
     assert found >= 9
 
 
-def test_a_box_around_the_visible_part_explains_what_is_hidden() -> None:
+def test_what_is_hidden_outside_of_the_visible_box_does_not_lower_the_score() -> None:
     solver = PoseSolver(MODELS, PoseSolverConfig(acceptance=AcceptanceConfig(min_score=0.0)))
     wall = (Box((0.0, -0.2, 0.28), (0.2, 0.2, 0.3)),)
     depth_m = render_depth([(SOLIDS[BRACKET_ID], OBLIQUE), (wall, np.eye(4))], background_m=WALL_M)

@@ -22,10 +22,10 @@ COVARIANCE = np.diag([0.001, 0.001, 0.02, 0.05, 0.05, 0.05]) ** 2
 
 def standing(x, y, turn, face=0, plane=TABLE):
     """The true pose of a box on a plane, over the pixel ray (x, y, 1)."""
-    rest = SHAPE.poses[face]
-    rotation = se3.exp_so3(turn * plane.normal) @ _between(rest.down, plane.normal)
+    stable = SHAPE.poses[face]
+    rotation = se3.exp_so3(turn * plane.normal) @ _between(stable.down, plane.normal)
     ray = np.array([x, y, 1.0])
-    reach = support(se3.make_transform(rotation, np.zeros(3)), rest, plane.normal)
+    reach = support(se3.make_transform(rotation, np.zeros(3)), stable, plane.normal)
     return se3.make_transform(rotation, ray * (plane.offset - reach) / (plane.normal @ ray))
 
 
@@ -66,8 +66,8 @@ def test_a_box_stands_on_each_of_its_faces_the_largest_first():
     assert np.allclose(np.sort(np.abs(downs), axis=1), [[0.0, 0.0, 1.0]] * 6, atol=1e-9)
     lowest = np.abs(downs) @ SIZE
     assert np.all(np.diff(lowest) >= -1e-9)
-    for rest in SHAPE.poses:
-        assert np.allclose(rest.heights, 0.0, atol=1e-9) and len(rest.contacts) == 4
+    for stable in SHAPE.poses:
+        assert np.allclose(stable.heights, 0.0, atol=1e-9) and len(stable.contacts) == 4
 
 
 def test_a_cone_stands_on_its_base_not_on_its_tip():
@@ -122,27 +122,27 @@ def test_what_floats_or_is_wrong_does_not_move_the_plane_nor_is_it_moved():
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6))
-def test_settling_closes_the_gap_and_makes_nothing_less_sure(seed):
+def test_conditioning_on_the_plane_closes_the_gap_and_makes_nothing_less_certain(seed):
     rng = np.random.default_rng(seed)
     (truth,) = places(1, rng)
     pose = disturbed(truth, rng)
     conditioned = TABLE.condition(pose, covariance_of(pose), SHAPE, reach=0.5)
     assert conditioned is not None
     moved, covariance = conditioned
-    rest, _ = SHAPE.nearest(pose[:3, :3], TABLE.normal)
-    assert np.abs(TABLE.gaps(moved, rest)).mean() <= np.abs(TABLE.gaps(pose, rest)).mean() + 1e-9
+    stable, _ = SHAPE.nearest(pose[:3, :3], TABLE.normal)
+    assert np.abs(TABLE.gaps(moved, stable)).mean() <= np.abs(TABLE.gaps(pose, stable)).mean() + 1e-9
     assert np.linalg.eigvalsh(covariance_of(pose) - covariance).min() > -1e-9
     assert np.linalg.eigvalsh(covariance).min() > 0.0
 
 
 def test_the_gaps_derivative_is_that_of_their_differences():
     (pose,) = places(1, np.random.default_rng(1))
-    rest = SHAPE.poses[0]
+    stable = SHAPE.poses[0]
     step = 1e-6
-    for axis, expected in enumerate(TABLE.jacobian(pose, rest).T):
+    for axis, expected in enumerate(TABLE.jacobian(pose, stable).T):
         delta = step * np.eye(6)[axis]
         moved = se3.make_transform(se3.exp_so3(delta[3:]) @ pose[:3, :3], pose[:3, 3] + delta[:3])
-        assert np.allclose((TABLE.gaps(moved, rest) - TABLE.gaps(pose, rest)) / step, expected, atol=1e-5)
+        assert np.allclose((TABLE.gaps(moved, stable) - TABLE.gaps(pose, stable)) / step, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("count", range(LEAST_BODIES))

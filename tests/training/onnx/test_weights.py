@@ -59,7 +59,9 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_an_exported_network_comes_back_and_keeps_its_outputs_while_its_norms_settle(case: str, tmp_path: Path) -> None:
+def test_an_exported_network_comes_back_and_keeps_its_outputs_under_batch_norm_recalibration(
+    case: str, tmp_path: Path
+) -> None:
     make, wrap, shape, outputs = CASES[case]
     images = torch.rand(shape, generator=torch.Generator().manual_seed(2))
     trained = _lived_in(make())

@@ -67,13 +67,13 @@ def test_image_and_mask_stay_together_in_every_augmentation() -> None:
     rng = np.random.default_rng(0)
     _, mask = aerial_sample(2)
     sample = MaskSample(np.repeat(mask[..., None], 3, axis=2), mask)
-    shares = []
+    covers = []
     for _ in range(30):
         moved = augmented(sample, SMALL, rng)
         assert moved.mask.shape == (64, 64) and set(np.unique(moved.mask)) <= {0, 255}
         np.testing.assert_array_equal(moved.image[..., 0] >= 128, moved.mask > 0)
-        shares.append((moved.mask > 0).mean())
-    assert np.std(shares) > 0.05
+        covers.append((moved.mask > 0).mean())
+    assert np.std(covers) > 0.05
 
 
 def test_a_rendered_tile_is_used_as_often_as_it_is_paid_for() -> None:

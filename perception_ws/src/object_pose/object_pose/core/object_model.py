@@ -16,7 +16,7 @@ class ObjectModel:
 
     ``keypoints_object`` (K, 3) in the network's order; ``points_object`` (P, 3) and unit ``normals_object`` (P, 3)
     sample the surface evenly; the metric box is axis-aligned in the object frame. ``surface_object`` (S, 3), points so
-    dense that outlines can be drawn from them, is empty in models that were exported before there was any.
+    dense that contours can be drawn from them, is empty in models that were exported before there was any.
     """
 
     name: str

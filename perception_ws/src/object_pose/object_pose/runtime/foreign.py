@@ -44,8 +44,8 @@ _IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)[:, None, None]
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How a foreign network is read: ``prepare`` maps its input, ``convert`` its outputs to those of ``layout``."""
+class ForeignFormat:
+    """The format of a foreign network: ``prepare`` maps its input, ``convert`` its outputs to those of ``layout``."""
 
     task: str
     layout: str
@@ -58,8 +58,8 @@ class Reading:
 class ForeignNetwork:
     """A foreign network as an ``Engine`` of one of our layouts."""
 
-    def __init__(self, engine: Engine, reading: Reading) -> None:
-        self._engine, self._reading = engine, reading
+    def __init__(self, engine: Engine, kind: ForeignFormat) -> None:
+        self._engine, self._format = engine, kind
         self.metadata = engine.metadata
         self.input_shape = engine.input_shape
         self.takes_any_size = engine.takes_any_size
@@ -69,8 +69,8 @@ class ForeignNetwork:
 
     def run(self, batch: Batch) -> list[Batch]:
         """Run the network; see ``Engine``."""
-        outputs = self._engine.run(self._reading.prepare(batch))
-        return self._reading.convert(outputs, (batch.shape[3], batch.shape[2]))
+        outputs = self._engine.run(self._format.prepare(batch))
+        return self._format.convert(outputs, (batch.shape[3], batch.shape[2]))
 
 
 def open_foreign_model(engine: Engine, labels: tuple[str, ...]) -> tuple[Engine, ModelCard]:
@@ -87,28 +87,28 @@ def open_foreign_model(engine: Engine, labels: tuple[str, ...]) -> tuple[Engine,
         )
     _, _, height, width = engine.input_shape
     outputs = dict(zip(engine.output_names, engine.output_shapes))
-    reading = identify(metadata, outputs, (width, height), len(names))
-    network = ForeignNetwork(engine, reading)
+    kind = identify(metadata, outputs, (width, height), len(names))
+    network = ForeignNetwork(engine, kind)
     name, licence = metadata.get("description", "")[:80], metadata.get("license", "")[:80]
-    card = ModelCard(
-        reading.task, reading.layout, names, (width, height), reading.keypoint_count, name=name, licence=licence
-    )
+    card = ModelCard(kind.task, kind.layout, names, (width, height), kind.keypoint_count, name=name, licence=licence)
     return network, card
 
 
-def identify(metadata: Mapping[str, str], outputs: Mapping[str, Shape], input_wh: Wh, class_count: int) -> Reading:
-    """Return the one reading that the outputs' shapes, by name, fit; raises ``ModelError`` where none or several do."""
+def identify(
+    metadata: Mapping[str, str], outputs: Mapping[str, Shape], input_wh: Wh, class_count: int
+) -> ForeignFormat:
+    """Return the one format that the outputs' shapes, by name, fit; raises ``ModelError`` where none or several do."""
     task = metadata.get("task", "pose" if "kpt_shape" in metadata else "detect")
     if task not in _TASKS:
         raise ModelError(f"the model's task is '{task}'", f"expected one of {', '.join(_TASKS)}")
     keypoints = _keypoint_shape(metadata) if task == "pose" else (0, 0)
     fitting, expected = [], []
-    for reading, fits in _readings(task, outputs, input_wh, class_count, *keypoints):
-        expected.append(reading.expected)
+    for kind, fits in _formats(task, outputs, input_wh, class_count, *keypoints):
+        expected.append(kind.expected)
         if fits:
-            fitting.append(reading)
+            fitting.append(kind)
     if len(fitting) > 1:
-        fitting = [reading for reading in fitting if _is_meant(reading, metadata)]
+        fitting = [kind for kind in fitting if _is_meant(kind, metadata)]
     if len(fitting) == 1:
         return fitting[0]
     shapes = ", ".join(str(shape) for shape in outputs.values())
@@ -120,28 +120,30 @@ def identify(metadata: Mapping[str, str], outputs: Mapping[str, Shape], input_wh
     raise ModelError(f"the network's {subject} {problem}", f"expected for {counts}: {', '.join(expected)}")
 
 
-def _readings(
+def _formats(
     task: str, outputs: Mapping[str, Shape], input_wh: Wh, classes: int, keypoints: int, values: int
-) -> list[tuple[Reading, bool]]:
-    """Return every reading of a number of classes, keypoints and values per keypoint, and whether the shapes fit it."""
+) -> list[tuple[ForeignFormat, bool]]:
+    """Return every format of a number of classes, keypoints and values per keypoint, and whether the shapes fit it."""
     shapes = list(outputs.values())
     if len(shapes) == 2 and len(shapes[1]) == 4:
-        return _mask_readings(shapes[0], shapes[1], input_wh, classes)
+        return _mask_formats(shapes[0], shapes[1], input_wh, classes)
     if len(shapes) > 1:
-        return _detr_readings(outputs, classes)
+        return _detr_formats(outputs, classes)
     (shape,) = shapes
     rows, columns = (shape[1], shape[2]) if len(shape) == 3 and shape[0] == 1 else (-1, -1)
     cells = {sum((input_wh[0] // s) * (input_wh[1] // s) for s in strides) for strides in _STRIDES}
     anchors = {_ANCHORS_PER_CELL_V5 * count for count in cells}
     is_list = rows <= _MAX_END_TO_END and rows not in anchors
     if task == "obb":
-        first = Reading("oriented", LIST_LAYOUT, f"yolov8_obb (1, {5 + classes}, N)", convert=_from_oriented_anchors)
-        last = Reading("oriented", LIST_LAYOUT, "end_to_end_obb (1, N, 7)", convert=_from_oriented_list)
+        first = ForeignFormat(
+            "oriented", LIST_LAYOUT, f"yolov8_obb (1, {5 + classes}, N)", convert=_from_oriented_anchors
+        )
+        last = ForeignFormat("oriented", LIST_LAYOUT, "end_to_end_obb (1, N, 7)", convert=_from_oriented_list)
         return [(first, columns in cells and rows == 5 + classes), (last, is_list and columns == 7)]
     if keypoints:
         width = values * keypoints
-        first = Reading("pose", Layout.YOLOV8_POSE, f"yolov8_pose (1, {4 + classes + width}, N)", keypoints)
-        last = Reading("pose", Layout.END_TO_END_POSE, f"end_to_end_pose (1, N, {6 + width})", keypoints)
+        first = ForeignFormat("pose", Layout.YOLOV8_POSE, f"yolov8_pose (1, {4 + classes + width}, N)", keypoints)
+        last = ForeignFormat("pose", Layout.END_TO_END_POSE, f"end_to_end_pose (1, N, {6 + width})", keypoints)
         if values == 2:
             first = _with_visibility(first, 4 + classes, 1)
             last = _with_visibility(last, 6, 2)
@@ -151,24 +153,26 @@ def _readings(
         (Layout.YOLOV5, f"(1, N, {5 + classes})", rows in anchors and columns == 5 + classes),
         (Layout.END_TO_END, "(1, N, 6)", is_list and columns == 6),
     ]
-    found = [(Reading("detect", layout, f"{layout} {text}"), fits) for layout, text, fits in detect]
-    yolox = Reading("detect", Layout.YOLOV5, f"yolox (1, N, {5 + classes})", prepare=_to_bgr_255, convert=_decode_yolox)
-    detr = Reading("detect", Layout.YOLOV8_DETECT, f"detr (1, N, {4 + classes})", convert=_decode_detr)
+    found = [(ForeignFormat("detect", layout, f"{layout} {text}"), fits) for layout, text, fits in detect]
+    yolox = ForeignFormat(
+        "detect", Layout.YOLOV5, f"yolox (1, N, {5 + classes})", prepare=_to_bgr_255, convert=_decode_yolox
+    )
+    detr = ForeignFormat("detect", Layout.YOLOV8_DETECT, f"detr (1, N, {4 + classes})", convert=_decode_detr)
     yolox_fits = rows in cells - anchors and columns == 5 + classes
     return [*found, (yolox, yolox_fits), (detr, is_list and rows not in cells and columns == 4 + classes)]
 
 
-def _is_meant(reading: Reading, metadata: Mapping[str, str]) -> bool:
-    """Whether a file's own words fit a reading."""
-    if reading.expected.startswith("detr") != ("detr" in metadata.get("description", "").lower()):
+def _is_meant(kind: ForeignFormat, metadata: Mapping[str, str]) -> bool:
+    """Whether a file's metadata fit a format."""
+    if kind.expected.startswith("detr") != ("detr" in metadata.get("description", "").lower()):
         return False
     has_nms = metadata.get("end2end") == "True" or "'nms': True" in metadata.get("args", "")
-    return not has_nms or reading.layout in (Layout.END_TO_END, Layout.END_TO_END_POSE)
+    return not has_nms or kind.layout in (Layout.END_TO_END, Layout.END_TO_END_POSE)
 
 
-def _with_visibility(reading: Reading, start: int, axis: int) -> Reading:
+def _with_visibility(kind: ForeignFormat, start: int, axis: int) -> ForeignFormat:
     """Give keypoints of two values, which start at an index of an axis, full visibility as the third."""
-    count = reading.keypoint_count
+    count = kind.keypoint_count
 
     def convert(outputs: list[Batch], input_wh: Wh) -> list[Batch]:
         rows = np.moveaxis(outputs[0], axis, -1)
@@ -177,7 +181,7 @@ def _with_visibility(reading: Reading, start: int, axis: int) -> Reading:
         joined = np.concatenate([rows[..., :start], full.reshape(*rows.shape[:-1], 3 * count)], axis=-1)
         return [np.moveaxis(joined, -1, axis)]
 
-    return Reading(reading.task, reading.layout, reading.expected, count, convert=convert)
+    return ForeignFormat(kind.task, kind.layout, kind.expected, count, convert=convert)
 
 
 def _from_oriented_anchors(outputs: list[Batch], input_wh: Wh) -> list[Batch]:
@@ -223,7 +227,7 @@ def _decode_detr(outputs: list[Batch], input_wh: Wh) -> list[Batch]:
     return [np.swapaxes(rows, 1, 2)]
 
 
-def _detr_readings(outputs: Mapping[str, Shape], classes: int) -> list[tuple[Reading, bool]]:
+def _detr_formats(outputs: Mapping[str, Shape], classes: int) -> list[tuple[ForeignFormat, bool]]:
     """Read labels, boxes and scores, or logits and boxes, in whatever order they come."""
     names, order = set(outputs), list(outputs)
     if names == {"labels", "boxes", "scores"}:
@@ -236,7 +240,7 @@ def _detr_readings(outputs: Mapping[str, Shape], classes: int) -> list[tuple[Rea
             return [np.concatenate(columns, axis=-1)]
 
         text = "labels (1, N), boxes (1, N, 4) and scores (1, N)"
-        return [(Reading("detect", Layout.END_TO_END, text, convert=join), fits)]
+        return [(ForeignFormat("detect", Layout.END_TO_END, text, convert=join), fits)]
     boxes, logits = ("dets", "labels") if "dets" in names else ("pred_boxes", "logits")
     text = f"pred_boxes (1, N, 4) and logits (1, N, {classes})"
     # RF-DETR keeps a class of none at the end.
@@ -250,8 +254,8 @@ def _detr_readings(outputs: Mapping[str, Shape], classes: int) -> list[tuple[Rea
         return _decode_detr([np.concatenate([by_name[boxes], scores], axis=-1)], input_wh)
 
     if is_rf:
-        return [(Reading("detect", Layout.YOLOV8_DETECT, text, prepare=_normalised, convert=sigmoid), fits)]
-    return [(Reading("detect", Layout.YOLOV8_DETECT, text, convert=sigmoid), fits)]
+        return [(ForeignFormat("detect", Layout.YOLOV8_DETECT, text, prepare=_normalised, convert=sigmoid), fits)]
+    return [(ForeignFormat("detect", Layout.YOLOV8_DETECT, text, convert=sigmoid), fits)]
 
 
 def _normalised(batch: Batch) -> Batch:
@@ -262,7 +266,7 @@ def _sigmoid(values: Batch) -> Batch:
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(values, -60.0, 60.0))), dtype=np.float32)
 
 
-def _mask_readings(shape: Shape, protos: Shape, input_wh: Wh, classes: int) -> list[tuple[Reading, bool]]:
+def _mask_formats(shape: Shape, protos: Shape, input_wh: Wh, classes: int) -> list[tuple[ForeignFormat, bool]]:
     """Read instance masks of one class as the mask of that class: rows of boxes and weights, and prototype masks."""
     if classes != 1:
         raise ModelError(f"the model segments {classes} classes", "the task 'segment' has masks of one class")
@@ -280,7 +284,7 @@ def _mask_readings(shape: Shape, protos: Shape, input_wh: Wh, classes: int) -> l
         return [_union_of_masks(boxes[kept], found[kept, -weights:], outputs[1][0], input_wh)]
 
     fits = len(shape) == 3 and shape[0] == protos[0] == 1 and (is_list or shape[1] == 5 + weights)
-    return [(Reading("segment", MASK_LAYOUT, text, convert=draw), fits)]
+    return [(ForeignFormat("segment", MASK_LAYOUT, text, convert=draw), fits)]
 
 
 def _union_of_masks(boxes: NDArray[np.float64], weights: NDArray[np.float64], protos: Batch, input_wh: Wh) -> Batch:

@@ -193,9 +193,9 @@ class PoseEstimator:
         occluders = self._solver.occluders(results.poses, depth.camera, depth.depth_m)
         if frame.rgb is None or not np.any(occluders):
             return results
-        rest, rest_depth = painted_over(frame.rgb, occluders), not_measured(depth, occluders)
-        detections: Detections = self.detector.predict(rest, depth=rest_depth)
-        more = self._solver.solve(detections, rest_depth.camera, rest_depth.depth_m, rgb=rest)
+        remaining, remaining_depth = painted_over(frame.rgb, occluders), not_measured(depth, occluders)
+        detections: Detections = self.detector.predict(remaining, depth=remaining_depth)
+        more = self._solver.solve(detections, remaining_depth.camera, remaining_depth.depth_m, rgb=remaining)
         return self._solver.join(results, more)
 
 

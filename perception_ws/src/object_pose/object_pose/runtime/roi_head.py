@@ -27,7 +27,7 @@ from object_pose.runtime.card import ModelCard
 from object_pose.runtime.engine import Engine, EngineConfig, load_embedded_engine
 
 ROI_HEAD_KEY = "object_pose.crop_head"
-# Probabilities (N, C + 1), the last of none; keypoints (N, C, H, K, 3): x, y, sigma; shares (N, C, H) of hypotheses;
+# Probabilities (N, C + 1), the last of none; keypoints (N, C, H, K, 3): x, y, sigma; weights (N, C, H) of hypotheses;
 # visible masks (N, M, M), whatever the class.
 LAYOUT = "crop_masks"
 _CHANNELS = COLOR_CHANNELS + RELIEF_CHANNELS
@@ -38,7 +38,7 @@ _MOST_CANDIDATES = 48  # bounds the time that a cluttered picture can take
 
 
 class RoiHead:
-    """Classifies crops and finds their keypoints; ``engine`` takes any number of crops at a time."""
+    """Refines a detector's candidates, each in its region; ``engine`` takes any number of regions at a time."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -50,7 +50,7 @@ class RoiHead:
         """Return the candidates that the head confirms, with its classes and keypoints, best first.
 
         A score becomes the geometric mean of the detector's and this head's, less for a less likely hypothesis. Likely
-        classes, hypotheses that reach ``options.alternative_share``, and those of the wider crop that
+        classes, hypotheses that reach ``options.hypothesis_threshold``, and those of the wider crop that
         ``options.context_crop`` asks for are hypotheses of one candidate: depth decides which is right.
         """
         chosen = candidates.select(np.argsort(-candidates.scores, kind="stable")[:_MOST_CANDIDATES])
@@ -67,12 +67,12 @@ class RoiHead:
     def _run(self, rgb: Image, depth: AlignedDepth | None, windows: Sequence[RoiWindow]) -> _Output:
         reliefs = [window.cut_relief(depth) for window in windows]
         batch = normalised_batch([window.cut(rgb) for window in windows], reliefs)
-        probabilities, keypoints, shares, masks = self._engine.run(batch)
+        probabilities, keypoints, weights, masks = self._engine.run(batch)
         places = [window.to_image(own[..., :2].astype(np.float64)) for window, own in zip(windows, keypoints)]
         sides = np.array([window.side for window in windows])
         sigmas = keypoints[..., 2] * sides[:, None, None, None]
         visible = VisibleMasks(masks, np.array([[*window.center, window.side] for window in windows]))
-        return _Output(probabilities, np.stack(places), sigmas, shares, visible)
+        return _Output(probabilities, np.stack(places), sigmas, weights, visible)
 
 
 @dataclass(frozen=True)
@@ -80,13 +80,13 @@ class _Output:
     """What N crops show, in image pixels.
 
     ``probabilities`` (N, C + 1), the last of none, ``keypoints`` (N, C, H, K, 2) of H hypotheses, their ``sigmas``
-    (N, C, H, K), ``shares`` (N, C, H) and N ``masks``.
+    (N, C, H, K), ``weights`` (N, C, H) and N ``masks``.
     """
 
     probabilities: NDArray[np.float32]
     keypoints: Array
     sigmas: Array
-    shares: NDArray[np.float32]
+    weights: NDArray[np.float32]
     masks: VisibleMasks
 
 
@@ -100,10 +100,10 @@ def _as_detections(
     # Two candidates of different classes may have become one class.
     kept, _ = suppress(chosen.boxes_xyxy[rows], scores, class_ids, options.iou_threshold, options.max_detections)
     rows, class_ids, scores = rows[kept], class_ids[kept], scores[kept]
-    shares = output.shares[rows, class_ids]
-    places, hypotheses = _likely_hypotheses(shares, options.alternative_share)
-    # Without depth the shares help to choose; the likeliest hypothesis keeps its score.
-    likeness = shares[places, hypotheses] / shares.max(axis=1)[places]
+    weights = output.weights[rows, class_ids]
+    places, hypotheses = _likely_hypotheses(weights, options.hypothesis_threshold)
+    # Without depth the weights help to choose; the likeliest hypothesis keeps its score.
+    likeness = weights[places, hypotheses] / weights.max(axis=1)[places]
     rows, class_ids = rows[places], class_ids[places]
     return Detections(
         chosen.boxes_xyxy[rows],
@@ -124,10 +124,10 @@ def _likely_classes(probabilities: NDArray[np.float32]) -> tuple[NDArray[np.int6
     return rows, class_ids
 
 
-def _likely_hypotheses(shares: NDArray[np.float32], least: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rows and hypotheses of (N, H) shares that are the best of their row or have the ``least`` share."""
-    best_first = np.argsort(-shares, axis=1, kind="stable")
-    likely = np.take_along_axis(shares, best_first, axis=1) >= least
+def _likely_hypotheses(weights: NDArray[np.float32], least: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows and hypotheses of (N, H) weights that are the best of their row or have the ``least`` weight."""
+    best_first = np.argsort(-weights, axis=1, kind="stable")
+    likely = np.take_along_axis(weights, best_first, axis=1) >= least
     likely[:, 0] = True
     rows, ranks = np.nonzero(likely)
     return rows, best_first[rows, ranks]

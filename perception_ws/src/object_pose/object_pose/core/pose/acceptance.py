@@ -183,7 +183,7 @@ def _no_pose(present: int, solved: bool, estimate: PoseEstimate) -> Doubt | None
     if present < MIN_KEYPOINTS:
         return RejectionReason.TOO_FEW_KEYPOINTS, f"{present} keypoints, {MIN_KEYPOINTS} are needed"
     if not solved or not np.all(np.isfinite(estimate.T_camera_object)):
-        return RejectionReason.PNP_FAILED, "no pose in front of the camera explains the keypoints"
+        return RejectionReason.PNP_FAILED, "no pose in front of the camera fits the keypoints"
     if estimate.T_camera_object[2, 3] <= 0.0:
         return RejectionReason.BEHIND_CAMERA, f"z = {estimate.T_camera_object[2, 3]:.3f} m"
     return None

@@ -35,7 +35,7 @@ _CONTOUR_MIN_CELLS = 16
 class Candidates:
     """B pose candidates: ``rotation`` (B, 3, 3), ``translation`` (B, 3) metres, camera frame.
 
-    ``owners`` (B,) are the detections they explain, ``class_ids`` (B,) their objects, ``boxes_xyxy`` (B, 4) what was
+    ``owners`` (B,) are the detections they belong to, ``class_ids`` (B,) their objects, ``boxes_xyxy`` (B, 4) what was
     seen of them in undistorted pixels. ``targets`` hold their keypoints; a candidate that takes the object for its own
     half turn carries the keypoints turned likewise.
     """

@@ -150,7 +150,7 @@ LIVE = Profile(DecodeOptions(), PoseSolverConfig())
 # open by centimetres, which makes no pose useless that is right in the image.
 SINGLE_IMAGE = Profile(
     DecodeOptions(
-        score_threshold=0.1, candidate_threshold=0.01, context_crop=True, alternative_share=0.05, input_scale=1.54
+        score_threshold=0.1, candidate_threshold=0.01, context_crop=True, hypothesis_threshold=0.05, input_scale=1.54
     ),
     PoseSolverConfig(
         second_pass=True,

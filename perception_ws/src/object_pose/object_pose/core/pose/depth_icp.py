@@ -66,9 +66,11 @@ def shift_along_ray(
     moved = shifts * candidates.translation[:, 2:3]
     limit = np.maximum(tolerance(candidates.translation, depth, _RAY_TOLERANCE_M), 1.2 * (moved[:, 1] - moved[:, 0]))
     # Single precision halves the cost of the one array here that is large: (B, N, steps).
-    rest = (seen.gaps[:, :, None] - moved[:, None, :]) / limit[:, None, None]
-    rest = np.clip(rest, -_FAR, _FAR).astype(np.float32)
-    agreement = np.maximum(1.0 - np.abs(rest), 0.0) - _SEEN_THROUGH * (rest > 2.0) - _OCCLUDED * (rest < -2.0)
+    residual = (seen.gaps[:, :, None] - moved[:, None, :]) / limit[:, None, None]
+    residual = np.clip(residual, -_FAR, _FAR).astype(np.float32)
+    agreement = (
+        np.maximum(1.0 - np.abs(residual), 0.0) - _SEEN_THROUGH * (residual > 2.0) - _OCCLUDED * (residual < -2.0)
+    )
     votes = np.matmul(seen.usable[:, None].astype(np.float32), agreement)[:, 0]
     votes = votes / np.maximum(np.count_nonzero(seen.facing, axis=1), 1)[:, None] - _RAY_PRIOR * steps**2
     best = np.take_along_axis(shifts, np.argmax(votes, axis=1)[:, None], 1)

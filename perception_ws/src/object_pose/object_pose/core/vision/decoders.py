@@ -99,9 +99,9 @@ class DecodeOptions:
     context_crop: bool = parameter(
         False, "with a RoI head: refine a wider crop too; twice the time, more poses of occluded objects"
     )
-    alternative_share: float = parameter(
+    hypothesis_threshold: float = parameter(
         1.0,
-        "with a RoI head: further keypoint hypotheses of a candidate are kept from this share on, 1 for none",
+        "with a RoI head: further keypoint hypotheses of a candidate are kept from this weight on, 1 for none",
         minimum=0.01,
         maximum=1.0,
     )

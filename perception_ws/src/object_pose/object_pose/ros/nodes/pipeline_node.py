@@ -92,7 +92,7 @@ class PipelineNode(LifecycleNode):
             if reason := qos.explain_deafness(self, topic):
                 self.diagnostics.problem("deaf_subscriber", reason)
         inputs = [watched.topic_name for watched in self._watched]
-        if reason := qos.explain_rivals(self, {*inputs, *self._announced} - topics.SHARED):
+        if reason := qos.explain_second_publishers(self, {*inputs, *self._announced} - topics.SHARED):
             self.diagnostics.problem("several_publishers", reason)
         for check in tuple(self._checks):
             check()

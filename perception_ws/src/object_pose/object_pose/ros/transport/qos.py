@@ -78,7 +78,7 @@ def explain_deafness(node: Node, topic: str) -> str:
     return ""
 
 
-def explain_rivals(node: Node, topic_names: Iterable[str]) -> str:
+def explain_second_publishers(node: Node, topic_names: Iterable[str]) -> str:
     """Say who publishes on topics that have one source each and yet several publishers; empty where none has."""
     found = {topic: node.get_publishers_info_by_topic(topic) for topic in sorted(topic_names)}
     several = {

@@ -1,4 +1,4 @@
-"""Boxes fitted to the image: among many contours of the spaceship, the one that the published generator explains best.
+"""Boxes fitted to the image: among many contours of the spaceship, the one that is likeliest as the generator draws it.
 
 A hypothesis is (x, y, yaw, width, height, tail): the box in pixels and radians, and how deep the chevron's tail is
 notched, as a share of the height. Yaw is the network's: the nose points to (-sin yaw, cos yaw). The generator's own

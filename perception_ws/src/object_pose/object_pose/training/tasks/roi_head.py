@@ -37,7 +37,7 @@ from object_pose.training.onnx.export import Exportable
 from object_pose.training.tasks.pose import KEYPOINT_COUNT, VALIDATION_SEED, RenderingConfig, rendered_source
 
 Array = NDArray[np.float64]
-_TOLERANCE = 0.05  # mean error of a hypothesis, in sides of the region, beyond which another is to explain it
+_TOLERANCE = 0.05  # mean error of a hypothesis, in sides of the region, beyond which another hypothesis is to fit it
 _NEGATIVE_SHARE = 0.2
 _BACKGROUND_IOU = 0.1
 _PLACEMENT_SEED = VALIDATION.seed(7)
@@ -127,8 +127,8 @@ class RoiRecipe:
     def loss(self, network: nn.Module, batch: _Batch) -> dict[str, Tensor]:
         """Return the loss of the class, the keypoints of the true class's hypotheses and the mask.
 
-        The hypotheses are a mixture of Laplace distributions, ``_TOLERANCE`` wide, of whole sets of keypoints: one that
-        explains a region is left alone by the others. Each also learns its keypoints' deviations, and its votes are
+        The hypotheses are a mixture of Laplace distributions, ``_TOLERANCE`` wide, of whole sets of keypoints: where
+        one fits a region, the others have no gradient. Each also learns its keypoints' deviations, and its votes are
         drawn together, so that each cell that counts is right by itself.
         """
         windows, class_ids, truth, masks = batch
@@ -141,9 +141,9 @@ class RoiRecipe:
         spread = found.spread[real].mean()
         each = (own[..., :2] - truth[real, None]).abs().sum(dim=-1)
         error = each.mean(dim=2)
-        occluders = shares - error / _TOLERANCE
-        points = -_TOLERANCE * occluders.logsumexp(dim=1).mean()
-        responsible = occluders.detach().softmax(dim=1)
+        log_joint = shares - error / _TOLERANCE
+        points = -_TOLERANCE * log_joint.logsumexp(dim=1).mean()
+        responsible = log_joint.detach().softmax(dim=1)
         log_sigma = own[..., 2].clamp(-6.0, 1.0)
         likelihood = (each.detach() * torch.exp(-log_sigma) + 2.0 * log_sigma).mean(dim=2)
         deviations = (responsible * likelihood).sum(dim=1).mean()

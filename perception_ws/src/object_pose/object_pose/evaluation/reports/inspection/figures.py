@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from object_pose.core.arrays import Image
 from object_pose.evaluation.reports.inspection import study as measured
 from object_pose.evaluation.reports.inspection.history import RunHistory
-from object_pose.evaluation.reports.inspection.study import Degradation, Outcome, Picture, Share
+from object_pose.evaluation.reports.inspection.study import Degradation, Outcome, Picture, Proportion
 from object_pose.simulation.generators.inspection import Inspection
 
 NAVY, TEAL, AMBER, RED, GREY, PALE = "#14213d", "#0f766e", "#d97706", "#b91c1c", "#64748b", "#e2e8f0"
@@ -40,14 +40,14 @@ def with_attention(picture: Picture) -> Image:
     image, attention = picture.drawn.image, picture.result.attention
     weight = (0.55 * np.clip(attention, 0.0, 1.0))[..., None]
     shown = (image * (1.0 - weight) + weight * np.array(_SEEN)).astype(np.uint8)
-    outlines, _ = cv2.findContours((attention > 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return np.asarray(cv2.drawContours(np.ascontiguousarray(shown), outlines, -1, _SEEN, 1), dtype=np.uint8)
+    contours, _ = cv2.findContours((attention > 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return np.asarray(cv2.drawContours(np.ascontiguousarray(shown), contours, -1, _SEEN, 1), dtype=np.uint8)
 
 
 def with_truth(drawn: Inspection) -> Image:
     """Return the image with the true damage outlined."""
-    outlines, _ = cv2.findContours(drawn.damage.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return np.asarray(cv2.drawContours(drawn.image.copy(), outlines, -1, _FALSE, 1), dtype=np.uint8)
+    contours, _ = cv2.findContours(drawn.damage.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return np.asarray(cv2.drawContours(drawn.image.copy(), contours, -1, _FALSE, 1), dtype=np.uint8)
 
 
 def learning_curves(history: RunHistory) -> Figure:
@@ -91,7 +91,7 @@ def roc_and_tradeoff(outcomes: Sequence[Outcome]) -> Figure:
     return figure
 
 
-def shares_chart(shares: Mapping[str, Share], title: str, bound: float | None = None) -> Figure:
+def proportions_chart(shares: Mapping[str, Proportion], title: str, bound: float | None = None) -> Figure:
     """Draw a bar for each share with its 95 % interval, and a line at ``bound``."""
     figure, (axes,) = _panels(1, (3.5, 0.9 + 0.28 * len(shares)))
     places = np.arange(len(shares))
@@ -130,7 +130,7 @@ def calibration_chart(outcomes: Sequence[Outcome]) -> Figure:
 
 def degradation_chart(degradations: Sequence[Degradation]) -> Figure:
     """Draw the accuracy under each degradation."""
-    return shares_chart({item.name: item.accuracy for item in degradations}, "accuracy on the same test images")
+    return proportions_chart({item.name: item.accuracy for item in degradations}, "accuracy on the same test images")
 
 
 def recall_over_size(outcomes: Sequence[Outcome]) -> Figure:

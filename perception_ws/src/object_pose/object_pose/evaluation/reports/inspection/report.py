@@ -29,7 +29,7 @@ from object_pose.evaluation.reports.inspection.study import (
     OnImage,
     Outcome,
     Picture,
-    Share,
+    Proportion,
     Study,
 )
 from object_pose.io.files import replacing
@@ -151,7 +151,7 @@ def _split_row(name: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     return {
         "name": name,
         "images": len(outcomes),
-        "damaged": Share(sum(item.is_damaged for item in outcomes), len(outcomes)).value,
+        "damaged": Proportion(sum(item.is_damaged for item in outcomes), len(outcomes)).value,
         "lots": lots,
         "instances": lots * PARTS_PER_KIND * len(KINDS),
         "lowest_seed": min(item.seed for item in outcomes),
@@ -216,8 +216,8 @@ def _threshold_row(chosen_on: Sequence[Outcome], test: Sequence[Outcome], wanted
     return {
         "wanted": wanted,
         "threshold": threshold,
-        "recall": Share(found, damaged),
-        "false_alarms": Share(sum(called) - found, len(test) - damaged),
+        "recall": Proportion(found, damaged),
+        "false_alarms": Proportion(sum(called) - found, len(test) - damaged),
     }
 
 
@@ -254,7 +254,7 @@ def _outlook_values(material: _Material) -> dict[str, Any]:
     test = material.study.test
     bounds = {item.figure: item.bound for item in material.criteria}
     recall_bound = bounds.get("recall_damaged", _SAFER_RECALL)
-    called = Share(sum(item.probability >= 0.5 for item in test), len(test)).value
+    called = Proportion(sum(item.probability >= 0.5 for item in test), len(test)).value
     spread = _SIGMAS * math.sqrt(called * (1 - called) / _BATCHES_A_SHIFT)
     unsure = sum(max(item.probability, 1.0 - item.probability) < CONFIDENT for item in test) / len(test)
     unsure_spread = _SIGMAS * math.sqrt(max(unsure * (1 - unsure), 1e-4) / _BATCHES_A_SHIFT)
@@ -292,9 +292,9 @@ def _parts(material: _Material) -> Mapping[str, Part]:
         "twins": _twins([item.seed for item in measured.splits[TRAINING][:3]]),
         "learning_curves": figures.learning_curves(material.history),
         "roc": figures.roc_and_tradeoff(test),
-        "recall_by_damage": figures.shares_chart(by_damage, "recall by damage, one damage in the batch", recall),
+        "recall_by_damage": figures.proportions_chart(by_damage, "recall by damage, one damage in the batch", recall),
         "recall_by_size": figures.recall_over_size(test),
-        "accuracy_by_parts": figures.shares_chart(by_parts, "accuracy by number of parts", accuracy),
+        "accuracy_by_parts": figures.proportions_chart(by_parts, "accuracy by number of parts", accuracy),
         "calibration": figures.calibration_chart(test),
         "missed": _missed(measured.missed),
         "alarms": _with_attention(measured.alarms, "probability of damage"),
@@ -329,7 +329,7 @@ def _decimal(value: float, digits: int) -> str:
     return "-" if math.isnan(value) else f"{value:.{digits}f}"
 
 
-def _interval(share: Share) -> str:
+def _interval(share: Proportion) -> str:
     low, high = share.interval
     return f"{_percent(share.value)} ({100 * low:.1f} to {100 * high:.1f})"
 

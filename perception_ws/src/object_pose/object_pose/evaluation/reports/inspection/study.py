@@ -59,7 +59,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Share:
+class Proportion:
     """``part`` of ``whole``, with its 95 % interval (Wilson 1927)."""
 
     part: int
@@ -87,7 +87,7 @@ class Degradation:
 
     kind: str
     name: str
-    accuracy: Share
+    accuracy: Proportion
 
 
 @dataclass(frozen=True)
@@ -127,23 +127,23 @@ def truths(outcomes: Sequence[Outcome]) -> NDArray[np.bool_]:
     return np.array([item.is_damaged for item in outcomes], dtype=bool)
 
 
-def accuracy(outcomes: Sequence[Outcome]) -> Share:
+def accuracy(outcomes: Sequence[Outcome]) -> Proportion:
     """Return the share that was classified correctly."""
-    return Share(sum(item.is_right for item in outcomes), len(outcomes))
+    return Proportion(sum(item.is_right for item in outcomes), len(outcomes))
 
 
-def recall(outcomes: Sequence[Outcome]) -> Share:
+def recall(outcomes: Sequence[Outcome]) -> Proportion:
     """Return the share of the damaged ones that was found."""
     return accuracy([item for item in outcomes if item.is_damaged])
 
 
-def false_alarms(outcomes: Sequence[Outcome]) -> Share:
+def false_alarms(outcomes: Sequence[Outcome]) -> Proportion:
     """Return the share of the undamaged ones that was called damaged."""
     undamaged = [item for item in outcomes if not item.is_damaged]
-    return Share(sum(not item.is_right for item in undamaged), len(undamaged))
+    return Proportion(sum(not item.is_right for item in undamaged), len(undamaged))
 
 
-def recall_by_damage(outcomes: Sequence[Outcome]) -> dict[str, Share]:
+def recall_by_damage(outcomes: Sequence[Outcome]) -> dict[str, Proportion]:
     """Return the share found of the pictures with one damage, by its kind, lowest first."""
     single = [item for item in outcomes if len(item.damages) == 1]
     kinds = sorted({item.damages[0] for item in single})
@@ -151,7 +151,7 @@ def recall_by_damage(outcomes: Sequence[Outcome]) -> dict[str, Share]:
     return dict(sorted(shares.items(), key=lambda item: item[1].value))
 
 
-def recall_by_size(outcomes: Sequence[Outcome], bins: int = 5) -> list[tuple[float, float, Share]]:
+def recall_by_size(outcomes: Sequence[Outcome], bins: int = 5) -> list[tuple[float, float, Proportion]]:
     """Return the share found by how many pixels the damage changes: equal counts a bin, (low, high, share)."""
     damaged = sorted((item for item in outcomes if item.is_damaged), key=lambda item: item.changed_pixels)
     edges = np.linspace(0, len(damaged), bins + 1).astype(int)
@@ -159,24 +159,24 @@ def recall_by_size(outcomes: Sequence[Outcome], bins: int = 5) -> list[tuple[flo
     return [(group[0].changed_pixels, group[-1].changed_pixels, recall(group)) for group in groups]
 
 
-def accuracy_by_parts(outcomes: Sequence[Outcome]) -> dict[int, Share]:
+def accuracy_by_parts(outcomes: Sequence[Outcome]) -> dict[int, Proportion]:
     """Return the accuracy by how many parts are in the picture."""
     counts = sorted({item.parts for item in outcomes})
     return {count: accuracy([item for item in outcomes if item.parts == count]) for count in counts}
 
 
-def pointing(outcomes: Sequence[Outcome]) -> Share:
+def pointing(outcomes: Sequence[Outcome]) -> Proportion:
     """Return the share of the damaged pictures that were found in which the map's peak is on the damage."""
     found = [item for item in outcomes if item.is_damaged and item.is_right]
-    return Share(sum(item.points_at_damage for item in found), len(found))
+    return Proportion(sum(item.points_at_damage for item in found), len(found))
 
 
-def calibration_bins(outcomes: Sequence[Outcome], bins: int = 10) -> list[tuple[float, Share]]:
+def calibration_bins(outcomes: Sequence[Outcome], bins: int = 10) -> list[tuple[float, Proportion]]:
     """Return, by bins of the predicted probability, its mean and the share that is damaged."""
     predicted, damaged = probabilities(outcomes), truths(outcomes)
     index = np.minimum((predicted * bins).astype(int), bins - 1)
     members = [index == number for number in range(bins) if (index == number).any()]
-    return [(float(predicted[m].mean()), Share(int(damaged[m].sum()), int(m.sum()))) for m in members]
+    return [(float(predicted[m].mean()), Proportion(int(damaged[m].sum()), int(m.sum()))) for m in members]
 
 
 def calibration_error(outcomes: Sequence[Outcome]) -> float:
@@ -185,14 +185,14 @@ def calibration_error(outcomes: Sequence[Outcome]) -> float:
     return sum(abs(mean - share.value) * share.whole for mean, share in bins) / max(len(outcomes), 1)
 
 
-def threshold_for_recall(outcomes: Sequence[Outcome], wanted: float) -> tuple[float, Share, Share]:
+def threshold_for_recall(outcomes: Sequence[Outcome], wanted: float) -> tuple[float, Proportion, Proportion]:
     """Return the highest threshold that finds the ``wanted`` share of damage, with its recall and false alarms."""
     predicted, damaged = probabilities(outcomes), truths(outcomes)
     scores = np.sort(predicted[damaged])
     threshold = float(scores[int(np.floor((1.0 - wanted) * len(scores)))]) if len(scores) else float("nan")
     called = predicted >= threshold
-    found = Share(int((called & damaged).sum()), int(damaged.sum()))
-    return threshold, found, Share(int((called & ~damaged).sum()), int((~damaged).sum()))
+    found = Proportion(int((called & damaged).sum()), int(damaged.sum()))
+    return threshold, found, Proportion(int((called & ~damaged).sum()), int((~damaged).sum()))
 
 
 def open_inspector(model: Path) -> Predictor:
@@ -295,7 +295,9 @@ def _measure_degradations(predictor: Predictor, seeds: Sequence[int], on_image: 
         for key, (_, change) in _DEGRADATIONS.items():
             right[key] += int(predictor.predict(change(drawn.image, rng)).class_id == drawn.class_id)
         on_image()
-    return tuple(Degradation(kind, name, Share(right[name], len(seeds))) for name, (kind, _) in _DEGRADATIONS.items())
+    return tuple(
+        Degradation(kind, name, Proportion(right[name], len(seeds))) for name, (kind, _) in _DEGRADATIONS.items()
+    )
 
 
 Change = Callable[[Image, np.random.Generator], Image]
