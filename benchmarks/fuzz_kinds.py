@@ -39,8 +39,10 @@ from object_pose.io.images import read_depth, read_image
 from object_pose.io.messages import depth_from_message, image_from_message
 from object_pose.runtime.card import METADATA_KEY, ModelCard
 from object_pose.runtime.predictor import Predictor, PredictorConfig
+from object_pose.runtime.resources import find
 from object_pose.simulation.parts.cad import read_parts
 from object_pose.tasks.registry import task_of_card
+from object_pose.workflows.recipe import check_recipe, read_recipe
 
 _CAMERA = Camera(32, 24, 30.0, 31.0, 15.5, 11.5)
 _STAMP_NS = 1_700_000_000_000_000_000
@@ -237,6 +239,7 @@ def _mesh_seeds() -> list[Files]:
     obj = "mtllib part.mtl\nusemtl red\n" + box.export(file_type="obj")
     plain = ("stl", "stl_ascii", "ply", "off", "glb")
     seeds: list[Files] = [{f"part.{kind[:3]}": _as_bytes(colored.export(file_type=kind))} for kind in plain]
+    seeds.append(colored.export(file_type="gltf"))
     seeds.append({"part.ply": _as_bytes(colored.export(file_type="ply", encoding="ascii"))})
     return [*seeds, {"part.obj": obj.encode(), "part.mtl": material}]
 
@@ -246,12 +249,21 @@ def _as_bytes(exported: bytes | str) -> bytes:
 
 
 def _read_mesh(folder: Path) -> None:
-    files = [file for file in folder.iterdir() if file.suffix != ".mtl"]
+    files = [file for file in folder.iterdir() if file.suffix not in (".mtl", ".bin")]
     for part in read_parts(files, "mm"):
         part.scene_object(Symmetry())
 
 
-# Data sets.
+# Recipes and data sets.
+
+
+def _recipe_seeds() -> list[Files]:
+    rendered = ("inspection", "oriented", "parts")  # others need data that may not be there
+    return [{"recipe.yaml": find("models", f"recipes/{name}.yaml").read_bytes()} for name in rendered]
+
+
+def _read_recipe(folder: Path) -> None:
+    check_recipe(read_recipe(folder / "recipe.yaml"), folder / "out")
 
 
 def _label_seeds() -> list[Files]:
@@ -442,6 +454,7 @@ KINDS: dict[str, Kind] = {
     "camera": Kind(200, _camera_seeds, _read_camera),
     "card": Kind(200, _card_seeds, _read_card),
     "labels": Kind(140, _label_seeds, _read_labels, _spoilt_labels),
+    "recipe": Kind(20, _recipe_seeds, _read_recipe),
     "image": Kind(100, _image_seeds, _read_image),
     "mesh": Kind(25, _mesh_seeds, _read_mesh),
     "model": Kind(20, _model_seeds, _read_model, _spoilt_model),

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -55,12 +54,18 @@ def _abort(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("read", "outcome"),
-    [(_fail, "tracebacks"), (_take_memory, "tracebacks"), (_compute, "hangs"), (_wait, "hangs"), (_abort, "crashes")],
+    ("read", "outcome", "seconds"),
+    [
+        (_fail, "tracebacks", 1.0),
+        (_take_memory, "tracebacks", 1.0),
+        (_compute, "hangs", 0.5),
+        (_wait, "hangs", 0.1),
+        (_abort, "crashes", 1.0),
+    ],
 )
-def test_what_fails_is_counted_and_saved(start, tmp_path, monkeypatch, read: Callable[[Path], None], outcome):
+def test_what_fails_is_counted_and_saved(start, tmp_path, monkeypatch, read, outcome, seconds):
     monkeypatch.setitem(KINDS, "card", dataclasses.replace(KINDS["card"], read=read))
-    limits = ["--seconds", 0.05, "--memory-mb", 500, "--workers", 1]
+    limits = ["--seconds", seconds, "--memory-mb", 500, "--workers", 1]
     assert start(fuzz.BENCHMARK, "card", "--inputs", 2, *limits, "--output", tmp_path).code == 1
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary[outcome] == 2 and summary["kinds"]["card"][outcome] == 2

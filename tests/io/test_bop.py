@@ -88,6 +88,22 @@ def test_a_file_that_is_no_json_object_is_named(scene, content):
     assert any(fault.path.name == "scene_camera.json" for fault in check_bop(scene.parent).faults)
 
 
+@pytest.mark.parametrize("key", ["\u00b2", "-1", "x"])
+def test_an_image_id_that_is_no_number_is_a_fault(scene, key):
+    cameras = json.loads((scene / "scene_camera.json").read_text())
+    (scene / "scene_camera.json").write_text(json.dumps({key: cameras["2"], **cameras}))
+    assert f"image id '{key}' is not a number" in [fault.problem for fault in check_bop(scene.parent).faults]
+    with pytest.raises(DataError, match="image id"):
+        list(read_bop_scene(scene, {}))
+
+
+def test_numbers_beyond_all_bounds_are_faults(scene):
+    cameras = json.loads((scene / "scene_camera.json").read_text())
+    cameras["2"]["cam_K"][0] = 10**400
+    (scene / "scene_camera.json").write_text(json.dumps(cameras))
+    assert "image 2 has no valid cam_K of 9 numbers" in [fault.problem for fault in check_bop(scene.parent).faults]
+
+
 def test_without_wanted_objects_no_truth_is_needed(scene):
     (scene / "scene_gt_info.json").unlink()
     assert [item.truths for item in read_bop_scene(scene, {})] == [(), ()]

@@ -238,6 +238,21 @@ def test_files_that_are_no_cameras(tmp_path, content):
         read_camera(tmp_path / "camera.yaml")
 
 
+@pytest.mark.parametrize("value", ["!!bool x", "!!timestamp x", "!!int ''", "2020-99-99", "9" * 5000])
+def test_yaml_that_breaks_its_parser_is_refused(tmp_path, value):
+    (tmp_path / "camera.yaml").write_text(f"image_width: {value}\n")
+    with pytest.raises(CalibrationError, match=r"camera\.yaml"):
+        read_camera(tmp_path / "camera.yaml")
+
+
+def test_aliases_that_make_gigabytes_of_a_short_file_are_refused(tmp_path):
+    lines = ["l0: &l0 [0, 0, 0, 0, 0, 0, 0, 0, 0]"]
+    lines += [f"l{level}: &l{level} [{', '.join([f'*l{level - 1}'] * 9)}]" for level in range(1, 9)]
+    (tmp_path / "camera.yaml").write_text("\n".join([*lines, "camera_matrix: *l8"]))
+    with pytest.raises(CalibrationError, match="more than 1048576 values"):
+        read_camera(tmp_path / "camera.yaml")
+
+
 def test_the_nominal_camera_is_centred():
     camera = nominal_camera(640, 480)
     assert (camera.cx, camera.cy) == (319.5, 239.5) and camera.fx == pytest.approx(554.256, abs=1e-3)

@@ -95,6 +95,7 @@ def test_a_root_category_that_repeats_a_class_is_no_class(tmp_path, ids):
         ({"bbox": [35, 4, 20, 8]}, "reaches 15 px beyond"),
         ({"bbox": [2, 4, 10]}, "an annotation needs"),
         ({"bbox": None}, "an annotation needs"),
+        ({"bbox": [2, 4, 10**400, 8]}, "an annotation needs"),
     ],
 )
 def test_a_bad_annotation_is_named_by_its_line(tmp_path, change, problem):

@@ -86,6 +86,7 @@ def test_a_missing_field_is_named(card, field):
         (lambda card: card["objects"][0]["box_size"].update(float32="AAAA"), "box_size' is damaged"),
         (lambda card: card["objects"][0]["box_size"].update(float32="%%"), "box_size' is damaged"),
         (lambda card: card["objects"][0]["normals_object"].update(shape=[25, 6]), "normals_object'"),
+        (lambda card: card["objects"][0]["normals_object"].update(shape=[2**64, 3]), "normals_object' is damaged"),
     ],
 )
 def test_a_wrong_field_is_named(card, edit, named):

@@ -60,6 +60,19 @@ def test_files_that_hold_no_solid_are_named(tmp_path):
             read_parts([path])
 
 
+def test_a_part_that_is_flat_in_a_slanted_plane_or_far_beyond_is_refused(tmp_path):
+    corners = np.array([[0, 0, 0], [40, 0, 40], [0, 30, 0], [40, 30, 40], [20, 15, 20]], np.float64)
+    faces = np.array([[0, 1, 4], [1, 3, 4], [3, 2, 4], [2, 0, 4]])
+    trimesh.Trimesh(corners, faces).export(tmp_path / "slanted.ply")
+    with pytest.raises(DataError, match=r"slanted\.ply is flat"):
+        read_parts([tmp_path / "slanted.ply"], "mm")
+    (tmp_path / "far.obj").write_text(
+        "v 0 0 0\nv 1e10 0 0\nv 0 1e10 0\nv 0 0 1e10\nf 1 3 2\nf 1 2 4\nf 2 3 4\nf 1 4 3\n"
+    )
+    with pytest.raises(DataError, match=r"far\.obj has corners"):
+        read_parts([tmp_path / "far.obj"], "mm")
+
+
 def test_two_files_of_one_name_are_refused(tmp_path):
     (tmp_path / "other").mkdir()
     with pytest.raises(ConfigError, match="two parts would be called 'block'"):

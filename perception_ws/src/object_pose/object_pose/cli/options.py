@@ -8,10 +8,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from object_pose.core.errors import ConfigError, ModelError
 from object_pose.core.params import Parameter, flatten, make_config, parameters, unknown_parameter
+from object_pose.io.files import parse_yaml
 from object_pose.runtime.resources import find_model
 
 ConfigT = TypeVar("ConfigT")
@@ -93,10 +92,10 @@ def _read_parameters(path: Path, known: Collection[str]) -> dict[str, Any]:
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping; raises ``ConfigError`` naming the file and what is wrong in it."""
     try:
-        values = yaml.safe_load(path.read_text())
+        values = parse_yaml(path.read_text())
     except FileNotFoundError as error:
         raise ConfigError(f"{path} does not exist", "check the path of --config") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must hold 'name: value' lines")

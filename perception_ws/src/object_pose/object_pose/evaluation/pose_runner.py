@@ -117,6 +117,6 @@ def bop_frames(data: Path, labels: Sequence[str], with_depth: bool = True) -> It
 
 def bop_names(labels: Sequence[str]) -> dict[int, str]:
     """Return the BOP object id of each label: its number in 'obj_000005', or its place, counted from 1."""
-    if all(label.startswith(_BOP_NAME) and label[len(_BOP_NAME) :].isdigit() for label in labels):
+    if all(label.startswith(_BOP_NAME) and label[len(_BOP_NAME) :].isdecimal() for label in labels):
         return {int(label[len(_BOP_NAME) :]): label for label in labels}
     return dict(enumerate(labels, start=1))

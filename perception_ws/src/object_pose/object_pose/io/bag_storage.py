@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import quote
 
-import yaml
-
 from object_pose.core.errors import DataError
+from object_pose.io.files import parse_yaml
 
 # rosbags and what it brings, lz4 and zstd, are an extra and imported where they are used.
 if TYPE_CHECKING:
@@ -103,8 +102,8 @@ def _files_of(folder: Path) -> list[Path]:
 def _read_metadata(folder: Path) -> dict[str, Any]:
     """Return what ``metadata.yaml`` says; nothing where it is missing or broken, for the files say it themselves."""
     try:
-        found = yaml.safe_load((folder / _METADATA).read_text())["rosbag2_bagfile_information"]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError, yaml.YAMLError):
+        found = parse_yaml((folder / _METADATA).read_text())["rosbag2_bagfile_information"]
+    except (OSError, ValueError, TypeError, KeyError):
         return {}
     return found if isinstance(found, dict) else {}
 

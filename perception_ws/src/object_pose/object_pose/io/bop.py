@@ -58,7 +58,7 @@ def read_bop_scene(scene: str | Path, names: Mapping[int, str], depth_scale: flo
     has_truth = bool(names) and (folder / "scene_gt.json").exists()
     truths = _read_json(folder / "scene_gt.json") if has_truth else {}
     infos = _read_json(folder / "scene_gt_info.json") if has_truth else {}
-    scene_id = int(folder.name) if folder.name.isdigit() else 0
+    scene_id = int(folder.name) if folder.name.isdecimal() else 0
     for key in sorted(cameras, key=_image_id):
         frame = _read_frame(folder, int(key), cameras[key], depth_scale)
         try:

@@ -18,7 +18,7 @@ import yaml
 from object_pose.core.errors import CalibrationError
 from object_pose.core.geometry.camera import Camera
 from object_pose.core.geometry.distortion import EQUIDISTANT, MODEL_COEFFICIENTS, NONE, PLUMB_BOB, model_of
-from object_pose.io.files import replacing
+from object_pose.io.files import parse_yaml, replacing
 
 _MODELS = {name: name for name in MODEL_COEFFICIENTS} | {"fisheye": EQUIDISTANT}
 _NOMINAL_FOV_DEG = 60.0
@@ -158,10 +158,10 @@ def read_camera_info(path: str | Path) -> CameraInfo:
     try:
         if file.stat().st_size > _LARGEST_FILE:
             raise CalibrationError(f"camera file {file} is larger than a camera file can be")
-        values = yaml.load(_plain_yaml(file.read_text()), _Loader)
+        values = parse_yaml(_plain_yaml(file.read_text()), _Loader)
     except FileNotFoundError as error:
         raise CalibrationError(f"camera file {file} does not exist") from error
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+    except (OSError, ValueError) as error:
         raise CalibrationError(f"camera file {file} cannot be read as YAML or JSON", str(error)) from error
     try:
         if not isinstance(values, dict):

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, and folders that belong to the settings they were begun with."""
+"""Files and folders that appear whole or not at all, folders with their settings, and YAML of any content."""
 
 from __future__ import annotations
 
@@ -10,7 +10,33 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from object_pose.core.errors import ConfigError
+
+_MOST_YAML_VALUES = 1 << 20
+
+
+def parse_yaml(text: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> Any:
+    """Return the first and only document; raises ``ValueError`` saying what is wrong.
+
+    Aliases may repeat values, but not so often that they make millions of a short text.
+    """
+    try:
+        document = yaml.load(text, loader)
+    except Exception as error:  # tags such as !!bool stop PyYAML's constructors in ways that share no base class
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+    count, waiting = 0, [document]
+    while waiting:
+        value = waiting.pop()
+        count += 1
+        if count > _MOST_YAML_VALUES:
+            raise ValueError(f"it holds more than {_MOST_YAML_VALUES} values")
+        if isinstance(value, Mapping):
+            waiting += [*value, *value.values()]
+        elif isinstance(value, (list, tuple, set)):
+            waiting += value
+    return document
 
 
 @contextmanager

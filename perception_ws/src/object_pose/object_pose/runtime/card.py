@@ -163,7 +163,7 @@ class _Reader:
         try:
             values = np.frombuffer(base64.b64decode(item.text("float32"), validate=True), dtype="<f4")
             array = values.reshape(actual).astype(np.float64)
-        except (binascii.Error, ValueError, OverflowError) as error:
+        except (binascii.Error, ValueError, TypeError, OverflowError) as error:
             raise self.wrong(name, f"is damaged: {error}") from error
         if not np.all(np.isfinite(array)):
             raise self.wrong(name, "has values that are not finite")

@@ -119,7 +119,7 @@ class _SceneCheck:
     def _check_image(self, key: str, values: Any, line: int | None) -> ImageHeader | None:
         """Check camera, colour and depth image of one entry; return the colour image's header."""
         name = "scene_camera.json"
-        if not key.isdigit():
+        if not key.isdecimal():
             self._fault(name, line, f"image id '{key}' is not a number")
             return None
         matrix = _numbers(values.get("cam_K") if isinstance(values, Mapping) else None, 9)
@@ -201,7 +201,7 @@ def _info_problems(info: Any, wh: tuple[int, int]) -> list[str]:
 def _numbers(values: Any, count: int) -> np.ndarray[Any, np.dtype[np.float64]] | None:
     try:
         array = np.array(values, dtype=np.float64).reshape(-1)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return array if len(array) == count and np.isfinite(array).all() else None
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from object_pose.core.arrays import Array
 from object_pose.core.errors import DataError
 from object_pose.io.datasets.samples import Fault, LabelledBoxes
+from object_pose.io.files import parse_yaml
 
 _YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 YAML_SUFFIXES = (".yaml", ".yml")
@@ -67,8 +67,8 @@ def _read_text(path: Path) -> str:
 
 def _parse_yaml(path: Path, text: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        return parse_yaml(text)
+    except ValueError as error:
         raise DataError(f"{path} is not valid YAML: {error}") from error
 
 

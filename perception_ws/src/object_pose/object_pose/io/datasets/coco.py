@@ -166,7 +166,7 @@ def _add_annotation(
         key, category = _key(values["image_id"]), _key(values["category_id"])
         x, y, width, height = (float(value) for value in values["bbox"])
         known_image, class_id = key in entries, classes.get(category)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         faults.append(Fault(path, line, "an annotation needs image_id, category_id and bbox [x, y, width, height]"))
         return
     name = f"box of annotation {values.get('id', '?')}"

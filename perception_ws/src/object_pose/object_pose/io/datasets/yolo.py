@@ -218,7 +218,7 @@ def _is_polygon(fields: Sequence[str], keypoint_values: int | None) -> bool:
             raise ValueError(f"expected a box and {keypoint_values} values of keypoints, got {len(fields)} fields")
         return False
     # A confidence, or a confidence and a track id: the third corner of a triangle is no whole number.
-    if extra in (0, 1) or (extra == 2 and fields[-1].isdigit()):
+    if extra in (0, 1) or (extra == 2 and fields[-1].isdecimal()):
         return False
     if len(fields) % 2 == 0 or extra < 0:
         raise ValueError(f"expected 'class x y width height', got {len(fields)} fields")

@@ -25,6 +25,7 @@ _SMALLEST_M, _LARGEST_M = 0.01, 1.5
 _FAR_DIAMETERS = 2.0
 _FLAT_SHARE = 1e-3
 _FEWEST_FACES = 4
+_FARTHEST = 1e9  # of a corner from the origin, in any unit
 
 
 @dataclass(frozen=True)
@@ -89,13 +90,24 @@ def _read_solid(path: Path) -> FileMesh:
         raise DataError(f"{path} does not exist", "name STL, PLY, OBJ, OFF or GLB files")
     read = read_mesh(path)
     mesh = read.mesh
-    if not np.all(np.isfinite(mesh.vertices)):
-        raise DataError(f"{path} has corners that are not finite numbers", "export the part again")
+    if not (np.abs(mesh.vertices) < _FARTHEST).all():
+        raise DataError(f"{path} has corners that are no finite or sensible numbers", "export the part again")
     if len(mesh.faces) < _FEWEST_FACES:
         raise DataError(f"{path} holds no surface of a solid: {len(mesh.faces)} triangles", "export the part again")
-    if mesh.extents.min() <= _FLAT_SHARE * mesh.extents.max():
+    if _is_flat(mesh):
         raise DataError(f"{path} is flat: {_sizes(mesh.extents)} in its own unit", "pose needs a solid part")
     return read
+
+
+def _is_flat(mesh: trimesh.Trimesh) -> bool:
+    """Tell whether the surface has hardly any extent along one of its principal axes."""
+    longest = float(mesh.extents.max())
+    if longest <= 0.0:
+        return True
+    corners = np.asarray(mesh.vertices)[np.unique(mesh.faces)]
+    scaled = (corners - corners.mean(axis=0)) / longest
+    _, axes = np.linalg.eigh(scaled.T @ scaled)
+    return bool(np.ptp(scaled @ axes, axis=0).min() <= _FLAT_SHARE)
 
 
 def _guessed_unit(paths: Sequence[Path], meshes: Sequence[trimesh.Trimesh]) -> str:
