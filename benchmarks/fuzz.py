@@ -257,14 +257,16 @@ def _report(
     table = Table("kind", "inputs", *OUTCOMES)
     for kind, found in (*counts.items(), ("all", total)):
         table.add_row(kind, *(f"{number:,}" for number in (found.total(), *(found[name] for name in OUTCOMES))))
-    folders = [f"{item.kind}/{item.number}: {item.outcome}: {_last_line(item.detail)}" for item in failed]
+    folders = [f"{item.kind}/{item.number}: {item.outcome}: {_first_line(item.detail)}" for item in failed]
     memory = f"memory at most {peak.peak_mb:,.0f} MB, in {peak.kind}/{peak.number}"
     report(options, summary, options.output / "summary.json", table, memory, *folders)
     return 1 if failed else 0
 
 
-def _last_line(text: str) -> str:
-    return text.strip().splitlines()[-1][:200]
+def _first_line(detail: str) -> str:
+    """Return the first line of a message; of a traceback, the one that names the error."""
+    lines = [line for line in detail.splitlines() if line and not line[0].isspace()]
+    return lines[min(1, len(lines) - 1)][:200]
 
 
 BENCHMARK = Benchmark(
