@@ -20,7 +20,7 @@ from object_pose.io.camera_info import nominal_camera
 from object_pose.io.images import DEPTH_SUFFIXES, IMAGE_SUFFIXES, list_images, read_depth, read_image
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
-_STILL_PERIOD_NS = 33_333_333  # stills have no stamps; a tracker needs some, so they come at 30 Hz
+_IMAGE_PERIOD_NS = 33_333_333  # image files have no stamps; a tracker needs some, so they come at 30 Hz
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,11 @@ def open_frames(
         return video_frames(source, camera)
     unit_m = config.depth_unit_m(depth_scale)
     if source.is_dir():
-        return still_frames(*_pairs_of_folder(source, Path(depth) if depth else None), camera, unit_m)
+        return image_frames(*_pairs_of_folder(source, Path(depth) if depth else None), camera, unit_m)
     if source.suffix.lower() not in IMAGE_SUFFIXES:
         known = ", ".join((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, ".mcap"))
         raise DataError(f"{source} is no known kind of source", f"known: folders, BOP scenes, bags and {known}")
-    return still_frames([source], [Path(depth)] if depth else None, camera, unit_m)
+    return image_frames([source], [Path(depth)] if depth else None, camera, unit_m)
 
 
 def brings_camera(path: str | Path) -> bool:
@@ -79,14 +79,14 @@ def bag_frames(bag: str | Path, config: RecordingConfig | None = None) -> Iterat
         yield NamedFrame(f"{index:06d}", frame)
 
 
-def still_frames(
+def image_frames(
     images: Sequence[Path], depths: Sequence[Path] | None, camera: Camera | None, depth_unit_m: float = 1e-3
 ) -> Iterator[NamedFrame]:
     """Yield one frame an image file, with the depth file at the same place of ``depths``."""
     for index, path in enumerate(images):
         rgb = read_image(path)
         depth_m = read_depth(depths[index], depth_unit_m) if depths else None
-        yield NamedFrame(path.stem, make_frame(str(path), rgb, depth_m, camera, index * _STILL_PERIOD_NS))
+        yield NamedFrame(path.stem, make_frame(str(path), rgb, depth_m, camera, index * _IMAGE_PERIOD_NS))
 
 
 def video_frames(path: Path, camera: Camera | None) -> Iterator[NamedFrame]:
