@@ -83,7 +83,7 @@ def with_object(**fields):
     "edit",
     [
         replaced(input_wh=[200_000, 200_000]),
-        replaced(input_wh=[4096, 4096]),
+        replaced(input_wh=[4096, 32]),
         replaced(keypoint_count=10**18),
         replaced(labels=["\ud800"]),
         replaced(name="\udfff"),
