@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
 from object_pose.core.errors import ObjectPoseError
@@ -41,7 +42,8 @@ class NodeDiagnostics:
         self._publisher = node.create_publisher(
             DiagnosticArray, topics.DIAGNOSTICS, qos.RESULT, **qos.publisher_events()
         )
-        self._timer = node.create_timer(_PERIOD_S, self.publish)
+        # Not the node's clock: it stands still where nobody publishes /clock.
+        self._timer = node.create_timer(_PERIOD_S, self.publish, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def processed(self, **timings_ms: float) -> None:
         """Count one frame that came out, with how long its stages took."""
@@ -84,8 +86,11 @@ class NodeDiagnostics:
     def publish(self) -> None:
         """Publish the status and begin a new period."""
         self._check()
+        now = self._node.get_clock().now()
+        if now.nanoseconds == 0:
+            self.problem("clock", "use_sim_time is set, but nothing comes on /clock: ros2 bag play --clock sends it")
         status = self._take_status()
-        stamp = self._node.get_clock().now().to_msg()
+        stamp = now.to_msg()
         message = DiagnosticArray(status=[status])
         message.header.stamp = stamp
         self._publisher.publish(message)

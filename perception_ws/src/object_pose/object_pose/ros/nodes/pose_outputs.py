@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from typing import Any
 
 from object_pose_msgs.msg import ObjectPoseArray
@@ -17,7 +18,7 @@ from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import MarkerArray
 
 from object_pose.core.geometry.camera import Camera
-from object_pose.core.results.pose import PoseResults
+from object_pose.core.results.pose import PoseResults, RejectionReason
 from object_pose.core.vision.drawing import draw_poses
 from object_pose.io.messages import image_from_message, stamp_ns
 from object_pose.ros.messages import conversions
@@ -26,6 +27,16 @@ from object_pose.ros.messages.markers import MarkerBoard, mesh_uri
 from object_pose.ros.nodes.pipeline_node import PipelineNode
 from object_pose.ros.transport import qos, topics
 from object_pose.ros.transport.pairing import StampedBuffer
+
+# Rejections in a row that say that the input is wrong, and how; others depend on the scene.
+_TELLING_REJECTIONS = 5
+_CAUSES = {
+    RejectionReason.DEPTH_DISAGREES: "intrinsics of another resolution, or depth in another unit (depth_scale)",
+    RejectionReason.REPROJECTION_ERROR: "intrinsics or distortion of another camera, or another part than the model's",
+    RejectionReason.PNP_FAILED: "intrinsics of another camera, or another part than the model's",
+    RejectionReason.BEHIND_CAMERA: "intrinsics of another camera",
+    RejectionReason.UNCERTAIN: "no depth, or an object that is too far away for this camera",
+}
 
 
 class PoseOutputs:
@@ -38,10 +49,13 @@ class PoseOutputs:
         self._markers = node.announce(MarkerArray, topics.OBJECT_MARKERS, qos.RESULT)
         self._transforms = node.announce(TFMessage, topics.TF, qos.TRANSFORMS)
         self._board = MarkerBoard(mesh_uri)
+        self._rejected: Counter[RejectionReason] = Counter()
+        self._rejected_before = 0
 
     def activate(self, color_type: type, color_topic: str, profile: QoSProfile) -> None:
         """Draw on colour images, read of a topic so, while somebody subscribes to the drawn ones."""
         self._overlay = _Overlay(self._node, color_type, color_topic, profile)
+        self._node.add_check(self._report_rejections)
 
     def deactivate(self) -> None:
         """Draw no more."""
@@ -60,6 +74,18 @@ class PoseOutputs:
             namespace = self._node.get_namespace()
             self._transforms.publish(conversions.transforms_to_message(results.poses, header, namespace))
         self._overlay.publish(results, camera, header)
+        self._rejected.update(rejection.reason for rejection in results.rejections if rejection.reason in _CAUSES)
+        if any(pose.visibility > 0.0 for pose in results.poses):
+            self._rejected.clear()
+
+    def _report_rejections(self) -> None:
+        """Report when poses were rejected and none was accepted since the last one that was."""
+        total = self._rejected.total()
+        is_going_on, self._rejected_before = total > self._rejected_before, total
+        if is_going_on and total >= _TELLING_REJECTIONS:
+            ((reason, count),) = self._rejected.most_common(1)
+            text = f"no pose is accepted, {count} of {total} are rejected as '{reason.value}': {_CAUSES[reason]}?"
+            self._node.diagnostics.problem("rejections", text)
 
 
 class _Overlay:

@@ -27,6 +27,7 @@ from object_pose.ros.diagnostics import NodeDiagnostics
 from object_pose.ros.messages.conversions import keypoints_from_message
 from object_pose.ros.nodes.pipeline_node import PipelineNode
 from object_pose.ros.transport import qos, topics
+from object_pose.ros.transport.frame_flow import FrameFlow
 from object_pose.ros.transport.inputs import WatchedInput
 from object_pose.ros.transport.pairing import FramePairer, PairedSet
 from object_pose.ros.transport.worker import NewestWorker
@@ -108,7 +109,9 @@ class FrameInputs:
         self._node = node
         self._config = config
         self._pairer = FramePairer(anchor, partners, config.pair_tolerance_ns)
-        self._worker = NewestWorker(node.get_name(), handle, node.frame_failed)
+        self._handle = handle
+        self._flow = FrameFlow()
+        self._worker = NewestWorker(node.get_name(), self._handle_and_time, node.frame_failed)
         node.add_check(self._report_mismatches)
         self._needs_camera = needs_camera
         self._infos: deque[tuple[int, CameraInfo]] = deque(maxlen=_INFOS_KEPT)
@@ -138,7 +141,7 @@ class FrameInputs:
                 self._watched[stream] = self._watch(stream)
 
     def _report_mismatches(self) -> None:
-        """Report streams whose stamps never meet, rectified images read with the raw lens, and depth not aligned."""
+        """Report what does not fit: stamps, drops, rectified images read with the raw lens, and depth not aligned."""
         for stream in self._pairer.partners:
             if reason := self._pairer.explain(stream):
                 self._node.diagnostics.problem("pairing", reason)
@@ -151,6 +154,15 @@ class FrameInputs:
             color_frame = ", ".join(sorted(others - {depth_frame}))
             text = f"depth is in the frame '{depth_frame}', colour in '{color_frame}': is depth aligned to colour?"
             self._node.diagnostics.problem("depth_frame", text)
+
+        for kind, text in self._flow.problems(self.dropped):
+            self._node.diagnostics.problem(kind, text)
+
+    def _handle_and_time(self, paired: PairedSet) -> None:
+        self._handle(paired)
+        latency_s = (self._node.get_clock().now().nanoseconds - paired.stamp_ns) * 1e-9
+        self._node.diagnostics.gauge("latency_ms", f"{latency_s * 1e3:.1f}")
+        self._flow.handled(latency_s)
 
     def _keep_info(self, message: Any) -> None:
         try:
@@ -175,6 +187,7 @@ class FrameInputs:
 
         def receive(message: Any) -> None:
             self._frame_ids[stream] = message.header.frame_id
+            self._flow.received(stream, stamp_ns(message), message.header.frame_id)
             self._offer_all(self._pairer.add(stream, stamp_ns(message), message))
 
         return self._node.watch(message_type, topic, receive, profile)
