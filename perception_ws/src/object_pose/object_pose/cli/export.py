@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from object_pose.cli.options import model_file
 from object_pose.core.errors import ConfigError
 from object_pose.training.tasks.registry import TASKS
 from object_pose.workflows.export import CardText, ExportedModel, export_average, export_run, export_with_roi_head
@@ -23,9 +24,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("task", nargs="?", choices=TASKS, help="task that the run must be of")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--run", type=Path, dest="run_dir", help="run folder of 'train'")
-    source.add_argument("--detector", type=Path, help="exported detector that gets the RoI head; its card stays")
+    source.add_argument("--detector", type=model_file, help="exported detector that gets the RoI head; its card stays")
     source.add_argument(
-        "--average", type=Path, nargs="+", metavar="MODEL", help="exported models, one trained on from another"
+        "--average", type=model_file, nargs="+", metavar="MODEL", help="exported models, one trained on from another"
     )
     parser.add_argument("--output", type=Path, required=True, help="ONNX file to write")
     parser.add_argument(
