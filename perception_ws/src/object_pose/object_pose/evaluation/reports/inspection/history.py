@@ -45,6 +45,11 @@ class RunHistory:
         rows = [r for r in self.records if r["split"] == "validation" and len(r) > 3]
         return {k: v for k, v in rows[-1].items() if k not in ("time", "step", "split")} if rows else {}
 
+    @property
+    def hours(self) -> float:
+        """Time between the first and the last record."""
+        return float(self.records[-1]["time"] - self.records[0]["time"]) / 3600.0
+
 
 def read_history(run_dir: Path) -> RunHistory:
     """Read a run of the task classify; raises ``DataError`` where it is none, or has recorded nothing yet."""
