@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,7 +13,6 @@ from typing import Any
 from tqdm import tqdm
 
 from object_pose.core.arrays import Image
-from object_pose.core.pose.misalignment import Cause, MisalignmentMonitor
 from object_pose.core.vision.drawing import as_picture, draw_poses
 from object_pose.io.cameras.recorded import NamedFrame
 from object_pose.io.images import write_image
@@ -22,8 +20,6 @@ from object_pose.io.writers import FrameRecord, json_lines
 from object_pose.runtime.pose_estimator import PoseEstimator
 from object_pose.runtime.predictor import Predictor
 from object_pose.tasks.pose import summarise_poses
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,20 +48,12 @@ def predict_task(predictor: Predictor) -> Predict:
 
 
 def predict_poses(pipeline: PoseEstimator, with_timings: bool = True) -> Predict:
-    """Return a function that gives a frame's detections and poses; without timings it repeats to the last digit.
-
-    Where the image contradicts depth on many objects, the cause is logged once.
-    """
+    """Return a function that gives a frame's detections and poses; without timings it repeats to the last digit."""
     labels = pipeline.card.labels
-    monitor, said = MisalignmentMonitor(), set[Cause]()
 
     def predict(item: NamedFrame) -> FrameResult:
         frame = item.frame
         found = pipeline.estimate(frame)
-        misalignment = monitor.add(found.results.image_offsets, frame.stamp_ns)
-        if misalignment and misalignment.cause not in said:
-            said.add(misalignment.cause)
-            logger.warning("%s: %s", item.name, misalignment)
         results, timings = found.results, found.timings_ms if with_timings else None
         record = FrameRecord(item.name, frame.stamp_ns, (found.detections, results), timings).to_json(labels)
         return FrameResult(

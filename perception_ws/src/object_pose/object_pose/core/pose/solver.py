@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -25,7 +25,6 @@ from object_pose.core.pose.contour_alignment import (
     from_contour,
     read_colour,
 )
-from object_pose.core.pose.contradiction import weigh_contradictions
 from object_pose.core.pose.depth_evidence import MIN_MEASURED, DepthNoise, DepthView, make_depth_view
 from object_pose.core.pose.following import follow_poses
 from object_pose.core.pose.occlusion import CONFIRMED_SCORE, find_covered, occluder_pixels
@@ -33,7 +32,7 @@ from object_pose.core.pose.pnp import KeypointTargets, PnpSolution, solve_pnp
 from object_pose.core.pose.search import PoseSearch
 from object_pose.core.pose.support_plane import align_on_plane, bodies_of
 from object_pose.core.results.detections import Detections, VisibleMasks
-from object_pose.core.results.pose import ImageOffset, ObjectPose, PoseResults
+from object_pose.core.results.pose import ObjectPose, PoseResults
 
 Rows = NDArray[np.intp]
 
@@ -96,7 +95,7 @@ class PoseSolver:
         if depth is not None and len(problem.solved):
             self._align_with_depth(problem, estimates, depth, expected)
         self._align_with_contours(problem, estimates, rgb, camera, depth is not None)
-        results = accept_estimates(
+        return accept_estimates(
             estimates,
             detections,
             problem.targets,
@@ -105,7 +104,6 @@ class PoseSolver:
             self._config.acceptance,
             depth is not None,
         )
-        return replace(results, image_offsets=_image_offsets(estimates, detections))
 
     def follow(
         self, poses: Sequence[ObjectPose], camera: Camera, depth_m: DepthImage | None = None, rgb: Colour = None
@@ -132,7 +130,7 @@ class PoseSolver:
         unique, repeated = split_duplicates(
             [*first.poses, *measured], self._objects, self._config.acceptance.duplicate_distance
         )
-        return PoseResults(tuple(unique), (*first.rejections, *repeated), first.image_offsets)
+        return PoseResults(tuple(unique), (*first.rejections, *repeated))
 
     @cached_property
     def _search(self) -> PoseSearch:
@@ -176,7 +174,6 @@ class PoseSolver:
             effort = config.search.below_support, config.search.max_searches
             found = self._search.search(*of_rows, problem.boxes_xyxy[rows], view, *effort, expected)
             aligned = from_depth(found, view, detections.scores[rows], config.depth.scale_sigma)
-            aligned = weigh_contradictions(aligned, found, view.camera)
             is_measured = found.evidence.measured >= MIN_MEASURED
             return {row: estimate for row, estimate, seen in zip(rows, aligned, is_measured) if seen}
 
@@ -219,13 +216,3 @@ class PoseSolver:
         bodies = bodies_of(estimates, problem.solved, candidate_ids, shapes)
         for row, fit in align_on_plane(bodies, before, fits, shapes, problem.surfaces, view, masks).items():
             estimates[row] = from_contour(before[row], fit)
-
-
-def _image_offsets(estimates: Sequence[PoseEstimate], detections: Detections) -> tuple[ImageOffset, ...]:
-    """Return one offset of each candidate that has any: that of its best hypothesis."""
-    best: dict[int, ImageOffset] = {}
-    for row in sorted(range(len(estimates)), key=lambda row: estimates[row].score):
-        offset = estimates[row].image_offset
-        if offset is not None:
-            best[int(detections.candidate_ids[row])] = offset
-    return tuple(best.values())

@@ -207,28 +207,11 @@ class ObjectTruth:
 
 
 @dataclass(frozen=True)
-class ImageOffset:
-    """How far the image shows an object from where its pose has it that was aligned with depth, in undistorted pixels.
-
-    ``center_px`` (2,) is where the pose has it, ``offset_px`` (2,) how far from there the image does, of ``sigma_px``
-    along each axis. ``log_scale`` is of its size in the image over that of the pose; its sigma is infinite where the
-    size is not known.
-    """
-
-    center_px: Array
-    offset_px: Array
-    sigma_px: float
-    log_scale: float = 0.0
-    log_scale_sigma: float = np.inf
-
-
-@dataclass(frozen=True)
 class PoseResults:
-    """Everything the pose head says about one frame; ``image_offsets`` are of the poses that depth confirms."""
+    """Everything the pose head says about one frame."""
 
     poses: tuple[ObjectPose, ...]
     rejections: tuple[PoseRejection, ...]
-    image_offsets: tuple[ImageOffset, ...] = ()
 
     def to_json(self, labels: Sequence[str] = ()) -> PoseResultsJson:
         """Return poses and rejections; they name their classes themselves, so ``labels`` are not needed."""

@@ -149,8 +149,7 @@ class Tracker:
                 self._renew(partner, pose, state, stamp_ns)
         for track in self._tracks:
             track.is_lost |= track.track_id in lost_ids
-        reported = tuple(self._report(stamp_ns, se3.inverse(T_fixed_camera)))
-        return PoseResults(reported, results.rejections, results.image_offsets)
+        return PoseResults(tuple(self._report(stamp_ns, se3.inverse(T_fixed_camera))), results.rejections)
 
     def expected(self, T_world_camera: Array | None = None) -> tuple[ObjectPose, ...]:
         """Return where the tracked objects would be seen now if they stood still, for a solver to start from."""

@@ -14,7 +14,6 @@ from object_pose.core.arrays import Array
 from object_pose.core.errors import ConfigError, DataError
 from object_pose.core.params import parameter
 from object_pose.core.pose.config import PoseSolverConfig
-from object_pose.core.pose.misalignment import MisalignmentMonitor
 from object_pose.core.tracking.tracker import TrackerConfig
 from object_pose.ros.messages.conversions import results_to_message
 from object_pose.ros.nodes.pipeline_node import PipelineNode
@@ -77,7 +76,6 @@ class PoseNode(PipelineNode):
         super().__init__("pose_node", PoseNodeConfig, PredictorConfig, **node_options)
         self._outputs = PoseOutputs(self)
         self._track_ids = itertools.count()
-        self._alignment = MisalignmentMonitor()
         self._models = ModelCache(self._open)
         self._tracked_in = ""
         self._requests: list[queue.SimpleQueue[ObjectPoseArray | None]] = []
@@ -146,8 +144,6 @@ class PoseNode(PipelineNode):
             self._outputs.publish(results, camera, header, dropped, config.publish_tf)
         for answer in tuple(self._requests):
             answer.put(results_to_message(results, header, dropped))
-        if misalignment := self._alignment.add(results.image_offsets, paired.stamp_ns):
-            self.diagnostics.problem("alignment", str(misalignment))
         self.diagnostics.count("rejections", len(results.rejections))
         self.diagnostics.gauge("dropped_frames", dropped)
         self.diagnostics.processed(total_ms=clock.timings_ms["total"])
