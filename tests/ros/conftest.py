@@ -12,10 +12,15 @@ from typing import Any
 
 import pytest
 import rclpy
+from object_pose_msgs.msg import ObjectPoseArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
+from driver import FakeDriver, start
+from object_pose.ros.nodes.detection_node import DetectionNode
 from object_pose.ros.nodes.pipeline_node import PipelineNode
+from object_pose.ros.nodes.pose_node import PoseNode
+from object_pose.ros.transport import qos, topics
 
 LIMIT_S = 10.0
 _domains = itertools.count(os.getpid())
@@ -88,3 +93,13 @@ def ros(domain_id: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iter
 def recording(recording: Path) -> dict[str, str]:
     """The cube's frame as files, as the camera node's parameters name them."""
     return {"source": str(recording), "intrinsics": str(recording / "camera.yaml")}
+
+
+@pytest.fixture
+def pipeline(ros, cube_model):
+    """Pose and detection node on the cube's model, what they publish, and the driver that they hear."""
+    answers = ros.collect(ObjectPoseArray, topics.OBJECT_POSES, qos.RESULT)
+    nodes = start(ros, PoseNode, model=str(cube_model)), start(ros, DetectionNode, model=str(cube_model))
+    driver = FakeDriver(ros)
+    driver.wait_until_heard()
+    return *nodes, answers, driver

@@ -143,16 +143,6 @@ def test_a_recording_gives_the_same_poses_by_command_evaluation_and_node(ros, re
                 np.testing.assert_allclose(found[stamp][part][2], transform, atol=5e-6, err_msg=f"{name} {part}")
 
 
-@pytest.fixture
-def pipeline(ros, cube_model):
-    """Pose and detection node on the cube's model, what they publish, and the driver that they hear."""
-    answers = ros.collect(ObjectPoseArray, topics.OBJECT_POSES, qos.RESULT)
-    nodes = start(ros, PoseNode, model=str(cube_model)), start(ros, DetectionNode, model=str(cube_model))
-    driver = FakeDriver(ros)
-    driver.wait_until_heard()
-    return *nodes, answers, driver
-
-
 def tracked(ros, driver, answers, frame):
     """Publish until the cube was seen in two more frames; returns its latest pose."""
     answers.clear()

@@ -8,27 +8,15 @@ import shutil
 import numpy as np
 import onnx
 import pytest
-from object_pose_msgs.msg import ObjectPoseArray
 from object_pose_msgs.srv import EstimatePoses, SetModel
 
 from cube import CAMERA
-from driver import FakeDriver, publish_until, start
+from driver import publish_until, start
 from networks import save_constant_network
 from object_pose.core.vision.decoders import Layout
 from object_pose.ros.nodes.detection_node import DetectionNode
 from object_pose.ros.nodes.pose_node import PoseNode
-from object_pose.ros.transport import qos, topics
 from object_pose.runtime.card import METADATA_KEY, ModelCard
-
-
-@pytest.fixture
-def pipeline(ros, cube_model):
-    """Pose and detection node on the cube's model, what they publish, and the driver that they hear."""
-    answers = ros.collect(ObjectPoseArray, topics.OBJECT_POSES, qos.RESULT)
-    nodes = start(ros, PoseNode, model=str(cube_model)), start(ros, DetectionNode, model=str(cube_model))
-    driver = FakeDriver(ros)
-    driver.wait_until_heard()
-    return *nodes, answers, driver
 
 
 def set_model(ros, model):

@@ -35,7 +35,6 @@ from object_pose.simulation.generators.aerial.roofs import (
 )
 
 TILE_SIZE = 256
-METRES_PER_PIXEL = 0.075
 # What stands outside the tile throws shadows and crowns into it.
 _MARGIN = 24
 _SIZE = TILE_SIZE + 2 * _MARGIN
