@@ -61,7 +61,7 @@ def test_options_reach_the_nodes_of_a_namespace(ros, start, arguments, options):
     assert found[0].class_name == "cube"
 
 
-@pytest.mark.parametrize("library", ["librcl.so", "_rclpy_pybind11", "vision_msgs"])
+@pytest.mark.parametrize("library", ["librcl.so", "_rclpy_pybind11", "vision_msgs", "librmw_fastrtps", "onnxruntime"])
 def test_sigint_while_modules_are_imported_is_not_lost(ros, start, arguments, library):
     process = start(*arguments)
     maps = Path(f"/proc/{process.pid}/maps")

@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import re
+import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -80,7 +83,14 @@ def spin(make_nodes: Iterable[Callable[[], PipelineNode]], ros_arguments: Sequen
     ``ros_arguments`` defaults to those of the command line. Raises ``ObjectPoseError`` when a node cannot start.
     """
     prepare_process()
-    _initialize(ros_arguments)
+    with _sigint_left_to_ros() as interrupted:
+        _initialize(ros_arguments)
+        if interrupted.is_set():
+            rclpy.try_shutdown()
+        _serve(make_nodes)
+
+
+def _serve(make_nodes: Iterable[Callable[[], PipelineNode]]) -> None:
     nodes: list[PipelineNode] = []
     # Callbacks only hand frames to workers; rclpy's multi-threaded executor took twice the time of a core for that.
     executor = SingleThreadedExecutor()
@@ -96,12 +106,30 @@ def spin(make_nodes: Iterable[Callable[[], PipelineNode]], ros_arguments: Sequen
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
-    except RuntimeError:
-        # ROS may end between the executor's look at the context and its wait, which then fails.
+    except (RuntimeError, ObjectPoseError):
+        # ROS may have ended while a node was started, or between the executor's look at the context and its wait.
         if rclpy.ok():
             raise
     finally:
         _close(nodes, executor)
+
+
+@contextmanager
+def _sigint_left_to_ros() -> Iterator[threading.Event]:
+    """Let SIGINT end the context alone: an exception in the midst of an import becomes that module's ImportError.
+
+    ``rclpy.init`` sets a handler of its own and calls this one; the event says that SIGINT came, also before that.
+    """
+    interrupted = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupted
+        return
+    usual = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, lambda _signal, _frame: interrupted.set())
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, usual)
 
 
 def _initialize(ros_arguments: Sequence[str] | None) -> None:
