@@ -37,7 +37,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``demo``."""
     parser.add_argument("--seconds", type=float, default=20.0, help="how long the planner watches (default: 20)")
     add_model_option(parser, default="parts.onnx")
-    parser.add_argument("--rate", type=float, default=16.0, help="frames a second of the camera (default: 16)")
+    parser.add_argument("--rate", type=float, default=30.0, help="frames a second of the camera (default: 30)")
     parser.add_argument("--seed", type=int, default=0, help="scene of the simulated camera")
     parser.add_argument("--processes", action="store_true", help="one process a node instead of one for all")
     parser.add_argument("--output", type=Path, default=Path("out/demo"), help="folder for summary, pictures and bag")

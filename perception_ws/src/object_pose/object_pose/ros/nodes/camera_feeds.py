@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +19,8 @@ from object_pose.io.camera_info import read_camera, read_camera_info
 from object_pose.io.cameras.recorded import NamedFrame, open_frames
 from object_pose.simulation.parts.objects import load_objects
 from object_pose.simulation.scenes.live import LiveConfig, LiveScene
+
+_PRERENDERED_HZ = 30.0
 
 
 @dataclass(frozen=True)
@@ -39,17 +41,49 @@ class CameraFeed(Protocol):
 
 
 class SimulatedFeed:
-    """The simulated camera over a bench with objects: 'parts', or a folder of BOP models."""
+    """The simulated camera over a bench with objects: 'parts', or a folder of BOP models.
 
-    def __init__(self, seed: int, objects: str, config: LiveConfig) -> None:
+    Rendering takes as long as all the rest of the pipeline. So ``prerendered_s`` of the scene are rendered at the start
+    and played to and fro without end, 1.5 MB a frame at 640x480; with 0 each frame is rendered when it is due.
+    """
+
+    def __init__(self, seed: int, objects: str, config: LiveConfig, prerendered_s: float = 0.0) -> None:
         self._scene = LiveScene(seed, config, objects=load_objects(objects))
-        # The first frame compiles the renderer; a camera that is on does not stall.
-        self.view(0.0)
+        # Also compiles the renderer; a camera that is on does not stall.
+        count = max(round(prerendered_s * _PRERENDERED_HZ), 1)
+        # The motion comes to rest at both ends, so that it is smooth where it turns back.
+        phases = 0.5 * (1.0 - np.cos(np.pi * np.arange(count) / max(count - 1, 1)))
+        self._frames = [_StoredView.of(self._render(time_s)) for time_s in prerendered_s * phases]
 
     def view(self, time_s: float) -> View:
         """See ``CameraFeed``; it never ends."""
+        last = len(self._frames) - 1
+        if last < 1:
+            return self._render(time_s)
+        step = round(time_s * _PRERENDERED_HZ) % (2 * last)
+        return self._frames[min(step, 2 * last - step)].restored()
+
+    def _render(self, time_s: float) -> View:
         simulated = self._scene.frame(time_s, round(time_s * 1e9))
         return View(simulated.frame, simulated.truths, self._scene.T_world_camera(time_s))
+
+
+@dataclass(frozen=True)
+class _StoredView:
+    """A view whose depth is kept as the sensor gives it, in whole millimetres."""
+
+    view: View
+    depth_mm: NDArray[np.uint16]
+
+    @staticmethod
+    def of(view: View) -> _StoredView:
+        assert view.frame.depth_m is not None
+        depth_mm = np.rint(view.frame.depth_m * np.float32(1e3)).astype(np.uint16)
+        return _StoredView(replace(view, frame=replace(view.frame, depth_m=None)), depth_mm)
+
+    def restored(self) -> View:
+        depth_m = self.depth_mm * np.float32(1e-3)
+        return replace(self.view, frame=replace(self.view.frame, depth_m=depth_m))
 
 
 class RecordedFeed:

@@ -33,7 +33,14 @@ class CameraNodeConfig:
     loop: bool = parameter(True, "start again at the end of a recording", read_only=True)
     objects: str = parameter("parts", "what the simulation shows: 'parts', or a folder of BOP models", read_only=True)
     seed: int = parameter(0, "scene of the simulation", minimum=0, maximum=2**31 - 1, read_only=True)
-    rate_hz: float = parameter(20.0, "frames a second", minimum=0.1, maximum=120.0)
+    prerendered_s: float = parameter(
+        4.0,
+        "seconds of the simulation that are rendered at the start and played to and fro; 0 renders every frame anew",
+        minimum=0.0,
+        maximum=60.0,
+        read_only=True,
+    )
+    rate_hz: float = parameter(30.0, "frames a second", minimum=0.1, maximum=120.0)
     frame_id: str = parameter("camera_color_optical_frame", "optical frame of the images", read_only=True)
     world_frame_id: str = parameter(
         "world", "frame in which the simulation publishes the camera's pose on /tf", read_only=True
@@ -59,7 +66,8 @@ class CameraNode(PipelineNode):
         config = self.config(CameraNodeConfig)
         self._feed: CameraFeed
         if config.source == SIMULATION:
-            self._feed = SimulatedFeed(config.seed, config.objects, self.config(LiveConfig))
+            live = self.config(LiveConfig)
+            self._feed = SimulatedFeed(config.seed, config.objects, live, config.prerendered_s)
         else:
             recording = self.config(RecordingConfig)
             self._feed = RecordedFeed(config.source, config.depth_source, config.intrinsics, config.loop, recording)
