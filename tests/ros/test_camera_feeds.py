@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -32,9 +34,9 @@ def test_it_plays_to_and_fro_without_end(feed):
 
 def test_the_camera_never_jumps(feed):
     poses = [feed.view(step * PERIOD_S).T_world_camera for step in range(90)]
-    steps = [float(np.linalg.norm(se3.inverse(a)[:3, :3] @ (b - a)[:3, 3])) for a, b in zip(poses, poses[1:])]
+    steps = [float(np.linalg.norm(se3.inverse(a)[:3, :3] @ (b - a)[:3, 3])) for a, b in itertools.pairwise(poses)]
     assert max(steps) < 0.01
-    assert max(abs(after - before) for before, after in zip(steps, steps[1:])) < 0.001
+    assert max(abs(after - before) for before, after in itertools.pairwise(steps)) < 0.001
 
 
 def test_frames_are_those_of_the_scene(feed):
