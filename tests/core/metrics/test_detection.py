@@ -83,12 +83,29 @@ def test_labels_that_occur_have_their_own_figure() -> None:
     truth = detections([[0, 0, 10, 10], [20, 20, 40, 40]], np.ones(2), [0, 1])
     found = detections([[0, 0, 10, 10], [0, 0, 5, 5]], [0.9, 0.8], [0, 2])
     figures = score_boxes([found], [truth], LABELS)
-    assert {name for name in figures if name.startswith("map50_")} == {"map50_95", "map50_gear", "map50_hex_bolt"}
+    assert {name for name in figures if name.startswith("map50_")} == {
+        "map50_95",
+        "map50_min_5_boxes",
+        "map50_gear",
+        "map50_hex_bolt",
+    }
     assert (figures["map50_gear"], figures["map50_hex_bolt"], figures["map50"]) == (1.0, 0.0, 0.5)
 
 
+def test_the_mean_of_labels_with_five_boxes_leaves_rarer_ones_out() -> None:
+    boxes = [[20.0 * i, 0.0, 20.0 * i + 10.0, 10.0] for i in range(6)]
+    truth = detections(boxes, np.ones(6), [0, 0, 0, 0, 0, 1])
+    found = detections(boxes[:5], np.ones(5), [0] * 5)
+    figures = score_boxes([found], [truth], LABELS)
+    assert (figures["map50_min_5_boxes"], figures["map50"]) == (1.0, 0.5)
+
+
 def test_nothing_to_find_is_no_average() -> None:
-    assert score_boxes([Detections.empty()], [Detections.empty()], LABELS) == {"map50": 0.0, "map50_95": 0.0}
+    assert score_boxes([Detections.empty()], [Detections.empty()], LABELS) == {
+        "map50": 0.0,
+        "map50_95": 0.0,
+        "map50_min_5_boxes": 0.0,
+    }
     assert np.isnan(Ranking(np.zeros(0), np.zeros(0, dtype=bool), 0).average_precision)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from object_pose.core.vision.boxes import box_iou
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 _RECALL_POINTS = np.linspace(0.0, 1.0, 101)
 _MAX_DETECTIONS = 100
+MINIMUM_BOXES = 5
 
 
 @dataclass(frozen=True)
@@ -83,15 +85,18 @@ def _match(iou: Array) -> NDArray[np.bool_]:
 def score_boxes(results: Sequence[Detections], truths: Sequence[Detections], labels: Sequence[str]) -> dict[str, float]:
     """Return ``map50``, ``map50_95`` and ``map50_LABEL`` of each label that occurs in the truths.
 
-    Spaces in a label become underscores. Without any truth the means are 0.
+    ``map50_min_5_boxes`` is the mean over labels with at least ``MINIMUM_BOXES`` boxes: with fewer, an average precision
+    says little. Spaces in a label become underscores. Without any truth the means are 0.
     """
-    present = sorted({int(class_id) for truth in truths for class_id in truth.class_ids})
-    rankings = {class_id: rank_boxes(results, truths, class_id) for class_id in present}
+    boxes = Counter(int(class_id) for truth in truths for class_id in truth.class_ids)
+    rankings = {class_id: rank_boxes(results, truths, class_id) for class_id in sorted(boxes)}
     precisions = {class_id: [ranking.average_precision for ranking in rows] for class_id, rows in rankings.items()}
     every = np.array(list(precisions.values())).reshape(-1, len(IOU_THRESHOLDS))
+    counted = [row[0] for class_id, row in precisions.items() if boxes[class_id] >= MINIMUM_BOXES]
     figures = {
         "map50": float(every[:, 0].mean()) if len(every) else 0.0,
         "map50_95": float(every.mean()) if len(every) else 0.0,
+        "map50_min_5_boxes": float(np.mean(counted)) if counted else 0.0,
     }
     per_label = {f"map50_{labels[class_id].replace(' ', '_')}": row[0] for class_id, row in precisions.items()}
     return figures | per_label

@@ -10,11 +10,16 @@ from object_pose.core.arrays import Array
 
 def box_iou(boxes_a: Array, boxes_b: Array) -> Array:
     """Return the (A, B) intersection over union of (A, 4) and (B, 4) xyxy boxes; 0 where both are empty."""
-    low = np.maximum(boxes_a[:, None, :2], boxes_b[None, :, :2])
-    high = np.minimum(boxes_a[:, None, 2:], boxes_b[None, :, 2:])
-    intersection = np.prod(np.clip(high - low, 0.0, None), axis=-1)
+    intersection = box_intersection(boxes_a, boxes_b)
     union = box_area(boxes_a)[:, None] + box_area(boxes_b)[None, :] - intersection
     return np.asarray(np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0))
+
+
+def box_intersection(boxes_a: Array, boxes_b: Array) -> Array:
+    """Return the (A, B) areas that (A, 4) and (B, 4) xyxy boxes have in common."""
+    low = np.maximum(boxes_a[:, None, :2], boxes_b[None, :, :2])
+    high = np.minimum(boxes_a[:, None, 2:], boxes_b[None, :, 2:])
+    return np.asarray(np.prod(np.clip(high - low, 0.0, None), axis=-1))
 
 
 def box_area(boxes: Array) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from object_pose.simulation.scenes.scene import FrameStream, SceneConfig
 from object_pose.simulation.scenes.truth import SimulatedFrame
 from object_pose.simulation.seeds import TRAINING
 from object_pose.training.data.augmentation import DetectionSample, random_crop, reused
+from object_pose.training.data.copy_paste import CopyPaste
 
 _PHOTOS_A_SIDE = (1, 1, 2, 3)  # of the collage behind the objects, as often as named
 _SEAM_PX = (0.4, 1.1)  # how soft, as sigma, the seam between an object and a photograph is
@@ -154,26 +155,40 @@ def validation_frames(
 class DiskSource:
     """Endless shuffled passes over labelled image files, ``zoom`` times as large as the letterbox would make them.
 
-    Every data process decodes an image once and keeps it, ``kept_pixels`` pixels of them in all.
+    Images with a class that fewer than ``balance`` of the images have come several times a pass (``repeats``);
+    into a ``copy_paste`` share of the samples objects of other images are pasted. Every data process decodes an image
+    once and keeps it, ``kept_pixels`` pixels of them in all.
     """
 
     images: tuple[LabelledBoxes, ...]
     input_wh: tuple[int, int]
     zoom: float
+    balance: float = 0.0
+    copy_paste: float = 0.0
     kept_pixels: int = 400_000_000
 
     def __call__(self, rng: np.random.Generator) -> Iterator[DetectionSample]:
         """Yield samples for ever; raises ``DataError`` where a file can no longer be read."""
+        cv2.setNumThreads(1)
         kept: dict[int, DetectionSample] = {}
         free = self.kept_pixels
+
+        def read(index: int) -> DetectionSample:
+            nonlocal free
+            sample = kept.get(index) or self._read(self.images[index])
+            pixels = sample.image.shape[0] * sample.image.shape[1]
+            if index not in kept and pixels <= free:
+                kept[index] = sample
+                free -= pixels
+            return sample
+
+        class_ids = [labelled.class_ids for labelled in self.images]
+        paste, often = CopyPaste(class_ids, read), repeats(class_ids, self.balance)
         while True:
-            for index in rng.permutation(len(self.images)):
-                sample = kept.get(index) or self._read(self.images[index])
-                pixels = sample.image.shape[0] * sample.image.shape[1]
-                if index not in kept and pixels <= free:
-                    kept[index] = sample
-                    free -= pixels
-                yield sample
+            once = np.floor(often + rng.random(len(often))).astype(np.int64)  # a fraction is a chance
+            for index in rng.permutation(np.repeat(np.arange(len(once)), once)).tolist():
+                sample = read(index)
+                yield paste(sample, rng) if rng.random() < self.copy_paste else sample
 
     def _read(self, labelled: LabelledBoxes) -> DetectionSample:
         image = read_image(labelled.path)
@@ -183,6 +198,16 @@ class DiskSource:
         resized = cv2.resize(image, box.content_wh, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
         boxes = (labelled.boxes_xyxy + 0.5) * np.tile(box.scale, 2) - 0.5
         return _sample(np.asarray(resized, dtype=np.uint8), boxes, labelled)
+
+
+def repeats(class_ids: Sequence[NDArray[np.int64]], balance: float) -> Array:
+    """Return how often each image comes in a pass, by its rarest class: repeat-factor sampling (Gupta 2019, LVIS).
+
+    It is the root of ``balance`` over the share of images that have the class, at least 1.
+    """
+    images_with = Counter(class_id for ids in class_ids for class_id in set(ids.tolist()))
+    factors = {class_id: np.sqrt(balance * len(class_ids) / count) for class_id, count in images_with.items()}
+    return np.array([max((1.0, *(factors[class_id] for class_id in ids.tolist()))) for ids in class_ids])
 
 
 def recording_of(path: Path) -> str:

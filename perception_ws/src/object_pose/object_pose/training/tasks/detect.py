@@ -177,6 +177,12 @@ class DetectTrainingConfig:
     largest_zoom: float = parameter(1.5, "greatest size of objects in crops, likewise", minimum=1.0, maximum=4.0)
     mosaic_share: float = parameter(0.5, "share of samples made of four images", minimum=0.0, maximum=1.0)
     mosaic_end: float = parameter(0.85, "share of the training after which no mosaic is made", minimum=0.0, maximum=1.0)
+    balance: float = parameter(
+        0.0, "images with classes that fewer than this share of them have come more often", minimum=0.0, maximum=1.0
+    )
+    copy_paste: float = parameter(
+        0.0, "share of images that get objects of others, of rare classes above all", minimum=0.0, maximum=1.0
+    )
     photometric: float = parameter(0.4, "strength of colour, blur and noise augmentation", minimum=0.0, maximum=2.0)
     flips: bool = parameter(False, "the model averages over the image and its mirror image: twice the time")
 
@@ -260,7 +266,7 @@ def detect_recipe(config: DetectTrainingConfig) -> BoxRecipe:
     return BoxRecipe(
         class_count=len(dataset.labels),
         keypoint_count=0,
-        source=DiskSource(learned, config.input_wh, config.largest_zoom),
+        source=DiskSource(learned, config.input_wh, config.largest_zoom, config.balance, config.copy_paste),
         validation=[letterboxed(sample, config.input_wh) for sample in held_out],
         crop_wh=(config.crop_width, config.crop_height),
         scale_range=(config.smallest_zoom / config.largest_zoom, 1.0),
