@@ -20,7 +20,9 @@ from object_pose.training.data.sources import DiskSource, repeats
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-def sample(class_id: int, box: tuple[int, int, int, int], inner: tuple[int, int, int, int] | None = None) -> DetectionSample:
+def sample(
+    class_id: int, box: tuple[int, int, int, int], inner: tuple[int, int, int, int] | None = None
+) -> DetectionSample:
     """A grey 120x100 image whose objects are full of their class's channel; ``inner`` is one of class 2 within."""
     image = np.full((100, 120, 3), 60, dtype=np.uint8)
     boxes, ids = [box], [class_id]
@@ -29,7 +31,7 @@ def sample(class_id: int, box: tuple[int, int, int, int], inner: tuple[int, int,
     for (left, top, right, bottom), channel in zip(boxes, ids):
         image[top : bottom + 1, left : right + 1] = 0
         image[top : bottom + 1, left : right + 1, channel] = 255
-    outer_edges = np.array(boxes, dtype=np.float64) + (-0.5, -0.5, 0.5, 0.5)
+    outer_edges = np.array(boxes, dtype=np.float64) + np.array([-0.5, -0.5, 0.5, 0.5])
     return DetectionSample(image, outer_edges, np.array(ids), np.zeros((len(boxes), 0, 2)))
 
 

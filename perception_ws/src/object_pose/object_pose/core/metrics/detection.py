@@ -85,7 +85,7 @@ def _match(iou: Array) -> NDArray[np.bool_]:
 def score_boxes(results: Sequence[Detections], truths: Sequence[Detections], labels: Sequence[str]) -> dict[str, float]:
     """Return ``map50``, ``map50_95`` and ``map50_LABEL`` of each label that occurs in the truths.
 
-    ``map50_min_5_boxes`` is the mean over labels with at least ``MINIMUM_BOXES`` boxes: with fewer, an average precision
+    ``map50_min_5_boxes`` is the mean over labels with at least ``MINIMUM_BOXES`` boxes: of fewer an average precision
     says little. Spaces in a label become underscores. Without any truth the means are 0.
     """
     boxes = Counter(int(class_id) for truth in truths for class_id in truth.class_ids)

@@ -25,7 +25,7 @@ _TRIES = 8
 
 
 class CopyPaste:
-    """Pastes objects of a data set, known by the ``class_ids`` (M,) of each image, which ``read`` reads by its number."""
+    """Pastes objects of a data set: ``class_ids`` has the (M,) of each image, and ``read`` reads one by its number."""
 
     def __init__(self, class_ids: Sequence[NDArray[np.int64]], read: Callable[[int], DetectionSample]) -> None:
         self._read = read
