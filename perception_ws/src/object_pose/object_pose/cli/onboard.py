@@ -32,7 +32,7 @@ EXAMPLES = """examples:
 
 The symmetries that are found are shown first and have to be accepted or stated: a wrong one costs accuracy for good.
 An interrupted run goes on where it was when the command is repeated; more steps go on from those that are done.
---max-minutes limits all training together.
+--max-minutes limits the whole command: learning rates fall to their end within it, and the same command goes on.
 """
 
 

@@ -1,9 +1,7 @@
-"""What happens beside the learning: records, TensorBoard, a time limit, and what a caller adds."""
+"""What happens beside the learning: records, TensorBoard, and what a caller adds."""
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -91,20 +89,3 @@ class TensorBoard(TrainingCallback):
     def _add(self, split: str, step: int, figures: Mapping[str, float]) -> None:
         for name, value in figures.items():
             self._writer.add_scalar(f"{split}/{name}", value, step)
-
-
-class TimeLimit(TrainingCallback):
-    """Ends the run when ``minutes`` have passed since its start; 0 for never."""
-
-    def __init__(self, minutes: float) -> None:
-        self._minutes = minutes or math.inf
-        self._ends_at = math.inf
-
-    def on_start(self, trainer: Trainer) -> None:
-        """Start the clock."""
-        self._ends_at = time.monotonic() + 60.0 * self._minutes
-
-    def on_step(self, trainer: Trainer, figures: Mapping[str, float]) -> None:
-        """End the run where time is up."""
-        if time.monotonic() >= self._ends_at:
-            trainer.stop()

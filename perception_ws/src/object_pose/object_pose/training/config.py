@@ -13,7 +13,10 @@ class TrainConfig:
 
     steps: int = parameter(6000, "optimiser steps", minimum=1, maximum=10_000_000)
     max_minutes: float = parameter(
-        0.0, "stop after this time with what was learned, 0 for no limit", minimum=0.0, maximum=1e6
+        0.0,
+        "shorten the learning-rate schedule to this time and stop after it, 0 for no limit",
+        minimum=0.0,
+        maximum=1e6,
     )
     batch_size: int = parameter(16, "images a step", minimum=1, maximum=4096)
     learning_rate: float = parameter(2e-3, "peak learning rate of AdamW", minimum=1e-7, maximum=1.0)

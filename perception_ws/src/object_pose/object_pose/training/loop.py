@@ -6,10 +6,10 @@ import copy
 import dataclasses
 import itertools
 import logging
-import math
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +25,11 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from object_pose import __version__
 from object_pose.core.errors import CancelledError, ConfigError, DataError
 from object_pose.io.run_folder import RunFolder
-from object_pose.training.callbacks import Records, TensorBoard, TimeLimit, TrainingCallback
+from object_pose.training.callbacks import Records, TensorBoard, TrainingCallback
 from object_pose.training.checkpoint import load_checkpoint, load_weights, save_checkpoint, start_from_run
 from object_pose.training.config import TrainConfig
 from object_pose.training.onnx.weights import load_onnx, recalibrate_batch_norm
+from object_pose.training.schedule import Schedule
 
 logger = logging.getLogger(__name__)
 # Batches, and their size, that recalibrate the batch norms of an exported model.
@@ -88,14 +89,14 @@ class TrainingResult:
 class _Samples(IterableDataset[Any]):
     """Endless samples, each data process with its own seed; a resumed run continues with fresh ones."""
 
-    def __init__(self, recipe: Recipe, config: TrainConfig, start_step: int) -> None:
-        self.recipe, self.config, self.start_step = recipe, config, start_step
+    def __init__(self, recipe: Recipe, schedule: Schedule) -> None:
+        self.recipe, self.schedule = recipe, schedule
 
     def __iter__(self) -> Iterator[Any]:
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         torch.set_num_threads(1)
-        rng = np.random.default_rng([self.config.seed, self.start_step, worker])
+        rng = np.random.default_rng([self.schedule.config.seed, self.schedule.start_step, worker])
         if isinstance(self.recipe, ScheduledRecipe):
             return self.recipe.scheduled_samples(rng, self._done(worker, workers))
         return self.recipe.samples(rng)
@@ -103,14 +104,15 @@ class _Samples(IterableDataset[Any]):
     def _done(self, worker: int, workers: int) -> Iterator[float]:
         """Yield the share of the training done when each sample is used: the data processes fill batches in turn."""
         for count in itertools.count():
-            batch = count // self.config.batch_size * workers + worker
-            yield (self.start_step + batch) / self.config.steps
+            batch = count // self.schedule.config.batch_size * workers + worker
+            yield self.schedule.done(self.schedule.start_step + batch)
 
 
 class Trainer:
     """Trains one recipe into one run folder: checkpoint, records and TensorBoard events.
 
-    ``callbacks`` are called beside those. ``command`` is what the folder notes as having started the run.
+    ``callbacks`` are called beside those. ``command`` is what the folder notes as having started the run. A time limit
+    counts from ``started_at``, seconds of ``time.monotonic``; by default from now.
     """
 
     def __init__(
@@ -120,6 +122,7 @@ class Trainer:
         run_dir: Path,
         command: str = "",
         callbacks: Sequence[TrainingCallback] = (),
+        started_at: float | None = None,
     ) -> None:
         self.recipe, self.config, self.folder, self.command = recipe, config, RunFolder(run_dir), command
         self.device = _device(config.device)
@@ -135,7 +138,8 @@ class Trainer:
             _parameter_groups(self.network, config.weight_decay), lr=config.learning_rate, fused=True
         )
         self.step = 0
-        self._callbacks = (Records(), TensorBoard(), TimeLimit(config.max_minutes), *callbacks)
+        self._schedule = Schedule(config, 0, time.monotonic() if started_at is None else started_at)
+        self._callbacks = (Records(), TensorBoard(), *callbacks)
         self._stop_requested = self._was_interrupted = False
 
     def _start_from(self, initial: Path) -> None:
@@ -158,7 +162,9 @@ class Trainer:
         logger.info("%d layers start from %s", found, initial)
 
     def run(self, resume: bool = False) -> TrainingResult:
-        """Train to the configured number of steps, or until a callback stops the run; ``average`` is the network.
+        """Train to the configured number of steps, or until time is up or a callback stops the run.
+
+        ``average`` is the network.
 
         Raises ``CancelledError`` on Ctrl-C or where a callback does, ``ConfigError`` when the folder holds a run and
         ``resume`` is not set, ``DataError`` when the loss becomes NaN or the disk is full; the last good checkpoint is
@@ -184,6 +190,7 @@ class Trainer:
         self._was_interrupted = True
 
     def _train(self) -> dict[str, float]:
+        self._schedule = dataclasses.replace(self._schedule, start_step=self.step)
         batches = iter(self._loader())
         validation: dict[str, float] = {}
         is_over = self.step >= self.config.steps
@@ -191,7 +198,7 @@ class Trainer:
             parts = self.train_step(next(batches))
             self.step += 1
             self._call_after_step(parts)
-            is_over = self.step >= self.config.steps or self._stop_requested
+            is_over = self.step >= self.config.steps or self._stop_requested or self._schedule.time_used() >= 1.0
             if self.step % self.config.validate_every == 0 or is_over:
                 validation = self.recipe.validate(self.average)
                 for callback in self._callbacks:
@@ -214,7 +221,7 @@ class Trainer:
     def train_step(self, batch: Any) -> dict[str, float]:
         """Learn from one batch; return the parts of the loss. Raises ``DataError`` where it is not finite."""
         self.network.train()
-        rate = self._learning_rate()
+        rate = self._schedule.learning_rate(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         batch = _to_device(batch, self.device)
@@ -233,12 +240,6 @@ class Trainer:
         self._update_average()
         return {name: float(value.detach()) for name, value in parts.items()} | {"learning_rate": rate}
 
-    def _learning_rate(self) -> float:
-        if self.step < self.config.warmup_steps:
-            return self.config.learning_rate * (self.step + 1) / self.config.warmup_steps
-        done = (self.step - self.config.warmup_steps) / max(1, self.config.steps - self.config.warmup_steps)
-        return self.config.learning_rate * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * min(1.0, done))))
-
     @torch.no_grad()
     def _update_average(self) -> None:
         # A young average must not remember the random start.
@@ -251,7 +252,7 @@ class Trainer:
     def _loader(self) -> DataLoader[Any]:
         workers = self.config.workers
         return DataLoader(
-            _Samples(self.recipe, self.config, self.step),
+            _Samples(self.recipe, self._schedule),
             batch_size=self.config.batch_size,
             collate_fn=self.recipe.collate,
             num_workers=workers,

@@ -51,6 +51,8 @@ _TEST_SEED = TEST.seed(100_000_011)
 # Parts of this size suit the default distances; those of another size get distances in proportion.
 _USUAL_DIAMETER_M, _USUAL_FACTORS = 0.075, (0.5, 1.6)
 _SCALED_WITH_PARTS = ("min_distance_m", "max_distance_m", "min_spread_m", "max_spread_m")
+# What the export, and a frame of the test, may take of the time limit, of which they get a third at most.
+_EXPORT_S, _TEST_FRAME_S, _LARGEST_TEST_SHARE = 15.0, 0.6, 1.0 / 3.0
 # Files without colours say nothing about the material, so nearly every part gets another one.
 _REPAINT_WITHOUT_COLORS = 0.9
 OPTION_CLASSES = (TrainConfig, PoseTrainingConfig, SceneConfig)
@@ -64,8 +66,9 @@ class OnboardConfig:
     """CAD files, the folder for everything made from them, and what the user says of the parts and the training.
 
     ``symmetries`` are stated by part name in the notation of ``parse_symmetry``; found ones have to be accepted.
-    ``options`` are those of training, network and scenes by name; ``max_minutes`` limits all training together.
-    Without ``roi_head_steps`` the model has no RoI head. ``command`` is what the report names as having started it.
+    ``options`` are those of training, network and scenes by name; ``max_minutes`` limits the whole of ``onboard``: the
+    training gets what the export and the test leave. Without ``roi_head_steps`` the model has no RoI head. ``command``
+    is what the report names as having started it.
     """
 
     parts: tuple[Path, ...]
@@ -161,12 +164,13 @@ def onboard(
     Raises ``ConfigError`` where a found symmetry is not accepted or the folder was made with other settings, and
     ``CancelledError`` where ``progress`` does, with the training's checkpoint kept.
     """
+    started_at = time.monotonic()
     plan = plan or plan_onboarding(config, progress)
     _require_confirmed(config, plan)
     claim_folder(config.output, _SETTINGS, _settings(config, plan))
     models = write_bop_models(config.output, [item.part.scene_object(item.symmetry) for item in plan.parts])
     work = _Work(config, plan, models, progress)
-    done = work.train_all()
+    done = work.train_all(started_at)
     state = {**done, "test_frames": config.test_frames}
     report, evaluation = config.output / "report.html", None
     if _read_state(config.output) != state or not config.model.exists():
@@ -202,7 +206,7 @@ class _Work:
         words = ["object-pose", "train", kind.replace("_", "-"), "--output", str(self.run_dir(kind))]
         return shlex.join(words + _flags(self.options(kind)))
 
-    def train_all(self) -> dict[str, int]:
+    def train_all(self, started_at: float) -> dict[str, int]:
         """Train every run up to its steps, or until the time limit of all together; return the steps done of each."""
         wanted = self.config.wanted_steps
         done = {kind: RunFolder(self.run_dir(kind)).steps_done for kind in wanted}
@@ -211,21 +215,27 @@ class _Work:
                 raise ConfigError(
                     f"'{kind}' is trained for {done[kind]} steps already, not {steps}", "name another folder"
                 )
-        limit = float(self.config.options.get("max_minutes", 0.0))
-        ends_at = time.monotonic() + 60.0 * limit
-        for kind, steps in wanted.items():
-            if done[kind] == steps:
-                continue
-            minutes = 0.0
-            if limit:
-                left = {name: wanted[name] - done[name] for name in wanted}
+        ends_at = self._training_ends_at(started_at)
+        left = {kind: steps - done[kind] for kind, steps in wanted.items() if done[kind] < steps}
+        for kind in tuple(left):
+            options = self.options(kind)
+            if ends_at:
+                minutes = (ends_at - time.monotonic()) / 60.0 * left[kind] / sum(left.values())
                 # Past the limit a run still takes one step, as the model needs its weights; 0 would be no limit.
-                minutes = max((ends_at - time.monotonic()) / 60.0 * left[kind] / sum(left.values()), 1e-6)
-            options = self.options(kind) | ({"max_minutes": minutes} if limit else {})
+                options |= {"max_minutes": max(minutes, 1e-6)}
             job = make_job(kind, self.run_dir(kind), options, self.command(kind))
             job = dataclasses.replace(job, stage=f"train {kind.replace('_', '-')}")
             done[kind] = train(job, resume=True, progress=self.progress).steps_done
+            del left[kind]
         return done
+
+    def _training_ends_at(self, started_at: float) -> float:
+        """Return the time at which the test has to begin, 0 without a limit."""
+        limit_s = 60.0 * float(self.config.options.get("max_minutes", 0.0))
+        if not limit_s:
+            return 0.0
+        test_s = min(_EXPORT_S + _TEST_FRAME_S * self.config.test_frames, _LARGEST_TEST_SHARE * limit_s)
+        return started_at + limit_s - test_s
 
     def export(self) -> None:
         """Write the model file."""

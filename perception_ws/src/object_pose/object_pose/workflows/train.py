@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,11 +62,12 @@ def train(job: TrainingJob, *, resume: bool = False, progress: ProgressCallback 
     Raises ``ConfigError`` where the folder holds a run and ``resume`` is not set, ``DataError`` where the data cannot
     be learned from, and ``CancelledError`` on Ctrl-C or where ``progress`` does, with the checkpoint kept.
     """
+    started_at = time.monotonic()
     folder = RunFolder(job.run_dir)
     folder.check_free(resume)
     recipe = job.task.recipe(*job.configs)
     callbacks = [_ReportedSteps(job.stage, progress)]
-    trainer = Trainer(recipe, job.training, job.run_dir, job.command, callbacks)
+    trainer = Trainer(recipe, job.training, job.run_dir, job.command, callbacks, started_at)
     configs = {type(config).__name__: dataclasses.asdict(config) for config in job.configs}
     folder.write_settings(RunSettings(job.task.name, configs, job.training.seed, job.command))
     return trainer.run(resume)

@@ -1,0 +1,69 @@
+"""The learning rate falls to its end by the steps, or by the clock where time runs out first."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+
+import pytest
+
+from object_pose.training.callbacks import TrainingCallback
+from object_pose.training.loop import Trainer
+from object_pose.training.schedule import Schedule
+from tiny_task import LineRecipe, config
+
+PLAIN = dataclasses.replace(config(1000), warmup_steps=0)
+LONG = 1e6  # minutes
+
+
+def _schedule(share_of_time: float, start_step: int = 0, **changes: object) -> Schedule:
+    """A schedule whose time is used up to a share."""
+    limited = dataclasses.replace(PLAIN, max_minutes=LONG, **changes)  # type: ignore[arg-type]
+    return Schedule(limited, start_step, time.monotonic() - share_of_time * LONG * 60.0)
+
+
+def test_without_a_limit_the_steps_alone_count():
+    schedule = Schedule(PLAIN, 0, time.monotonic() - 1e9)
+    assert [schedule.done(step) for step in (0, 500, 1000, 2000)] == [0.0, 0.5, 1.0, 1.0]
+    assert schedule.learning_rate(0) == pytest.approx(PLAIN.learning_rate)
+    assert schedule.learning_rate(1000) == pytest.approx(0.01 * PLAIN.learning_rate)
+    warm = Schedule(dataclasses.replace(PLAIN, warmup_steps=10), 0, time.monotonic())
+    assert warm.learning_rate(4) == pytest.approx(0.5 * PLAIN.learning_rate)
+
+
+def test_time_that_runs_out_shortens_the_schedule():
+    assert _schedule(0.5).done(20) == pytest.approx(0.5, abs=1e-3)
+    assert _schedule(0.5).learning_rate(20) == pytest.approx(0.505 * PLAIN.learning_rate, rel=0.01)
+    assert _schedule(1.0).learning_rate(20) == pytest.approx(0.01 * PLAIN.learning_rate, rel=0.01)
+    assert _schedule(7.0).done(20) == 1.0
+
+
+def test_time_to_spare_changes_nothing():
+    assert _schedule(0.1).learning_rate(600) == Schedule(PLAIN, 0, time.monotonic()).learning_rate(600)
+
+
+def test_the_warm_up_takes_no_more_than_a_tenth_of_the_time():
+    assert _schedule(0.05, warmup_steps=900).learning_rate(0) == pytest.approx(0.5 * PLAIN.learning_rate, rel=0.02)
+    assert _schedule(0.1, warmup_steps=900).learning_rate(0) > 0.95 * PLAIN.learning_rate
+
+
+def test_a_resumed_run_begins_at_the_rate_of_its_steps_and_is_shortened_from_there():
+    assert _schedule(0.0, start_step=600).done(600) == pytest.approx(0.6)
+    assert _schedule(0.5, start_step=600).done(601) == pytest.approx(0.8, abs=1e-3)
+
+
+class _Rates(TrainingCallback):
+    def __init__(self) -> None:
+        self.rates: list[float] = []
+
+    def on_step(self, trainer: Trainer, figures: Mapping[str, float]) -> None:
+        self.rates.append(figures["learning_rate"])
+
+
+def test_a_run_with_too_little_time_ends_with_a_low_rate(tmp_path):
+    rates = _Rates()
+    limited = config(1_000_000, max_minutes=0.01)
+    result = Trainer(LineRecipe(), limited, tmp_path / "run", callbacks=[rates]).run()
+    assert not result.is_complete and rates.rates[-1] < 0.5 * max(rates.rates)
+    assert result.validation["slope_error"] < 0.5
