@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,17 @@ from hypothesis import HealthCheck, settings
 from cube import cube_frame, make_cube, save_cube_model, save_recording
 from object_pose.core.frame import Frame
 from object_pose.core.object_model import ObjectModel
+from object_pose.runtime.engine_choice import CACHE_VARIABLE
 
 # Nothing is asserted about time: the machine may be busy with something else.
 settings.register_profile("object_pose", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("object_pose")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def engine_choices(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep the choices of engines that tests make out of the user's cache; programs that tests start share them."""
+    os.environ[CACHE_VARIABLE] = str(tmp_path_factory.getbasetemp() / "cache")
 
 
 @pytest.fixture

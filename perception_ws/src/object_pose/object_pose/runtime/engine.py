@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
+from importlib import metadata, util
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 Batch = NDArray[np.float32]
 
+ENGINES = ("onnxruntime", "openvino")  # the published figures are of the first
 SIZE_INPUT = "orig_target_sizes"  # of DETR exports: width and height that their boxes are scaled to
 _MOST_CHANNELS = 16
 _MAX_THREADS = 4
@@ -35,7 +36,12 @@ _CPU = "CPUExecutionProvider"
 class EngineConfig:
     """On what a model runs."""
 
-    engine: str = parameter("onnxruntime", "inference engine", choices=("onnxruntime", "openvino"), read_only=True)
+    engine: str = parameter(
+        "auto",
+        "inference engine; auto takes the fastest that is installed in the nodes, and onnxruntime for files",
+        choices=("auto", *ENGINES),
+        read_only=True,
+    )
     device: str = parameter(
         "auto", "where the network runs; auto takes a GPU that works", choices=("auto", "cpu", "cuda"), read_only=True
     )
@@ -51,6 +57,11 @@ class EngineConfig:
 
 class Engine(Protocol):
     """A loaded network: one float32 image batch in, arrays out. ``run`` may be called from several threads."""
+
+    @property
+    def name(self) -> str:
+        """The engine and the kind of arithmetic or processor that it uses."""
+        ...
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -91,7 +102,7 @@ def load_engine(path: str | Path, config: EngineConfig | None = None) -> Engine:
     config = config or EngineConfig()
     file = Path(path)
     check_model_file(file)
-    return OpenVinoEngine(file, config) if config.engine == "openvino" else OnnxRuntimeEngine(file, config)
+    return _engine_class(config)(file, config)
 
 
 def check_model_file(path: Path) -> None:
@@ -112,9 +123,16 @@ def load_embedded_engine(path: Path, data: bytes, config: EngineConfig) -> Engin
 
     Raises ``ModelError`` where it is damaged.
     """
-    if config.engine == "openvino":
-        return OpenVinoEngine(path, config, data)
-    return OnnxRuntimeEngine(path, config, data)
+    return _engine_class(config)(path, config, data)
+
+
+def _engine_class(config: EngineConfig) -> type[OnnxRuntimeEngine | OpenVinoEngine]:
+    """Return the engine that was chosen; without a choice ONNX Runtime, or OpenVINO where that alone is installed."""
+    name = config.engine
+    if name == "auto":
+        is_alone = util.find_spec("onnxruntime") is None and util.find_spec("openvino") is not None
+        name = "openvino" if is_alone else "onnxruntime"
+    return OpenVinoEngine if name == "openvino" else OnnxRuntimeEngine
 
 
 class OnnxRuntimeEngine:
@@ -137,6 +155,7 @@ class OnnxRuntimeEngine:
         except Exception as error:  # ONNX Runtime's errors share no base class but this one; names may be no text
             raise _unreadable(path, error) from error
         _check_providers(config.device, self._session.get_providers())
+        self.name = f"onnxruntime {self._session.get_providers()[0].removesuffix('ExecutionProvider')}"
         self._image, self._takes_size = _image_input(path, inputs)
         self.input_shape = _input_shape(path, self._image, self.metadata)
         self.takes_any_size = not all(isinstance(size, int) for size in self._image.shape[2:])
@@ -183,6 +202,7 @@ class OpenVinoEngine:
         self.output_names = tuple(item.get_any_name() for item in model.outputs)
         hints = {"INFERENCE_NUM_THREADS": config.thread_count, "PERFORMANCE_HINT": "LATENCY"}
         self._model = openvino.Core().compile_model(model, "CPU", hints)
+        self.name = f"openvino {self._model.get_property('INFERENCE_PRECISION_HINT').get_type_name()}"
         self.output_shapes = _warm_up(self, path)
 
     def run(self, batch: Batch) -> list[Batch]:

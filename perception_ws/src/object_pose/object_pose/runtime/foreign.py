@@ -60,7 +60,7 @@ class ForeignNetwork:
 
     def __init__(self, engine: Engine, kind: ForeignFormat) -> None:
         self._engine, self._format = engine, kind
-        self.metadata = engine.metadata
+        self.name, self.metadata = engine.name, engine.metadata
         self.input_shape = engine.input_shape
         self.takes_any_size = engine.takes_any_size
         outputs = self.run(np.zeros(engine.input_shape, np.float32))

@@ -76,6 +76,11 @@ class Predictor:
         return other
 
     @property
+    def engine(self) -> str:
+        """The inference engine that runs the network, and on what."""
+        return self._engine.name
+
+    @property
     def reads_depth(self) -> bool:
         """Whether ``predict`` gives more for an image with its depth."""
         return self._roi_head is not None

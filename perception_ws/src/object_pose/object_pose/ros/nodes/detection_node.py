@@ -30,6 +30,7 @@ from object_pose.ros.transport.frame_inputs import (
     read_aligned_depth,
 )
 from object_pose.ros.transport.pairing import PairedSet
+from object_pose.runtime.engine_choice import with_fastest_engine
 from object_pose.runtime.model_cache import ModelCache
 from object_pose.runtime.predictor import Predictor, PredictorConfig
 from object_pose.runtime.resources import find_model
@@ -111,7 +112,10 @@ class DetectionNode(PipelineNode):
         return detector.reads_depth and self.config(DetectionNodeConfig).use_depth
 
     def _open(self, model: Path) -> Predictor:
-        return Predictor(model, self.config(PredictorConfig), tasks=("detect", "pose"))
+        config = with_fastest_engine(model, self.config(PredictorConfig))
+        detector = Predictor(model, config, tasks=("detect", "pose"))
+        self.diagnostics.gauge("engine", detector.engine)
+        return detector
 
     def _follow_streams(self) -> None:
         """Listen to depth and its camera if the model reads them, and to colour alone otherwise."""

@@ -35,6 +35,7 @@ from object_pose.ros.transport.frame_inputs import (
 )
 from object_pose.ros.transport.pairing import PairedSet
 from object_pose.ros.transport.transform_listener import TransformListener
+from object_pose.runtime.engine_choice import with_fastest_engine
 from object_pose.runtime.model_cache import ModelCache
 from object_pose.runtime.pose_estimator import PoseEstimator, needs_color
 from object_pose.runtime.predictor import PredictorConfig
@@ -161,7 +162,8 @@ class PoseNode(PipelineNode):
     def _open(self, model: Path) -> PoseEstimator:
         config = self.config(PoseNodeConfig)
         tracker = config.tracker if config.track else None
-        estimator = PoseEstimator(model, self.config(PredictorConfig), config.solver, tracker, self._track_ids)
+        predictor = with_fastest_engine(model, self.config(PredictorConfig))
+        estimator = PoseEstimator(model, predictor, config.solver, tracker, self._track_ids)
         estimator.prepare()
         return estimator
 
