@@ -19,7 +19,7 @@ from typing import TypeVar
 import numpy as np
 
 from object_pose.core.errors import ObjectPoseError
-from object_pose.runtime.engine import ENGINES, Engine, EngineConfig, load_engine
+from object_pose.runtime.engine import ENGINES, Batch, Engine, EngineConfig, check_model_file, load_engine
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +62,7 @@ def with_fastest_engine(path: Path, config: ConfigT, cache: Path | None = None) 
     engines = installed_engines()
     if config.engine != "auto" or len(engines) < 2 or config.device == "cuda" or _has_gpu(config):
         return config
+    check_model_file(path)
     cache = cache or default_cache()
     key = _key(path, engines, config)
     chosen = _remembered(cache).get(key)
@@ -113,7 +114,7 @@ def _has_gpu(config: EngineConfig) -> bool:
     return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
 
 
-def _difference(expected: Sequence[np.ndarray], actual: Sequence[np.ndarray]) -> float:  # type: ignore[type-arg]
+def _difference(expected: Sequence[Batch], actual: Sequence[Batch]) -> float:
     shares = [np.abs(a - b).max() / max(float(np.abs(a).max()), 1e-9) for a, b in zip(expected, actual) if a.size]
     return float(max(shares, default=0.0))
 
