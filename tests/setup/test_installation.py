@@ -1,4 +1,4 @@
-"""The installed wheel: predicts with numpy, OpenCV, SciPy and one engine, and names the extra that a verb lacks."""
+"""The installed wheel: predicts with its base and one engine, and names the extra that a verb lacks."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "perception_ws" / "src" / "object_pose"
 IMAGE, DEPTH = ROOT / "examples" / "parts.jpg", ROOT / "examples" / "parts_depth.png"
 CAMERA = ROOT / "calibration" / "intrinsics" / "simulated.yaml"
-SIMULATION = ("numba", "trimesh", "manifold3d", "networkx", "shapely")
-OPTIONAL = {*SIMULATION, "torch", "onnx", "matplotlib", "jinja2", "reportlab", "rosbags", "rclpy"}
+SIMULATION = ("trimesh", "manifold3d", "networkx", "shapely")
+OPTIONAL = {*SIMULATION, "numba", "torch", "onnx", "matplotlib", "jinja2", "reportlab", "rosbags", "rclpy"}
 # Modules whose distribution has another name.
 DISTRIBUTIONS = {
     "cv2": "opencv-python-headless",

@@ -16,7 +16,7 @@ EXTRAS = {
     "gpu": ["onnxruntime-gpu"],
     "openvino": ["openvino"],
     "bags": ["rosbags", "lz4", 'backports.zstd; python_version < "3.14"'],
-    "simulation": ["numba", "trimesh", "manifold3d", "networkx", "shapely"],
+    "simulation": ["trimesh", "manifold3d", "networkx", "shapely"],
     "reports": ["matplotlib", "Jinja2", "reportlab"],
     "train": ["object-pose[simulation]", "torch", "onnx", "onnxscript", "tensorboard", "protobuf", "h5py"],
     # ROS 2 Kilted from wheels and what builds messages with it; these releases belong together.
@@ -77,7 +77,7 @@ setup(
         message_definitions(CHECKOUT / "perception_ws" / "stand_ins" / "vision_msgs"),
         message_definitions(CHECKOUT / "perception_ws" / "src" / "object_pose_msgs"),
     ],
-    install_requires=["numpy", "scipy", "opencv-python-headless", "pillow", "PyYAML", "rich", "tqdm"],
+    install_requires=["numba", "numpy", "scipy", "opencv-python-headless", "pillow", "PyYAML", "rich", "tqdm"],
     extras_require={**EXTRAS, "all": [f"object-pose[{','.join(name for name in EXTRAS if name not in EXCLUSIVE)}]"]},
     zip_safe=False,
     entry_points={

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from object_pose.core.arrays import DepthImage
 from object_pose.core.geometry.camera import Camera
+from object_pose.core.kernels import kernel
 from object_pose.core.params import parameter
-from object_pose.simulation.render.kernels import kernel
 
 _TILE = 1024
 _MM_PER_M = 1000.0

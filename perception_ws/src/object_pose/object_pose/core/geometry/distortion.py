@@ -65,7 +65,7 @@ class Distortion:
         self._above = np.array([*self._k[[4, 1, 0]], 1.0])
         self._below = np.array([*self._k[[7, 6, 5]], 1.0])
         self._above_slope, self._below_slope = np.polyder(self._above), np.polyder(self._below)
-        self._tilt = np.eye(3) if self._is_fisheye else _tilt(*self._k[12:])
+        self._tilt = np.eye(3) if self._is_fisheye else tilt(*self._k[12:])
         self._untilt: Array = np.asarray(np.linalg.inv(self._tilt), dtype=np.float64)
         self.limit = self._find_limit()
         self._edge, self._slope = self._radial(np.array(self.limit))
@@ -154,7 +154,7 @@ def _least_root(polynomial: Sequence[float] | Array, otherwise: float) -> float:
     return float(min([*real, otherwise]))
 
 
-def _tilt(tau_x: float, tau_y: float) -> Array:
+def tilt(tau_x: float, tau_y: float) -> Array:
     """Return the (3, 3) homography of a tilted sensor (Scheimpflug), as OpenCV defines it."""
     about_x = np.array([[1, 0, 0], [0, np.cos(tau_x), np.sin(tau_x)], [0, -np.sin(tau_x), np.cos(tau_x)]])
     about_y = np.array([[np.cos(tau_y), 0, -np.sin(tau_y)], [0, 1, 0], [np.sin(tau_y), 0, np.cos(tau_y)]])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from object_pose.simulation.render.kernels import kernel
+from object_pose.core.kernels import kernel
 
 FloatArray = NDArray[np.float64]
 InverseDepthMap = NDArray[np.float32]

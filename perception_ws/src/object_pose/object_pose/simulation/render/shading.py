@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from object_pose.simulation.render.kernels import inlined, kernel
+from object_pose.core.kernels import inlined, kernel
 from object_pose.simulation.render.rasterizer import FloatArray, IntArray, InverseDepthMap
 
 TexelSite = tuple[int, int, int, int, float, float]

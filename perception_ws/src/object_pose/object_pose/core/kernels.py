@@ -1,0 +1,31 @@
+"""How inner loops over arrays are compiled: one thread, no GIL, machine code kept on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numba
+
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+
+
+def kernel(function: FunctionT) -> FunctionT:
+    """Compile a loop over arrays, in which NaN must not occur, to machine code.
+
+    It is compiled at its first call and kept in ``__pycache__``, where that cannot be written in the user's cache
+    folder, and where there is none, not at all. A kernel may call only kernels of its own file, or of files that hardly
+    change: those of other files are not compared with what was kept.
+    """
+    options = {"nogil": True, "fastmath": True, "error_model": "numpy"}
+    try:
+        compiled: FunctionT = numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # no folder to keep it in
+        compiled = numba.njit(**options)(function)
+    return compiled
+
+
+def inlined(function: FunctionT) -> FunctionT:
+    """Compile a step of a kernel into the kernel itself: a call that passes many arrays costs as much as the step."""
+    compiled: FunctionT = numba.njit(inline="always", nogil=True, fastmath=True, error_model="numpy")(function)
+    return compiled

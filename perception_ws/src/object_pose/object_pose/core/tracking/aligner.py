@@ -1,0 +1,337 @@
+"""Known objects carried to the next frame: a few Gauss-Newton steps from where they are expected to be.
+
+What is measured, depth or the region that colour shows, are modalities, each of which adds its least squares to those
+of every object, as in M3T (Stoiber, Elsayed, Reichert et al., "Fusing visual appearance and geometry for multi-modality
+6DoF object tracking", 2023). All objects are aligned at once, in arrays.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from object_pose.core.arrays import Array, Mask, expect_shape
+from object_pose.core.frame import CameraFrame
+from object_pose.core.kernels import kernel
+from object_pose.core.params import parameter
+from object_pose.core.pose.config import DepthConfig
+from object_pose.core.pose.depth_evidence import DepthNoise
+from object_pose.core.tracking.depth_modality import DepthEvidence, DepthModality
+from object_pose.core.tracking.modality import STAGES, Modality, Objects, Systems
+from object_pose.core.tracking.view_model import Floats, Ints, ViewModel, ViewTables
+
+_STILL_M, _STILL_RAD = 2e-5, 2e-4  # steps below which a pose has arrived
+_LEAST_INFORMATION = 1e-6
+
+
+class TrackStatus(IntEnum):
+    """What became of an object: aligned, hidden so that its pose is the expected one, or not there any more."""
+
+    TRACKED = 0
+    OCCLUDED = 1
+    LOST = 2
+
+
+class LossReason(IntEnum):
+    """Why an object is not tracked."""
+
+    NONE = 0
+    NOT_IN_IMAGE = 1
+    NOT_MEASURED = 2
+    OCCLUDED = 3
+    SEEN_THROUGH = 4
+    MOVED_TOO_FAR = 5
+    REGION_DISAGREES = 6
+
+
+@dataclass(frozen=True)
+class AlignerConfig:
+    """How known objects are carried from frame to frame, and when one is lost."""
+
+    use_depth: bool = parameter(True, "align known objects with depth where there is any")
+    rounds: int = parameter(6, "greatest number of Gauss-Newton steps a frame", minimum=1, maximum=50)
+    min_in_image: float = parameter(
+        0.3,
+        "an object is tracked while at least this share of its visible surface is in the image",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    min_confirmed: float = parameter(
+        0.15,
+        "an object of whose visible surface depth confirms less than this share is occluded, and not measured",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    max_seen_through: float = parameter(
+        0.3,
+        "an object is lost where depth sees through more than this share of its visible surface",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    depth: DepthConfig = DepthConfig()
+
+
+@dataclass(frozen=True)
+class AlignedPoses:
+    """N objects in one frame.
+
+    ``T_camera_object`` (N, 4, 4) with ``covariance`` (N, 6, 6) of (dt, dr) in t' = t + dt, R' = exp(dr) R are the
+    aligned poses of those ``TRACKED``, of others the expected ones. ``status`` (N,) are values of ``TrackStatus``,
+    ``reasons`` (N,) of ``LossReason``. The evidence of ``depth`` is None without depth; ``region_agreement`` (N,), the
+    share of contour lines that agree with colour, is NaN where no region was measured. ``rounds`` (N,) are steps taken.
+    """
+
+    T_camera_object: Array
+    covariance: Array
+    status: NDArray[np.int8]
+    reasons: NDArray[np.int8]
+    rounds: NDArray[np.int32]
+    region_agreement: Array
+    depth: DepthEvidence | None = None
+
+    def __len__(self) -> int:
+        return len(self.status)
+
+    @property
+    def is_tracked(self) -> NDArray[np.bool_]:
+        """Which objects were aligned (N,)."""
+        return np.asarray(self.status == TrackStatus.TRACKED)
+
+
+class FrameAligner:
+    """Aligns known objects of the classes ``models`` with frame after frame."""
+
+    def __init__(self, models: Sequence[ViewModel], config: AlignerConfig | None = None) -> None:
+        self.tables = ViewTables.of(models)
+        self._config = config or AlignerConfig()
+        noise = DepthNoise(self._config.depth.noise_floor_m, self._config.depth.noise_at_1m)
+        self._depth = DepthModality(self.tables, noise)
+        self._modalities: tuple[Modality, ...] = (self._depth,) if self._config.use_depth else ()
+
+    def align(
+        self,
+        frame: CameraFrame,
+        class_ids: NDArray[np.intp],
+        T_camera_object: Array,
+        prior_information: Array,
+        track_ids: NDArray[np.intp] | None = None,
+    ) -> AlignedPoses:
+        """Align N objects that are expected at ``T_camera_object`` (N, 4, 4), known to ``prior_information`` (N, 6, 6).
+
+        The information is of a left perturbation, as ``covariance`` of the result is. ``track_ids`` (N,) tell objects
+        of one class apart where a modality learns how each looks; they are the row numbers where not given.
+        """
+        count = len(class_ids)
+        expect_shape("T_camera_object", T_camera_object, (count, 4, 4))
+        expect_shape("prior_information", prior_information, (count, 6, 6))
+        objects = self._objects(class_ids, T_camera_object, track_ids)
+        expected = np.ascontiguousarray(T_camera_object, dtype=np.float64)
+        return self._run(frame, objects, expected, np.ascontiguousarray(prior_information, dtype=np.float64))
+
+    def _objects(
+        self, class_ids: NDArray[np.intp], T_camera_object: Array, track_ids: NDArray[np.intp] | None
+    ) -> Objects:
+        count = len(class_ids)
+        class_ids = np.asarray(class_ids, dtype=np.intp)
+        rotation, translation = T_camera_object[:, :3, :3].copy(), T_camera_object[:, :3, 3].copy()
+        return Objects(
+            class_ids=class_ids,
+            track_ids=np.arange(count) if track_ids is None else np.asarray(track_ids, dtype=np.intp),
+            rotation=rotation,
+            translation=translation,
+            views=self.tables.nearest(class_ids, rotation, translation),
+            stages=np.zeros(count, dtype=np.int32),
+            active=np.ones(count, dtype=np.bool_),
+        )
+
+    def _run(self, frame: CameraFrame, objects: Objects, expected: Array, prior: Array) -> AlignedPoses:
+        modalities = [modality for modality in self._modalities if modality.start(frame, objects)]
+        systems, rounds = Systems.zeros(len(objects)), np.zeros(len(objects), dtype=np.int32)
+        tables = self.tables
+        for _ in range(self._config.rounds if modalities else 0):
+            if not np.any(objects.active):
+                break
+            rounds += objects.active
+            systems.clear()
+            for modality in modalities:
+                modality.add(objects, systems)
+            _step(
+                systems.information,
+                systems.gradient,
+                prior,
+                expected,
+                objects.rotation,
+                objects.translation,
+                objects.stages,
+                objects.active,
+                objects.views,
+                objects.class_ids,
+                tables.directions,
+                tables.centers,
+            )
+        objects.active[:], objects.stages[:] = True, STAGES - 1
+        systems.clear()
+        for modality in modalities:
+            modality.add(objects, systems)
+        aligned = self._describe(objects, expected, prior, systems, rounds, modalities)
+        for modality in modalities:
+            modality.finish(objects, aligned.is_tracked)
+        return aligned
+
+    def _describe(
+        self,
+        objects: Objects,
+        expected: Array,
+        prior: Array,
+        systems: Systems,
+        rounds: NDArray[np.int32],
+        modalities: Sequence[Modality],
+    ) -> AlignedPoses:
+        count = len(objects)
+        depth = self._depth.evidence() if self._depth in modalities else None
+        reasons = self._reasons(count, depth)
+        status = np.where(reasons == LossReason.NONE, TrackStatus.TRACKED, TrackStatus.LOST)
+        hidden = np.isin(reasons, (LossReason.OCCLUDED, LossReason.NOT_MEASURED))
+        status = np.where(hidden, TrackStatus.OCCLUDED, status).astype(np.int8)
+        tracked = status == TrackStatus.TRACKED
+        poses = expected.copy()
+        poses[tracked, :3, :3], poses[tracked, :3, 3] = objects.rotation[tracked], objects.translation[tracked]
+        measured = np.triu(systems.information)
+        measured += np.swapaxes(np.triu(systems.information, 1), 1, 2)
+        information = prior + np.where(tracked[:, None, None], measured, 0.0) + _LEAST_INFORMATION * np.eye(6)
+        return AlignedPoses(
+            T_camera_object=poses,
+            covariance=np.asarray(np.linalg.inv(information), dtype=np.float64),
+            status=status,
+            reasons=reasons,
+            rounds=rounds,
+            region_agreement=np.full(count, np.nan),
+            depth=depth,
+        )
+
+    def _reasons(self, count: int, depth: DepthEvidence | None) -> NDArray[np.int8]:
+        """Return why each object is not tracked; ``NONE`` where it is."""
+        reasons = np.full(count, LossReason.NONE, dtype=np.int8)
+        config = self._config
+        if depth is None:
+            reasons[:] = LossReason.NOT_MEASURED
+            return reasons
+        is_thin = depth.confirmed < config.min_confirmed
+        reasons[is_thin] = np.where(depth.holes > depth.occluded, LossReason.NOT_MEASURED, LossReason.OCCLUDED)[is_thin]
+        reasons[depth.seen_through > config.max_seen_through] = LossReason.SEEN_THROUGH
+        reasons[depth.in_image < config.min_in_image] = LossReason.NOT_IN_IMAGE
+        return reasons
+
+
+@kernel
+def _step(
+    information: Array,
+    gradient: Array,
+    prior: Array,
+    expected: Array,
+    rotations: Array,
+    translations: Array,
+    stages: Ints,
+    active: Mask,
+    views: Ints,
+    class_ids: NDArray[np.intp],
+    directions: Floats,
+    centers: Floats,
+) -> None:
+    """Move all active objects by one Gauss-Newton step, find their nearest views, and say what is next for each."""
+    a, step = np.empty((6, 6)), np.empty(6)
+    offset, turn = np.empty(6), np.empty((3, 3))
+    for i in range(len(active)):
+        if not active[i]:
+            continue
+        r, t = rotations[i], translations[i]
+        _offset(expected[i], r, t, offset)
+        for row in range(6):
+            step[row] = gradient[i, row]
+            for column in range(6):
+                a[row, column] = information[i, min(row, column), max(row, column)] + prior[i, row, column]
+                step[row] -= prior[i, row, column] * offset[column]
+        _solve(a, step)
+        _rotation_of(step[3], step[4], step[5], turn)
+        turned = turn @ r
+        r[:] = turned
+        t += step[:3]
+        moved = math.sqrt(step[0] ** 2 + step[1] ** 2 + step[2] ** 2)
+        turned_by = math.sqrt(step[3] ** 2 + step[4] ** 2 + step[5] ** 2)
+        has_arrived = moved < _STILL_M and turned_by < _STILL_RAD
+        if stages[i] < STAGES - 1:
+            stages[i] = STAGES - 1 if has_arrived else stages[i] + 1
+        elif has_arrived:
+            active[i] = False
+        views[i] = _nearest_view(r, t, centers[class_ids[i]], directions)
+
+
+@kernel
+def _offset(expected: Array, r: Array, t: Array, offset: Array) -> None:
+    """Write the perturbation (6,) that leads from ``expected`` (4, 4) to a pose."""
+    for row in range(3):
+        offset[row] = t[row] - expected[row, 3]
+    turn = r @ np.ascontiguousarray(expected[:3, :3].T)
+    x, y, z = turn[2, 1] - turn[1, 2], turn[0, 2] - turn[2, 0], turn[1, 0] - turn[0, 1]
+    sine = 0.5 * math.sqrt(x * x + y * y + z * z)
+    cosine = 0.5 * (turn[0, 0] + turn[1, 1] + turn[2, 2] - 1.0)
+    # A half turn has no axis here, and is farther than any object moves between two frames.
+    scale = 0.5 if sine < 1e-6 else 0.5 * math.atan2(sine, cosine) / sine
+    offset[3], offset[4], offset[5] = scale * x, scale * y, scale * z
+
+
+@kernel
+def _solve(a: Array, b: Array) -> None:
+    """Solve a positive definite system (n, n) in place of ``b`` (n,), by Cholesky's decomposition."""
+    size = len(b)
+    for row in range(size):
+        for column in range(row + 1):
+            value = a[row, column]
+            for k in range(column):
+                value -= a[row, k] * a[column, k]
+            a[row, column] = math.sqrt(max(value, 1e-12)) if row == column else value / a[column, column]
+    for row in range(size):
+        for k in range(row):
+            b[row] -= a[row, k] * b[k]
+        b[row] /= a[row, row]
+    for row in range(size - 1, -1, -1):
+        for k in range(row + 1, size):
+            b[row] -= a[k, row] * b[k]
+        b[row] /= a[row, row]
+
+
+@kernel
+def _rotation_of(x: float, y: float, z: float, rotation: Array) -> None:
+    """Write the rotation (3, 3) of a rotation vector."""
+    angle = math.sqrt(x * x + y * y + z * z)
+    sine = math.sin(angle) / angle if angle > 1e-9 else 1.0
+    half = math.sin(0.5 * angle)
+    versine = 2.0 * half * half / (angle * angle) if angle > 1e-9 else 0.5
+    rotation[0, 0] = 1.0 - versine * (y * y + z * z)
+    rotation[1, 1] = 1.0 - versine * (x * x + z * z)
+    rotation[2, 2] = 1.0 - versine * (x * x + y * y)
+    rotation[0, 1], rotation[1, 0] = versine * x * y - sine * z, versine * x * y + sine * z
+    rotation[0, 2], rotation[2, 0] = versine * x * z + sine * y, versine * x * z - sine * y
+    rotation[1, 2], rotation[2, 1] = versine * y * z - sine * x, versine * y * z + sine * x
+
+
+@kernel
+def _nearest_view(r: Array, t: Array, center: Floats, directions: Floats) -> int:
+    """Return the index of the direction (V, 3) from the centre to the camera that is nearest to a pose's."""
+    x = t[0] + r[0, 0] * center[0] + r[0, 1] * center[1] + r[0, 2] * center[2]
+    y = t[1] + r[1, 0] * center[0] + r[1, 1] * center[1] + r[1, 2] * center[2]
+    z = t[2] + r[2, 0] * center[0] + r[2, 1] * center[1] + r[2, 2] * center[2]
+    dx = -(r[0, 0] * x + r[1, 0] * y + r[2, 0] * z)
+    dy = -(r[0, 1] * x + r[1, 1] * y + r[2, 1] * z)
+    dz = -(r[0, 2] * x + r[1, 2] * y + r[2, 2] * z)
+    best, best_cosine = 0, -1e30
+    for index in range(len(directions)):
+        cosine = directions[index, 0] * dx + directions[index, 1] * dy + directions[index, 2] * dz
+        if cosine > best_cosine:
+            best, best_cosine = index, cosine
+    return best

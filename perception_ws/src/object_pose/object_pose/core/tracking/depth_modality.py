@@ -1,0 +1,271 @@
+"""Depth as a modality: projective point-to-plane distances of the visible surface.
+
+Every visible model point is compared with the depth at its own pixel; where that belongs to something else, with the
+nearest measured surface around it that faces the same way. A measured surface in front is an occluder and no error, one
+behind a contradiction. Chen and Medioni, "Object modelling by registration of multiple range images", 1992.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from object_pose.core.arrays import Array, DepthImage, Mask
+from object_pose.core.frame import CameraFrame
+from object_pose.core.kernels import kernel
+from object_pose.core.pose.depth_evidence import DepthNoise
+from object_pose.core.tracking.lens import lens_of, pixel_of, rays_of
+from object_pose.core.tracking.modality import Objects, Systems, accumulate
+from object_pose.core.tracking.view_model import Floats, Ints, ViewTables
+
+# Robust scale, and how far around its pixel a point's surface is searched for, in metres, in each stage.
+_SCALES_M = np.array([0.020, 0.014, 0.010, 0.007, 0.005, 0.004])
+_REACHES_M = np.array([0.015, 0.010, 0.006, 0.003, 0.0, 0.0])
+# Columns of the evidence.
+_EXPECTED, _CONFIRMED, _BEHIND, _FRONT, _HOLES, _SQUARES, _OUTSIDE = range(7)
+_COLUMNS = 7
+
+
+@dataclass(frozen=True)
+class DepthEvidence:
+    """What depth says of N poses: shares (N,) of the surface points that should be visible within the image.
+
+    ``confirmed`` ones lie on the measured surface, of ``seen_through`` ones it lies behind, of ``occluded`` ones in
+    front; nothing was measured at ``holes``. ``in_image`` (N,) is the share of all camera-facing points within the
+    image, ``rms_m`` (N,) the distance of the confirmed ones.
+    """
+
+    confirmed: Array
+    seen_through: Array
+    occluded: Array
+    holes: Array
+    in_image: Array
+    rms_m: Array
+
+
+class DepthModality:
+    """Measures with the depth of a frame; ``noise`` is the sensor's."""
+
+    def __init__(self, tables: ViewTables, noise: DepthNoise) -> None:
+        self._tables, self._noise = tables, np.array([noise.floor_m, noise.at_1m])
+        self._depth = np.zeros((0, 0), dtype=np.float32)
+        self._lens, self._rays = np.zeros(0), np.zeros((0, 0, 2), dtype=np.float32)
+        self._counts = np.zeros((0, _COLUMNS))
+
+    def start(self, frame: CameraFrame, objects: Objects) -> bool:
+        """Take the frame's depth; False where it has none."""
+        if frame.depth_m is None:
+            return False
+        self._depth = np.ascontiguousarray(frame.depth_m, dtype=np.float32)
+        self._lens, self._rays = lens_of(frame.camera), rays_of(frame.camera)
+        self._counts = np.zeros((len(objects), _COLUMNS))
+        return True
+
+    def add(self, objects: Objects, systems: Systems) -> None:
+        """Add the distances of the visible surface to the depth image."""
+        tables = self._tables
+        _add_depth(
+            self._depth,
+            self._rays,
+            self._lens,
+            self._noise,
+            tables.surfaces,
+            tables.visible,
+            tables.visible_counts,
+            tables.areas,
+            objects.class_ids,
+            objects.views,
+            objects.stages,
+            objects.active,
+            objects.rotation,
+            objects.translation,
+            _SCALES_M,
+            _REACHES_M,
+            systems.information,
+            systems.gradient,
+            self._counts,
+        )
+
+    def finish(self, objects: Objects, is_tracked: NDArray[np.bool_]) -> None:
+        """Learn nothing: depth has no appearance."""
+
+    def evidence(self) -> DepthEvidence:
+        """Return what depth said in the last round."""
+        counts = self._counts
+        expected = np.maximum(counts[:, _EXPECTED], 1.0)
+        return DepthEvidence(
+            confirmed=counts[:, _CONFIRMED] / expected,
+            seen_through=counts[:, _BEHIND] / expected,
+            occluded=counts[:, _FRONT] / expected,
+            holes=counts[:, _HOLES] / expected,
+            in_image=counts[:, _EXPECTED] / np.maximum(counts[:, _EXPECTED] + counts[:, _OUTSIDE], 1.0),
+            rms_m=np.sqrt(counts[:, _SQUARES] / np.maximum(counts[:, _CONFIRMED], 1.0)),
+        )
+
+
+_SIGMAS = 3.0
+_MIN_DEPTH_M = 0.05
+_MIN_FACING = 0.15
+# Neighbouring depth pixels share their noise over about this many pixels.
+_CORRELATED_PX = 12.0
+# While the scale is coarse, points meet the wrong surface about this share of it away.
+_ASSOCIATION = 0.25
+_MOST_STEPS = 3  # of a search to either side
+_WIDEST_SEARCH_PX = 16
+# Normals are measured over so many pixels, and may be so far off (cosine).
+_NORMAL_BASE_PX = 3
+_SAME_NORMAL = 0.5
+_SURFACE_STEP = 0.01  # of the depth, above which three pixels are no one surface
+
+
+@kernel
+def _add_depth(
+    depth: DepthImage,
+    rays: Floats,
+    lens: Array,
+    noise: Array,
+    surfaces: Floats,
+    visible: Ints,
+    visible_counts: Ints,
+    areas: Floats,
+    class_ids: NDArray[np.intp],
+    views: Ints,
+    stages: Ints,
+    active: Mask,
+    rotations: Array,
+    translations: Array,
+    scales_m: Array,
+    reaches_m: Array,
+    information: Array,
+    gradient: Array,
+    evidence: Array,
+) -> None:
+    """Add the point-to-plane systems of all active objects, and count their ``evidence`` (N, 7) anew."""
+    height, width = depth.shape
+    is_pinhole = rays.shape[0] == 0
+    fx, fy, cx, cy = lens[0], lens[1], lens[2], lens[3]
+    j = np.empty(6)
+    for i in range(len(class_ids)):
+        if not active[i]:
+            continue
+        k, view = class_ids[i], views[i]
+        scale_m, reach_m = scales_m[stages[i]], reaches_m[stages[i]]
+        count = visible_counts[k, view]
+        r, t = rotations[i], translations[i]
+        z0 = max(t[2], _MIN_DEPTH_M)
+        sigma = math.sqrt(noise[0] ** 2 + (noise[1] * z0 * z0) ** 2)
+        limit = max(scale_m, _SIGMAS * sigma)
+        independent = min(1.0, areas[k, view] * fx * fy / (z0 * z0) / (_CORRELATED_PX * max(count, 1)))
+        weight_of_one = independent / (sigma * sigma + (_ASSOCIATION * scale_m) ** 2)
+        reach_px = min(_WIDEST_SEARCH_PX, int(max(reach_m, limit) * fx / z0))
+        stride = max(1, (reach_px + _MOST_STEPS - 1) // _MOST_STEPS)
+        steps = reach_px // stride if reach_m > 0.0 else 1
+        stride = stride if reach_m > 0.0 else 1
+        expected = confirmed = behind = front = holes = outside = 0
+        squares = 0.0
+        for m in range(count):
+            point = surfaces[k, visible[k, view, m]]
+            qx = r[0, 0] * point[0] + r[0, 1] * point[1] + r[0, 2] * point[2]
+            qy = r[1, 0] * point[0] + r[1, 1] * point[1] + r[1, 2] * point[2]
+            qz = r[2, 0] * point[0] + r[2, 1] * point[1] + r[2, 2] * point[2]
+            nx = r[0, 0] * point[3] + r[0, 1] * point[4] + r[0, 2] * point[5]
+            ny = r[1, 0] * point[3] + r[1, 1] * point[4] + r[1, 2] * point[5]
+            nz = r[2, 0] * point[3] + r[2, 1] * point[4] + r[2, 2] * point[5]
+            x, y, z = qx + t[0], qy + t[1], qz + t[2]
+            if z < _MIN_DEPTH_M:
+                continue
+            facing = -(nx * x + ny * y + nz * z) / math.sqrt(x * x + y * y + z * z)
+            if facing < _MIN_FACING:
+                continue
+            u, v = pixel_of(lens, x / z, y / z)
+            column, row = math.floor(u + 0.5), math.floor(v + 0.5)
+            if column < 0 or row < 0 or column >= width or row >= height:
+                outside += 1
+                continue
+            expected += 1
+            # Its own pixel first; a search beside it only where that shows another surface.
+            here = depth[row, column]
+            best, best_distance = 0.0, 1e9
+            best_row, best_column = row, column
+            if here > 0.0 and abs(here - z) < limit / facing:
+                best, best_distance = here, 0.0
+            else:
+                for dv in range(-steps, steps + 1):
+                    rr = row + dv * stride
+                    if rr < 0 or rr >= height:
+                        continue
+                    for du in range(-steps, steps + 1):
+                        cc = column + du * stride
+                        if cc < 0 or cc >= width:
+                            continue
+                        d = depth[rr, cc]
+                        if d <= 0.0:
+                            continue
+                        ex, ey, ez = (cc - u) * z / fx, (rr - v) * z / fy, d - z
+                        distance = ex * ex + ey * ey + ez * ez
+                        if distance < best_distance:
+                            best, best_distance, best_row, best_column = d, distance, rr, cc
+                far = max(reach_m, limit)
+                if best_distance > far * far:
+                    best = 0.0
+            if best > 0.0:
+                if is_pinhole:
+                    ax, ay = (best_column - cx) / fx, (best_row - cy) / fy
+                else:
+                    ax, ay = float(rays[best_row, best_column, 0]), float(rays[best_row, best_column, 1])
+                gap = best - z
+                residual = nx * (ax * best - x) + ny * (ay * best - y) + nz * gap
+                if abs(residual) < limit and _faces(depth, best_row, best_column, best, fx, fy, ax, ay, nx, ny, nz):
+                    confirmed += 1
+                    squares += residual * residual
+                    share = residual / limit
+                    w = (1.0 - share * share) ** 2 * weight_of_one
+                    j[0], j[1], j[2] = nx, ny, nz
+                    j[3], j[4], j[5] = qy * nz - qz * ny, qz * nx - qx * nz, qx * ny - qy * nx
+                    accumulate(w, residual, j, information[i], gradient[i])
+                    continue
+            if here <= 0.0:
+                holes += 1
+            elif here > z:
+                behind += 1
+            else:
+                front += 1
+        evidence[i, 0], evidence[i, 1], evidence[i, 2], evidence[i, 3] = expected, confirmed, behind, front
+        evidence[i, 4], evidence[i, 5], evidence[i, 6] = holes, squares, outside
+
+
+@kernel
+def _faces(
+    depth: DepthImage,
+    row: int,
+    column: int,
+    here: float,
+    fx: float,
+    fy: float,
+    ax: float,
+    ay: float,
+    nx: float,
+    ny: float,
+    nz: float,
+) -> bool:
+    """Return whether the surface measured at a pixel has about the normal (``nx``, ``ny``, ``nz``), or has none."""
+    height, width = depth.shape
+    base = _NORMAL_BASE_PX
+    if row < base or column < base or row >= height - base or column >= width - base:
+        return True
+    left, right = depth[row, column - base], depth[row, column + base]
+    above, below = depth[row - base, column], depth[row + base, column]
+    if min(min(left, right), min(above, below)) <= 0.0:
+        return True
+    # The two sides of a fold have no normal together.
+    step = _SURFACE_STEP * here
+    if abs(left + right - 2.0 * here) > step or abs(above + below - 2.0 * here) > step:
+        return True
+    # Slopes of depth with x / z and y / z; the surface z(x, y) has the normal (zx, zy, -z - ax zx - ay zy).
+    zx, zy = (right - left) * fx / (2.0 * base), (below - above) * fy / (2.0 * base)
+    mx, my, mz = zx, zy, -here - ax * zx - ay * zy
+    cosine = (mx * nx + my * ny + mz * nz) / math.sqrt(mx * mx + my * my + mz * mz)
+    return bool(cosine > _SAME_NORMAL)

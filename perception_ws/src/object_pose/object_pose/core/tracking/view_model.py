@@ -1,0 +1,235 @@
+"""What the camera would see of a class from each direction: visible surface and contour, as tables for kernels.
+
+Drawing a model at every iteration of a tracker costs more than aligning it. As in ICG (Stoiber, Sundermeyer, Triebel,
+"Iterative corresponding geometry", 2022) it is drawn once from directions spread evenly over the sphere, and a pose
+takes the nearest of these views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from object_pose.core.arrays import Array
+from object_pose.core.geometry import se3
+from object_pose.core.object_model import ObjectModel
+from object_pose.core.pose.candidates import sphere_directions
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int32]
+
+VIEW_COUNT = 642
+SURFACE_POINTS = 200
+CONTOUR_POINTS = 128
+# Columns of ``contours``.
+CONTOUR_COLUMNS = 8
+FOREGROUND_RUN, BACKGROUND_RUN = 6, 7
+
+_DISTANCE = 4.0  # of the drawn views, in diameters: perspective as on a table
+_MIN_FACING = 0.15  # cosine below which a surface is too slanted to be measured
+_CELLS_PER_SPACING = 1.5
+_MARGIN_CELLS = 6
+_NEIGHBOURS = 8
+_LONGEST_RUN = 0.5  # in diameters
+_RUN_STEP = 0.5  # in cells
+_LEAST_CONTOUR_CELLS = 12
+_SMOOTHING_CELLS = 1.5
+
+
+@dataclass(frozen=True)
+class ViewModel:
+    """One class seen from V directions; object frame, metres, float32.
+
+    ``directions`` (V, 3) are unit vectors from ``center`` (3,) to the camera. ``surface`` (P, 6) holds points and their
+    outward normals, of which ``visible`` (V, M) int32 are seen in each view: the first ``visible_counts`` (V,) of a
+    row, any first few of which are spread over the whole view. ``contours`` (V, C, 8) are points on the contour, in
+    order along it, their normals out of the object and square to the view, and how far the object goes on inward and
+    the background outward along the normal, both at most half a diameter. ``contour_spacings`` (V,) is how much of the
+    contour's length belongs to each of its points, ``areas`` (V,) that of the silhouette in square metres.
+    """
+
+    name: str
+    diameter: float
+    center: Floats
+    directions: Floats
+    surface: Floats
+    visible: Ints
+    visible_counts: Ints
+    contours: Floats
+    contour_spacings: Floats
+    areas: Floats
+
+    @classmethod
+    def of(cls, model: ObjectModel, view_count: int = VIEW_COUNT) -> ViewModel:
+        """Draw a class from ``view_count`` directions."""
+        order = _spread_order(model.points_object)
+        points, normals = model.points_object[order] - model.box_center, model.normals_object[order]
+        dense = model.surface_object if len(model.surface_object) else model.points_object
+        drawing = _Drawing(points, normals, dense - model.box_center, model.diameter)
+        directions = sphere_directions(view_count)
+        views = [drawing.seen_from(direction) for direction in directions]
+        visible = np.zeros((view_count, SURFACE_POINTS), dtype=np.int32)
+        for row, view in zip(visible, views):
+            row[: len(view.visible)] = view.visible
+        contours = np.stack([view.contour for view in views])
+        contours[..., :3] += model.box_center
+        return cls(
+            name=model.name,
+            diameter=model.diameter,
+            center=model.box_center.astype(np.float32),
+            directions=directions.astype(np.float32),
+            surface=np.concatenate([points + model.box_center, normals], axis=1).astype(np.float32),
+            visible=visible,
+            visible_counts=np.array([len(view.visible) for view in views], dtype=np.int32),
+            contours=contours.astype(np.float32),
+            contour_spacings=np.array([view.contour_spacing for view in views], dtype=np.float32),
+            areas=np.array([view.area for view in views], dtype=np.float32),
+        )
+
+
+@dataclass(frozen=True)
+class ViewTables:
+    """The views of K classes, contiguous: the arrays of ``ViewModel`` with a first axis (K, ...)."""
+
+    diameters: Floats
+    centers: Floats
+    directions: Floats
+    surfaces: Floats
+    visible: Ints
+    visible_counts: Ints
+    contours: Floats
+    contour_spacings: Floats
+    areas: Floats
+
+    @classmethod
+    def of(cls, models: Sequence[ViewModel]) -> ViewTables:
+        """Pack models, drawn from the same directions; raises ``ValueError`` for none."""
+        surfaces = np.zeros((len(models), max(len(model.surface) for model in models), 6), dtype=np.float32)
+        for padded, model in zip(surfaces, models):
+            padded[: len(model.surface)] = model.surface
+        return cls(
+            diameters=np.array([model.diameter for model in models], dtype=np.float32),
+            centers=np.stack([model.center for model in models]),
+            directions=models[0].directions,
+            surfaces=surfaces,
+            visible=np.stack([model.visible for model in models]),
+            visible_counts=np.stack([model.visible_counts for model in models]),
+            contours=np.stack([model.contours for model in models]),
+            contour_spacings=np.stack([model.contour_spacings for model in models]),
+            areas=np.stack([model.areas for model in models]),
+        )
+
+    def nearest(self, class_ids: NDArray[np.intp], rotation: Array, translation: Array) -> Ints:
+        """Return the view (N,) nearest to how the camera sees each of the poses (N, 3, 3), (N, 3)."""
+        centers = self.centers[class_ids]
+        offset = -(translation + np.einsum("nij,nj->ni", rotation, centers))
+        in_object = np.einsum("nji,nj->ni", rotation, offset)
+        return np.asarray(np.argmax(in_object @ self.directions.T, axis=1), dtype=np.int32)
+
+
+@dataclass(frozen=True)
+class _View:
+    """One direction: indices of visible points, contour (C, 8) about the centre, length of a point, and area."""
+
+    visible: NDArray[np.intp]
+    contour: Array
+    contour_spacing: float
+    area: float
+
+
+class _Drawing:
+    """Draws a model about its centre: ``points`` with ``normals`` that are tested, ``dense`` ones that hide them."""
+
+    def __init__(self, points: Array, normals: Array, dense: Array, diameter: float) -> None:
+        self._points, self._normals, self._dense = points, normals, np.concatenate([dense, points])
+        self._distance, self._diameter = _DISTANCE * diameter, diameter
+        self._spacing = _spacing(self._dense)
+        self._cell = self._spacing / _CELLS_PER_SPACING
+
+    def seen_from(self, direction: Array) -> _View:
+        """Draw the model as a camera in ``direction`` (3,) sees it."""
+        axes = np.stack(se3.tangents(direction))
+        flat, depth = self._project(self._dense, axes, direction)
+        origin = flat.min(axis=0) - _MARGIN_CELLS * self._cell
+        shape = tuple(np.ceil((np.ptp(flat, axis=0)) / self._cell).astype(int)[::-1] + 2 * _MARGIN_CELLS)
+        cells = np.rint((flat - origin) / self._cell).astype(np.intp)
+        nearest = np.full(shape, np.inf, dtype=np.float32)
+        np.minimum.at(nearest, (cells[:, 1], cells[:, 0]), depth.astype(np.float32))
+        ellipse = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+        front = cv2.erode(nearest, ellipse, borderValue=np.inf)
+        mask = cv2.morphologyEx(np.isfinite(nearest).astype(np.uint8), cv2.MORPH_CLOSE, ellipse)
+        visible = self._visible(axes, direction, origin, front)
+        border, outward, length = _border(np.asarray(mask, dtype=np.uint8))
+        lift = front[np.rint(border[:, 1]).astype(np.intp), np.rint(border[:, 0]).astype(np.intp)].astype(np.float64)
+        lift = np.where(np.isfinite(lift), lift, 0.0)
+        scale = (self._distance + lift) / self._distance
+        contour = np.empty((CONTOUR_POINTS, CONTOUR_COLUMNS))
+        contour[:, :3] = ((border * self._cell + origin) * scale[:, None]) @ axes - lift[:, None] * direction
+        contour[:, 3:6] = outward @ axes
+        for column, sign, value in ((FOREGROUND_RUN, -1.0, 1), (BACKGROUND_RUN, 1.0, 0)):
+            contour[:, column] = self._runs(mask, border, sign * outward, value) * scale
+        area = float(np.count_nonzero(mask)) * self._cell**2
+        return _View(visible, contour, length * self._cell / CONTOUR_POINTS, area)
+
+    def _project(self, points: Array, axes: Array, direction: Array) -> tuple[Array, Array]:
+        """Return points (N, 2) in the plane through the centre, in metres, and how far behind it they are (N,)."""
+        depth = -(points @ direction)
+        return points @ axes.T * (self._distance / (self._distance + depth))[:, None], depth
+
+    def _visible(self, axes: Array, direction: Array, origin: Array, front: Floats) -> NDArray[np.intp]:
+        """Return the indices of the first points that nothing hides; a slanted surface lies behind its neighbours."""
+        flat, depth = self._project(self._points, axes, direction)
+        cells = np.rint((flat - origin) / self._cell).astype(np.intp)
+        to_camera = direction * self._distance - self._points
+        facing = np.sum(self._normals * to_camera, axis=1) / np.linalg.norm(to_camera, axis=1)
+        slant = np.sqrt(1.0 - np.clip(facing, _MIN_FACING, 1.0) ** 2) / np.clip(facing, _MIN_FACING, 1.0)
+        limit = front[cells[:, 1], cells[:, 0]] + self._spacing * (0.5 + 1.5 * slant)
+        return np.flatnonzero((facing > _MIN_FACING) & (depth < limit))[:SURFACE_POINTS]
+
+    def _runs(self, mask: NDArray[np.generic], border: Array, step: Array, value: int) -> Array:
+        """Return how far the mask has ``value`` from each border point (C, 2) along ``step`` (C, 2), in metres."""
+        most = int(_LONGEST_RUN * self._diameter / self._cell / _RUN_STEP)
+        # The first cell beside a border has either value.
+        lengths = np.arange(3, max(most, 4)) * _RUN_STEP
+        places = np.rint(border[:, None] + lengths[:, None] * step[:, None]).astype(np.intp)
+        inside = np.all((places >= 0) & (places < mask.shape[::-1]), axis=2)
+        places = np.clip(places, 0, np.array(mask.shape[::-1]) - 1)
+        other = np.where(inside, mask[places[..., 1], places[..., 0]] != value, value == 1)
+        ends = np.where(other.any(axis=1), other.argmax(axis=1), len(lengths) - 1)
+        return np.asarray(lengths[ends] * self._cell)
+
+
+def _spread_order(points: Array) -> NDArray[np.intp]:
+    """Return an order of points (N, 3) in which each is as far as possible from those before it."""
+    order = np.zeros(len(points), dtype=np.intp)
+    distance = np.full(len(points), np.inf)
+    for index in range(1, len(points)):
+        distance = np.minimum(distance, np.sum((points - points[order[index - 1]]) ** 2, axis=1))
+        order[index] = int(np.argmax(distance))
+    return order
+
+
+def _spacing(points: Array) -> float:
+    """Return the mean distance of neighbours, from the area that each point's nearest ones share."""
+    neighbours = min(_NEIGHBOURS, len(points) - 1)
+    distance = cKDTree(points).query(points, k=[neighbours + 1])[0]
+    return float(np.median(distance) * np.sqrt(np.pi / neighbours))
+
+
+def _border(mask: NDArray[np.uint8]) -> tuple[Array, Array, float]:
+    """Return points (C, 2) along the contours of a mask, outer and inner, outward normals (C, 2), and their length."""
+    contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    # Tiny contours are gaps between samples, not holes of the object.
+    long = [item[:, 0] for item in contours if len(item) >= _LEAST_CONTOUR_CELLS] or [contours[0][:, 0]]
+    points = np.concatenate(long).astype(np.float64)
+    length = sum(float(cv2.arcLength(item, True)) for item in long)
+    chosen = points[np.linspace(0, len(points), CONTOUR_POINTS, endpoint=False).astype(np.intp)]
+    smooth = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), _SMOOTHING_CELLS)
+    slope = np.stack([cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)], axis=-1)
+    outward = -slope[chosen[:, 1].astype(np.intp), chosen[:, 0].astype(np.intp)].astype(np.float64)
+    return chosen, outward / np.maximum(np.linalg.norm(outward, axis=1, keepdims=True), 1e-9), length
