@@ -246,8 +246,8 @@ class Trainer:
         decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
         own, current = list(self.average.parameters()), [p.detach() for p in self.network.parameters()]
         torch._foreach_lerp_(own, current, 1.0 - decay)
-        for mine, theirs in zip(self.average.buffers(), self.network.buffers()):
-            mine.copy_(theirs)
+        if buffers := list(self.average.buffers()):
+            torch._foreach_copy_(buffers, list(self.network.buffers()))
 
     def _loader(self) -> DataLoader[Any]:
         workers = self.config.workers
