@@ -1,12 +1,16 @@
 """Spoilt inputs of every kind that users bring: each is read, or refused with an ``ObjectPoseError``, within bounds.
 
 Inputs are numbered within their kind, and kind, number and ``--seed`` make the same input again. The product's readers
-run in processes of limited memory; what takes too long, or ends its process, is noted and another process goes on.
+run in processes of limited memory; what takes too long, or ends its process, is noted and another process goes on. A
+run that was interrupted goes on with ``--resume``.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import dataclasses
+import json
 import logging
 import multiprocessing
 import os
@@ -18,7 +22,7 @@ import signal
 import tempfile
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -29,16 +33,19 @@ import cv2
 from rich.table import Table
 from tqdm import tqdm
 
-from benchmarks.fuzz_kinds import KINDS, Kind
+from benchmarks.fuzz_kinds.kind import Kind
+from benchmarks.fuzz_kinds.registry import KINDS
 from benchmarks.fuzz_mutation import Files
 from benchmarks.harness import Benchmark, choose, report
 from object_pose.core.errors import DataError, ObjectPoseError
 
 VALUE, REFUSED, TRACEBACK, CRASH, HANG = "values", "refused", "tracebacks", "crashes", "hangs"
-OUTCOMES = (VALUE, REFUSED, TRACEBACK, CRASH, HANG)
+SOUND = (VALUE, REFUSED)
+OUTCOMES = (*SOUND, TRACEBACK, CRASH, HANG)
 _CHUNK = 50
 _PATIENCE = 20  # a busy machine gives a process a part of its time
 _MB = 1 << 20
+_READERS_MB = 512  # what the readers take before any input
 
 
 @dataclass(frozen=True)
@@ -135,7 +142,7 @@ class _Reader:
     def _start(self) -> None:
         # A server that has the readers imported forks quickly, and without the threads of this process.
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["benchmarks.fuzz_kinds"])
+        context.set_forkserver_preload(["benchmarks.fuzz_kinds.registry"])
         self._connection, other = context.Pipe()
         self._process = context.Process(target=_serve, args=(other, *self._arguments), daemon=True)
         self._process.start()
@@ -210,30 +217,63 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--seconds", type=float, default=20.0, help="processor time for one input (default: %(default)s)"
     )
     parser.add_argument("--memory-mb", type=int, default=2048, help="memory for one input (default: %(default)s)")
+    parser.add_argument("--resume", action="store_true", help="go on with a run of the same seed that was interrupted")
     parser.add_argument("--repeat", type=Path, metavar="FOLDER", help="read a saved input KIND/NUMBER again, here")
 
 
+class _Journal:
+    """The outcomes so far, a JSON line each below one of the seed, from which an interrupted run goes on."""
+
+    def __init__(self, path: Path, seed: int) -> None:
+        self._path, self._seed = path, seed
+
+    def begin(self) -> None:
+        """Start anew."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.write_text(f"{json.dumps({'seed': self._seed})}\n")
+
+    def read(self) -> list[Outcome]:
+        """Return what is noted; raises ``DataError`` where nothing is, or of another seed."""
+        lines = self._path.read_text().splitlines() if self._path.exists() else []
+        if not lines or json.loads(lines[0]) != {"seed": self._seed}:
+            raise DataError(f"{self._path} has no run of seed {self._seed}", "leave out --resume, or name its --output")
+        whole = [line for line in lines[1:] if line.endswith("}")]  # a killed run may leave a half one
+        return [Outcome(**json.loads(line)) for line in whole]
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[Callable[[Outcome], None]]:
+        """Yield a function that notes an outcome."""
+        with self._path.open("a") as file:
+            file.write("\n")  # ends what may be half a line
+            yield lambda item: print(json.dumps(dataclasses.asdict(item)), file=file, flush=True)
+
+
 def run(options: argparse.Namespace) -> int:
-    """Read every input; return 1 where one is neither read nor refused."""
+    """Read every input; return 1 where one is neither read nor refused, or the memory goes beyond its bound."""
     if options.repeat:
         return _repeat(options.repeat)
     kinds = choose(options.kinds, KINDS)
-    source = Source.of(kinds, options.seed)
-    failures = options.output / "failures"
-    shutil.rmtree(failures, ignore_errors=True)
-    counts = {kind: Counter[str]() for kind in kinds}
-    peak, failed = Outcome("", 0, VALUE), []
+    source, failures = Source.of(kinds, options.seed), options.output / "failures"
+    journal = _Journal(options.output / "outcomes.jsonl", options.seed)
     inputs = _share_out(options.inputs, kinds)
-    found = outcomes(inputs, source, Limits(options.seconds, options.memory_mb), options.workers)
-    for item in tqdm(found, "fuzz", len(inputs), unit="input"):
-        counts[item.kind][item.outcome] += 1
-        peak = max(peak, item, key=lambda outcome: outcome.peak_mb)
-        if item.outcome not in (VALUE, REFUSED):
-            failed.append(item)
-            folder = failures / item.kind / str(item.number)
-            write_input(folder, make_input(item.kind, item.number, source))
-            folder.with_suffix(".txt").write_text(f"python -m benchmarks.fuzz --repeat {folder}\n\n{item.detail}\n")
-    return _report(options, counts, failed, peak)
+    done: dict[tuple[str, int], Outcome] = {}
+    if options.resume:
+        noted = {(item.kind, item.number): item for item in journal.read()}
+        done = {key: noted[key] for key in inputs if key in noted}
+    else:
+        journal.begin()
+        shutil.rmtree(failures, ignore_errors=True)
+    left = [key for key in inputs if key not in done]
+    found = outcomes(left, source, Limits(options.seconds, options.memory_mb), options.workers)
+    with journal.open() as note:
+        for item in tqdm(found, "fuzz", len(inputs), initial=len(done), unit="input"):
+            note(item)
+            done[item.kind, item.number] = item
+            if item.outcome not in SOUND:
+                folder = failures / item.kind / str(item.number)
+                write_input(folder, make_input(item.kind, item.number, source))
+                folder.with_suffix(".txt").write_text(f"python -m benchmarks.fuzz --repeat {folder}\n\n{item.detail}\n")
+    return _report(options, kinds, list(done.values()))
 
 
 def _repeat(folder: Path) -> int:
@@ -242,25 +282,28 @@ def _repeat(folder: Path) -> int:
         raise DataError(f"{folder} is no saved input", "name a folder KIND/NUMBER, as failures/ holds them")
     outcome, detail = read_input(KINDS[kind], folder)
     print(f"{outcome}: {detail}")
-    return 0 if outcome in (VALUE, REFUSED) else 1
+    return 0 if outcome in SOUND else 1
 
 
-def _report(
-    options: argparse.Namespace, counts: Mapping[str, Counter[str]], failed: Sequence[Outcome], peak: Outcome
-) -> int:
+def _report(options: argparse.Namespace, kinds: Sequence[str], done: Sequence[Outcome]) -> int:
+    counts = {kind: Counter(item.outcome for item in done if item.kind == kind) for kind in kinds}
     total = sum(counts.values(), Counter[str]())
+    peak = max(done, key=lambda item: item.peak_mb)
+    is_bounded = peak.peak_mb <= _READERS_MB + options.memory_mb
     summary: dict[str, Any] = {"inputs": total.total(), **{name: total[name] for name in OUTCOMES}}
-    summary |= {"peak_memory_mb": round(peak.peak_mb), "peak_input": f"{peak.kind}/{peak.number}", "seed": options.seed}
+    summary |= {"peak_memory_mb": round(peak.peak_mb), "memory_bound_mb": _READERS_MB + options.memory_mb}
+    summary |= {"is_memory_bounded": is_bounded, "peak_input": f"{peak.kind}/{peak.number}", "seed": options.seed}
     summary["kinds"] = {
         kind: {"inputs": found.total(), **{name: found[name] for name in OUTCOMES}} for kind, found in counts.items()
     }
     table = Table("kind", "inputs", *OUTCOMES)
     for kind, found in (*counts.items(), ("all", total)):
         table.add_row(kind, *(f"{number:,}" for number in (found.total(), *(found[name] for name in OUTCOMES))))
-    folders = [f"{item.kind}/{item.number}: {item.outcome}: {_first_line(item.detail)}" for item in failed]
-    memory = f"memory at most {peak.peak_mb:,.0f} MB, in {peak.kind}/{peak.number}"
-    report(options, summary, options.output / "summary.json", table, memory, *folders)
-    return 1 if failed else 0
+    failed = [item for item in done if item.outcome not in SOUND]
+    lines = [f"{item.kind}/{item.number}: {item.outcome}: {_first_line(item.detail)}" for item in failed]
+    memory = f"memory at most {peak.peak_mb:,.0f} of {summary['memory_bound_mb']:,} MB, in {summary['peak_input']}"
+    report(options, summary, options.output / "summary.json", table, memory, *lines)
+    return 1 if failed or not is_bounded else 0
 
 
 def _first_line(detail: str) -> str:
