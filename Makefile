@@ -8,7 +8,7 @@ SOURCES := perception_ws/src tests launch benchmarks
 unexport PYTHONPATH AMENT_PREFIX_PATH CMAKE_PREFIX_PATH LD_LIBRARY_PATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-train setup-bench setup-all demo test lint format real-check pose-check bench-pose train-parts models-check cases-check fuzz real-folds train-smoke bench-train notebook clean
+.PHONY: help setup setup-train setup-bench setup-all demo test lint format real-check rbt-check pose-check bench-pose train-parts models-check cases-check fuzz real-folds train-smoke bench-train notebook clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -39,6 +39,9 @@ format: setup-all ## Format the sources
 
 real-check: setup ## Run the LM-O model on real frames, through ROS and without, write out/real
 	@$(BENCHMARK).real_check
+
+rbt-check: setup ## Two real objects tracked from their first poses, with depth and by colour alone, write out/rbt
+	@$(BENCHMARK).rbt_check
 
 pose-check: setup ## Accuracy, uncertainty and tracking of poses beside their acceptance criteria, write out/pose
 	@$(BENCHMARK).pose_check

@@ -25,8 +25,8 @@ from object_pose.core.tracking.view_model import Floats, Ints, ViewTables
 _SCALES_M = np.array([0.020, 0.014, 0.010, 0.007, 0.005, 0.004])
 _REACHES_M = np.array([0.015, 0.010, 0.006, 0.003, 0.0, 0.0])
 # Columns of the evidence.
-_EXPECTED, _CONFIRMED, _BEHIND, _FRONT, _HOLES, _SQUARES, _OUTSIDE = range(7)
-_COLUMNS = 7
+_EXPECTED, _CONFIRMED, _BEHIND, _FRONT, _HOLES, _SQUARES, _OUTSIDE, _EDGES, _NEAR_EDGES = range(9)
+_COLUMNS = 9
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,23 @@ class DepthModality:
             systems.gradient,
             self._counts,
         )
+        _add_edges(
+            self._depth,
+            self._lens,
+            self._noise,
+            tables.contours,
+            tables.contour_spacings,
+            objects.class_ids,
+            objects.views,
+            objects.stages,
+            objects.active,
+            objects.rotation,
+            objects.translation,
+            _REACHES_M,
+            systems.information,
+            systems.gradient,
+            self._counts,
+        )
 
     def finish(self, objects: Objects, is_tracked: NDArray[np.bool_]) -> None:
         """Learn nothing: depth has no appearance."""
@@ -119,6 +136,21 @@ _WIDEST_SEARCH_PX = 16
 _NORMAL_BASE_PX = 3
 _SAME_NORMAL = 0.5
 _SURFACE_STEP = 0.01  # of the depth, above which three pixels are no one surface
+
+
+# Edges of depth. What lies so far behind the contour, in metres and sigmas, is no part of the object.
+_EDGE_STEP_M, _EDGE_STEP_SIGMAS = 0.008, 4.0
+# Surfaces beside a contour slant: how much farther or nearer, a metre across.
+_BEHIND_SLOPE, _FRONT_SLOPE = 0.5, 4.0
+_EDGE_SAMPLES = 10  # to either side
+_LEAST_EDGE_REACH_PX = 6.0
+_LEAST_SIDE = 2  # samples on the object and behind it
+_RUN_SHARE = 0.8
+_LOG_ODDS = 1.0  # of one pixel
+# Stereo matching moves edges by pixels, together over several.
+_EDGE_VARIANCE_PX = 2.0
+_CORRELATED_EDGE_PX = 8.0
+_NEAR_EDGE_PX = 3.0
 
 
 @kernel
@@ -269,3 +301,107 @@ def _faces(
     mx, my, mz = zx, zy, -here - ax * zx - ay * zy
     cosine = (mx * nx + my * ny + mz * nz) / math.sqrt(mx * mx + my * my + mz * mz)
     return bool(cosine > _SAME_NORMAL)
+
+
+@kernel
+def _add_edges(
+    depth: DepthImage,
+    lens: Array,
+    noise: Array,
+    contours: Floats,
+    contour_spacings: Floats,
+    class_ids: NDArray[np.intp],
+    views: Ints,
+    stages: Ints,
+    active: Mask,
+    rotations: Array,
+    translations: Array,
+    reaches_m: Array,
+    information: Array,
+    gradient: Array,
+    evidence: Array,
+) -> None:
+    """Add how far from the contours of all active objects depth falls off, and count the lines that tell anew.
+
+    Each line across the contour has pixels on the object and pixels behind it. Where between them the edge is, is a
+    distribution (as in Stoiber et al., "SRT3D", 2022, of colours), whose mean and variance are the measurement.
+    """
+    height, width = depth.shape
+    fx, fy = lens[0], lens[1]
+    j, scores = np.empty(6), np.empty(2 * _EDGE_SAMPLES + 2)
+    for i in range(len(class_ids)):
+        if not active[i]:
+            continue
+        k, view = class_ids[i], views[i]
+        r, t = rotations[i], translations[i]
+        z0 = max(t[2], _MIN_DEPTH_M)
+        sigma = math.sqrt(noise[0] ** 2 + (noise[1] * z0 * z0) ** 2)
+        tolerance = max(_EDGE_STEP_M, _EDGE_STEP_SIGMAS * sigma)
+        pixel_m = z0 / fx
+        reach_px = max(reaches_m[stages[i]] / pixel_m, _LEAST_EDGE_REACH_PX)
+        stride = max(1.0, reach_px / _EDGE_SAMPLES)
+        independent = min(1.0, contour_spacings[k, view] / pixel_m / _CORRELATED_EDGE_PX)
+        lines = near = 0
+        for m in range(contours.shape[2]):
+            contour = contours[k, view, m]
+            qx = r[0, 0] * contour[0] + r[0, 1] * contour[1] + r[0, 2] * contour[2]
+            qy = r[1, 0] * contour[0] + r[1, 1] * contour[1] + r[1, 2] * contour[2]
+            qz = r[2, 0] * contour[0] + r[2, 1] * contour[1] + r[2, 2] * contour[2]
+            nx = r[0, 0] * contour[3] + r[0, 1] * contour[4] + r[0, 2] * contour[5]
+            ny = r[1, 0] * contour[3] + r[1, 1] * contour[4] + r[1, 2] * contour[5]
+            nz = r[2, 0] * contour[3] + r[2, 1] * contour[4] + r[2, 2] * contour[5]
+            x, y, z = qx + t[0], qy + t[1], qz + t[2]
+            if z < _MIN_DEPTH_M:
+                continue
+            u, v = pixel_of(lens, x / z, y / z)
+            du, dv = fx * (nx - nz * x / z), fy * (ny - nz * y / z)
+            length = math.sqrt(du * du + dv * dv)
+            du, dv = du / length, dv / length
+            # The object must not end, nor begin again, within the line.
+            inward = min(reach_px, contour[6] * _RUN_SHARE / pixel_m)
+            outward = min(reach_px, contour[7] * _RUN_SHARE / pixel_m)
+            first, last = -int(inward / stride), int(outward / stride)
+            if first > -_LEAST_SIDE or last < _LEAST_SIDE:
+                continue
+            on = behind = 0
+            # scores[p] is that of an edge between samples p - 1 and p, counted from the first.
+            score = 0.0
+            count = last - first + 1
+            scores[0] = 0.0
+            for p in range(count):
+                at = (first + p) * stride
+                column, row = math.floor(u + du * at + 0.5), math.floor(v + dv * at + 0.5)
+                if 0 <= column < width and 0 <= row < height:
+                    d = depth[row, column]
+                    gap = d - z
+                    slope = abs(at) * pixel_m
+                    if d > 0.0 and gap > tolerance + _BEHIND_SLOPE * slope:
+                        score -= _LOG_ODDS
+                        behind += at > 0.0
+                    elif d > 0.0 and gap > -tolerance - _FRONT_SLOPE * slope:
+                        score += _LOG_ODDS
+                        on += at < 0.0
+                scores[p + 1] = score
+            if on < _LEAST_SIDE or behind < _LEAST_SIDE:
+                continue
+            best = scores[0]
+            for p in range(1, count + 1):
+                best = max(best, scores[p])
+            total = mean = square = 0.0
+            for p in range(count + 1):
+                share = math.exp(scores[p] - best)
+                at = (first + p - 0.5) * stride
+                total += share
+                mean += share * at
+                square += share * at * at
+            mean /= total
+            variance = square / total - mean * mean + stride * stride / 12.0
+            lines += 1
+            near += abs(mean) < _NEAR_EDGE_PX
+            share = mean / (reach_px + 1.0)
+            weight = independent * max(1.0 - share * share, 0.0) ** 2
+            weight /= (variance + _EDGE_VARIANCE_PX) * pixel_m * pixel_m
+            j[0], j[1], j[2] = nx, ny, nz
+            j[3], j[4], j[5] = qy * nz - qz * ny, qz * nx - qx * nz, qx * ny - qy * nx
+            accumulate(weight, mean * pixel_m, j, information[i], gradient[i])
+        evidence[i, 7], evidence[i, 8] = lines, near

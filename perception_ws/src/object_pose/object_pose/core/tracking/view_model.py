@@ -17,6 +17,7 @@ from scipy.spatial import cKDTree
 
 from object_pose.core.arrays import Array
 from object_pose.core.geometry import se3
+from object_pose.core.kernels import kernel
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.pose.candidates import sphere_directions
 
@@ -36,7 +37,7 @@ _CELLS_PER_SPACING = 1.5
 _MARGIN_CELLS = 6
 _NEIGHBOURS = 8
 _LONGEST_RUN = 0.5  # in diameters
-_RUN_STEP = 0.5  # in cells
+_RUN_STEP, _LEAST_RUN = 0.5, 1.5  # in cells; the first ones beside a border may be of either side
 _LEAST_CONTOUR_CELLS = 12
 _SMOOTHING_CELLS = 1.5
 
@@ -171,8 +172,10 @@ class _Drawing:
         contour = np.empty((CONTOUR_POINTS, CONTOUR_COLUMNS))
         contour[:, :3] = ((border * self._cell + origin) * scale[:, None]) @ axes - lift[:, None] * direction
         contour[:, 3:6] = outward @ axes
-        for column, sign, value in ((FOREGROUND_RUN, -1.0, 1), (BACKGROUND_RUN, 1.0, 0)):
-            contour[:, column] = self._runs(mask, border, sign * outward, value) * scale
+        most = _LONGEST_RUN * self._diameter / self._cell
+        runs = np.empty((CONTOUR_POINTS, 2))
+        _measure_runs(mask, border, outward, most, runs)
+        contour[:, [FOREGROUND_RUN, BACKGROUND_RUN]] = runs * (self._cell * scale[:, None])
         area = float(np.count_nonzero(mask)) * self._cell**2
         return _View(visible, contour, length * self._cell / CONTOUR_POINTS, area)
 
@@ -190,18 +193,6 @@ class _Drawing:
         slant = np.sqrt(1.0 - np.clip(facing, _MIN_FACING, 1.0) ** 2) / np.clip(facing, _MIN_FACING, 1.0)
         limit = front[cells[:, 1], cells[:, 0]] + self._spacing * (0.5 + 1.5 * slant)
         return np.flatnonzero((facing > _MIN_FACING) & (depth < limit))[:SURFACE_POINTS]
-
-    def _runs(self, mask: NDArray[np.generic], border: Array, step: Array, value: int) -> Array:
-        """Return how far the mask has ``value`` from each border point (C, 2) along ``step`` (C, 2), in metres."""
-        most = int(_LONGEST_RUN * self._diameter / self._cell / _RUN_STEP)
-        # The first cell beside a border has either value.
-        lengths = np.arange(3, max(most, 4)) * _RUN_STEP
-        places = np.rint(border[:, None] + lengths[:, None] * step[:, None]).astype(np.intp)
-        inside = np.all((places >= 0) & (places < mask.shape[::-1]), axis=2)
-        places = np.clip(places, 0, np.array(mask.shape[::-1]) - 1)
-        other = np.where(inside, mask[places[..., 1], places[..., 0]] != value, value == 1)
-        ends = np.where(other.any(axis=1), other.argmax(axis=1), len(lengths) - 1)
-        return np.asarray(lengths[ends] * self._cell)
 
 
 def _spread_order(points: Array) -> NDArray[np.intp]:
@@ -233,3 +224,21 @@ def _border(mask: NDArray[np.uint8]) -> tuple[Array, Array, float]:
     slope = np.stack([cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)], axis=-1)
     outward = -slope[chosen[:, 1].astype(np.intp), chosen[:, 0].astype(np.intp)].astype(np.float64)
     return chosen, outward / np.maximum(np.linalg.norm(outward, axis=1, keepdims=True), 1e-9), length
+
+
+@kernel
+def _measure_runs(mask: NDArray[np.uint8], border: Array, outward: Array, most: float, runs: Array) -> None:
+    """Write how many cells (C, 2) the mask goes on inward of border points (C, 2), and the background outward."""
+    height, width = mask.shape
+    for i in range(len(border)):
+        for side in range(2):
+            sign, value = (-1.0, 1) if side == 0 else (1.0, 0)
+            run = _LEAST_RUN
+            while run < most:
+                column = int(border[i, 0] + sign * outward[i, 0] * run + 0.5)
+                row = int(border[i, 1] + sign * outward[i, 1] * run + 0.5)
+                inside = 0 <= column < width and 0 <= row < height
+                if (mask[row, column] if inside else 0) != value:
+                    break
+                run += _RUN_STEP
+            runs[i, side] = run
