@@ -38,6 +38,7 @@ VERBS = {
     "export": "turn a training run into an ONNX model with its card",
     "bag": "describe, replay and evaluate recorded bags",
     "models": "list and describe the installed models",
+    "doctor": "say what this machine, camera and robot lack, with the cure of each",
     "onboard": "train a pose model of your own parts from CAD files, with a report",
 }
 
