@@ -288,34 +288,6 @@ def test_two_publishers_of_different_qos_are_both_heard(ros, pipeline, frame):
         publish_until(ros, driver, lambda: detections, "a detection", frame=frame)
 
 
-def test_depth_in_another_unit_is_named_where_it_rejects_all_poses(ros, pipeline, frame):
-    def in_tenths_of_millimetres(depth):
-        counts = np.frombuffer(bytes(depth.data), np.uint16).astype(np.int64) * 10
-        depth.data = counts.clip(0, 65535).astype(np.uint16).tobytes()
-
-    diagnostics = ros.collect(DiagnosticArray, topics.DIAGNOSTICS, qos.RESULT)
-    driver = FakeDriver(ros)
-    driver.wait_until_heard()
-    found = lambda: [m for m in problems(diagnostics, "pose_node") if "no pose is accepted" in m]  # noqa: E731
-    publish_until(ros, driver, found, "diagnosis", frame=frame, change_depth=in_tenths_of_millimetres)
-    assert "'depth_disagrees': intrinsics of another resolution, or depth in another unit" in found()[0]
-
-
-def test_stamps_that_stand_still_are_named(ros, pipeline, frame):
-    diagnostics = ros.collect(DiagnosticArray, topics.DIAGNOSTICS, qos.RESULT)
-    driver = FakeDriver(ros)
-    driver.wait_until_heard()
-    found = lambda: [m for m in problems(diagnostics, "detection_node") if "stamps of color stand still" in m]  # noqa: E731
-    publish_until(ros, driver, found, "diagnosis", frame=frame, stamp_ns=1_000_000_000)
-
-
-def test_diagnostics_go_on_without_the_clock_that_a_simulation_lacks(ros, cube_model):
-    diagnostics = ros.collect(DiagnosticArray, topics.DIAGNOSTICS, qos.RESULT)
-    start(ros, DetectionNode, model=str(cube_model), use_sim_time=True)
-    text = "nothing comes on /clock"
-    ros.wait_for(lambda: [m for m in problems(diagnostics, "detection_node") if text in m], "diagnosis")
-
-
 def test_a_second_camera_is_named(ros, pipeline):
     diagnostics = ros.collect(DiagnosticArray, topics.DIAGNOSTICS, qos.RESULT)
     _cameras = [FakeDriver(ros), FakeDriver(ros)]

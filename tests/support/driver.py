@@ -17,10 +17,11 @@ from object_pose.ros.transport import qos, topics
 FRAME_ID = "test_optical_frame"
 
 
-def start(ros, node_class, **parameters):
-    """Make a node with parameters, and bring it up."""
+def start(ros, node_class, arguments=(), **parameters):
+    """Make a node with arguments for ROS, such as remappings, and parameters, and bring it up."""
     overrides = [RosParameter(name, value=value) for name, value in parameters.items()]
-    node = ros.add(node_class(parameter_overrides=overrides))
+    cli_args = ["--ros-args", *arguments] if arguments else None
+    node = ros.add(node_class(parameter_overrides=overrides, cli_args=cli_args))
     node.bring_up()
     return node
 

@@ -24,13 +24,26 @@ def test_a_good_stream_is_not_complained_of():
 
 @pytest.mark.parametrize(
     ("stamps_ns", "text"),
-    [([0] * 10, "stand still"), ([5_000_000_000, 2_000_000_000, 2_050_000_000], "jumped back by 3.0 s")],
+    [
+        ([0] * 10, "stand still"),
+        ([5_000_000_000, 2_000_000_000, 2_050_000_000], "jumped back by 3.0 s"),
+        ([0, FRAME_NS, 60_000_000_000 + FRAME_NS], "jumped ahead by 60.0 s"),
+    ],
 )
-def test_stamps_that_stand_still_or_jump_back_are_named(stamps_ns, text):
+def test_stamps_that_stand_still_or_jump_are_named(stamps_ns, text):
     flow = FrameFlow()
     receive(flow, stamps_ns)
     ((_, problem),) = flow.problems(dropped=0)
     assert text in problem
+
+
+def test_a_camera_that_is_triggered_once_a_minute_does_not_jump():
+    time_s = [0.0]
+    flow = FrameFlow(now=lambda: time_s[0])
+    for minute in range(3):
+        time_s[0] = 60.0 * minute
+        receive(flow, [minute * 60_000_000_000])
+    assert not list(flow.problems(dropped=0))
 
 
 def test_a_repeated_stamp_is_remembered_until_it_moves_on():
@@ -52,7 +65,7 @@ def test_another_frame_id_is_named_once():
     assert not list(flow.problems(dropped=0))
 
 
-def test_drops_of_more_than_half_of_the_frames_are_named():
+def test_drops_of_half_of_the_frames_are_named():
     flow = FrameFlow()
     for _ in range(10):
         flow.handled(latency_s=0.05)
@@ -60,7 +73,15 @@ def test_drops_of_more_than_half_of_the_frames_are_named():
     for _ in range(10):
         flow.handled(latency_s=0.05)
     ((_, problem),) = flow.problems(dropped=29)
-    assert "20 of 30 frames were dropped" in problem
+    assert "29 of 49 frames were dropped" in problem
+
+
+def test_drops_of_a_slow_camera_are_counted_over_some_seconds():
+    flow, found = FrameFlow(), []
+    for second in range(1, 4):
+        flow.handled(latency_s=0.05)
+        found.append([kind for kind, _ in flow.problems(dropped=2 * second)])
+    assert found == [[], [], ["drops"]]
 
 
 @pytest.mark.parametrize(("latency_s", "is_named"), [(0.2, False), (3.0, True), (-3.0, True), (1.7e9, False)])

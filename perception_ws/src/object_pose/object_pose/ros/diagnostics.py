@@ -13,12 +13,46 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 
 from object_pose.core.errors import ObjectPoseError
 from object_pose.ros.transport import qos, topics
 
+_NS_PER_S = 1_000_000_000
+_CLOCK_STEP_S = 0.5
 _PERIOD_S = 1.0
 _LOG_EVERY_S = 5.0
+
+
+class ClockWatch:
+    """Compares a node's clock with one that never jumps."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._last: tuple[int, float] | None = None
+
+    def problem(self, clock_ns: int, is_simulated: bool) -> str:
+        """Say what is wrong with the clock since the last call; empty where nothing is.
+
+        A simulated clock may run at any speed, but neither stand still nor go back.
+        """
+        now = self._now()
+        last, self._last = self._last, (clock_ns, now)
+        if clock_ns == 0:
+            return "use_sim_time is set, but nothing comes on /clock: ros2 bag play --clock sends it"
+        if last is None or last[0] == 0:
+            return ""
+        step_s = (clock_ns - last[0]) / _NS_PER_S
+        if is_simulated and step_s == 0.0:
+            return f"/clock stands still at {clock_ns / _NS_PER_S:.1f} s: is the simulation or the recording paused?"
+        if is_simulated:
+            jump_s, cause = min(step_s, 0.0), "does a recording loop, are there two sources of /clock?"
+        else:
+            jump_s, cause = step_s - (now - last[1]), "was it set?"
+            jump_s = jump_s if abs(jump_s) > _CLOCK_STEP_S else 0.0
+        return (
+            f"the clock jumped {'back' if jump_s < 0.0 else 'ahead'} by {abs(jump_s):.1f} s: {cause}" if jump_s else ""
+        )
 
 
 class NodeDiagnostics:
@@ -39,6 +73,7 @@ class NodeDiagnostics:
         self._processed = 0
         self._last_log: dict[str, float] = {}
         self._last_publish = time.monotonic()
+        self._clock = ClockWatch()
         self._publisher = node.create_publisher(
             DiagnosticArray, topics.DIAGNOSTICS, qos.RESULT, **qos.publisher_events()
         )
@@ -87,13 +122,16 @@ class NodeDiagnostics:
         """Publish the status and begin a new period."""
         self._check()
         now = self._node.get_clock().now()
-        if now.nanoseconds == 0:
-            self.problem("clock", "use_sim_time is set, but nothing comes on /clock: ros2 bag play --clock sends it")
+        if problem := self._clock.problem(now.nanoseconds, self._is_simulated()):
+            self.problem("clock", problem)
         status = self._take_status()
         stamp = now.to_msg()
         message = DiagnosticArray(status=[status])
         message.header.stamp = stamp
         self._publisher.publish(message)
+
+    def _is_simulated(self) -> bool:
+        return bool(self._node.get_parameter_or("use_sim_time", Parameter("use_sim_time", value=False)).value)
 
     def close(self) -> None:
         """Stop publishing."""
