@@ -7,6 +7,8 @@ import re
 import shutil
 import sqlite3
 import struct
+import sys
+import tempfile
 import tracemalloc
 import zlib
 
@@ -21,6 +23,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from object_pose.core.errors import DataError
 from object_pose.io.bag_frames import RecordingConfig, read_bag_frames, write_frame
+from object_pose.io.bag_storage import packing
 from object_pose.io.bags import BagWriter, describe_bag, make_typestore, read_bag, write_bag
 
 STRING = "std_msgs/msg/String"
@@ -46,6 +49,14 @@ def record(path, store, frame, count=3, plugin=StoragePlugin.MCAP, compression=N
         for index in range(count):
             write_frame(bag, dataclasses.replace(frame, stamp_ns=index * 10**9))
     return path
+
+
+def zstd_compress(data):
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        from backports import zstd
+    return zstd.compress(data)
 
 
 def file_of(bag):
@@ -121,7 +132,7 @@ def mcap_file(path, messages, definition="string data\n", chunk=None, whole=True
 
 
 def plain_chunk(inner, compression="", size=None, checksum=None):
-    packed = lz4.frame.compress(inner) if compression == "lz4" else inner
+    packed = {"lz4": lz4.frame.compress, "zstd": zstd_compress}.get(compression, bytes)(inner)
     head = struct.pack("<QQQI", 0, 0, size or len(inner), zlib.crc32(inner) if checksum is None else checksum)
     return head + text(compression) + struct.pack("<Q", len(packed)) + packed
 
@@ -158,7 +169,7 @@ def test_a_truncated_file_gives_what_is_whole_and_says_so(tmp_path, store, frame
     assert describe_bag(bag).topics[0].count < 9
 
 
-@pytest.mark.parametrize("compression", ["", "lz4"])
+@pytest.mark.parametrize("compression", ["", "lz4", "zstd"])
 def test_what_is_whole_in_the_last_chunk_is_read(tmp_path, store, compression, caplog):
     noise = np.random.default_rng(0).bytes(9 * 20_000)
     noise = [noise[20_000 * index : 20_000 * (index + 1)] for index in range(9)]
@@ -246,6 +257,68 @@ def test_a_chunk_that_unpacks_to_more_than_it_says_costs_no_memory(tmp_path, sto
         list(read_bag(file))
     assert tracemalloc.get_traced_memory()[1] < 20 << 20
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize("suffix", [".db3", ".mcap"])
+def test_a_packed_file_is_read_alone_without_metadata_and_beside_what_was_unpacked(tmp_path, store, frame, suffix):
+    plugin = StoragePlugin.SQLITE3 if suffix == ".db3" else StoragePlugin.MCAP
+    bag = record(tmp_path / "bag", store, frame, plugin=plugin, compression=CompressionMode.FILE)
+    file = file_of(bag)
+    assert file.name.endswith(f"{suffix}.zstd")
+    assert len(list(read_bag_frames(file))) == 3
+    unpacked = record(tmp_path / "plain", store, frame, plugin=plugin)
+    shutil.copy(file_of(unpacked), bag / file.name.removesuffix(".zstd"))  # as 'ros2 bag play' leaves it
+    assert len(list(read_bag_frames(bag))) == 3
+    file.unlink()
+    assert len(list(read_bag_frames(bag))) == 3
+    (bag / "metadata.yaml").unlink()
+    assert len(list(read_bag_frames(bag))) == 3
+
+
+def sqlite_of(path, data):
+    """A db3 file as ROS 2 Humble writes it, with one message."""
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.executescript(
+            "CREATE TABLE topics(id INTEGER PRIMARY KEY, name TEXT, type TEXT, serialization_format TEXT);"
+            "CREATE TABLE messages(id INTEGER PRIMARY KEY, topic_id INTEGER, timestamp INTEGER, data BLOB);"
+        )
+        database.execute("INSERT INTO topics VALUES(1, '/text', ?, 'cdr')", [STRING])
+        database.execute("INSERT INTO messages VALUES(1, 1, 1, ?)", [data])
+        database.commit()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (zstd_compress(b"\0" * (300 << 20)), "more than the 268435456 bytes"),
+        (zstd_compress(b"\0" * 1000)[:-3], "zstd data that are cut"),
+        (zstd_compress(b"\0" * 1000)[:4] + b"\x08" + b"\xff" * 9, "damaged zstd data"),
+    ],
+    ids=["bomb", "cut", "damaged"],
+)
+def test_hostile_packed_messages_are_refused_in_one_line(tmp_path, data, text):
+    file = sqlite_of(tmp_path / "x.db3", data)
+    with pytest.raises(DataError, match=text):
+        list(read_bag(file))
+
+
+def test_a_file_that_unpacks_beyond_measure_is_refused_and_leaves_nothing(tmp_path, monkeypatch):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.setattr(packing, "_MOST_FILE_BYTES", 1 << 20)
+    for content, text in (
+        (zstd_compress(b"\0" * (64 << 20)), "unpacks to more than 1 MB"),
+        (zstd_compress(b"SQLite format 3" * 100)[:-3], "is damaged"),
+    ):
+        (tmp_path / "x.db3.zstd").write_bytes(content)
+        tracemalloc.start()
+        with pytest.raises(DataError, match=text):
+            list(read_bag(tmp_path / "x.db3.zstd"))
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+        tracemalloc.stop()
+        assert not list(temporary.iterdir())
 
 
 @given(data=st.data())

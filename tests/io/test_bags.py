@@ -9,7 +9,7 @@ from rosbags.typesys import get_types_from_msg
 
 from object_pose.core.errors import DataError
 from object_pose.io.bag_frames import RecordingConfig, read_bag_frames, write_frame
-from object_pose.io.bag_storage import is_bag
+from object_pose.io.bag_storage.opening import is_bag
 from object_pose.io.bags import make_typestore, read_bag, write_bag
 from object_pose.io.camera_info import info_of_camera, message_fields
 from object_pose.io.messages import stamp_ns

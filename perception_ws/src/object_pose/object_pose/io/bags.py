@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from object_pose.core.errors import DataError, ObjectPoseError
-from object_pose.io.bag_storage import Channel, Storage, open_storages
+from object_pose.io.bag_storage.opening import open_storages
+from object_pose.io.bag_storage.storage import Channel, Storage
 from object_pose.runtime.resources import message_packages
 
 # rosbags is an extra and imported where it is used, so that images are read without it.

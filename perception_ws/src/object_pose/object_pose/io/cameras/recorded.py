@@ -14,7 +14,7 @@ from object_pose.core.frame import Frame
 from object_pose.core.geometry.camera import Camera
 from object_pose.core.vision.image import to_rgb
 from object_pose.io.bag_frames import RecordingConfig, read_bag_frames
-from object_pose.io.bag_storage import is_bag
+from object_pose.io.bag_storage.opening import is_bag
 from object_pose.io.bop import read_bop_scene
 from object_pose.io.camera_info import nominal_camera
 from object_pose.io.images import DEPTH_SUFFIXES, IMAGE_SUFFIXES, list_images, read_depth, read_image
