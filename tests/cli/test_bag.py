@@ -13,8 +13,10 @@ from object_pose_msgs.msg import KeypointDetectionArray
 from rclpy.serialization import serialize_message
 
 from networks import save_pose_model
+from object_pose.io import annotated_bag
 from object_pose.io.bag_frames import write_frame
-from object_pose.io.bags import make_typestore, write_bag
+from object_pose.io.bags import make_typestore, read_bag, write_bag
+from object_pose.io.messages import image_from_message
 from object_pose.ros.messages.conversions import results_to_message, truths_to_message
 from object_pose.ros.messages.images import make_header
 from object_pose.ros.transport import topics
@@ -163,3 +165,77 @@ def test_a_bag_is_evaluated_from_python(recorded, bag):
     now = evaluate_estimator_on_bag(PoseEstimator(recorded / "two_parts.onnx"), config, seen.append)
     assert (then.frames, now.frames, seen[-1].done) == (COUNT, COUNT, COUNT)
     assert then.score.recall_add_01d == now.score.recall_add_01d > 0.0
+
+
+REPORT = ("summary.json", "report.html", "results.jsonl", "results.csv", "annotated/metadata.yaml")
+
+
+def test_a_report_is_the_same_to_the_bit_whatever_the_number_of_workers(cli, bag, model, tmp_path):
+    copy = shutil.copytree(bag, tmp_path / "again" / "bag")
+    for name, workers in (("one", 1), ("two", 2)):
+        outcome = cli(
+            *("bag", "evaluate", bag, copy, "--model", model, "--track"),
+            *("--output", tmp_path / name, "--workers", workers, "--json"),
+        )
+        assert outcome.code == 0, outcome.err
+    summaries = json.loads(outcome.out)
+    assert list(summaries) == ["bag", "bag_2"]
+    for folder in ("bag", "bag_2"):
+        assert all((tmp_path / "one" / folder / file).is_file() for file in REPORT)
+        for file in ("results.jsonl", "results.csv"):
+            assert (tmp_path / "one" / folder / file).read_bytes() == (tmp_path / "two" / folder / file).read_bytes()
+    summary = summaries["bag"]
+    assert summary["frames"] == COUNT and summary["tracks"] == 2
+    assert summary["evaluation"]["accepted"]["recall_add_01d"] == 1.0
+    page = (tmp_path / "one" / "bag" / "report.html").read_text()
+    assert "hex_bolt" in page and "data:image/png" in page
+
+
+def test_a_report_that_is_there_is_not_made_again(cli, bag, model, tmp_path):
+    command = ("bag", "evaluate", bag, "--model", model, "--output", tmp_path)
+    assert cli(*command).code == 0
+    page = tmp_path / "bag" / "report.html"
+    page.unlink()
+    assert cli(*command).code == 0
+    assert not page.exists()
+    assert cli(*command, "--no-solver.use-depth").code == 0
+    assert page.exists()
+
+
+def test_a_report_on_a_bag_without_truth(cli, tmp_path, frame, cube_model):
+    with write_bag(tmp_path / "plain", make_typestore()) as writer:
+        write_frame(writer, frame)
+    outcome = cli("bag", "evaluate", tmp_path / "plain", "--model", cube_model, "--output", tmp_path / "out", "--json")
+    summary = json.loads(outcome.out)["plain"]
+    assert (summary["frames"], summary["poses_per_class"]) == (1, {"cube": 1})
+    assert summary["evaluation"] is None
+
+
+def test_the_annotated_bag_holds_every_frame_with_what_was_found(cli, bag, model, tmp_path):
+    assert cli("bag", "evaluate", bag, "--model", model, "--output", tmp_path).code == 0
+    messages = list(read_bag(tmp_path / "bag" / "annotated"))
+    pictures = [message for topic, _, message in messages if topic == annotated_bag.PICTURES]
+    detections = [message for topic, _, message in messages if topic == annotated_bag.DETECTIONS]
+    markers = [message for topic, _, message in messages if topic == annotated_bag.MARKERS]
+    assert len(pictures) == len(detections) == len(markers) == COUNT
+    assert image_from_message(pictures[0]).shape == (240, 320, 3)
+    assert {item.results[0].hypothesis.class_id for item in detections[-1].detections} == {"hex_bolt", "bracket"}
+    assert [item.action for item in markers[0].markers][:1] == [3]
+    recorded = [json.loads(line) for line in (tmp_path / "bag" / "results.jsonl").read_text().splitlines()]
+    for record, message in zip(recorded, detections):
+        positions = [item.bbox.center.position for item in message.detections]
+        assert len(positions) == len(record["poses"])
+
+
+@pytest.mark.parametrize("damage", ["absent", "empty"])
+def test_a_bag_that_cannot_be_read_leaves_no_report(cli, bag, model, tmp_path, damage):
+    broken = tmp_path / "broken"
+    if damage == "empty":
+        broken.mkdir()
+    outcome = cli("bag", "evaluate", broken, "--model", model, "--output", tmp_path / "out")
+    assert outcome.code == 2 and "broken" in outcome.problem
+    assert not list((tmp_path / "out").rglob("*.json*"))
+
+
+def test_several_bags_without_a_folder_are_refused(cli, bag, model):
+    assert "--output" in cli("bag", "evaluate", bag, bag, "--model", model).problem

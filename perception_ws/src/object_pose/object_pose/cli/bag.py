@@ -15,9 +15,10 @@ from rich.console import Console
 from rich.table import Table
 
 from object_pose.cli.frame_results import predict_poses, show_results
-from object_pose.cli.model_options import add_pipeline_options, pipeline_from_options
+from object_pose.cli.model_options import add_pipeline_options, estimator_settings, pipeline_from_options
 from object_pose.cli.options import add_config_options, config_from_options, model_file
 from object_pose.cli.progress_bar import ProgressBar
+from object_pose.core.errors import ConfigError
 from object_pose.io.bag_frames import RecordingConfig
 from object_pose.io.bags import BagInfo, describe_bag
 from object_pose.io.cameras.recorded import bag_frames
@@ -29,6 +30,8 @@ EXAMPLES = """examples:
   object-pose bag replay other.mcap --color-topic /cam/rgb --depth-topic /cam/depth --camera-info-topic /cam/info
   object-pose bag evaluate out/demo/bag                            (the recorded poses)
   object-pose bag evaluate out/demo/bag --model models/mine.onnx   (those of another model on the same frames)
+  object-pose bag evaluate shift1/ shift2/ --track --output out/shifts --workers 2     (a report each)
+  object-pose bag record out/run --seconds 30      (what the running pipeline reads and says)
 """
 _NS_PER_S = 1e9
 
@@ -38,20 +41,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     _add_info(_add_action(actions, "info", "topics, types and rates"))
     _add_replay(_add_action(actions, "replay", "the bag's frames through the pipeline, the same every time"))
-    _add_evaluate(_add_action(actions, "evaluate", "recorded poses, or those of a model, against the recorded truth"))
+    evaluate = "recorded poses, or those of a model, against the recorded truth; with --output as a report"
+    _add_evaluate(_add_action(actions, "evaluate", evaluate, nargs="+"))
+    _add_record(actions.add_parser("record", help="record a running pipeline", description="record a running pipeline"))
 
 
 def run(options: argparse.Namespace) -> int:
     """Do what the sub-command says."""
-    options.act(options)
-    return 0
+    return int(options.act(options) or 0)
 
 
 def _add_action(
-    actions: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str
+    actions: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str, nargs: str | None = None
 ) -> argparse.ArgumentParser:
     parser = actions.add_parser(name, help=summary, description=summary)
-    parser.add_argument("bag", type=Path, help="bag folder, or .mcap, .db3 or ROS 1 .bag file")
+    parser.add_argument("bag", type=Path, nargs=nargs, help="bag folder, or .mcap, .db3 or ROS 1 .bag file")
     return parser
 
 
@@ -81,6 +85,12 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
         type=model_file,
         help="model file with the recorded objects' geometry (default: the one that the bag names)",
     )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="run the model on every frame, with truth or without; write report, results and annotated bag here",
+    )
+    parser.add_argument("--workers", type=int, default=1, help="bags at a time with --output (default: %(default)s)")
     add_config_options(parser, RecordingConfig, "frames")
     add_pipeline_options(parser)
     parser.set_defaults(act=_evaluate)
@@ -121,8 +131,13 @@ def _evaluate(options: argparse.Namespace) -> None:
         evaluate_recorded_bag,
     )
 
+    if options.output:
+        _report(options)
+        return
+    if len(options.bag) > 1:
+        raise ConfigError("several bags are evaluated as reports", "name a folder with --output")
     config = BagEvaluationConfig(
-        options.bag,
+        options.bag[0],
         options.truth_topic,
         options.poses_topic,
         topics.recorded(topics.KEYPOINTS),
@@ -138,3 +153,54 @@ def _evaluate(options: argparse.Namespace) -> None:
         print(json.dumps(evaluation.to_json()))
     else:
         print_pose_evaluation(evaluation)
+
+
+def _report(options: argparse.Namespace) -> None:
+    from object_pose.workflows.evaluate_bag import BagReportConfig, report_on_bags
+
+    config = BagReportConfig(
+        tuple(options.bag),
+        options.output,
+        estimator_settings(options),
+        config_from_options(options, RecordingConfig),
+        options.truth_topic,
+        options.workers,
+    )
+    with ProgressBar(terminal_only=True) as bar:
+        summaries = report_on_bags(config, bar)
+    if options.json:
+        print(json.dumps(summaries))
+        return
+    table = Table("bag", "frames", "poses", "recall ADD(-S) 0.1d", "precision", "speed over real time")
+    for name, summary in summaries.items():
+        accepted = (summary["evaluation"] or {}).get("accepted", {})
+        figures = [accepted.get(key) for key in ("recall_add_01d", "precision")] + [summary["speed_over_realtime"]]
+        shown = ["" if value is None else f"{value:.3f}" for value in figures]
+        table.add_row(name, str(summary["frames"]), str(summary["poses"]), *shown)
+    Console().print(table)
+    print(f"{options.output}: summary.json, and for each bag report.html, results.jsonl, results.csv, annotated/")
+
+
+def _add_record(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("output", type=Path, help="bag folder to write")
+    parser.add_argument("--seconds", type=float, default=0.0, help="how long; 0 until Ctrl-C (default: %(default)s)")
+    parser.add_argument(
+        "--image-rate",
+        type=float,
+        default=0.0,
+        help="camera frames a second that are kept; 0 all (default: %(default)s)",
+    )
+    parser.add_argument("--topic", action="append", default=[], help="also record this topic, whatever its type")
+    parser.add_argument("--compression", choices=("none", "zstd"), default="none", help="default: %(default)s")
+    parser.add_argument("--ros-args", nargs=argparse.REMAINDER, default=[], help="remaps and namespace of ROS 2")
+    parser.set_defaults(act=_record)
+
+
+def _record(options: argparse.Namespace) -> None:
+    from object_pose.ros.recorder import RecordingOptions, record
+
+    config = RecordingOptions(options.image_rate, options.seconds, tuple(options.topic), options.compression == "zstd")
+    counts = record(options.output, config, ["--ros-args", *options.ros_args])
+    for topic, count in sorted(counts.items()):
+        print(f"{count:7d} {topic}")
+    print(f"wrote {options.output}")

@@ -53,7 +53,8 @@ def run(options: argparse.Namespace) -> int:
         pipeline = start("object_pose.cli.main", "run", *_run_options(options))
         running = {"pipeline": pipeline}
         if options.bag:
-            running["recorder"] = start("object_pose.ros.demo.recorder", bag, "--image-rate", _IMAGES_IN_BAG_HZ)
+            record = ("bag", "record", bag, "--image-rate", _IMAGES_IN_BAG_HZ)
+            running["recorder"] = start("object_pose.cli.main", *record)
         watched = ("--seconds", options.seconds, "--model", options.model)
         probe = start("object_pose.ros.demo.planner_probe", *watched, pipe=True)
         console.print(f"camera, detection and pose node start in process {running['pipeline'].pid}")

@@ -9,6 +9,7 @@ from object_pose.cli.options import add_config_options, add_model_option, config
 from object_pose.core.params import replace_values
 from object_pose.core.pose.config import PROFILES, PoseSolverConfig
 from object_pose.core.tracking.tracker import TrackerConfig
+from object_pose.runtime.estimator_settings import EstimatorSettings
 from object_pose.runtime.pose_estimator import PoseEstimator
 from object_pose.runtime.predictor import Predictor, PredictorConfig
 from object_pose.runtime.resources import find_model
@@ -62,6 +63,16 @@ def open_predictor(options: argparse.Namespace, model: Path, scored: bool = Fals
     given = given_values(options, PredictorConfig)
     decoding = replace_values(PredictorConfig(decoding=defaults), given).decoding
     return predictor.with_decoding(decoding or defaults)
+
+
+def estimator_settings(options: argparse.Namespace, profile: str = "live") -> EstimatorSettings:
+    """Return what ``pipeline_from_options`` would open, as a value."""
+    name = options.profile or profile
+    given = given_values(options, PredictorConfig)
+    detector = replace_values(PredictorConfig(decoding=PROFILES[name].decoding), given)
+    solver = replace_values(PROFILES[name].solver, given_values(options, PoseSolverConfig, _SOLVER))
+    tracker = replace_values(TrackerConfig(), given_values(options, TrackerConfig, _TRACKER)) if options.track else None
+    return EstimatorSettings(model_path(options), detector, solver, tracker, name)
 
 
 def pipeline_from_options(

@@ -56,12 +56,12 @@ class BagWriter:
 
 
 @contextmanager
-def write_bag(path: str | Path, store: Typestore) -> Iterator[BagWriter]:
+def write_bag(path: str | Path, store: Typestore, compress: bool = False) -> Iterator[BagWriter]:
     """Write an mcap bag, a folder that ``ros2 bag play`` takes; it replaces one of that name when the block ends well.
 
-    Raises ``DataError`` where ``path`` is something else than a bag.
+    With ``compress`` its chunks are packed with zstd. Raises ``DataError`` where ``path`` is something else than a bag.
     """
-    from rosbags.rosbag2 import StoragePlugin, Writer
+    from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
     target = Path(path)
     if target.exists() and not (target / "metadata.yaml").is_file():
@@ -69,7 +69,10 @@ def write_bag(path: str | Path, store: Typestore) -> Iterator[BagWriter]:
     workplace = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.rmtree(workplace, ignore_errors=True)
     try:
-        with Writer(workplace / target.name, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        writer = Writer(workplace / target.name, version=9, storage_plugin=StoragePlugin.MCAP)
+        if compress:
+            writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+        with writer:
             yield BagWriter(writer, store)
         shutil.rmtree(target, ignore_errors=True)
         os.replace(workplace / target.name, target)

@@ -1,0 +1,145 @@
+"""What was found in a recording as a recording: pictures with the poses drawn, detections and markers for Foxglove."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from object_pose.core.arrays import Array, Image
+from object_pose.core.errors import DataError
+from object_pose.core.frame import Frame
+from object_pose.core.geometry import se3
+from object_pose.core.results.pose import ObjectPose
+from object_pose.core.vision.drawing import class_color
+from object_pose.io.bags import BagWriter, make_typestore, write_bag
+from object_pose.io.camera_info import info_of_camera, message_fields
+
+PICTURES = "/annotated/image/compressed"
+CAMERA_INFO = "/annotated/camera_info"
+DETECTIONS = "/detections_3d"
+MARKERS = "/object_markers"
+_JPEG_QUALITY = 85
+_CUBE, _TEXT, _DELETE_ALL = 1, 9, 3
+_TEXT_HEIGHT_M = 0.012
+_NS_PER_S = 1_000_000_000
+
+
+class AnnotatedBagWriter:
+    """Adds frames with what was found in them; see ``annotated_bag``."""
+
+    def __init__(self, bag: BagWriter, frame_id: str) -> None:
+        self._bag = bag
+        self._types = bag.store.types
+        self._frame_id = frame_id
+
+    def write(self, frame: Frame, poses: Sequence[ObjectPose], picture: Image) -> None:
+        """Add a frame: its ``picture`` (H, W, 3) with the poses drawn, its camera, and the poses."""
+        stamp = self._make("builtin_interfaces/msg/Time", *divmod(frame.stamp_ns, _NS_PER_S))
+        header = self._make("std_msgs/msg/Header", stamp, self._frame_id)
+        encoded, jpeg = cv2.imencode(
+            ".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+        )
+        if not encoded:
+            raise DataError("a picture could not be encoded as JPEG")
+        fields = message_fields(info_of_camera(frame.camera), self._types["sensor_msgs/msg/RegionOfInterest"])
+        messages = (
+            (PICTURES, self._make("sensor_msgs/msg/CompressedImage", header, "jpeg", jpeg.ravel())),
+            (CAMERA_INFO, self._types["sensor_msgs/msg/CameraInfo"](header=header, **fields)),
+            (DETECTIONS, self._detections(header, poses)),
+            (MARKERS, self._markers(header, poses)),
+        )
+        for topic, message in messages:
+            self._bag.write(topic, message.__msgtype__, frame.stamp_ns, message)
+
+    def _make(self, name: str, *values: Any) -> Any:
+        return self._types[name](*values)
+
+    def _vector(self, values: Array) -> Any:
+        return self._make("geometry_msgs/msg/Vector3", *map(float, values))
+
+    def _pose(self, transform: Array) -> Any:
+        w, x, y, z = se3.quat_wxyz_from_rotation(transform[:3, :3]).tolist()
+        point = self._make("geometry_msgs/msg/Point", *transform[:3, 3].tolist())
+        return self._make("geometry_msgs/msg/Pose", point, self._make("geometry_msgs/msg/Quaternion", x, y, z, w))
+
+    def _detections(self, header: Any, poses: Sequence[ObjectPose]) -> Any:
+        found = []
+        for pose in poses:
+            with_covariance = self._make(
+                "geometry_msgs/msg/PoseWithCovariance", self._pose(pose.T_camera_object), pose.covariance.ravel()
+            )
+            hypothesis = self._make("vision_msgs/msg/ObjectHypothesis", pose.class_name, float(pose.score))
+            result = self._make("vision_msgs/msg/ObjectHypothesisWithPose", hypothesis, with_covariance)
+            box = self._make("vision_msgs/msg/BoundingBox3D", self._pose(_box_pose(pose)), self._vector(pose.box_size))
+            number = str(pose.track_id) if pose.track_id >= 0 else ""
+            found.append(self._make("vision_msgs/msg/Detection3D", header, [result], box, number))
+        return self._make("vision_msgs/msg/Detection3DArray", header, found)
+
+    def _markers(self, header: Any, poses: Sequence[ObjectPose]) -> Any:
+        markers = [self._marker(header, "", 0, _CUBE, np.eye(4), np.zeros(3), (0, 0, 0), "", _DELETE_ALL)]
+        for index, pose in enumerate(poses):
+            color, place = class_color(pose.class_id), _box_pose(pose)
+            text = f"{pose.class_name} {pose.score:.2f}"
+            height = np.array([0.0, 0.0, _TEXT_HEIGHT_M])
+            markers.append(self._marker(header, "box", index, _CUBE, place, pose.box_size, color, ""))
+            markers.append(self._marker(header, "name", index, _TEXT, place, height, (255, 255, 255), text))
+        return self._make("visualization_msgs/msg/MarkerArray", markers)
+
+    def _marker(
+        self,
+        header: Any,
+        namespace: str,
+        number: int,
+        kind: int,
+        place: Array,
+        scale: Array,
+        color: Sequence[int],
+        text: str,
+        action: int = 0,
+    ) -> Any:
+        """Return a marker; the fields that we do not use are empty."""
+        types = self._types
+        zero = self._make("builtin_interfaces/msg/Duration", 0, 0)
+        rgba = self._make("std_msgs/msg/ColorRGBA", *(value / 255.0 for value in color), 0.4 if not text else 1.0)
+        empty = np.zeros(0, dtype=np.uint8)
+        now = self._make("builtin_interfaces/msg/Time", 0, 0)
+        texture = types["sensor_msgs/msg/CompressedImage"](self._make("std_msgs/msg/Header", now, ""), "", empty)
+        mesh = types["visualization_msgs/msg/MeshFile"]("", empty)
+        return types["visualization_msgs/msg/Marker"](
+            header=header,
+            ns=namespace,
+            id=number,
+            type=kind,
+            action=action,
+            pose=self._pose(place),
+            scale=self._vector(scale),
+            color=rgba,
+            lifetime=zero,
+            frame_locked=False,
+            points=[],
+            colors=[],
+            texture_resource="",
+            texture=texture,
+            uv_coordinates=[],
+            text=text,
+            mesh_resource="",
+            mesh_file=mesh,
+            mesh_use_embedded_materials=False,
+        )
+
+
+@contextmanager
+def annotated_bag(path: str | Path, frame_id: str = "camera_color_optical_frame") -> Iterator[AnnotatedBagWriter]:
+    """Write an mcap bag of annotated frames, which appears when the block ends well."""
+    with write_bag(path, make_typestore()) as bag:
+        yield AnnotatedBagWriter(bag, frame_id)
+
+
+def _box_pose(pose: ObjectPose) -> Array:
+    """Return where the object's box lies, in the camera's frame."""
+    return pose.T_camera_object @ se3.make_transform(translation=pose.box_center)

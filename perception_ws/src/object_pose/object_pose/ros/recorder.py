@@ -1,0 +1,169 @@
+"""Records what goes into the pipeline and what comes out, as serialized messages into an mcap bag."""
+
+from __future__ import annotations
+
+import importlib
+import struct
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from object_pose_msgs.msg import KeypointDetectionArray, ObjectPoseArray, ObjectTruthArray
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, Image
+from tf2_msgs.msg import TFMessage
+from vision_msgs.msg import Detection3DArray, VisionInfo
+
+from object_pose.core.errors import DataError
+from object_pose.io.bags import BagWriter, make_typestore, write_bag
+from object_pose.ros.nodes.spinning import prepare_process
+from object_pose.ros.transport import qos, topics
+
+_IMAGES = {topics.COLOR: Image, topics.CAMERA_INFO: CameraInfo, topics.DEPTH: Image}
+_RESULTS: dict[str, tuple[type, QoSProfile]] = {
+    topics.GROUND_TRUTH: (ObjectTruthArray, qos.RESULT),
+    topics.KEYPOINTS: (KeypointDetectionArray, qos.RESULT),
+    topics.DETECTIONS_3D: (Detection3DArray, qos.RESULT),
+    topics.OBJECT_POSES: (ObjectPoseArray, qos.RESULT),
+    topics.TF: (TFMessage, qos.TRANSFORMS),
+    topics.TF_STATIC: (TFMessage, qos.FIXED_TRANSFORMS),
+    topics.DIAGNOSTICS: (DiagnosticArray, qos.RESULT),
+    topics.VISION_INFO: (VisionInfo, qos.LATCHED),
+}
+_NS_PER_S = 1_000_000_000
+_QUEUED_IMAGES = 30
+_FOUND_WITHIN_S = 10.0
+
+
+@dataclass(frozen=True)
+class RecordingOptions:
+    """What is recorded: ``image_rate_hz`` camera frames a second (0: all), for ``seconds`` (0: until SIGINT).
+
+    ``topics`` are recorded beside the pipeline's own, whatever their type; with ``compress`` by zstd.
+    """
+
+    image_rate_hz: float = 0.0
+    seconds: float = 0.0
+    topics: tuple[str, ...] = ()
+    compress: bool = False
+
+
+class Recorder(Node):
+    """Writes serialized messages as they come, and counts them by topic."""
+
+    def __init__(self, bag: BagWriter, options: RecordingOptions) -> None:
+        super().__init__("recorder")
+        self.counts: Counter[str] = Counter()
+        self._bag = bag
+        for topic, (message_type, profile) in _RESULTS.items():
+            self._subscribe(topic, message_type, profile, self._writer(topic, message_type))
+        for topic, message_type in _IMAGES.items():
+            write = self._writer(topic, message_type)
+            if options.image_rate_hz > 0.0:
+                write = _sampled(write, round(_NS_PER_S / options.image_rate_hz))
+            profile = qos.input_profile("best_effort", qos.SENSOR_INPUT)
+            profile.depth = _QUEUED_IMAGES
+            self._subscribe(topic, message_type, profile, write)
+
+    def add(self, topic: str, within_s: float = _FOUND_WITHIN_S) -> None:
+        """Record a topic of any type that is published; raises ``DataError`` where it is not, or of no known type."""
+        name = self.resolve_topic_name(topic)
+        deadline = time.monotonic() + within_s
+        while not (publishers := self.get_publishers_info_by_topic(name)):
+            if time.monotonic() > deadline:
+                raise DataError(f"nobody publishes {name}", "is its node running, is it in a namespace?")
+            rclpy.spin_once(self, timeout_sec=0.1)
+        package, _, kind = publishers[0].topic_type.partition("/msg/")
+        try:
+            message_type: type = getattr(importlib.import_module(f"{package}.msg"), kind)
+        except (ImportError, AttributeError) as error:
+            problem = f"{name} has the type {publishers[0].topic_type}, which is not installed"
+            raise DataError(problem, f"source the workspace with {package}") from error
+        if publishers[0].topic_type not in self._bag.store.types:
+            raise DataError(f"{name} has the type {publishers[0].topic_type}, which bags of ours do not know")
+        offered = [item.qos_profile for item in publishers]
+        profile = QoSProfile(
+            depth=100,
+            reliability=_common(ReliabilityPolicy.RELIABLE, [item.reliability for item in offered]),
+            durability=_common(DurabilityPolicy.TRANSIENT_LOCAL, [item.durability for item in offered]),
+        )
+        self._subscribe(topic, message_type, profile, self._writer(topic, message_type))
+
+    def _subscribe(self, topic: str, message_type: type, profile: QoSProfile, write: Callable[[bytes], None]) -> None:
+        self.create_subscription(message_type, topic, write, profile, raw=True, **qos.subscription_events())
+
+    def _writer(self, topic: str, message_type: type) -> Callable[[bytes], None]:
+        name = self.resolve_topic_name(topic)
+        type_name = f"{message_type.__module__.split('.')[0]}/msg/{message_type.__name__}"
+
+        def write(data: bytes) -> None:
+            self._bag.write(name, type_name, time.time_ns(), data)
+            self.counts[name] += 1
+
+        return write
+
+
+def record(output: Path, options: RecordingOptions, ros_arguments: Sequence[str] | None = None) -> dict[str, int]:
+    """Record into a new mcap bag until SIGINT or the end of the time; return the number of messages by topic.
+
+    Raises ``DataError`` where ``output`` is something else than a bag, a topic cannot be recorded, or nothing came.
+    """
+    prepare_process()
+    rclpy.init(args=None if ros_arguments is None else list(ros_arguments))
+    try:
+        with write_bag(output, make_typestore(), options.compress) as bag:
+            recorder = Recorder(bag, options)
+            for topic in options.topics:
+                recorder.add(topic)
+            _spin(recorder, options.seconds)
+            counts = dict(recorder.counts)
+            if not counts:
+                raise DataError("nothing came on the topics of the pipeline", "object-pose doctor --topics says why")
+            return counts
+    finally:
+        rclpy.try_shutdown()
+
+
+def _spin(recorder: Recorder, seconds: float) -> None:
+    executor = SingleThreadedExecutor()
+    executor.add_node(recorder)
+    end = time.monotonic() + seconds if seconds > 0.0 else float("inf")
+    with suppress(KeyboardInterrupt, ExternalShutdownException):
+        while time.monotonic() < end:
+            executor.spin_once(timeout_sec=min(1.0, max(end - time.monotonic(), 0.0)))
+
+
+def _sampled(write: Callable[[bytes], None], period_ns: int) -> Callable[[bytes], None]:
+    """Pass on the first message of every period by its stamp, so that all streams keep the same frames."""
+    last_period = -1
+
+    def write_sampled(data: bytes) -> None:
+        nonlocal last_period
+        period = _header_stamp_ns(data) // period_ns
+        if period != last_period:
+            last_period = period
+            write(data)
+
+    return write_sampled
+
+
+def _common(strict: ReliabilityPolicy | DurabilityPolicy, offered: Sequence[object]) -> object:
+    """Return the strict policy where every publisher offers it, else the other one."""
+    loose = {
+        ReliabilityPolicy.RELIABLE: ReliabilityPolicy.BEST_EFFORT,
+        DurabilityPolicy.TRANSIENT_LOCAL: DurabilityPolicy.VOLATILE,
+    }
+    return strict if all(item == strict for item in offered) else loose[strict]
+
+
+def _header_stamp_ns(data: bytes) -> int:
+    """Read the stamp of a serialized message that begins with a header, after CDR's four bytes."""
+    seconds, nanoseconds = struct.unpack_from("<iI" if data[1] & 1 else ">iI", data, 4)
+    return int(seconds) * _NS_PER_S + int(nanoseconds)
