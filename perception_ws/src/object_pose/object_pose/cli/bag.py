@@ -90,6 +90,9 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="run the model on every frame, with truth or without; write report, results and annotated bag here",
     )
+    parser.add_argument(
+        "--fixed-frame", default="", help="frame of the bag's /tf in which objects are tracked with --output"
+    )
     parser.add_argument("--workers", type=int, default=1, help="bags at a time with --output (default: %(default)s)")
     add_config_options(parser, RecordingConfig, "frames")
     add_pipeline_options(parser)
@@ -164,6 +167,7 @@ def _report(options: argparse.Namespace) -> None:
         estimator_settings(options),
         config_from_options(options, RecordingConfig),
         options.truth_topic,
+        options.fixed_frame,
         options.workers,
     )
     with ProgressBar(terminal_only=True) as bar:

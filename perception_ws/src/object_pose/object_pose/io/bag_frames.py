@@ -5,27 +5,31 @@ from __future__ import annotations
 import bisect
 import logging
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from object_pose.core.arrays import Array
 from object_pose.core.errors import CalibrationError, DataError
 from object_pose.core.frame import Frame
 from object_pose.core.geometry.camera import Camera
+from object_pose.core.geometry.extrinsics import Extrinsics
+from object_pose.core.geometry.transform_tree import TransformTree
 from object_pose.core.params import parameter
-from object_pose.io.bags import BagWriter, read_bag
+from object_pose.io.bags import BagWriter, describe_bag, read_bag
 from object_pose.io.camera_info import info_from_message, info_of_camera, message_fields
 from object_pose.io.images import depth_in_millimetres
-from object_pose.io.messages import depth_from_message, image_from_message, stamp_ns
+from object_pose.io.messages import depth_from_message, image_from_message, stamp_ns, transform_from_message
 
 logger = logging.getLogger(__name__)
 
 _OPTICAL_FRAME = "camera_color_optical_frame"
 _IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 _INFO_TYPES = ("sensor_msgs/msg/CameraInfo",)
+_TRANSFORM_TOPICS = ("/tf", "/tf_static")
 _WAITING = 30  # images that wait for their partner
 
 
@@ -89,6 +93,37 @@ def read_bag_frames(path: str | Path, config: RecordingConfig | None = None) -> 
         logger.warning("bag %s: %s", path, found)
     if len(frame_ids) > 1:
         logger.warning("bag %s: colour and depth have the frames %s: is depth aligned?", path, sorted(frame_ids))
+
+
+def read_camera_transforms(
+    path: str | Path, fixed_frame: str, config: RecordingConfig | None = None
+) -> Callable[[int], Array | None]:
+    """Return what gives T_fixed_camera (4, 4) at a stamp, None where unknown, by the bag's /tf and /tf_static.
+
+    Raises ``DataError`` where the bag holds no transforms, or none that connects the camera with ``fixed_frame``.
+    """
+    config = config or RecordingConfig()
+    tree = TransformTree(memory_s=float("inf"))
+    present = {item.name for item in describe_bag(path).topics}
+    topics = [topic for topic in _TRANSFORM_TOPICS if topic in present]
+    if not topics:
+        raise DataError(f"bag {path} has no /tf, so the camera's place in '{fixed_frame}' is not known", "leave it out")
+    for topic, _, message in read_bag(path, topics):
+        for item in message.transforms:
+            parent, child = item.header.frame_id.lstrip("/"), item.child_frame_id.lstrip("/")
+            extrinsics = Extrinsics(parent, child, transform_from_message(item.transform))
+            tree.add(extrinsics, stamp_ns(item), fixed=topic == _TRANSFORM_TOPICS[1])
+    _, _, color = next(read_bag(path, [config.color_topic]))
+    camera_frame = color.header.frame_id.lstrip("/")
+    tree.check_connected(fixed_frame, camera_frame)
+
+    def look_up(stamp: int) -> Array | None:
+        try:
+            return tree.look_up(fixed_frame, camera_frame, stamp)
+        except DataError:  # of this stamp alone
+            return None
+
+    return look_up
 
 
 def write_frame(

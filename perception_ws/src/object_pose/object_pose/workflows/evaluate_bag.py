@@ -18,7 +18,7 @@ from object_pose.core.vision.drawing import draw_poses
 from object_pose.evaluation.bags import BagRun, evaluate_recorded_poses, labelled_bag_frames, read_truths
 from object_pose.evaluation.pose_runner import PoseEvaluation, bop_names, evaluate_pose
 from object_pose.io.annotated_bag import annotated_bag
-from object_pose.io.bag_frames import RecordingConfig, read_bag_frames
+from object_pose.io.bag_frames import RecordingConfig, read_bag_frames, read_camera_transforms
 from object_pose.io.bags import describe_bag, read_bag
 from object_pose.io.writers import FrameRecord, bop_csv, json_lines, write_json
 from object_pose.runtime.estimator_settings import EstimatorSettings
@@ -52,7 +52,8 @@ class BagReportConfig:
     """Bags that a model is run on, frame by frame, and the folder of their reports, one folder a bag.
 
     ``workers`` bags are evaluated at a time, each with one thread, so that results do not depend on their number. A bag
-    whose report is there already, made with the same settings, is not evaluated again.
+    whose report is there already, made with the same settings, is not evaluated again. Objects are tracked in
+    ``fixed_frame`` by the bag's /tf where that is named, otherwise in the camera's frame.
     """
 
     bags: tuple[Path, ...]
@@ -60,6 +61,7 @@ class BagReportConfig:
     estimator: EstimatorSettings
     recording: RecordingConfig = field(default_factory=RecordingConfig)
     truth_topic: str = "/ground_truth"
+    fixed_frame: str = ""
     workers: int = 1
 
 
@@ -103,6 +105,7 @@ def _report(job: _Job, progress: ProgressCallback = ignore_progress) -> dict[str
     labels = estimator.card.labels
     truths = read_truths(job.bag, config.truth_topic, labels)
     run = BagRun(job.bag.name, estimator.card.objects, has_truth=truths is not None)
+    place = read_camera_transforms(job.bag, config.fixed_frame, config.recording) if config.fixed_frame else None
     object_ids = {name: number for number, name in bop_names(labels).items()}
     job.output.mkdir(parents=True, exist_ok=True)
     frames = reported(read_bag_frames(job.bag, config.recording), progress, job.bag.name)
@@ -112,7 +115,7 @@ def _report(job: _Job, progress: ProgressCallback = ignore_progress) -> dict[str
         annotated_bag(job.output / "annotated") as annotated,
     ):
         for index, frame in enumerate(frames):
-            estimate = estimator.estimate(frame)
+            estimate = estimator.estimate(frame, place(frame.stamp_ns) if place else None)
             results = estimate.results
             records.write(FrameRecord(f"{index:06d}", frame.stamp_ns, (estimate.detections, results)).to_json(labels))
             csv.write(0, index, results.poses)
@@ -141,7 +144,15 @@ def _fingerprint(job: _Job) -> str:
     described = [f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files if path.exists()]
     settings = replace(config.estimator, model=Path())
     model = hashlib.sha256(config.estimator.model.read_bytes()).hexdigest()
-    parts = [__version__, model, repr(settings), repr(config.recording), config.truth_topic, *described]
+    parts = [
+        __version__,
+        model,
+        repr(settings),
+        repr(config.recording),
+        config.truth_topic,
+        config.fixed_frame,
+        *described,
+    ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

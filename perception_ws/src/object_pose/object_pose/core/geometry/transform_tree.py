@@ -29,7 +29,7 @@ class TransformTree:
     """The frames that are known, over the last ``memory_s`` seconds of each."""
 
     def __init__(self, memory_s: float = 10.0) -> None:
-        self._memory_ns = round(memory_s / _NANOSECONDS)
+        self._memory_ns = memory_s / _NANOSECONDS
         self._edges: dict[str, _Edge] = {}
 
     def add(self, extrinsics: Extrinsics, stamp_ns: int, fixed: bool = False) -> None:
@@ -53,14 +53,18 @@ class TransformTree:
 
         Raises ``DataError`` that names what is missing: a frame, a connection, or a transform of that time.
         """
+        self.check_connected(target, source)
         from_target, from_source = self._chain(target), self._chain(source)
-        common = next((frame for frame in from_source if frame in from_target), None)
-        if common is None:
-            known = ", ".join(sorted(self._frames())) or "none"
-            raise DataError(f"frames '{target}' and '{source}' are not connected", f"known frames: {known}")
+        common = next(frame for frame in from_source if frame in from_target)
         T_common_source = self._along(from_source[: from_source.index(common)], stamp_ns)
         T_common_target = self._along(from_target[: from_target.index(common)], stamp_ns)
         return se3.inverse(T_common_target) @ T_common_source
+
+    def check_connected(self, target: str, source: str) -> None:
+        """Raise ``DataError`` where no transforms of any time connect the two frames."""
+        if not set(self._chain(target)) & set(self._chain(source)):
+            known = ", ".join(sorted(self._frames())) or "none"
+            raise DataError(f"frames '{target}' and '{source}' are not connected", f"known frames: {known}")
 
     def _frames(self) -> set[str]:
         return {*self._edges, *(edge.parent for edge in self._edges.values())}
