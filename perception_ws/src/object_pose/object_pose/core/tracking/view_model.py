@@ -7,6 +7,7 @@ takes the nearest of these views.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,13 +34,18 @@ FOREGROUND_RUN, BACKGROUND_RUN = 6, 7
 
 _DISTANCE = 4.0  # of the drawn views, in diameters: perspective as on a table
 _MIN_FACING = 0.15  # cosine below which a surface is too slanted to be measured
-_CELLS_PER_SPACING = 1.5
+_CELLS_PER_SPACING = 3.0
+_LONGEST_EDGE = 2.2  # of a triangle between surface points, in spacings
+_WIDEST_TURN_RAD = 2.6
+_BETWEEN = 0.6  # of the squared distance to a neighbour; 1 is a Gabriel graph
+_INSET = 0.25  # of the outermost points within the edges of the surface, in spacings
+_NOTHING_M = 1e6
 _MARGIN_CELLS = 6
-_NEIGHBOURS = 8
+_NEIGHBOURS = 12
 _LONGEST_RUN = 0.5  # in diameters
 _RUN_STEP, _LEAST_RUN = 0.5, 1.5  # in cells; the first ones beside a border may be of either side
 _LEAST_CONTOUR_CELLS = 12
-_SMOOTHING_CELLS = 1.5
+_SMOOTHING_CELLS = 2.0
 
 
 @dataclass(frozen=True)
@@ -150,6 +156,7 @@ class _Drawing:
         self._points, self._normals, self._dense = points, normals, np.concatenate([dense, points])
         self._distance, self._diameter = _DISTANCE * diameter, diameter
         self._spacing = _spacing(self._dense)
+        self._triangles = _triangles(self._dense, _LONGEST_EDGE * self._spacing)
         self._cell = self._spacing / _CELLS_PER_SPACING
 
     def seen_from(self, direction: Array) -> _View:
@@ -158,19 +165,17 @@ class _Drawing:
         flat, depth = self._project(self._dense, axes, direction)
         origin = flat.min(axis=0) - _MARGIN_CELLS * self._cell
         shape = tuple(np.ceil((np.ptp(flat, axis=0)) / self._cell).astype(int)[::-1] + 2 * _MARGIN_CELLS)
-        cells = np.rint((flat - origin) / self._cell).astype(np.intp)
-        nearest = np.full(shape, np.inf, dtype=np.float32)
-        np.minimum.at(nearest, (cells[:, 1], cells[:, 0]), depth.astype(np.float32))
-        ellipse = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
-        front = cv2.erode(nearest, ellipse, borderValue=np.inf)
-        mask = cv2.morphologyEx(np.isfinite(nearest).astype(np.uint8), cv2.MORPH_CLOSE, ellipse)
+        front = np.full(shape, _NOTHING_M, dtype=np.float32)
+        _draw((flat - origin) / self._cell, depth, self._triangles, front)
+        mask = np.asarray(front < _NOTHING_M, dtype=np.uint8)
         visible = self._visible(axes, direction, origin, front)
         border, outward, length = _border(np.asarray(mask, dtype=np.uint8))
         lift = front[np.rint(border[:, 1]).astype(np.intp), np.rint(border[:, 0]).astype(np.intp)].astype(np.float64)
-        lift = np.where(np.isfinite(lift), lift, 0.0)
+        lift = np.where(lift < _NOTHING_M, lift, 0.0)
         scale = (self._distance + lift) / self._distance
         contour = np.empty((CONTOUR_POINTS, CONTOUR_COLUMNS))
-        contour[:, :3] = ((border * self._cell + origin) * scale[:, None]) @ axes - lift[:, None] * direction
+        edge = border + _INSET * _CELLS_PER_SPACING * outward
+        contour[:, :3] = ((edge * self._cell + origin) * scale[:, None]) @ axes - lift[:, None] * direction
         contour[:, 3:6] = outward @ axes
         most = _LONGEST_RUN * self._diameter / self._cell
         runs = np.empty((CONTOUR_POINTS, 2))
@@ -193,6 +198,61 @@ class _Drawing:
         slant = np.sqrt(1.0 - np.clip(facing, _MIN_FACING, 1.0) ** 2) / np.clip(facing, _MIN_FACING, 1.0)
         limit = front[cells[:, 1], cells[:, 0]] + self._spacing * (0.5 + 1.5 * slant)
         return np.flatnonzero((facing > _MIN_FACING) & (depth < limit))[:SURFACE_POINTS]
+
+
+def _triangles(points: Array, longest: float) -> Ints:
+    """Join surface points (N, 3) with their neighbours: triangles (T, 3) of each point and two beside each other.
+
+    Neighbours have no other one in between (as in a Gabriel graph), and edges are at most ``longest``.
+    """
+    distance, neighbours = cKDTree(points).query(points, k=min(_NEIGHBOURS, len(points) - 1) + 1)
+    distance, neighbours = distance[:, 1:], neighbours[:, 1:]
+    offsets = points[neighbours] - points[:, None]
+    products = offsets @ offsets.transpose(0, 2, 1)
+    is_between = distance[:, None, :] ** 2 < _BETWEEN * products
+    is_between[:, np.arange(products.shape[1]), np.arange(products.shape[1])] = False
+    joined = (distance < longest) & ~is_between.any(axis=2)
+    _, axes = np.linalg.eigh(offsets.transpose(0, 2, 1) @ offsets)
+    flat = offsets @ axes[:, :, 1:]
+    angles = np.where(joined, np.arctan2(flat[..., 1], flat[..., 0]), np.inf)
+    order = np.argsort(angles, axis=1)
+    angles, neighbours = np.take_along_axis(angles, order, axis=1), np.take_along_axis(neighbours, order, axis=1)
+    count = joined.sum(axis=1)
+    column = np.arange(joined.shape[1])
+    following = np.where(column + 1 < count[:, None], column + 1, 0)
+    turn = np.take_along_axis(angles, following, axis=1) - angles
+    with np.errstate(invalid="ignore"):
+        chosen = (column < count[:, None]) & (turn % (2.0 * np.pi) < _WIDEST_TURN_RAD)
+    row, column = np.nonzero(chosen)
+    corners = np.stack([row, neighbours[row, column], neighbours[row, following[row, column]]], axis=1)
+    return np.unique(np.sort(corners, axis=1), axis=0).astype(np.int32)
+
+
+@kernel
+def _draw(flat: Array, depth: Array, triangles: Ints, front: Floats) -> None:
+    """Draw points, (N, 2) in cells and (N,) deep, and their triangles (T, 3) as the nearest depth of cells (h, w)."""
+    height, width = front.shape
+    for k in range(len(flat)):
+        row, column = int(flat[k, 1] + 0.5), int(flat[k, 0] + 0.5)
+        front[row, column] = min(front[row, column], depth[k])
+    for k in range(len(triangles)):
+        a, b, c = triangles[k, 0], triangles[k, 1], triangles[k, 2]
+        ax, ay, bx, by, cx, cy = flat[a, 0], flat[a, 1], flat[b, 0], flat[b, 1], flat[c, 0], flat[c, 1]
+        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+        if abs(area) < 1e-6:
+            continue
+        # Shares of the second and third corner, and how they change along a row.
+        b_by_x, b_by_y = (cy - ay) / area, -(cx - ax) / area
+        c_by_x, c_by_y = -(by - ay) / area, (bx - ax) / area
+        rise_b, rise_c = depth[b] - depth[a], depth[c] - depth[a]
+        first_row, last_row = math.ceil(min(ay, by, cy)), math.floor(max(ay, by, cy))
+        first_column, last_column = math.ceil(min(ax, bx, cx)), math.floor(max(ax, bx, cx))
+        for y in range(max(first_row, 0), min(last_row, height - 1) + 1):
+            for x in range(max(first_column, 0), min(last_column, width - 1) + 1):
+                share_b = b_by_x * (x - ax) + b_by_y * (y - ay)
+                share_c = c_by_x * (x - ax) + c_by_y * (y - ay)
+                if min(share_b, share_c, 1.0 - share_b - share_c) >= 0.0:
+                    front[y, x] = min(front[y, x], depth[a] + share_b * rise_b + share_c * rise_c)
 
 
 def _spread_order(points: Array) -> NDArray[np.intp]:
