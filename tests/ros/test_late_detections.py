@@ -21,7 +21,7 @@ def test_late_detections_lose_nothing(ros, cube_model, frame, rate_hz, late):
     """At the pace of a test; what counts are the stamps."""
     poses = ros.collect(ObjectPoseArray, topics.OBJECT_POSES, qos.RESULT)
     pictures = ros.collect(Image, topics.DETECTIONS_IMAGE, qos.RESULT)
-    node = start(ros, PoseNode, model=str(cube_model))
+    node = start(ros, PoseNode, model=str(cube_model), every_frame=False)
     detections = ros.node.create_publisher(KeypointDetectionArray, topics.KEYPOINTS, qos.RESULT)
     driver, predictor = FakeDriver(ros), Predictor(cube_model)
     driver.wait_until_heard()

@@ -99,7 +99,8 @@ def test_markers_of_an_object_that_is_gone_are_deleted(ros, pipeline, frame):
     def deleted():
         return [m for array in markers for m in array.markers if m.action == Marker.DELETE]
 
-    publish_until(ros, driver, deleted, "deletion", frame=frame)
+    nothing = Frame(np.zeros_like(frame.rgb), frame.camera, np.full_like(frame.depth_m, 2.0))
+    publish_until(ros, driver, deleted, "deletion", frame=nothing)
     assert {marker.ns for marker in deleted()} >= {"box", "axes", "name"}
 
 
@@ -251,7 +252,7 @@ def test_depth_whose_stamps_never_meet_the_colour_is_diagnosed(ros, pipeline, fr
     driver.wait_until_heard()
     found = lambda: [m for m in problems(diagnostics, "pose_node") if "17.0 ms" in m]  # noqa: E731
     publish_until(ros, driver, lambda: found() and poses, "diagnosis", frame=frame, depth_delay_ms=17)
-    assert "the stamps of depth and detections differ" in found()[0]
+    assert "the stamps of depth and color differ" in found()[0]
 
 
 def test_a_camera_that_does_not_run_is_diagnosed(ros, pipeline):

@@ -85,6 +85,11 @@ class NodeDiagnostics:
         with self._lock:
             self._processed += 1
             self._totals["frames"] += 1
+        self.timed(**timings_ms)
+
+    def timed(self, **timings_ms: float) -> None:
+        """Note how long something took."""
+        with self._lock:
             for name, value in timings_ms.items():
                 self._timings.setdefault(name, []).append(value)
 

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from object_pose.core.arrays import Array
+from object_pose.core.arrays import Array, Mask
 from object_pose.core.errors import ConfigError, DataError, ModelError
 from object_pose.core.frame import AlignedDepth, CameraFrame
+from object_pose.core.geometry import se3
 from object_pose.core.pose.config import PROFILES, PoseSolverConfig, Profile
 from object_pose.core.pose.solver import PoseSolver
 from object_pose.core.results.detections import Detections
-from object_pose.core.results.pose import PoseResults, RejectionReason
+from object_pose.core.results.pose import ObjectPose, PoseResults, RejectionReason
 from object_pose.core.tracking.tracker import Tracker, TrackerConfig
+from object_pose.core.vision.boxes import box_iou
 from object_pose.core.vision.decoders import DecodeOptions
 from object_pose.core.vision.roi import not_measured, painted_over
 from object_pose.runtime.predictor import Predictor, PredictorConfig, load_card
+from object_pose.runtime.recent_frames import RecentFrame, RecentFrames
 from object_pose.runtime.timing import StageClock
 
 # Where a tracked object is not: the image says so, or another one is there.
 _CONTRADICTED = (RejectionReason.LOST, RejectionReason.DUPLICATE)
+_SAME_BOX, _NEAR_BOX = 0.6, 0.3  # overlap of a detection with a track that it confirms, and with one that it may show
+_CARRIED_FRAMES = 4  # through which a late pose is carried to the newest
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,8 @@ class PoseEstimator:
     score; it says what ``detector_config.decoding`` and ``solver_config`` are where they are not given. A model given
     open keeps its decoding. With a ``tracker_config`` objects have ids, taken from ``track_ids`` where several
     estimators share them, and frames come in the order of their stamps. Raises ``ModelError`` when the model cannot be
-    used or does not carry the geometry of its objects, ``ConfigError`` for an unknown profile.
+    used or does not carry the geometry of its objects, ``ConfigError`` for an unknown profile. ``track`` and
+    ``register_late`` may run in two threads; everything else is for one thread at a time.
     """
 
     def __init__(
@@ -68,6 +75,9 @@ class PoseEstimator:
         self._solver = PoseSolver(self.card.objects, self.solver_config)
         self._tracker = Tracker(self.card.objects, tracker_config, track_ids) if tracker_config else None
         self._registered_ns: int | None = None
+        self._recent = RecentFrames()
+        self._verified_ns: dict[int, int] = {}
+        self._lock = threading.Lock()  # of the tracker and the recent frames
 
     @property
     def detector(self) -> Predictor:
@@ -84,8 +94,10 @@ class PoseEstimator:
     def forget_tracks(self) -> None:
         """Begin anew: what is seen next are other objects, with other ids."""
         self._registered_ns = None
-        if self._tracker:
-            self._tracker.reset()
+        with self._lock:
+            self._recent.clear()
+            if self._tracker:
+                self._tracker.reset()
 
     def configure(
         self, detector_config: PredictorConfig, solver_config: PoseSolverConfig, tracker_config: TrackerConfig
@@ -151,20 +163,90 @@ class PoseEstimator:
         there again is a rejection with its ``track_id``. As ``LOST`` or ``DUPLICATE`` it is not reported until it is
         found again; otherwise too little is seen of it, and it is bridged. Raises ``ConfigError`` without a tracker.
         """
-        tracker = self._tracker
-        if tracker is None:
-            raise ConfigError("there is no tracker, so no object is known", "give the estimator a tracker_config")
+        tracker = self._known_tracker()
         clock = StageClock()
-        with clock.stage("total"):
+        with clock.stage("total"), self._lock:
             with clock.stage("pose"):
-                known = tracker.predicted(T_world_camera)
-                results = self._solver.follow(known, frame.camera, frame.depth_m, lambda: frame.rgb)
+                known = tracker.predicted(frame.stamp_ns, T_world_camera)
+                results = self._follow(known, frame)
             with clock.stage("tracking"):
                 lost = {item.track_id for item in results.rejections if item.reason in _CONTRADICTED}
                 results = tracker.update(results, frame.stamp_ns, T_world_camera, lost)
+            self._recent.add(RecentFrame(frame, T_world_camera))
             if lost or not results.poses:
                 self._registered_ns = None
         return FrameEstimate(Detections.empty(self.card.keypoint_count), results, clock.timings_ms)
+
+    def register_late(
+        self, frame: CameraFrame, T_world_camera: Array | None = None, detections: Detections | None = None
+    ) -> FrameEstimate:
+        """Find the objects of a frame anew, whatever newer frames have been tracked meanwhile.
+
+        Detections that show a tracked object where it was in that frame confirm it, and need no pose. Of others the
+        poses are found and compared with the tracks as they were: they confirm, correct and, carried through the frames
+        since, begin tracks; what was in full view and is not detected time and again is lost if its own evidence is
+        weak. Changes show in the next frame that is tracked. Returns what the frame shows, as far as it is known now.
+        """
+        tracker = self._known_tracker()
+        clock = StageClock()
+        with clock.stage("total"):
+            if detections is None:
+                detections = self._detect(frame, self._depth(frame), clock)
+            with self._lock:
+                then = tracker.at(frame.stamp_ns)
+            overlap = _overlaps(detections, then)
+            confirmed = self._confirmed(overlap, then, frame.stamp_ns)
+            with clock.stage("pose"):
+                doubtful = detections.select(~confirmed)
+                results = self._solver.solve(doubtful, frame.camera, frame.depth_m, then, lambda: frame.rgb)
+            seen = {pose.track_id for column, pose in enumerate(then) if np.any(overlap[:, column] >= _NEAR_BOX)}
+            with clock.stage("tracking"):
+                with self._lock:
+                    matches = tracker.match_late(results, seen, frame.stamp_ns, T_world_camera)
+                self._begin(matches.found, frame.stamp_ns, T_world_camera)
+        solved = {pose.track_id for pose in matches.poses}
+        poses = (*matches.poses, *(pose for pose in then if pose.track_id not in solved))
+        return FrameEstimate(detections, PoseResults(poses, results.rejections), clock.timings_ms)
+
+    def _follow(self, known: Sequence[ObjectPose], frame: CameraFrame) -> PoseResults:
+        if not known:
+            return PoseResults((), ())
+        return self._solver.follow(known, frame.camera, frame.depth_m, lambda: frame.rgb)
+
+    def _confirmed(self, overlap: Array, then: Sequence[ObjectPose], stamp_ns: int) -> Mask:
+        """Return which detections (N,) show a sure track where it was; one track in turn is verified by its pose."""
+        assert self._tracker_config
+        is_sure = np.array([pose.score >= self._tracker_config.min_sure_score for pose in then], dtype=bool)
+        confirms = (overlap >= _SAME_BOX) & is_sure
+        if shown := np.flatnonzero(confirms.any(axis=0)).tolist():
+            due = min(shown, key=lambda column: self._verified_ns.get(then[column].track_id, -1))
+            self._verified_ns = {pose.track_id: self._verified_ns.get(pose.track_id, -1) for pose in then}
+            self._verified_ns[then[due].track_id] = stamp_ns
+            confirms[:, due] = False
+        return np.asarray(confirms.any(axis=1))
+
+    def _begin(self, found: Sequence[ObjectPose], stamp_ns: int, T_world_camera: Array | None) -> None:
+        """Carry new poses from their frame to the newest, and begin their tracks there; what is lost has none."""
+        tracker = self._known_tracker()
+        while found:
+            with self._lock:
+                newest_ns = self._recent.newest_ns
+                if newest_ns is None or newest_ns <= stamp_ns:
+                    tracker.begin(found, stamp_ns, T_world_camera)
+                    return
+                frames = self._recent.after(stamp_ns, _CARRIED_FRAMES)
+            for recent in frames:
+                moved = _seen_from(found, T_world_camera, recent.T_world_camera)
+                results = self._follow(moved, recent.frame)
+                lost = {item.track_id for item in results.rejections if item.reason in _CONTRADICTED}
+                now = {pose.track_id: pose for pose in results.poses}
+                found = [now.get(pose.track_id, pose) for pose in moved if pose.track_id not in lost]
+                stamp_ns, T_world_camera = recent.frame.stamp_ns, recent.T_world_camera
+
+    def _known_tracker(self) -> Tracker:
+        if self._tracker is None:
+            raise ConfigError("there is no tracker, so no object is known", "give the estimator a tracker_config")
+        return self._tracker
 
     @property
     def _decoding(self) -> DecodeOptions:
@@ -208,3 +290,20 @@ def _find_profile(name: str) -> Profile:
     if name not in PROFILES:
         raise ConfigError(f"there is no profile '{name}'", f"choose one of {', '.join(PROFILES)}")
     return PROFILES[name]
+
+
+def _overlaps(detections: Detections, poses: Sequence[ObjectPose]) -> Array:
+    """Return the (N, M) overlap of boxes of detections with those of tracked poses of the same class, 0 of others."""
+    boxes = np.array([pose.box_xyxy for pose in poses]).reshape(-1, 4)
+    class_ids = np.array([pose.class_id for pose in poses], dtype=np.int64)
+    return np.asarray(box_iou(detections.boxes_xyxy, boxes) * (detections.class_ids[:, None] == class_ids))
+
+
+def _seen_from(
+    poses: Sequence[ObjectPose], T_world_before: Array | None, T_world_now: Array | None
+) -> list[ObjectPose]:
+    """Return poses that stand still in the world as a camera that may have moved sees them."""
+    if T_world_before is None or T_world_now is None:
+        return list(poses)
+    T_now_before = se3.inverse(T_world_now) @ T_world_before
+    return [replace(pose, T_camera_object=T_now_before @ pose.T_camera_object) for pose in poses]

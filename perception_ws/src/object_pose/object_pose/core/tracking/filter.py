@@ -1,4 +1,4 @@
-"""A Kalman filter of one static pose: translation and rotation as in ``ObjectPose.covariance``, left perturbation."""
+"""A Kalman filter of one static pose, its covariance as ``ObjectPose.covariance`` is; how a pose moves."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from object_pose.core.geometry import se3
 Array = NDArray[np.float64]
 
 # Expected squared innovation of six degrees of freedom at 99 %: more than that is motion or an outlier, not noise.
-_NIS_LIMIT = 16.8
+NIS_LIMIT = 16.8
+_LONGEST_STEP_S = 0.25
+_NEWEST_SHARE = 0.6  # of the velocity between the last two poses
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class PoseState:
         """Return the NIS ratio of a measurement: 1 or less is noise, more is motion or an outlier."""
         innovation = self.innovation(measured)
         nis = innovation @ np.linalg.solve(self.covariance + measured.covariance, innovation)
-        return float(nis) / _NIS_LIMIT
+        return float(nis) / NIS_LIMIT
 
     def updated(self, measured: PoseState, follow: bool) -> PoseState:
         """Return the best estimate from this state and a measurement.
@@ -59,3 +61,30 @@ class PoseState:
         covariance = keep @ prior @ keep.T + gain @ noise @ gain.T
         rotation = se3.exp_so3(delta[3:]) @ self.transform[:3, :3]
         return PoseState(se3.make_transform(rotation, self.transform[:3, 3] + delta[:3]), covariance)
+
+
+@dataclass(frozen=True)
+class Velocity:
+    """How a pose moves: ``linear`` (3,) in m/s and ``angular`` (3,) in rad/s, of the object about its own origin."""
+
+    linear: Array
+    angular: Array
+
+    @staticmethod
+    def zero() -> Velocity:
+        """Return the velocity of what stands still."""
+        return Velocity(np.zeros(3), np.zeros(3))
+
+    def updated(self, before: Array, after: Array, seconds: float) -> Velocity:
+        """Return the velocity smoothed over the last poses (4, 4); zero after a gap, or without time between them."""
+        if not 0.0 < seconds < _LONGEST_STEP_S:
+            return Velocity.zero()
+        linear = (after[:3, 3] - before[:3, 3]) / seconds
+        angular = se3.log_so3(after[:3, :3] @ before[:3, :3].T) / seconds
+        keep = 1.0 - _NEWEST_SHARE
+        return Velocity(keep * self.linear + _NEWEST_SHARE * linear, keep * self.angular + _NEWEST_SHARE * angular)
+
+    def moved(self, transform: Array, seconds: float) -> Array:
+        """Return a pose (4, 4) after some time."""
+        rotation = se3.exp_so3(seconds * self.angular) @ transform[:3, :3]
+        return se3.make_transform(rotation, transform[:3, 3] + seconds * self.linear)

@@ -1,4 +1,7 @@
-"""Identities over time: poses are matched to tracks, filtered, and bridged while an object is not seen."""
+"""Identities over time: poses are matched to tracks, filtered, and bridged while an object is not seen.
+
+Poses may come late: those that were found anew in an older frame are compared with the tracks as they were in it.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,9 @@ from object_pose.core.geometry import se3
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.params import parameter
 from object_pose.core.pose.acceptance import find_duplicates
-from object_pose.core.results.pose import ObjectPose, PoseResults
-from object_pose.core.tracking.filter import PoseState
+from object_pose.core.results.pose import ObjectPose, PoseRejection, PoseResults, RejectionReason
+from object_pose.core.tracking.filter import NIS_LIMIT, PoseState, Velocity
+from object_pose.core.tracking.history import History, Moment
 
 Array = NDArray[np.float64]
 
@@ -28,6 +32,11 @@ _SLACK_RAD = 0.3
 # A rotation this many sigmas off is a flip of the estimate rather than a turn of the object.
 _FLIP_SIGMAS = 3.0
 _SAME_PLACE_DIAMETERS = 0.3
+# A late pose may differ by this much from its track beyond both covariances: diameters and radians.
+_LATE_SLACK_DIAMETERS = 0.03
+_LATE_SLACK_RAD = 0.1
+_MOVES_ON_S = 0.25  # for how long an object is expected to go on as it moved
+_LOOKED_AT = 0.5  # visibility from which on a detector should find an object
 
 
 @dataclass(frozen=True)
@@ -77,14 +86,22 @@ class TrackerConfig:
     change_patience: int = parameter(
         3, "updates in a row that contradict a track before it follows them", minimum=1, maximum=100
     )
+    miss_patience: int = parameter(
+        3, "detections in a row that miss a doubtful track in full view before it is lost", minimum=1, maximum=100
+    )
+    min_sure_score: float = parameter(
+        0.75, "a track of at least this score is not lost by missing detections", minimum=0.0, maximum=1.0
+    )
 
 
 @dataclass
 class _Track:
     """One object through time: filtered ``state`` and latest ``measured`` one in the fixed frame, and its ``pose``.
 
-    ``registered_score`` is that of its last pose which was not tracked but found anew. One that is ``lost`` is
-    remembered but not reported, for it is not where it was.
+    ``registered_score`` is that of its last pose which was not tracked but found anew. One that ``is_lost`` is
+    remembered but not reported, for it is not where it was; one that was ``missed`` so often that it is lost is not
+    followed until it is found anew. ``doubts`` are late poses in a row that contradict it, and ``correction`` (4, 4),
+    in the object's frame, is what they ask for.
     """
 
     track_id: int
@@ -97,6 +114,19 @@ class _Track:
     frames_unseen: int = 0
     contradictions: int = 0
     is_lost: bool = False
+    velocity: Velocity = Velocity.zero()
+    doubts: int = 0
+    misses: int = 0
+    is_missed: bool = False
+    correction: Array | None = None
+
+
+@dataclass(frozen=True)
+class LateMatches:
+    """Late poses with the ids of their tracks; ``found`` are those of objects that no track follows now."""
+
+    poses: tuple[ObjectPose, ...]
+    found: tuple[ObjectPose, ...]
 
 
 class Tracker:
@@ -117,6 +147,8 @@ class Tracker:
         self._objects = tuple(objects)
         self._track_ids = itertools.count() if track_ids is None else track_ids
         self._tracks: list[_Track] = []
+        self._history = History()
+        self._ended: list[PoseRejection] = []
         self.configure(config or TrackerConfig())
         self._stamp_ns: int | None = None
         self._in_world = False
@@ -149,7 +181,10 @@ class Tracker:
                 self._renew(partner, pose, state, stamp_ns)
         for track in self._tracks:
             track.is_lost |= track.track_id in lost_ids
-        return PoseResults(tuple(self._report(stamp_ns, se3.inverse(T_fixed_camera))), results.rejections)
+        reported = tuple(self._report(stamp_ns, se3.inverse(T_fixed_camera)))
+        self._history.add(Moment(stamp_ns, T_fixed_camera, reported))
+        ended, self._ended = self._ended, []
+        return PoseResults(reported, (*results.rejections, *ended))
 
     def expected(self, T_world_camera: Array | None = None) -> tuple[ObjectPose, ...]:
         """Return where the tracked objects would be seen now if they stood still, for a solver to start from."""
@@ -161,24 +196,92 @@ class Tracker:
             for track in self._tracks
         )
 
-    def predicted(self, T_world_camera: Array | None = None) -> tuple[ObjectPose, ...]:
-        """Return the poses of all tracks, with their ids and registered scores, for a solver to follow.
+    def predicted(self, stamp_ns: int, T_world_camera: Array | None = None) -> tuple[ObjectPose, ...]:
+        """Return where tracks are expected at a stamp, with their ids and registered scores, for a solver to follow.
 
-        Where the latest measurement contradicts the filter the object moves, and that measurement is the prediction.
+        Where the latest measurement contradicts the filter the object moves, and goes on as it did. Late poses that
+        contradict a track for long enough have corrected it.
         """
+        for track in self._tracks:
+            self._correct(track)
         poses = []
         for track, pose in zip(self._tracks, self.expected(T_world_camera)):
-            if track.contradictions:
+            if track.is_missed:
+                continue
+            seconds = (stamp_ns - track.seen_ns) * _NANOSECONDS
+            if track.contradictions and 0.0 <= seconds < _MOVES_ON_S:
                 T_fixed_camera = np.eye(4) if T_world_camera is None else T_world_camera
-                moved = se3.inverse(T_fixed_camera) @ track.measured.transform
-                pose = dataclasses.replace(pose, T_camera_object=moved)
+                moved = track.velocity.moved(track.measured.transform, seconds)
+                pose = dataclasses.replace(pose, T_camera_object=se3.inverse(T_fixed_camera) @ moved)
             poses.append(dataclasses.replace(pose, track_id=track.track_id, score=track.registered_score))
         return tuple(poses)
+
+    def at(self, stamp_ns: int) -> tuple[ObjectPose, ...]:
+        """Return the poses that were reported in the frame nearest to a stamp, empty where it is too long ago."""
+        moment = self._history.nearest(stamp_ns)
+        return moment.poses if moment else ()
+
+    def match_late(
+        self,
+        results: PoseResults,
+        seen_ids: Collection[int],
+        stamp_ns: int,
+        T_world_camera: Array | None = None,
+    ) -> LateMatches:
+        """Compare poses found anew in an older frame with the tracks as they were in it.
+
+        A pose that agrees confirms its track; several in a row that contradict it correct it. Tracks of ``seen_ids``
+        were detected there without being solved. What is neither, though it was in full view, is missed, and lost where
+        that goes on and its own evidence is weak. ``T_world_camera`` (4, 4) is the camera at ``stamp_ns``.
+        """
+        moment = self._history.nearest(stamp_ns)
+        if moment is None or self._in_world != (T_world_camera is not None):
+            return LateMatches((), ())
+        T_fixed_camera = np.eye(4) if T_world_camera is None else T_world_camera
+        measured = [PoseState(pose.T_camera_object, pose.covariance).moved_to(T_fixed_camera) for pose in results.poses]
+        then = moment.transforms()
+        known = [then.get(track.track_id, track.state.transform) for track in self._tracks]
+        partners = self._assign(results.poses, measured, self._tracks, known, stamp_ns)
+        poses, found, seen = [], [], set(seen_ids)
+        for pose, state, partner in zip(results.poses, measured, partners):
+            track_id = partner.track_id if partner else next(self._track_ids)
+            age = partner.age if partner else 1
+            poses.append(dataclasses.replace(pose, track_id=track_id, track_age=age))
+            seen.add(track_id)
+            if partner is None or partner.is_lost or partner.track_id not in then:
+                found.append(poses[-1])
+            else:
+                self._confirm(partner, then[track_id], pose, state)
+        self._count_misses(moment, seen)
+        return LateMatches(tuple(poses), tuple(found))
+
+    def begin(self, poses: Sequence[ObjectPose], stamp_ns: int, T_world_camera: Array | None = None) -> None:
+        """Start tracks of poses that have their ids, or find again those which are known under them.
+
+        Where a track is already, none is started. Nothing is reported before the next update.
+        """
+        if self._in_world != (T_world_camera is not None):
+            return
+        T_fixed_camera = np.eye(4) if T_world_camera is None else T_world_camera
+        by_id = {track.track_id: track for track in self._tracks}
+        for pose in poses:
+            state = PoseState(pose.T_camera_object, pose.covariance).moved_to(T_fixed_camera)
+            track = by_id.get(pose.track_id)
+            if track is None and self._is_taken(pose, state):
+                continue
+            if track is None:
+                self._tracks.append(_Track(pose.track_id, state, state, pose, pose.score, stamp_ns))
+            elif track.is_lost or track.seen_ns < stamp_ns:
+                track.state, track.measured, track.pose = state, state, pose
+                track.registered_score, track.seen_ns = pose.score, stamp_ns
+                track.is_lost = track.is_missed = False
+                track.velocity, track.contradictions, track.frames_unseen = Velocity.zero(), 0, 0
 
     def reset(self) -> None:
         """Forget all tracks."""
         self._tracks = []
         self._stamp_ns = None
+        self._history.clear()
 
     def _advance(self, stamp_ns: int, in_world: bool) -> None:
         """Predict all tracks to the stamp, and drop those not seen for too long, in frames as well as in seconds."""
@@ -197,6 +300,8 @@ class Tracker:
         for track in self._tracks:
             noise = factor * config.translation_noise, factor * config.rotation_noise
             track.state = track.state.predicted(seconds, *noise)
+            if not in_world and self._stamp_ns - track.seen_ns < _MOVES_ON_S / _NANOSECONDS:
+                track.state = PoseState(track.velocity.moved(track.state.transform, seconds), track.state.covariance)
             track.frames_unseen += 1
 
     def _is_recent(self, track: _Track, stamp_ns: int) -> bool:
@@ -210,24 +315,45 @@ class Tracker:
         partners = [by_id.get(pose.track_id) for pose in poses]
         rows = [row for row, pose in enumerate(poses) if pose.track_id < 0]
         tracks = [track for track in self._tracks if not any(track is partner for partner in partners)]
-        if not rows or not tracks:
-            return partners
-        cost = np.array(
-            [[self._distance(track, poses[row], measured[row], stamp_ns) for track in tracks] for row in rows]
-        )
-        for place, column in zip(*linear_sum_assignment(cost)):
-            if cost[place, column] < _NO_MATCH:
-                partners[rows[place]] = tracks[column]
+        states = [track.state.transform for track in tracks]
+        found = self._assign([poses[row] for row in rows], [measured[row] for row in rows], tracks, states, stamp_ns)
+        for row, partner in zip(rows, found):
+            partners[row] = partner
         return partners
 
-    def _distance(self, track: _Track, pose: ObjectPose, measured: PoseState, stamp_ns: int) -> float:
+    def _assign(
+        self,
+        poses: Sequence[ObjectPose],
+        measured: Sequence[PoseState],
+        tracks: Sequence[_Track],
+        T_fixed_objects: Sequence[Array],
+        stamp_ns: int,
+    ) -> list[_Track | None]:
+        """Return each pose's track, of those at ``T_fixed_objects``: the assignment of least total distance."""
+        partners: list[_Track | None] = [None] * len(poses)
+        if not poses or not tracks:
+            return partners
+        cost = np.array(
+            [
+                [self._distance(track, known, pose, state, stamp_ns) for track, known in zip(tracks, T_fixed_objects)]
+                for pose, state in zip(poses, measured)
+            ]
+        )
+        for row, column in zip(*linear_sum_assignment(cost)):
+            if cost[row, column] < _NO_MATCH:
+                partners[row] = tracks[column]
+        return partners
+
+    def _distance(
+        self, track: _Track, T_fixed_object: Array, pose: ObjectPose, measured: PoseState, stamp_ns: int
+    ) -> float:
         """Return the squared distance in sigmas; position gates, orientation only helps to choose."""
         if track.pose.class_id != pose.class_id:
             return _NO_MATCH
-        innovation = track.state.innovation(self._symmetric_to(track, measured))
+        innovation = self._difference(track, T_fixed_object, measured)
         model = self._objects[pose.class_id]
         # In the long pauses of a triggered camera an object is not expected to go any further.
-        unseen = min((stamp_ns - track.seen_ns) * _NANOSECONDS, self._config.max_dropout_s)
+        unseen = np.clip((stamp_ns - track.seen_ns) * _NANOSECONDS, 0.0, self._config.max_dropout_s)
         slack = np.hypot(
             _SLACK_DIAMETERS * model.diameter, self._config.max_speed_m_s * unseen / self._config.gate_sigmas
         )
@@ -239,6 +365,63 @@ class Tracker:
             return _NO_MATCH
         orientation = covariance[3:, 3:] + _SLACK_RAD**2 * np.eye(3)
         return distance + float(innovation[3:] @ np.linalg.solve(orientation, innovation[3:]))
+
+    def _difference(self, track: _Track, T_fixed_object: Array, measured: PoseState) -> Array:
+        """Return the (6,) difference of a measured pose from where a track is or was, the least of symmetric ones."""
+        symmetry = self._objects[track.pose.class_id].symmetry
+        nearest = symmetry.closest(measured.transform, T_fixed_object)
+        return PoseState(T_fixed_object, measured.covariance).innovation(PoseState(nearest, measured.covariance))
+
+    def _confirm(self, track: _Track, T_fixed_object: Array, pose: ObjectPose, measured: PoseState) -> None:
+        """Let a late pose confirm its track, which was at ``T_fixed_object``, or doubt it."""
+        difference = self._difference(track, T_fixed_object, measured)
+        diameter = self._objects[pose.class_id].diameter
+        slack = np.repeat([_LATE_SLACK_DIAMETERS * diameter, _LATE_SLACK_RAD], 3) ** 2
+        covariance = track.measured.covariance + measured.covariance + np.diag(slack)
+        if float(difference @ np.linalg.solve(covariance, difference)) <= NIS_LIMIT:
+            track.doubts, track.correction, track.registered_score = 0, None, pose.score
+            return
+        # Both were measured in one frame; the one that explains it better is right.
+        track.doubts = track.doubts + 1 if pose.score >= track.pose.score else 0
+        if track.doubts >= self._config.change_patience:
+            track.registered_score = pose.score
+            track.correction = se3.inverse(T_fixed_object) @ measured.transform
+
+    def _correct(self, track: _Track) -> None:
+        """Move a track by the correction that late poses ask for."""
+        if track.correction is None:
+            return
+        track.state, track.measured = (
+            PoseState(state.transform @ track.correction, track.measured.covariance)
+            for state in (track.state, track.measured)
+        )
+        track.doubts, track.contradictions, track.correction = 0, 0, None
+
+    def _count_misses(self, moment: Moment, seen_ids: Collection[int]) -> None:
+        """Count the tracks in full view that were not detected; lost is what has weak evidence of its own."""
+        in_view = {pose.track_id for pose in moment.poses if pose.visibility >= _LOOKED_AT}
+        for track in self._tracks:
+            if track.track_id in seen_ids:
+                track.misses = 0
+            elif track.track_id in in_view:
+                track.misses += 1
+            patience, is_sure = self._config.miss_patience, track.pose.score >= self._config.min_sure_score
+            if track.misses < patience or is_sure or track.is_lost:
+                continue
+            track.is_lost = track.is_missed = True
+            detail = f"{track.misses} detections in a row miss it, and its own evidence is weak"
+            of_pose = track.pose.class_id, track.pose.class_name, track.pose.score, track.pose.box_xyxy
+            self._ended.append(PoseRejection(*of_pose, RejectionReason.LOST, detail, track.track_id))
+
+    def _is_taken(self, pose: ObjectPose, state: PoseState) -> bool:
+        """Return whether a track that is seen now stands where a pose is."""
+        reach = _SAME_PLACE_DIAMETERS * self._objects[pose.class_id].diameter
+        return any(
+            track.pose.class_id == pose.class_id
+            and not track.is_lost
+            and np.linalg.norm(track.state.transform[:3, 3] - state.transform[:3, 3]) < reach
+            for track in self._tracks
+        )
 
     def _symmetric_to(self, track: _Track, measured: PoseState) -> PoseState:
         symmetry = self._objects[track.pose.class_id].symmetry
@@ -253,6 +436,8 @@ class Tracker:
         spread = (track.state.covariance + measured.covariance)[3:, 3:] + _SLACK_RAD**2 * np.eye(3)
         flipped = float(turn @ np.linalg.solve(spread, turn)) > _FLIP_SIGMAS**2
         track.contradictions = track.contradictions + 1 if flipped or track.state.nis_ratio(measured) > 1.0 else 0
+        seconds = (stamp_ns - track.seen_ns) * _NANOSECONDS if not flipped else 0.0
+        track.velocity = track.velocity.updated(track.measured.transform, measured.transform, seconds)
         believed = track.contradictions >= self._config.change_patience
         if stamp_ns == track.seen_ns:
             # Without the time between frames nobody knows how far it moved: an average would only look precise.
@@ -262,7 +447,7 @@ class Tracker:
         elif believed:
             track.state = measured
         track.measured, track.pose, track.seen_ns, track.age = measured, pose, stamp_ns, track.age + 1
-        track.is_lost, track.frames_unseen = False, 0
+        track.is_lost, track.is_missed, track.frames_unseen = False, False, 0
         if pose.track_id < 0:
             track.registered_score = pose.score
 

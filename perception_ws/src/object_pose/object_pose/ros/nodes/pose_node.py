@@ -1,20 +1,30 @@
-"""Keypoint detections and camera_info in, with depth and, where that does not do, colour; poses out."""
+"""Colour, depth, camera_info and, when they are ready, keypoint detections in; poses of every frame out.
+
+Known objects are tracked from frame to frame. Detections may be late: they are registered beside that, in another
+thread. Without tracking, or on request, a frame is answered when its detections have come.
+"""
 
 from __future__ import annotations
 
 import itertools
 import queue
+import threading
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
 from object_pose_msgs.msg import KeypointDetectionArray, ObjectPoseArray
 from object_pose_msgs.srv import EstimatePoses, SetModel
+from std_msgs.msg import Header
 
 from object_pose.core.arrays import Array
 from object_pose.core.errors import ConfigError, DataError
+from object_pose.core.geometry.camera import Camera
 from object_pose.core.params import parameter
 from object_pose.core.pose.config import PoseSolverConfig
+from object_pose.core.results.pose import PoseResults
 from object_pose.core.tracking.tracker import TrackerConfig
+from object_pose.io.messages import stamp_ns as stamp_ns_of
 from object_pose.ros.messages.conversions import results_to_message
 from object_pose.ros.nodes.pipeline_node import PipelineNode
 from object_pose.ros.nodes.pose_outputs import PoseOutputs
@@ -29,12 +39,14 @@ from object_pose.ros.transport.frame_inputs import (
     FrameInputs,
     FrameInputsConfig,
     PairedFrame,
+    raw_image_wh,
     read_camera,
     read_detections,
     stream_source,
 )
-from object_pose.ros.transport.pairing import PairedSet
+from object_pose.ros.transport.pairing import PairedSet, StampedBuffer
 from object_pose.ros.transport.transform_listener import TransformListener
+from object_pose.ros.transport.worker import NewestWorker
 from object_pose.runtime.engine_choice import with_fastest_engine
 from object_pose.runtime.model_cache import ModelCache
 from object_pose.runtime.pose_estimator import PoseEstimator, needs_color
@@ -44,6 +56,9 @@ from object_pose.runtime.timing import StageClock
 
 _DEFAULT_TIMEOUT_S = 5.0
 _LONGEST_TIMEOUT_S = 600.0
+# After a longer pause between frames objects may be anywhere: such a frame is answered by its detections.
+_LONGEST_STEP_NS = 250_000_000
+_LEFT_KEPT = 512
 
 
 @dataclass(frozen=True)
@@ -54,6 +69,11 @@ class PoseNodeConfig(FrameInputsConfig):
         "parts.onnx", "model whose objects are prepared at the start; the detections then name theirs", read_only=True
     )
     track: bool = parameter(True, "give objects stable ids and bridge short drop-outs", read_only=True)
+    every_frame: bool = parameter(
+        True,
+        "track objects through every frame and register detections beside that; otherwise a frame waits for its own",
+        read_only=True,
+    )
     publish_tf: bool = parameter(False, "also publish tracked objects on /tf")
     fixed_frame: str = parameter(
         "",
@@ -71,7 +91,10 @@ class PoseNodeConfig(FrameInputsConfig):
 
 
 class PoseNode(PipelineNode):
-    """Estimates the poses of the newest frame; follows the detection node's model."""
+    """Tracks objects through every frame and registers the detections beside that; follows the detection node's model.
+
+    Each frame is answered once. While no object is known, detections answer it.
+    """
 
     def __init__(self, **node_options: object) -> None:
         super().__init__("pose_node", PoseNodeConfig, PredictorConfig, **node_options)
@@ -80,15 +103,29 @@ class PoseNode(PipelineNode):
         self._models = ModelCache(self._open)
         self._tracked_in = ""
         self._requests: list[queue.SimpleQueue[ObjectPoseArray | None]] = []
+        self._publishing = threading.Lock()
 
     def configure(self) -> None:
         """Prepare the objects of the model."""
-        self._estimator = self._models.refresh(find_model(self.config(PoseNodeConfig).model))
+        config = self.config(PoseNodeConfig)
+        self._estimator = self._models.refresh(find_model(config.model))
+        self._is_tracking = config.track and config.every_frame and config.continuous
 
     def activate(self) -> None:
         """Listen to the detections and the camera."""
         config = self.config(PoseNodeConfig)
-        self._inputs = FrameInputs(self, config, DETECTIONS, [DEPTH, COLOR], self._register, needs_camera=True)
+        self._newest_ns: int | None = None
+        self._tracked_ns: int | None = None
+        self._published_ns: int | None = None
+        self._left: deque[int] = deque(maxlen=_LEFT_KEPT)
+        self._frames, self._frames_lock = StampedBuffer(), threading.Lock()
+        if self._is_tracking:
+            self._registering = NewestWorker("registration", self._register_late, self.frame_failed)
+            self._inputs = FrameInputs(self, config, COLOR, [DEPTH], self._track, needs_camera=True, keep=self._keep)
+            message_type, topic, profile = stream_source(DETECTIONS, config)
+            self.watch(message_type, topic, self._registering.offer, profile)
+        else:
+            self._inputs = FrameInputs(self, config, DETECTIONS, [DEPTH, COLOR], self._register, needs_camera=True)
         self._outputs.activate(*stream_source(COLOR, config))
         self._transforms = TransformListener(self) if config.track and config.fixed_frame else None
         self._estimator.forget_tracks()
@@ -106,6 +143,8 @@ class PoseNode(PipelineNode):
         for service in self._served:
             service.close()
         self._inputs.stop()
+        if self._is_tracking:
+            self._registering.stop()
         self._outputs.deactivate()
 
     def parameters_changed(self) -> None:
@@ -117,37 +156,108 @@ class PoseNode(PipelineNode):
             return
         config = self.config(PoseNodeConfig)
         wanted = {
-            DETECTIONS: config.continuous or bool(self._requests),
+            DETECTIONS: not self._is_tracking and (config.continuous or bool(self._requests)),
             CAMERA_INFO: True,
             DEPTH: config.solver.use_depth,
-            COLOR: needs_color(config.solver),
+            COLOR: self._is_tracking or needs_color(config.solver),
         }
         self._inputs.follow(*(stream for stream, is_wanted in wanted.items() if is_wanted))
 
+    def _keep(self, paired: PairedSet) -> None:
+        """Keep a frame for its detections, which may come after many others."""
+        with self._frames_lock:
+            self._frames.add(paired.stamp_ns, paired)
+
+    def _track(self, paired: PairedSet) -> None:
+        """Carry the known objects to a frame; leave one in which nothing is known to its detections."""
+        clock = StageClock()
+        with clock.stage("total"):
+            header, stamp_ns = paired.messages[COLOR].header, paired.stamp_ns
+            estimator = self._configured(self._estimator)
+            self._notice_new_sequence(header.frame_id, stamp_ns)
+            frame = self._frame_of(paired, raw_image_wh(paired.messages[COLOR]))
+            T_fixed_camera = self._look_up_camera(header.frame_id, stamp_ns)
+            is_pause = self._newest_ns is not None and stamp_ns - self._newest_ns > _LONGEST_STEP_NS
+            self._newest_ns = stamp_ns
+            if is_pause or (self._transforms and T_fixed_camera is None):
+                self._left.append(stamp_ns)
+                return
+            results = estimator.track(frame, T_fixed_camera).results
+            self._tracked_ns = stamp_ns
+            if not results.poses and not results.rejections:
+                self._left.append(stamp_ns)
+                return
+            self._publish(results, frame.camera, header, stamp_ns, self._inputs.dropped)
+        self.diagnostics.processed(total_ms=clock.timings_ms["total"])
+
+    def _notice_new_sequence(self, frame_id: str, stamp_ns: int) -> None:
+        """Forget the tracks of another camera, and of a time that has run backwards."""
+        is_earlier = self._newest_ns is not None and stamp_ns < self._newest_ns
+        if is_earlier or (self._transforms is None and frame_id != self._tracked_in):
+            self._estimator.forget_tracks()
+            self._tracked_in = frame_id
+            self._newest_ns = self._tracked_ns = self._published_ns = None
+            self._left.clear()
+
+    def _register_late(self, message: KeypointDetectionArray) -> None:
+        """Register the detections of a frame beside tracking; answer the frame if nothing else does."""
+        clock, stamp_ns = StageClock(), stamp_ns_of(message)
+        with clock.stage("total"):
+            with self._frames_lock:
+                paired = self._frames.nearest(stamp_ns, self.config(PoseNodeConfig).pair_tolerance_ns)
+            if paired is None:
+                raise DataError("detections came of a frame that is not there", "lost on the way, or too long ago")
+            estimator = self._estimator_of(Path(message.model))
+            frame = self._frame_of(paired, (message.image_width, message.image_height))
+            header = message.header
+            T_fixed_camera = self._look_up_camera(header.frame_id, stamp_ns)
+            found = frame, T_fixed_camera, read_detections(message, estimator.card)
+            is_left, stamp_ns = paired.stamp_ns in self._left, paired.stamp_ns
+            if self._transforms and T_fixed_camera is None:
+                # Where the camera's place is not known, poses have no ids.
+                results = estimator.register(*found, with_ids=False).results
+            elif is_left and (self._tracked_ns is None or stamp_ns > self._tracked_ns):
+                results = estimator.register(*found).results
+                self._tracked_ns = stamp_ns
+            else:
+                results = estimator.register_late(*found).results
+            if is_left:
+                self._publish(results, frame.camera, header, stamp_ns, self._inputs.dropped)
+        self.diagnostics.timed(registration_ms=clock.timings_ms["total"])
+
     def _register(self, paired: PairedSet) -> None:
-        clock, config = StageClock(), self.config(PoseNodeConfig)
+        """Find the objects of a frame from its detections."""
+        clock = StageClock()
         with clock.stage("total"):
             message: KeypointDetectionArray = paired.messages[DETECTIONS]
             estimator, header = self._estimator_of(Path(message.model)), message.header
-            image_wh = message.image_width, message.image_height
-            camera = read_camera(paired.messages[CAMERA_INFO], image_wh, config.rectified)
-            frame = PairedFrame(paired, camera, config.depth_scale, self.diagnostics)
+            frame = self._frame_of(paired, (message.image_width, message.image_height))
             detections = read_detections(message, estimator.card)
             T_fixed_camera = self._look_up_camera(header.frame_id, paired.stamp_ns)
-            # Where the camera's place is not known, poses have no ids.
             with_ids = self._transforms is None or T_fixed_camera is not None
-            # Tracks in the camera's frame are of that camera.
-            if self._transforms is None and header.frame_id != self._tracked_in:
-                estimator.forget_tracks()
-                self._tracked_in = header.frame_id
+            self._notice_new_sequence(header.frame_id, paired.stamp_ns)
             results = estimator.register(frame, T_fixed_camera, detections, with_ids).results
             dropped = message.dropped_frames + self._inputs.dropped
-            self._outputs.publish(results, camera, header, dropped, config.publish_tf)
+            self._publish(results, frame.camera, header, paired.stamp_ns, dropped)
+        self.diagnostics.processed(total_ms=clock.timings_ms["total"])
+
+    def _frame_of(self, paired: PairedSet, image_wh: tuple[int, int] | None) -> PairedFrame:
+        """Return the frame of a set; the images have the size ``image_wh`` where it is known without unpacking them."""
+        config = self.config(PoseNodeConfig)
+        camera = read_camera(paired.messages[CAMERA_INFO], image_wh, config.rectified)
+        return PairedFrame(paired, camera, config.depth_scale, self.diagnostics)
+
+    def _publish(self, results: PoseResults, camera: Camera, header: Header, stamp_ns: int, dropped: int) -> None:
+        """Publish the answer of a frame; of tracked ones in the order of their stamps."""
+        with self._publishing:
+            if self._is_tracking and self._published_ns is not None and stamp_ns < self._published_ns:
+                return
+            self._published_ns = stamp_ns
+            self._outputs.publish(results, camera, header, dropped, self.config(PoseNodeConfig).publish_tf)
         for answer in tuple(self._requests):
             answer.put(results_to_message(results, header, dropped))
         self.diagnostics.count("rejections", len(results.rejections))
         self.diagnostics.gauge("dropped_frames", dropped)
-        self.diagnostics.processed(total_ms=clock.timings_ms["total"])
 
     def _estimator_of(self, model: Path) -> PoseEstimator:
         """Return the estimator of the detections' model with the current parameters; another one knows no tracks."""
@@ -155,9 +265,12 @@ class PoseNode(PipelineNode):
         if estimator is not self._estimator:
             estimator.forget_tracks()
             self._estimator = estimator
+        return self._configured(estimator)
+
+    def _configured(self, estimator: PoseEstimator) -> PoseEstimator:
         config = self.config(PoseNodeConfig)
-        self._estimator.configure(self.config(PredictorConfig), config.solver, config.tracker)
-        return self._estimator
+        estimator.configure(self.config(PredictorConfig), config.solver, config.tracker)
+        return estimator
 
     def _open(self, model: Path) -> PoseEstimator:
         config = self.config(PoseNodeConfig)

@@ -94,7 +94,8 @@ class FrameInputs:
     """Watches streams for a node, and calls ``handle`` in its own thread with the newest set that belongs together.
 
     The ``anchor`` begins a set, ``partners`` are waited for while they come. camera_info is no such stream: it holds
-    until the next one, and is handed over as the ``CameraInfo`` that is valid.
+    until the next one, and is handed over as the ``CameraInfo`` that is valid. ``keep`` gets every set, also of those
+    that are dropped for newer ones, in the thread of the executor.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class FrameInputs:
         partners: Sequence[str],
         handle: Callable[[PairedSet], None],
         needs_camera: bool,
+        keep: Callable[[PairedSet], None] = lambda paired: None,
     ) -> None:
         self._node = node
         self._config = config
@@ -114,6 +116,7 @@ class FrameInputs:
         self._worker = NewestWorker(node.get_name(), self._handle_and_time, node.frame_failed)
         node.add_check(self._report_mismatches)
         self._needs_camera = needs_camera
+        self._keep = keep
         self._infos: deque[tuple[int, CameraInfo]] = deque(maxlen=_INFOS_KEPT)
         self._without_camera = 0
         self._frame_ids: dict[str, str] = {}
@@ -200,6 +203,7 @@ class FrameInputs:
             elif self._needs_camera:
                 self._without_camera += 1
                 continue
+            self._keep(paired)
             self._worker.offer(paired)
 
 
@@ -248,13 +252,18 @@ def read_detections(message: KeypointDetectionArray, card: ModelCard) -> Detecti
         raise DataError(str(error), hint) from error
 
 
-def read_camera(info: CameraInfo, image_wh: tuple[int, int], rectified: bool = False) -> Camera:
-    """Return the camera of a raw or ``rectified`` image.
+def raw_image_wh(message: Any) -> tuple[int, int] | None:
+    """Return the size of an image, None of one that is compressed."""
+    return (message.width, message.height) if hasattr(message, "width") else None
+
+
+def read_camera(info: CameraInfo, image_wh: tuple[int, int] | None, rectified: bool = False) -> Camera:
+    """Return the camera of a raw or ``rectified`` image, whose size is compared where it is known.
 
     Raises ``CalibrationError`` where it is impossible or of another size than the image.
     """
     camera = info.camera(rectified)
-    if camera.wh != image_wh:
+    if image_wh is not None and camera.wh != image_wh:
         raise CalibrationError(
             f"camera_info is for {camera.width}x{camera.height}, the image has {image_wh[0]}x{image_wh[1]}",
             "publish the intrinsics of this resolution",

@@ -26,7 +26,7 @@ class PairedSet:
 
 
 class StampedBuffer:
-    """The latest messages of a stream: at least eight, more of the last ``kept_ns`` while ``most_bytes`` hold them."""
+    """The latest messages or sets: at least eight, more of the last ``kept_ns`` while ``most_bytes`` hold them."""
 
     def __init__(self, kept_ns: int = _KEPT_NS, most_bytes: int = _MOST_BYTES) -> None:
         self._kept_ns = kept_ns
@@ -148,5 +148,7 @@ class FramePairer:
         )
 
 
-def _size(message: Any) -> int:
-    return len(getattr(message, "data", ()))
+def _size(item: Any) -> int:
+    if isinstance(item, PairedSet):
+        return sum(_size(message) for message in item.messages.values())
+    return len(getattr(item, "data", ()))
