@@ -178,7 +178,11 @@ class PoseEstimator:
         return FrameEstimate(Detections.empty(self.card.keypoint_count), results, clock.timings_ms)
 
     def register_late(
-        self, frame: CameraFrame, T_world_camera: Array | None = None, detections: Detections | None = None
+        self,
+        frame: CameraFrame,
+        T_world_camera: Array | None = None,
+        detections: Detections | None = None,
+        is_tracked: bool = True,
     ) -> FrameEstimate:
         """Find the objects of a frame anew, whatever newer frames have been tracked meanwhile.
 
@@ -186,6 +190,7 @@ class PoseEstimator:
         poses are found and compared with the tracks as they were: they confirm, correct and, carried through the frames
         since, begin tracks; what was in full view and is not detected time and again is lost if its own evidence is
         weak. Changes show in the next frame that is tracked. Returns what the frame shows, as far as it is known now.
+        One that is not ``is_tracked`` is left to this call, which updates the tracks unless newer frames have.
         """
         tracker = self._known_tracker()
         clock = StageClock()
@@ -202,6 +207,9 @@ class PoseEstimator:
             seen = {pose.track_id for column, pose in enumerate(then) if np.any(overlap[:, column] >= _NEAR_BOX)}
             with clock.stage("tracking"):
                 with self._lock:
+                    if not is_tracked and not tracker.has_passed(frame.stamp_ns):
+                        results = tracker.update(results, frame.stamp_ns, T_world_camera)
+                        return FrameEstimate(detections, results, clock.timings_ms)
                     matches = tracker.match_late(results, seen, frame.stamp_ns, T_world_camera)
                 self._begin(matches.found, frame.stamp_ns, T_world_camera)
         solved = {pose.track_id for pose in matches.poses}

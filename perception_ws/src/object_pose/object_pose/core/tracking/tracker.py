@@ -35,6 +35,7 @@ _SAME_PLACE_DIAMETERS = 0.3
 # A late pose may differ by this much from its track beyond both covariances: diameters and radians.
 _LATE_SLACK_DIAMETERS = 0.03
 _LATE_SLACK_RAD = 0.1
+_BESIDE_NS = 100_000_000
 _MOVES_ON_S = 0.25  # for how long an object is expected to go on as it moved
 _LOOKED_AT = 0.5  # visibility from which on a detector should find an object
 
@@ -217,9 +218,13 @@ class Tracker:
         return tuple(poses)
 
     def at(self, stamp_ns: int) -> tuple[ObjectPose, ...]:
-        """Return the poses that were reported in the frame nearest to a stamp, empty where it is too long ago."""
+        """Return the poses that were reported in the frame of a stamp, or right beside it; empty where none is kept."""
         moment = self._history.nearest(stamp_ns)
-        return moment.poses if moment else ()
+        return moment.poses if moment and abs(moment.stamp_ns - stamp_ns) <= _BESIDE_NS else ()
+
+    def has_passed(self, stamp_ns: int) -> bool:
+        """Return whether the latest update was of this stamp or a later one."""
+        return self._stamp_ns is not None and self._stamp_ns >= stamp_ns
 
     def match_late(
         self,

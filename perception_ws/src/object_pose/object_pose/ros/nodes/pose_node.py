@@ -59,6 +59,7 @@ _LONGEST_TIMEOUT_S = 600.0
 # After a longer pause between frames objects may be anywhere: such a frame is answered by its detections.
 _LONGEST_STEP_NS = 250_000_000
 _LEFT_KEPT = 512
+_HANDLED_WITHIN_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ class PoseNode(PipelineNode):
         self._tracked_in = ""
         self._requests: list[queue.SimpleQueue[ObjectPoseArray | None]] = []
         self._publishing = threading.Lock()
+        self._progress = threading.Condition()
 
     def configure(self) -> None:
         """Prepare the objects of the model."""
@@ -115,9 +117,10 @@ class PoseNode(PipelineNode):
         """Listen to the detections and the camera."""
         config = self.config(PoseNodeConfig)
         self._newest_ns: int | None = None
-        self._tracked_ns: int | None = None
         self._published_ns: int | None = None
+        # Stamps of frames that their detections answer, and of those which they alone update the tracks with.
         self._left: deque[int] = deque(maxlen=_LEFT_KEPT)
+        self._untracked: deque[int] = deque(maxlen=_LEFT_KEPT)
         self._frames, self._frames_lock = StampedBuffer(), threading.Lock()
         if self._is_tracking:
             self._registering = NewestWorker("registration", self._register_late, self.frame_failed)
@@ -169,26 +172,33 @@ class PoseNode(PipelineNode):
             self._frames.add(paired.stamp_ns, paired)
 
     def _track(self, paired: PairedSet) -> None:
-        """Carry the known objects to a frame; leave one in which nothing is known to its detections."""
+        """Answer a frame with the known objects, or leave it to its detections."""
         clock = StageClock()
-        with clock.stage("total"):
-            header, stamp_ns = paired.messages[COLOR].header, paired.stamp_ns
-            estimator = self._configured(self._estimator)
-            self._notice_new_sequence(header.frame_id, stamp_ns)
-            frame = self._frame_of(paired, raw_image_wh(paired.messages[COLOR]))
-            T_fixed_camera = self._look_up_camera(header.frame_id, stamp_ns)
-            is_pause = self._newest_ns is not None and stamp_ns - self._newest_ns > _LONGEST_STEP_NS
-            self._newest_ns = stamp_ns
-            if is_pause or (self._transforms and T_fixed_camera is None):
-                self._left.append(stamp_ns)
-                return
-            results = estimator.track(frame, T_fixed_camera).results
-            self._tracked_ns = stamp_ns
-            if not results.poses and not results.rejections:
-                self._left.append(stamp_ns)
-                return
+        try:
+            with clock.stage("total"):
+                self._track_frame(paired)
+        finally:
+            with self._progress:
+                self._newest_ns = paired.stamp_ns
+                self._progress.notify_all()
+        self.diagnostics.timed(total_ms=clock.timings_ms["total"])
+
+    def _track_frame(self, paired: PairedSet) -> None:
+        header, stamp_ns = paired.messages[COLOR].header, paired.stamp_ns
+        estimator = self._configured(self._estimator)
+        self._notice_new_sequence(header.frame_id, stamp_ns)
+        frame = self._frame_of(paired, raw_image_wh(paired.messages[COLOR]))
+        T_fixed_camera = self._look_up_camera(header.frame_id, stamp_ns)
+        is_pause = self._newest_ns is not None and stamp_ns - self._newest_ns > _LONGEST_STEP_NS
+        if is_pause or (self._transforms and T_fixed_camera is None):
+            self._left.append(stamp_ns)
+            self._untracked.append(stamp_ns)
+            return
+        results = estimator.track(frame, T_fixed_camera).results
+        if results.poses or results.rejections:
             self._publish(results, frame.camera, header, stamp_ns, self._inputs.dropped)
-        self.diagnostics.processed(total_ms=clock.timings_ms["total"])
+        else:
+            self._left.append(stamp_ns)
 
     def _notice_new_sequence(self, frame_id: str, stamp_ns: int) -> None:
         """Forget the tracks of another camera, and of a time that has run backwards."""
@@ -196,8 +206,9 @@ class PoseNode(PipelineNode):
         if is_earlier or (self._transforms is None and frame_id != self._tracked_in):
             self._estimator.forget_tracks()
             self._tracked_in = frame_id
-            self._newest_ns = self._tracked_ns = self._published_ns = None
+            self._newest_ns = self._published_ns = None
             self._left.clear()
+            self._untracked.clear()
 
     def _register_late(self, message: KeypointDetectionArray) -> None:
         """Register the detections of a frame beside tracking; answer the frame if nothing else does."""
@@ -212,18 +223,24 @@ class PoseNode(PipelineNode):
             header = message.header
             T_fixed_camera = self._look_up_camera(header.frame_id, stamp_ns)
             found = frame, T_fixed_camera, read_detections(message, estimator.card)
-            is_left, stamp_ns = paired.stamp_ns in self._left, paired.stamp_ns
+            stamp_ns = paired.stamp_ns
+            self._wait_until_handled(stamp_ns)
+            is_left = stamp_ns in self._left
             if self._transforms and T_fixed_camera is None:
                 # Where the camera's place is not known, poses have no ids.
                 results = estimator.register(*found, with_ids=False).results
-            elif is_left and (self._tracked_ns is None or stamp_ns > self._tracked_ns):
-                results = estimator.register(*found).results
-                self._tracked_ns = stamp_ns
             else:
-                results = estimator.register_late(*found).results
+                results = estimator.register_late(*found, is_tracked=stamp_ns not in self._untracked).results
             if is_left:
                 self._publish(results, frame.camera, header, stamp_ns, self._inputs.dropped)
         self.diagnostics.timed(registration_ms=clock.timings_ms["total"])
+
+    def _wait_until_handled(self, stamp_ns: int) -> None:
+        """Wait until tracking has taken up a frame, or passed it."""
+        with self._progress:
+            self._progress.wait_for(
+                lambda: self._newest_ns is not None and self._newest_ns >= stamp_ns, _HANDLED_WITHIN_S
+            )
 
     def _register(self, paired: PairedSet) -> None:
         """Find the objects of a frame from its detections."""
@@ -239,7 +256,7 @@ class PoseNode(PipelineNode):
             results = estimator.register(frame, T_fixed_camera, detections, with_ids).results
             dropped = message.dropped_frames + self._inputs.dropped
             self._publish(results, frame.camera, header, paired.stamp_ns, dropped)
-        self.diagnostics.processed(total_ms=clock.timings_ms["total"])
+        self.diagnostics.timed(total_ms=clock.timings_ms["total"])
 
     def _frame_of(self, paired: PairedSet, image_wh: tuple[int, int] | None) -> PairedFrame:
         """Return the frame of a set; the images have the size ``image_wh`` where it is known without unpacking them."""
@@ -256,6 +273,7 @@ class PoseNode(PipelineNode):
             self._outputs.publish(results, camera, header, dropped, self.config(PoseNodeConfig).publish_tf)
         for answer in tuple(self._requests):
             answer.put(results_to_message(results, header, dropped))
+        self.diagnostics.processed()
         self.diagnostics.count("rejections", len(results.rejections))
         self.diagnostics.gauge("dropped_frames", dropped)
 
