@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from object_pose.core.pose.config import PROFILES, PoseSolverConfig, Profile
 from object_pose.core.pose.solver import PoseSolver
 from object_pose.core.results.detections import Detections
 from object_pose.core.results.pose import ObjectPose, PoseResults, RejectionReason
+from object_pose.core.tracking.known_objects import NOT_MEASURED, KnownObjects
 from object_pose.core.tracking.tracker import Tracker, TrackerConfig
 from object_pose.core.vision.boxes import box_iou
 from object_pose.core.vision.decoders import DecodeOptions
@@ -24,6 +26,7 @@ from object_pose.core.vision.roi import not_measured, painted_over
 from object_pose.runtime.predictor import Predictor, PredictorConfig, load_card
 from object_pose.runtime.recent_frames import RecentFrame, RecentFrames
 from object_pose.runtime.timing import StageClock
+from object_pose.runtime.view_cache import cached_view_models
 
 # Where a tracked object is not: the image says so, or another one is there.
 _CONTRADICTED = (RejectionReason.LOST, RejectionReason.DUPLICATE)
@@ -86,8 +89,17 @@ class PoseEstimator:
             self._detector = Predictor(self.path, replace(self._detector_config, decoding=self._decoding))
         return self._detector
 
+    @cached_property
+    def _aligners(self) -> tuple[KnownObjects, KnownObjects]:
+        """What tracks, and what carries late poses meanwhile: each learns how the objects look."""
+        views = cached_view_models(self.card.objects)
+        first, second = (KnownObjects(self.card.objects, views, self.solver_config) for _ in range(2))
+        return first, second
+
     def prepare(self) -> None:
         """Open now what the first frame would need."""
+        if self._tracker:
+            _ = self._aligners
         if self.solver_config.second_pass:
             _ = self.detector
 
@@ -105,6 +117,9 @@ class PoseEstimator:
         """Use other configurations from the next frame on; tracks and ids stay, as does a model given open."""
         if solver_config != self.solver_config:
             self._solver.configure(solver_config)
+            if self._tracker:
+                for aligner in self._aligners:
+                    aligner.configure(solver_config)
             self.solver_config = solver_config
         if self._tracker and tracker_config != self._tracker_config:
             self._tracker.configure(tracker_config)
@@ -168,7 +183,7 @@ class PoseEstimator:
         with clock.stage("total"), self._lock:
             with clock.stage("pose"):
                 known = tracker.predicted(frame.stamp_ns, T_world_camera)
-                results = self._follow(known, frame)
+                results = self._follow(known, frame, self._aligners[0])
             with clock.stage("tracking"):
                 lost = {item.track_id for item in results.rejections if item.reason in _CONTRADICTED}
                 results = tracker.update(results, frame.stamp_ns, T_world_camera, lost)
@@ -201,6 +216,8 @@ class PoseEstimator:
                 then = tracker.at(frame.stamp_ns)
             overlap = _overlaps(detections, then)
             confirmed = self._confirmed(overlap, then, frame.stamp_ns)
+            # A candidate that confirms a track needs none of its other hypotheses.
+            confirmed = np.isin(detections.candidate_ids, detections.candidate_ids[confirmed])
             with clock.stage("pose"):
                 doubtful = detections.select(~confirmed)
                 results = self._solver.solve(doubtful, frame.camera, frame.depth_m, then, lambda: frame.rgb)
@@ -216,10 +233,18 @@ class PoseEstimator:
         poses = (*matches.poses, *(pose for pose in then if pose.track_id not in solved))
         return FrameEstimate(detections, PoseResults(poses, results.rejections), clock.timings_ms)
 
-    def _follow(self, known: Sequence[ObjectPose], frame: CameraFrame) -> PoseResults:
-        if not known:
-            return PoseResults((), ())
-        return self._solver.follow(known, frame.camera, frame.depth_m, lambda: frame.rgb)
+    def _follow(self, known: Sequence[ObjectPose], frame: CameraFrame, aligner: KnownObjects) -> PoseResults:
+        """Align known poses with a frame; with their contours in colour what depth does not measure."""
+        results = aligner.align(frame, known)
+        unmeasured = {item.track_id for item in results.rejections if item.detail == NOT_MEASURED}
+        hidden = [pose for pose in known if pose.track_id in unmeasured]
+        hidden = sorted(hidden, key=lambda pose: -pose.score)[: self.solver_config.contour.max_poses]
+        if not hidden:
+            return results
+        by_contour = self._solver.follow(hidden, frame.camera, None, lambda: frame.rgb)
+        again = {pose.track_id for pose in hidden}
+        others = (item for item in results.rejections if item.track_id not in again)
+        return PoseResults((*results.poses, *by_contour.poses), (*others, *by_contour.rejections))
 
     def _confirmed(self, overlap: Array, then: Sequence[ObjectPose], stamp_ns: int) -> Mask:
         """Return which detections (N,) show a sure track where it was; one track in turn is verified by its pose."""
@@ -245,7 +270,7 @@ class PoseEstimator:
                 frames = self._recent.after(stamp_ns, _CARRIED_FRAMES)
             for recent in frames:
                 moved = _seen_from(found, T_world_camera, recent.T_world_camera)
-                results = self._follow(moved, recent.frame)
+                results = self._follow(moved, recent.frame, self._aligners[1])
                 lost = {item.track_id for item in results.rejections if item.reason in _CONTRADICTED}
                 now = {pose.track_id: pose for pose in results.poses}
                 found = [now.get(pose.track_id, pose) for pose in moved if pose.track_id not in lost]

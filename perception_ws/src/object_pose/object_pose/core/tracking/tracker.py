@@ -36,6 +36,10 @@ _SAME_PLACE_DIAMETERS = 0.3
 _LATE_SLACK_DIAMETERS = 0.03
 _LATE_SLACK_RAD = 0.1
 _BESIDE_NS = 100_000_000
+# How far an object may go between two frames beyond what is expected: metres, radians, and a share of its velocity.
+_STEP_M, _STEP_RAD, _SURPRISE = 0.003, 0.03, 0.5
+# What is lost is found again where it was with at least this share of its score and this much of its surface.
+_FOUND_AGAIN_SCORE, _FOUND_AGAIN_VISIBILITY = 0.9, 0.5
 _MOVES_ON_S = 0.25  # for how long an object is expected to go on as it moved
 _LOOKED_AT = 0.5  # visibility from which on a detector should find an object
 
@@ -173,6 +177,7 @@ class Tracker:
         """
         T_fixed_camera = np.eye(4) if T_world_camera is None else T_world_camera
         self._advance(stamp_ns, in_world=T_world_camera is not None)
+        results = self._without_doubtful_returns(results)
         measured = [PoseState(pose.T_camera_object, pose.covariance).moved_to(T_fixed_camera) for pose in results.poses]
         partners = self._partners(results.poses, measured, stamp_ns)
         for pose, state, partner in zip(results.poses, measured, partners):
@@ -186,6 +191,20 @@ class Tracker:
         self._history.add(Moment(stamp_ns, T_fixed_camera, reported))
         ended, self._ended = self._ended, []
         return PoseResults(reported, (*results.rejections, *ended))
+
+    def _without_doubtful_returns(self, results: PoseResults) -> PoseResults:
+        """Reject the poses of lost tracks that were followed to where they seem to be again, but not surely."""
+        lost = {track.track_id: track for track in self._tracks if track.is_lost}
+        poses, rejections = [], []
+        for pose in results.poses:
+            track = lost.get(pose.track_id)
+            if track is None or _is_found_again(pose, track.registered_score):
+                poses.append(pose)
+            else:
+                of_pose = pose.class_id, pose.class_name, pose.score, pose.box_xyxy
+                detail = "it is not surely there again"
+                rejections.append(PoseRejection(*of_pose, RejectionReason.LOST, detail, pose.track_id))
+        return PoseResults(tuple(poses), (*results.rejections, *rejections))
 
     def expected(self, T_world_camera: Array | None = None) -> tuple[ObjectPose, ...]:
         """Return where the tracked objects would be seen now if they stood still, for a solver to start from."""
@@ -201,7 +220,7 @@ class Tracker:
         """Return where tracks are expected at a stamp, with their ids and registered scores, for a solver to follow.
 
         Where the latest measurement contradicts the filter the object moves, and goes on as it did. Late poses that
-        contradict a track for long enough have corrected it.
+        contradict a track for long enough have corrected it. The covariance is how far each may be from there.
         """
         for track in self._tracks:
             self._correct(track)
@@ -214,8 +233,20 @@ class Tracker:
                 T_fixed_camera = np.eye(4) if T_world_camera is None else T_world_camera
                 moved = track.velocity.moved(track.measured.transform, seconds)
                 pose = dataclasses.replace(pose, T_camera_object=se3.inverse(T_fixed_camera) @ moved)
-            poses.append(dataclasses.replace(pose, track_id=track.track_id, score=track.registered_score))
+            covariance = self._spread(track, seconds)
+            score = track.registered_score
+            poses.append(dataclasses.replace(pose, track_id=track.track_id, score=score, covariance=covariance))
         return tuple(poses)
+
+    def _spread(self, track: _Track, seconds: float) -> Array:
+        """Return the covariance (6, 6) of where a track may be, so long after it was seen."""
+        is_moving = track.contradictions > 0 or not self._in_world
+        steps = np.sqrt(1.0 + track.frames_unseen)
+        sigma_m, sigma_rad = (step * (2.0 if is_moving else 1.0) * steps for step in (_STEP_M, _STEP_RAD))
+        if is_moving and seconds < _MOVES_ON_S:
+            sigma_m += _SURPRISE * seconds * float(np.linalg.norm(track.velocity.linear))
+            sigma_rad += _SURPRISE * seconds * float(np.linalg.norm(track.velocity.angular))
+        return np.diag(np.repeat([sigma_m, sigma_rad], 3) ** 2)
 
     def at(self, stamp_ns: int) -> tuple[ObjectPose, ...]:
         """Return the poses that were reported in the frame of a stamp, or right beside it; empty where none is kept."""
@@ -419,14 +450,14 @@ class Tracker:
             self._ended.append(PoseRejection(*of_pose, RejectionReason.LOST, detail, track.track_id))
 
     def _is_taken(self, pose: ObjectPose, state: PoseState) -> bool:
-        """Return whether a track that is seen now stands where a pose is."""
-        reach = _SAME_PLACE_DIAMETERS * self._objects[pose.class_id].diameter
-        return any(
-            track.pose.class_id == pose.class_id
-            and not track.is_lost
-            and np.linalg.norm(track.state.transform[:3, 3] - state.transform[:3, 3]) < reach
-            for track in self._tracks
-        )
+        """Return whether a track that is not lost stands where a pose is."""
+        center, diameter = se3.apply(state.transform, pose.box_center[None])[0], self._objects[pose.class_id].diameter
+        for track in self._tracks:
+            reach = _SAME_PLACE_DIAMETERS * min(diameter, self._objects[track.pose.class_id].diameter)
+            other = se3.apply(track.state.transform, track.pose.box_center[None])[0]
+            if not track.is_lost and np.linalg.norm(center - other) < reach:
+                return True
+        return False
 
     def _symmetric_to(self, track: _Track, measured: PoseState) -> PoseState:
         symmetry = self._objects[track.pose.class_id].symmetry
@@ -493,3 +524,9 @@ class Tracker:
             return pose
         fading = 1.0 - unseen / self._config.max_dropout_s if self._config.max_dropout_s > 0.0 else 0.0
         return dataclasses.replace(pose, visibility=0.0, score=pose.score * max(fading, 0.0))
+
+
+def _is_found_again(pose: ObjectPose, registered_score: float) -> bool:
+    """Return whether a pose that was followed is as sure as when it was found; without depth its score says so."""
+    is_seen = not pose.visibility < _FOUND_AGAIN_VISIBILITY
+    return pose.score >= _FOUND_AGAIN_SCORE * registered_score and is_seen

@@ -1,0 +1,111 @@
+"""Predicted poses aligned with a frame, as poses and rejections: what the tracker expects becomes what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from object_pose.core.arrays import Array
+from object_pose.core.frame import CameraFrame
+from object_pose.core.object_model import ObjectModel
+from object_pose.core.pose.acceptance import split_duplicates
+from object_pose.core.pose.confidence import add_systematic, free_symmetry
+from object_pose.core.pose.config import PoseSolverConfig
+from object_pose.core.results.pose import ObjectPose, PoseRejection, PoseResults, RejectionReason
+from object_pose.core.tracking.aligner import AlignedPoses, AlignerConfig, FrameAligner, LossReason
+from object_pose.core.tracking.view_model import ViewModel
+
+# A share of the visible surface that depth confirms, of what it sees of it, from which on a pose is as sure as it was
+# when it was found, and one below which it is worth nothing.
+_SURE_SHARE, _WORTHLESS_SHARE = 0.85, 0.45
+NOT_MEASURED = "nothing of it can be seen"
+_REASONS = {
+    LossReason.NOT_IN_IMAGE: (RejectionReason.UNCERTAIN, "it is not in the image any more"),
+    LossReason.NOT_MEASURED: (RejectionReason.UNCERTAIN, NOT_MEASURED),
+    LossReason.OCCLUDED: (RejectionReason.DEPTH_DISAGREES, "depth confirms only {confirmed:.0%} of its surface"),
+    LossReason.SEEN_THROUGH: (RejectionReason.LOST, "depth sees through {seen_through:.0%} of it"),
+    LossReason.MOVED_TOO_FAR: (RejectionReason.LOST, "it is too far from where it was"),
+    LossReason.REGION_DISAGREES: (RejectionReason.LOST, "only {agreement:.0%} of its contour is there"),
+}
+
+
+class KnownObjects:
+    """Aligns objects of the classes ``objects``, drawn as ``views``, in one call a frame."""
+
+    def __init__(
+        self, objects: Sequence[ObjectModel], views: Sequence[ViewModel], config: PoseSolverConfig | None = None
+    ) -> None:
+        self._objects, self._views = tuple(objects), tuple(views)
+        self.configure(config or PoseSolverConfig())
+
+    def configure(self, config: PoseSolverConfig) -> None:
+        """Use another configuration from the next frame on; what was learned of the objects' looks is forgotten."""
+        self._config = config
+        self._aligner = FrameAligner(self._views, AlignerConfig(use_depth=config.use_depth, depth=config.depth))
+
+    def align(self, frame: CameraFrame, expected: Sequence[ObjectPose]) -> PoseResults:
+        """Return ``expected`` poses where they are found in a frame, with their ids, and a rejection of each other one.
+
+        Their covariance says how far they may have moved. The score of an expected pose is the one that it was
+        registered with; that of the result is less where depth contradicts it.
+        """
+        if not expected:
+            return PoseResults((), ())
+        class_ids = np.array([pose.class_id for pose in expected], dtype=np.intp)
+        transforms = np.stack([pose.T_camera_object for pose in expected])
+        track_ids = np.array([pose.track_id for pose in expected], dtype=np.intp)
+        prior = np.linalg.inv(np.stack([pose.covariance for pose in expected]))
+        aligned = self._aligner.align(frame, class_ids, transforms, prior, track_ids)
+        boxes = self._boxes(frame, class_ids, aligned.T_camera_object)
+        found, rejections = [], []
+        for row, (pose, box) in enumerate(zip(expected, boxes)):
+            if aligned.is_tracked[row]:
+                found.append(self._measured(pose, aligned, row, box))
+            else:
+                rejections.append(_rejection(pose, aligned, row, box))
+        unique, repeated = split_duplicates(found, self._objects, self._config.acceptance.duplicate_distance)
+        return PoseResults(tuple(unique), (*rejections, *repeated))
+
+    def _measured(self, pose: ObjectPose, aligned: AlignedPoses, row: int, box: Array) -> ObjectPose:
+        transform, model = aligned.T_camera_object[row], self._objects[pose.class_id]
+        covariance = aligned.covariance[row]
+        covariance = add_systematic(covariance, transform[:3, 3], self._config.depth.scale_sigma)
+        share, rms_m, visibility = 1.0, np.nan, np.nan
+        if depth := aligned.depth:
+            visibility, rms_m = float(depth.confirmed[row]), float(depth.rms_m[row])
+            share = visibility / max(visibility + float(depth.seen_through[row]), 1e-9)
+        sure = np.clip((share - _WORTHLESS_SHARE) / (_SURE_SHARE - _WORTHLESS_SHARE), 0.0, 1.0)
+        return replace(
+            pose,
+            score=float(sure) * pose.score,
+            T_camera_object=transform,
+            covariance=free_symmetry(covariance, transform[:3, :3], model.symmetry),
+            box_xyxy=box,
+            reprojection_rms_px=np.nan,
+            depth_rms_m=rms_m,
+            visibility=visibility,
+            depth_used=bool(np.isfinite(visibility)),
+        )
+
+    def _boxes(self, frame: CameraFrame, class_ids: NDArray[np.intp], transforms: Array) -> Array:
+        """Return the boxes (N, 4) of the contours of poses in the image."""
+        tables, camera = self._aligner.tables, frame.camera
+        views = tables.nearest(class_ids, transforms[:, :3, :3].copy(), transforms[:, :3, 3].copy())
+        contours = tables.contours[class_ids, views, :, :3].astype(np.float64)
+        points = contours @ np.swapaxes(transforms[:, :3, :3], 1, 2) + transforms[:, None, :3, 3]
+        pixels = camera.distort(camera.project(points.reshape(-1, 3))).reshape(*points.shape[:2], 2)
+        return np.concatenate([pixels.min(axis=1), pixels.max(axis=1)], axis=1)
+
+
+def _rejection(pose: ObjectPose, aligned: AlignedPoses, row: int, box: Array) -> PoseRejection:
+    reason, text = _REASONS[LossReason(int(aligned.reasons[row]))]
+    depth = aligned.depth
+    detail = text.format(
+        confirmed=depth.confirmed[row] if depth else 0.0,
+        seen_through=depth.seen_through[row] if depth else 0.0,
+        agreement=aligned.region_agreement[row],
+    )
+    return PoseRejection(pose.class_id, pose.class_name, pose.score, box, reason, detail, pose.track_id)

@@ -1,0 +1,59 @@
+"""Views of classes for the tracker, drawn once and kept in the user's cache folder: half a second a class otherwise."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from object_pose.core.object_model import ObjectModel
+from object_pose.core.tracking import view_model
+from object_pose.core.tracking.view_model import ViewModel
+from object_pose.runtime.engine_choice import default_cache
+
+logger = logging.getLogger(__name__)
+
+
+def cached_view_models(objects: Sequence[ObjectModel], folder: Path | None = None) -> list[ViewModel]:
+    """Return the views of each class, from ``folder`` (default: the user's cache) where they were drawn before."""
+    folder = folder or default_cache().parent / "views"
+    return [_cached(model, folder) for model in objects]
+
+
+def _cached(model: ObjectModel, folder: Path) -> ViewModel:
+    file = folder / f"{_key(model)}.npz"
+    try:
+        with np.load(file) as kept:
+            fields = {name: kept[name] for name in kept.files}
+        return ViewModel(**fields | {"name": model.name, "diameter": model.diameter})
+    except (OSError, ValueError, TypeError, KeyError):  # none yet, or spoilt: it is drawn again
+        views = ViewModel.of(model)
+    _keep(views, file)
+    return views
+
+
+def _keep(views: ViewModel, file: Path) -> None:
+    values = ((item.name, getattr(views, item.name)) for item in dataclasses.fields(views))
+    arrays: dict[str, Any] = {name: value for name, value in values if isinstance(value, np.ndarray)}
+    temporary = file.with_name(f".{os.getpid()}.{file.name}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(temporary, **arrays)
+        temporary.replace(file)
+    except OSError as error:
+        logger.warning("the views of %s are drawn again next time: %s", views.name, error)
+
+
+def _key(model: ObjectModel) -> str:
+    """Return what the views depend on, as one word: the geometry, and how they are drawn."""
+    digest = hashlib.sha256(Path(view_model.__file__).read_bytes())
+    for values in (model.points_object, model.normals_object, model.surface_object, model.box_center):
+        digest.update(np.ascontiguousarray(values).tobytes())
+    digest.update(str(model.diameter).encode())
+    return digest.hexdigest()[:24]
