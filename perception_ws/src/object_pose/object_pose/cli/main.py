@@ -40,6 +40,7 @@ VERBS = {
     "models": "list and describe the installed models",
     "doctor": "say what this machine, camera and robot lack, with the cure of each",
     "onboard": "train a pose model of your own parts from CAD files, with a report",
+    "calibrate": "calibrate intrinsics, depth and hand-eye from images of a board",
 }
 
 _INTERRUPTED = 130

@@ -1,0 +1,162 @@
+"""Samples for a hand-eye calibration as users have them: images, and a file with the robot's pose for each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from object_pose.core.arrays import Array
+from object_pose.core.errors import DataError
+from object_pose.core.geometry.se3 import exp_so3, inverse, make_transform, rotation_from_quat_wxyz
+from object_pose.io.files import parse_yaml
+from object_pose.io.images import IMAGE_SUFFIXES
+
+GRIPPER_IN_BASE, BASE_IN_GRIPPER = "gripper_in_base", "base_in_gripper"
+DIRECTIONS = (GRIPPER_IN_BASE, BASE_IN_GRIPPER)
+LIST_NAME = "samples.yaml"
+_POSE_SUFFIXES = (".txt", ".csv", ".yaml", ".yml", ".json")
+_FORMS = "x y z qx qy qz qw, x y z and a rotation vector, or a 3x4 or 4x4 matrix; metres and radians"
+_FARTHEST_M = 20.0
+_TOLERANCE = 0.02
+
+
+@dataclass(frozen=True)
+class RobotSample:
+    """An image, and where the robot was when it was taken: T_base_gripper (4, 4), joint positions (K,) if known."""
+
+    image: Path
+    T_base_gripper: Array
+    joints: Array | None = None
+
+    @property
+    def name(self) -> str:
+        """The stem of the image's file."""
+        return self.image.stem
+
+
+def read_samples(folder: str | Path, direction: str = GRIPPER_IN_BASE) -> list[RobotSample]:
+    """Read the samples of a folder: those that ``samples.yaml`` lists, or images and pose files of the same number.
+
+    ``direction`` says what the poses are of. Raises ``DataError`` naming the file that cannot be used.
+    """
+    place = Path(folder)
+    if not place.is_dir():
+        raise DataError(f"folder {place} does not exist")
+    listed = place / LIST_NAME
+    samples = _listed(listed) if listed.exists() else _paired(place)
+    if direction == GRIPPER_IN_BASE:
+        return samples
+    return [RobotSample(item.image, inverse(item.T_base_gripper), item.joints) for item in samples]
+
+
+def _listed(path: Path) -> list[RobotSample]:
+    values = _yaml(path)
+    entries = values.get("samples") if isinstance(values, Mapping) else values
+    if not isinstance(entries, Sequence) or isinstance(entries, str) or not entries:
+        raise DataError(f"{path} must hold a list 'samples' with 'image' and 'pose' of each")
+    samples = []
+    for index, entry in enumerate(entries):
+        where = f"{path}, sample {index}"
+        if not isinstance(entry, Mapping) or not isinstance(entry.get("image"), str) or "pose" not in entry:
+            raise DataError(f"{where} must have 'image' and 'pose'")
+        joints = None if entry.get("joints") is None else np.array(_numbers(entry["joints"], where))
+        samples.append(RobotSample(path.parent / entry["image"], _pose(entry["pose"], where), joints))
+    return samples
+
+
+def _paired(folder: Path) -> list[RobotSample]:
+    images = _numbered(folder, IMAGE_SUFFIXES)
+    poses = _numbered(folder, _POSE_SUFFIXES)
+    both = sorted(images.keys() & poses.keys())
+    if not both:
+        raise DataError(
+            f"{folder} holds no images with pose files of the same number",
+            f"name them as 3.png and 3_pose.txt, or list them in {LIST_NAME}",
+        )
+    alone = sorted(images.keys() - poses.keys())
+    if alone:
+        raise DataError(f"{images[alone[0]]} has no pose file", "remove the image, or add its pose")
+    samples = []
+    for number in both:
+        path = poses[number]
+        values = _yaml(path) if path.suffix.lower() in (".yaml", ".yml", ".json") else path.read_text(errors="replace")
+        samples.append(RobotSample(images[number], _pose(values, str(path))))
+    return samples
+
+
+def _numbered(folder: Path, suffixes: Sequence[str]) -> dict[int, Path]:
+    """Return files by the last number in their names."""
+    found: dict[int, Path] = {}
+    for path in sorted(folder.iterdir()):
+        numbers = re.findall(r"\d+", path.stem)
+        if path.suffix.lower() not in suffixes or not numbers:
+            continue
+        if int(numbers[-1]) in found:
+            raise DataError(f"{found[int(numbers[-1])]} and {path} have the same number", "keep one of them")
+        found[int(numbers[-1])] = path
+    return found
+
+
+def _yaml(path: Path) -> Any:
+    try:
+        return parse_yaml(path.read_text(errors="replace"))
+    except ValueError as error:
+        raise DataError(f"{path} is not valid YAML: {error}") from error
+
+
+def _pose(values: Any, where: str) -> Array:
+    """Return the transform of a pose in one of its forms."""
+    if isinstance(values, Mapping):
+        for place, turn in (("position", "orientation"), ("translation", "rotation")):
+            if place in values and turn in values:
+                parts = [*_named(values[place], "xyz", where), *_named(values[turn], "xyzw", where)]
+                return _transform(parts, where)
+        if "pose" in values:
+            return _pose(values["pose"], where)
+        if "data" not in values:
+            raise DataError(f"{where} holds no pose that is known", _FORMS)
+        values = values["data"]
+    if isinstance(values, str):
+        values = [part for part in re.split(r"[\s,;]+", values.strip("[]() \n")) if part]
+    return _transform(_numbers(values, where), where)
+
+
+def _named(values: Any, names: str, where: str) -> list[float]:
+    if isinstance(values, Mapping):
+        values = [values.get(name) for name in names]
+    return _numbers(values, where)
+
+
+def _numbers(values: Any, where: str) -> list[float]:
+    try:
+        return [float(value) for value in np.array(values, dtype=np.float64).ravel()]
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where} must hold numbers", _FORMS) from error
+
+
+def _transform(numbers: Sequence[float], where: str) -> Array:
+    values = np.array(numbers)
+    if not np.all(np.isfinite(values)):
+        raise DataError(f"{where} holds a number that is not finite")
+    if len(values) == 7:
+        norm = float(np.linalg.norm(values[3:]))
+        if abs(norm - 1.0) > _TOLERANCE:
+            raise DataError(f"{where}: the quaternion's norm is {norm:.3f}, not 1", _FORMS)
+        x, y, z, w = values[3:]
+        pose = make_transform(rotation_from_quat_wxyz([w, x, y, z]), values[:3])
+    elif len(values) == 6:
+        pose = make_transform(exp_so3(values[3:]), values[:3])
+    elif len(values) in (12, 16):
+        pose = np.vstack([values[:12].reshape(3, 4), [0.0, 0.0, 0.0, 1.0]])
+        if np.abs(pose[:3, :3] @ pose[:3, :3].T - np.eye(3)).max() > _TOLERANCE or np.linalg.det(pose[:3, :3]) < 0:
+            raise DataError(f"{where}: the matrix holds no rotation", _FORMS)
+    else:
+        raise DataError(f"{where} holds {len(values)} numbers, which is no pose", _FORMS)
+    if np.abs(pose[:3, 3]).max() > _FARTHEST_M:
+        raise DataError(f"{where}: the gripper is {np.abs(pose[:3, 3]).max():.0f} m away", "are these millimetres?")
+    return pose

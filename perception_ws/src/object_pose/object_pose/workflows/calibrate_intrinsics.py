@@ -1,0 +1,170 @@
+"""Camera intrinsics from images of a board: a camera_info file and a report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from object_pose.calibration.boards import Board, BoardView, detect
+from object_pose.calibration.coverage import Coverage, blurred, coverage
+from object_pose.calibration.intrinsics import IntrinsicsCalibration, IntrinsicsConfig, calibrate_intrinsics
+from object_pose.core.arrays import Image
+from object_pose.core.errors import CalibrationError
+from object_pose.evaluation.reports.calibration.report import (
+    CalibrationPage,
+    ReportTable,
+    bars_picture,
+    map_picture,
+    points_on_image,
+    points_picture,
+    residual_picture,
+    write_report,
+)
+from object_pose.io.camera_info import write_camera
+from object_pose.io.images import list_images, read_image
+from object_pose.workflows.progress import ProgressCallback, ignore_progress, reported
+
+_COMMON_CROSS_VALIDATION_PX = 0.2
+
+
+@dataclass(frozen=True)
+class IntrinsicsJob:
+    """Images of a board, and where the results go: ``output``/``name``.yaml and .html."""
+
+    images: Path
+    board: Board
+    name: str = "camera"
+    output: Path = Path("calibration/intrinsics")
+    config: IntrinsicsConfig = field(default_factory=IntrinsicsConfig)
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class IntrinsicsResult:
+    """The calibration, what the images cover, names of images without a board and of blurred ones, the files."""
+
+    calibration: IntrinsicsCalibration
+    coverage: Coverage
+    missed: tuple[str, ...]
+    blurred: tuple[str, ...]
+    camera_file: Path
+    report: Path
+
+
+def detect_in_files(
+    board: Board, paths: Sequence[Path], progress: ProgressCallback = ignore_progress
+) -> tuple[list[BoardView], list[str]]:
+    """Find the board in image files; raises ``CalibrationError`` where none shows it, ``DataError`` for a bad file."""
+    images = reported(paths, progress, "find the board", len(paths), "image")
+    views, missed = detect(board, ((path.stem, read_grey(path)) for path in images))
+    if not views:
+        raise CalibrationError(
+            f"the board is not visible in any of {len(paths)} images",
+            f"is it {board}, in good light and at least a third of it in the image?",
+        )
+    return views, missed
+
+
+def read_grey(path: Path) -> Image:
+    """Read an image file as grey values (H, W)."""
+    return np.asarray(cv2.cvtColor(read_image(path), cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+
+
+def run_intrinsics(job: IntrinsicsJob, progress: ProgressCallback = ignore_progress) -> IntrinsicsResult:
+    """Calibrate, and write the camera and the report; raises ``CalibrationError``, and then writes nothing."""
+    paths = list_images(job.images)
+    views, missed = detect_in_files(job.board, paths, progress)
+    calibration = calibrate_intrinsics(views, job.config)
+    result = IntrinsicsResult(
+        calibration,
+        coverage(calibration.views, calibration.camera),
+        tuple(missed),
+        tuple(blurred(views)),
+        job.output / f"{job.name}.yaml",
+        job.output / f"{job.name}.html",
+    )
+    write_report(result.report, _page(job, result, {path.stem: path for path in paths}))
+    write_camera(result.camera_file, calibration.camera, job.name)
+    return result
+
+
+def advice(result: IntrinsicsResult) -> list[str]:
+    """Return what the user should know or do, the most important first."""
+    calibration = result.calibration
+    found = []
+    if calibration.cross_validation_px > _COMMON_CROSS_VALIDATION_PX:
+        found.append(
+            f"Two halves of the images differ by {calibration.cross_validation_px:.2f} px; below "
+            f"{_COMMON_CROSS_VALIDATION_PX} px the camera is well known. More images help."
+        )
+    if result.missed:
+        found.append(f"No board was found in {', '.join(result.missed)}.")
+    if calibration.rejected:
+        found.append(f"These images do not fit the others and are not used: {', '.join(calibration.rejected)}.")
+    if result.blurred:
+        found.append(f"These images are blurred: {', '.join(result.blurred)}.")
+    return found + [f"{sentence[0].upper()}{sentence[1:]}." for sentence in result.coverage.missing()]
+
+
+def _page(job: IntrinsicsJob, result: IntrinsicsResult, files: dict[str, Path]) -> CalibrationPage:
+    calibration, camera = result.calibration, result.calibration.camera
+    views, fit = calibration.views, calibration.fit
+    pixels = [view.pixels for view in views]
+    rms = [float(np.sqrt(np.mean(np.sum(own**2, axis=1)))) for own in fit.residuals_px]
+    worst = int(np.argmax(rms))
+    spread = np.percentile(calibration.sigma_px, 90)
+    sigmas = np.sqrt(np.diag(calibration.covariance))
+    names = ["fx", "fy", "cx", "cy", *(f"d{index + 1}" for index in range(len(camera.distortion)))]
+    values = [camera.fx, camera.fy, camera.cx, camera.cy, *camera.distortion]
+    return CalibrationPage(
+        f"Intrinsics of {job.name}",
+        f"{len(views)} images of {job.board}, {camera.width}x{camera.height}",
+        [
+            ("reprojection error, px", f"{fit.rms_px:.3f}"),
+            ("two halves differ by, px", f"{calibration.cross_validation_px:.3f}"),
+            ("lens model", camera.distortion_model),
+            ("regions covered", f"{result.coverage.seen_share:.0%}"),
+            ("edge width, px", f"{calibration.edge_width_px:.1f}"),
+        ],
+        advice(result),
+        [
+            (points_picture(pixels, result.coverage.points, camera.wh), "Where the board's points were seen"),
+            (residual_picture(pixels, fit.residuals_px, camera.wh), "Reprojection errors"),
+            (
+                map_picture(calibration.sigma_px, camera.wh, "px", 3.0 * float(spread)),
+                "Uncertainty of the projection of a far point (standard deviation, worst direction)",
+            ),
+            (
+                map_picture(calibration.difference_px, camera.wh, "px", 3.0 * float(spread)),
+                "Difference of the cameras of two halves of the images",
+            ),
+            (
+                bars_picture([view.name for view in views], rms, [True] * len(views), "error, px"),
+                "Reprojection error of each image",
+            ),
+            (
+                points_on_image(
+                    read_image(files[views[worst].name]), pixels[worst], pixels[worst] + fit.residuals_px[worst]
+                ),
+                f"{views[worst].name}: the image of the largest error; green found, red expected",
+            ),
+        ],
+        [
+            ReportTable(
+                "Parameters",
+                ("parameter", "value", "standard deviation"),
+                [(name, f"{value:.5f}", f"{sigma:.5f}") for name, value, sigma in zip(names, values, sigmas)],
+            ),
+            ReportTable(
+                "Lens models",
+                ("model", "held-out error, px"),
+                [(model, f"{error:.4f}") for model, error in calibration.held_out_px.items()],
+                "The reprojection error of images that were not used; the simplest within 3 % of the best is taken.",
+            ),
+        ],
+        [job.command] if job.command else [],
+    )
