@@ -222,6 +222,8 @@ def test_open_sizes_come_from_the_metadata(tmp_path, size):
         ({}, (1, 3, 640, 640), "neither a model card nor class names"),
         ({"names": "{0: 'a', 2: 'b'}"}, (1, 3, 640, 640), "skips class ids"),
         ({"names": "{'x': 'a'}"}, (1, 3, 640, 640), "class ids that are no numbers"),
+        ({"names": "{1e999: 'a'}"}, (1, 3, 640, 640), "class ids that are no numbers"),
+        ({"names": "{[1]: 'a'}"}, (1, 3, 640, 640), "'names' cannot be read"),
         ({"names": "{0: 'a'"}, (1, 3, 640, 640), "'names' cannot be read"),
         ({"names": "7"}, (1, 3, 640, 640), "neither a list nor a mapping"),
         ({"names": "[" * 100_000}, (1, 3, 640, 640), "'names' cannot be read"),

@@ -20,6 +20,7 @@ from torch import nn
 import tiny_task
 from object_pose.core.errors import CancelledError, ConfigError, DataError
 from object_pose.io.run_folder import RunFolder
+from object_pose.runtime.cpus import available_cores
 from object_pose.training.callbacks import TrainingCallback
 from object_pose.training.checkpoint import load_average
 from object_pose.training.loop import Trainer
@@ -223,3 +224,8 @@ def test_a_run_in_another_thread_takes_no_signals(tmp_path: Path) -> None:
     with ThreadPoolExecutor() as pool:
         result = pool.submit(Trainer(LineRecipe(), config(20), tmp_path / "run").run).result()
     assert result.is_complete
+
+
+def test_data_processes_are_chosen_by_the_cores(tmp_path: Path) -> None:
+    result = Trainer(LineRecipe(), config(20, workers=-1, threads=0), tmp_path / "run").run()
+    assert result.is_complete and 1 <= torch.get_num_threads() <= available_cores()

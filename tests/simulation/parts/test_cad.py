@@ -71,6 +71,9 @@ def test_a_part_that_is_flat_in_a_slanted_plane_or_far_beyond_is_refused(tmp_pat
     )
     with pytest.raises(DataError, match=r"far\.obj has corners"):
         read_parts([tmp_path / "far.obj"], "mm")
+    (tmp_path / "torn.obj").write_text("v 1 2\nv 2 2\nv 3 4\nv 4 4\nf 1 2 3\nf 2 3 4\nf 1 2 4\nf 1 3 4\n")
+    with pytest.raises(DataError, match=r"torn\.obj has corners without three coordinates"):
+        read_parts([tmp_path / "torn.obj"], "mm")
 
 
 def test_two_files_of_one_name_are_refused(tmp_path):

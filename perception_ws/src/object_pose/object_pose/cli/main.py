@@ -22,6 +22,7 @@ import cv2
 from object_pose import __version__
 from object_pose.core.errors import ObjectPoseError
 from object_pose.core.params import nearest_name
+from object_pose.runtime.cpus import leave_cores_to_others
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (0 fine, 1 failed check, 2 bad input, 130 interrupted)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     verb = arguments[0] if arguments else ""
+    leave_cores_to_others()
 
     def call() -> int:
         options = make_parser(verb).parse_args(arguments)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata, util
@@ -18,6 +17,7 @@ from object_pose.core.errors import ConfigError, ModelError
 from object_pose.core.params import parameter
 from object_pose.core.vision.image import COARSEST_STRIDE
 from object_pose.runtime.card import METADATA_KEY, MOST_SIDE, ModelCard
+from object_pose.runtime.cpus import available_cores
 from object_pose.runtime.foreign import size_in_metadata
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class EngineConfig:
     @property
     def thread_count(self) -> int:
         """Threads to use."""
-        return self.threads or min(len(os.sched_getaffinity(0)), _MAX_THREADS)
+        return self.threads or min(available_cores(), _MAX_THREADS)
 
 
 class Engine(Protocol):

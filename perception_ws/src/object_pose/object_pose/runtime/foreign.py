@@ -315,7 +315,7 @@ def _names(metadata: Mapping[str, str]) -> tuple[str, ...]:
     if isinstance(names, dict):
         try:
             by_id = {int(key): value for key, value in names.items()}
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise ModelError(f"the model's metadata 'names' has class ids that are no numbers: {error}") from error
         if sorted(by_id) != list(range(len(names))):
             raise ModelError(f"the model's metadata 'names' skips class ids: {sorted(by_id)}")
@@ -343,6 +343,6 @@ def _value(metadata: Mapping[str, str], key: str, default: Any) -> Any:
     for read in readers if len(text) <= _MOST_TEXT else ():
         try:
             return read(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             continue
     raise ModelError(f"the model's metadata '{key}' cannot be read: {text[:80]!r}")

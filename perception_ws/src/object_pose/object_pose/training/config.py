@@ -32,7 +32,11 @@ class TrainConfig:
     seed: int = parameter(0, "seed of weights, data and order", minimum=0, maximum=2**31 - 1)
     device: str = parameter("auto", "where to train", choices=("auto", "cpu", "cuda"))
     precision: str = parameter("auto", "bf16 where the hardware has it, or fp32", choices=("auto", "fp32", "bf16"))
-    threads: int = parameter(0, "CPU threads of the network, 0 for all cores", minimum=0, maximum=1024)
-    workers: int = parameter(2, "data processes", minimum=0, maximum=256)
+    threads: int = parameter(
+        0, "CPU threads of the network; 0 for the cores that other work leaves free", minimum=0, maximum=1024
+    )
+    workers: int = parameter(
+        -1, "data processes; -1 for a quarter of the free cores, on a GPU for all but one", minimum=-1, maximum=256
+    )
     validate_every: int = parameter(1000, "steps between validations", minimum=1, maximum=10_000_000)
     checkpoint_every: int = parameter(250, "steps between checkpoints", minimum=1, maximum=10_000_000)

@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from object_pose import __version__
 from object_pose.core.errors import CancelledError, ConfigError, DataError
 from object_pose.io.run_folder import RunFolder
+from object_pose.runtime.cpus import free_cores
 from object_pose.training.callbacks import Records, TensorBoard, TrainingCallback
 from object_pose.training.checkpoint import load_checkpoint, load_weights, save_checkpoint, start_from_run
 from object_pose.training.config import TrainConfig
@@ -34,6 +35,7 @@ from object_pose.training.schedule import Schedule
 logger = logging.getLogger(__name__)
 # Batches, and their size, that recalibrate the batch norms of an exported model.
 _RECALIBRATION_BATCHES, _RECALIBRATION_BATCH_SIZE = 6, 16
+_MOST_WORKERS = 16  # that are chosen by themselves
 
 
 class Recipe(Protocol):
@@ -127,8 +129,9 @@ class Trainer:
         self.recipe, self.config, self.folder, self.command = recipe, config, RunFolder(run_dir), command
         self.device = _device(config.device)
         self.autocast_dtype = _autocast_dtype(config.precision, self.device)
-        if config.threads:
-            torch.set_num_threads(config.threads)
+        cores = free_cores()
+        torch.set_num_threads(config.threads or cores)
+        self._workers = _worker_count(config.workers, cores, self.device)
         torch.manual_seed(config.seed)
         self.network = recipe.network().to(self.device, memory_format=torch.channels_last)
         if config.initial and not self.folder.checkpoint.exists():  # a resumed run has its own
@@ -250,7 +253,7 @@ class Trainer:
             torch._foreach_copy_(buffers, list(self.network.buffers()))
 
     def _loader(self) -> DataLoader[Any]:
-        workers = self.config.workers
+        workers = self._workers
         return DataLoader(
             _Samples(self.recipe, self._schedule),
             batch_size=self.config.batch_size,
@@ -321,6 +324,13 @@ def _device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
+
+
+def _worker_count(workers: int, cores: int, device: torch.device) -> int:
+    """Return the data processes: as many as asked for, or as suit the cores (-1)."""
+    if workers >= 0:
+        return workers
+    return max(1, cores // 4) if device.type == "cpu" else max(1, min(cores - 1, _MOST_WORKERS))
 
 
 def _autocast_dtype(precision: str, device: torch.device) -> torch.dtype:

@@ -16,6 +16,7 @@ from object_pose.core.arrays import DepthImage
 from object_pose.core.errors import CalibrationError, ObjectPoseError
 from object_pose.io.camera_info import CameraInfo
 from object_pose.runtime.card import ModelCard
+from object_pose.runtime.cpus import available_cores
 from object_pose.runtime.engine import ENGINES, EngineConfig
 from object_pose.runtime.engine_choice import default_cache, installed_engines, measure_engines
 from object_pose.runtime.predictor import load_card
@@ -113,7 +114,7 @@ def check_packages() -> Iterator[Finding]:
 
 def check_engines() -> Iterator[Finding]:
     """Yield which inference engines are installed, and the processor that they have."""
-    engines, cores = installed_engines(), len(os.sched_getaffinity(0))
+    engines, cores = installed_engines(), available_cores()
     if engines:
         yield ok("engines", f"{', '.join(engines)}; {cores} cores, load {os.getloadavg()[0]:.1f}")
     else:

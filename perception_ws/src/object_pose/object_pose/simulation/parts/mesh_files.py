@@ -42,6 +42,8 @@ def read_mesh(path: Path, weld: bool = True) -> FileMesh:
         raise DataError(f"cannot read {path}: {error}", "export the part again, as STL, PLY, OBJ or GLB") from error
     bodies = loaded.dump() if isinstance(loaded, trimesh.Scene) else [loaded]
     bodies = [body for body in bodies if isinstance(body, trimesh.Trimesh) and len(body.faces)]
+    if any(body.vertices.shape[1:] != (3,) for body in bodies):
+        raise DataError(f"{path} has corners without three coordinates", "export the part again")
     if not bodies:
         raise DataError(f"{path} holds no surface", "export the part as a mesh of triangles: STL, PLY, OBJ or GLB")
     colored = [_with_vertex_colors(body) for body in bodies]
@@ -77,7 +79,7 @@ def _joined(bodies: list[trimesh.Trimesh]) -> trimesh.Trimesh:
 def _turn_outwards(mesh: trimesh.Trimesh) -> tuple[str, ...]:
     """Make the faces of each closed body point outwards, in place; an open surface has no outside and stays."""
     welded = _welded(mesh)
-    if not welded.is_watertight:
+    if not len(welded.faces) or not welded.is_watertight:
         return ()
     if not welded.is_winding_consistent:
         # Split vertices hide which faces are neighbours, so the welded surface tells how each face is wound.

@@ -43,7 +43,7 @@ TASKS: dict[str, TaskTraining] = {
             (DetectTrainingConfig,),
             detect_recipe,
             exportable_detect,
-            {"steps": 1800, "learning_rate": 1e-3, "workers": 1, "validate_every": 300},
+            {"steps": 1800, "learning_rate": 1e-3, "validate_every": 300},
         ),
         TaskTraining(
             "pose",
@@ -67,7 +67,7 @@ TASKS: dict[str, TaskTraining] = {
             (ClassifyTrainingConfig,),
             classify_recipe,
             exportable_classify,
-            {"steps": 3000, "learning_rate": 1e-3, "workers": 1},
+            {"steps": 3000, "learning_rate": 1e-3},
         ),
         TaskTraining(
             "segment",
@@ -75,7 +75,7 @@ TASKS: dict[str, TaskTraining] = {
             (SegmentTrainingConfig,),
             segment_recipe,
             exportable_segment,
-            {"steps": 2500, "batch_size": 16, "workers": 1},
+            {"steps": 2500, "batch_size": 16},
         ),
         TaskTraining(
             "oriented",
@@ -83,7 +83,7 @@ TASKS: dict[str, TaskTraining] = {
             (),
             OrientedRecipe,
             exportable_oriented,
-            {"steps": 5000, "batch_size": 64, "workers": 1},
+            {"steps": 5000, "batch_size": 64},
         ),
     )
 }
