@@ -32,7 +32,7 @@ DISTRIBUTIONS = {
     "yaml": "PyYAML",
 }
 # Those of a camera's driver, a ROS installation or Python 3.14.
-FROM_ELSEWHERE = {"compression", "pyrealsense2", "rclpy", "rosidl_runtime_py", "ament_index_python", "object_pose"}
+FROM_ELSEWHERE = {"compression", "rclpy", "rosidl_runtime_py", "ament_index_python", "object_pose"}
 
 
 def test_wheel_holds_what_it_needs(wheel):
@@ -170,4 +170,4 @@ def test_extras_are_complete(extras, package, needed):
 
 
 def test_all_is_every_extra_but_those_that_exclude_another(extras):
-    assert extras["all"] == {"object-pose[bags,cpu,reports,simulation,train]"}
+    assert extras["all"] == {"object-pose[bags,cpu,realsense,reports,simulation,train]"}

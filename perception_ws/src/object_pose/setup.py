@@ -15,6 +15,7 @@ EXTRAS = {
     "cpu": ["onnxruntime"],
     "gpu": ["onnxruntime-gpu"],
     "openvino": ["openvino"],
+    "realsense": ["pyrealsense2"],
     "bags": ["rosbags", "lz4", 'backports.zstd; python_version < "3.14"'],
     "simulation": ["trimesh", "manifold3d", "networkx", "shapely"],
     "reports": ["matplotlib", "Jinja2", "reportlab"],

@@ -1,7 +1,6 @@
 """Frame sources: whatever the path is, frames come out; what does not fit together is named."""
 
 import json
-import sys
 
 import cv2
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 from object_pose.core.errors import CalibrationError, DataError
 from object_pose.io.bag_frames import RecordingConfig, write_frame
 from object_pose.io.bags import make_typestore, write_bag
-from object_pose.io.cameras.realsense import realsense_frames
 from object_pose.io.cameras.recorded import open_frames
 from object_pose.io.images import write_depth, write_image
 
@@ -104,9 +102,3 @@ def test_what_is_no_source_is_named(tmp_path, name):
         (tmp_path / broken).write_text("nothing to see")
     with pytest.raises(DataError, match=name):
         list(open_frames(tmp_path / name))
-
-
-def test_without_the_realsense_sdk_it_is_said_how_to_get_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pyrealsense2", None)
-    with pytest.raises(DataError, match="pip install pyrealsense2"):
-        next(realsense_frames())

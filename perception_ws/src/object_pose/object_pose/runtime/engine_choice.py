@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib
 import json
 import logging
 import os
@@ -109,9 +110,7 @@ def default_cache() -> Path:
 def _has_gpu(config: EngineConfig) -> bool:
     if config.device != "auto" or util.find_spec("onnxruntime") is None:
         return False
-    import onnxruntime  # a second's work, so not before it is needed
-
-    return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    return "CUDAExecutionProvider" in importlib.import_module("onnxruntime").get_available_providers()
 
 
 def _difference(expected: Sequence[Batch], actual: Sequence[Batch]) -> float:

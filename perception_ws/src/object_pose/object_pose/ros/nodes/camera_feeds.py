@@ -33,11 +33,24 @@ class View:
 
 
 class CameraFeed(Protocol):
-    """Gives what a camera sees now."""
+    """Gives what a camera sees now; one that ``is_live`` waits for its next frame, whose stamp is of the system."""
+
+    is_live: bool
 
     def view(self, time_s: float) -> View | None:
         """Return the frame ``time_s`` after the start; None at the end."""
         ...
+
+
+class Device(Protocol):
+    """A camera that is plugged in."""
+
+    def read(self) -> Frame:
+        """Wait for the next frame."""
+        ...
+
+    def close(self) -> None:
+        """Stop."""
 
 
 class SimulatedFeed:
@@ -46,6 +59,8 @@ class SimulatedFeed:
     Rendering takes as long as all the rest of the pipeline. So ``prerendered_s`` of the scene are rendered at the start
     and played to and fro without end, 1.5 MB a frame at 640x480; with 0 each frame is rendered when it is due.
     """
+
+    is_live = False
 
     def __init__(self, seed: int, objects: str, config: LiveConfig, prerendered_s: float = 0.0) -> None:
         self._scene = LiveScene(seed, config, objects=load_objects(objects))
@@ -92,6 +107,8 @@ class RecordedFeed:
     Raises ``DataError`` at once where there is nothing to play.
     """
 
+    is_live = False
+
     def __init__(self, source: str, depth: str, intrinsics: str, loop: bool, config: RecordingConfig) -> None:
         self._source, self._depth, self._loop, self._config = Path(source), depth or None, loop, config
         self._camera = read_camera(intrinsics, config.rectified) if intrinsics else None
@@ -112,3 +129,20 @@ class RecordedFeed:
 
     def _open(self) -> Iterator[NamedFrame]:
         return open_frames(self._source, self._depth, self._camera, self._config, self._depth_scale)
+
+
+class DeviceFeed:
+    """A camera that is plugged in; ``read`` waits for its next frame and raises ``DataError`` where it is gone."""
+
+    is_live = True
+
+    def __init__(self, camera: Device) -> None:
+        self._camera = camera
+
+    def view(self, time_s: float) -> View:
+        """See ``CameraFeed``; it never ends."""
+        return View(self._camera.read())
+
+    def close(self) -> None:
+        """Stop the camera."""
+        self._camera.close()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from object_pose_msgs.msg import ObjectTruthArray
 from sensor_msgs.msg import CameraInfo, Image
@@ -12,22 +14,29 @@ from tf2_msgs.msg import TFMessage
 
 from object_pose.core.params import parameter
 from object_pose.io.bag_frames import RecordingConfig
+from object_pose.io.camera_info import read_camera
+from object_pose.io.cameras.realsense import RealSenseCamera, RealSenseConfig
+from object_pose.io.cameras.usb import UsbCamera, UsbCameraConfig
 from object_pose.ros.messages.conversions import camera_transform, truths_to_message
 from object_pose.ros.messages.images import camera_to_message, depth_to_message, make_header, rgb_to_message
-from object_pose.ros.nodes.camera_feeds import CameraFeed, RecordedFeed, SimulatedFeed, View
+from object_pose.ros.nodes.camera_feeds import CameraFeed, DeviceFeed, RecordedFeed, SimulatedFeed, View
 from object_pose.ros.nodes.pipeline_node import PipelineNode
 from object_pose.ros.nodes.spinning import spin_node
 from object_pose.ros.transport import qos, topics
 from object_pose.simulation.scenes.live import LiveConfig
 
-SIMULATION = "simulation"
+SIMULATION, REALSENSE = "simulation", "realsense"
 
 
 @dataclass(frozen=True)
 class CameraNodeConfig:
     """What the camera shows, how often, and how."""
 
-    source: str = parameter(SIMULATION, "'simulation', or an image, folder, video, BOP scene or bag", read_only=True)
+    source: str = parameter(
+        SIMULATION,
+        "'simulation', 'realsense', a device such as /dev/video0, or an image, folder, video, BOP scene or bag",
+        read_only=True,
+    )
     depth_source: str = parameter("", "depth file of an image, or folder of depth files", read_only=True)
     intrinsics: str = parameter("", "camera file of images and videos (calibration/intrinsics)", read_only=True)
     loop: bool = parameter(True, "start again at the end of a recording", read_only=True)
@@ -48,12 +57,18 @@ class CameraNodeConfig:
     depth_encoding: str = parameter(
         "16UC1", "millimetres or metres (REP-118)", choices=("16UC1", "32FC1"), read_only=True
     )
+    realsense: RealSenseConfig = RealSenseConfig()
+    usb: UsbCameraConfig = UsbCameraConfig()
 
 
 class CameraNode(PipelineNode):
-    """Publishes colour, camera_info, aligned depth and, where it is known, the truth; in a thread of its own."""
+    """Publishes colour, camera_info, aligned depth and, where it is known, the truth; in a thread of its own.
 
-    def __init__(self, **node_options: object) -> None:
+    ``realsense_devices`` returns the SDK's devices, by default those on USB.
+    """
+
+    def __init__(self, realsense_devices: Callable[[], Sequence[Any]] | None = None, **node_options: object) -> None:
+        self._realsense_devices = realsense_devices
         super().__init__("camera_node", CameraNodeConfig, RecordingConfig, LiveConfig, **node_options)
         self._color = self.announce(Image, topics.COLOR, qos.DRIVER_OUTPUT)
         self._info = self.announce(CameraInfo, topics.CAMERA_INFO, qos.DRIVER_OUTPUT)
@@ -68,6 +83,11 @@ class CameraNode(PipelineNode):
         if config.source == SIMULATION:
             live = self.config(LiveConfig)
             self._feed = SimulatedFeed(config.seed, config.objects, live, config.prerendered_s)
+        elif config.source == REALSENSE:
+            self._feed = DeviceFeed(RealSenseCamera(config.realsense, self._realsense_devices))
+        elif config.source.startswith("/dev/"):
+            camera = read_camera(config.intrinsics) if config.intrinsics else None
+            self._feed = DeviceFeed(UsbCamera(config.source, config.usb, camera))
         else:
             recording = self.config(RecordingConfig)
             self._feed = RecordedFeed(config.source, config.depth_source, config.intrinsics, config.loop, recording)
@@ -82,6 +102,8 @@ class CameraNode(PipelineNode):
         """Stop the camera."""
         self._stopped.set()
         self._thread.join()
+        if isinstance(self._feed, DeviceFeed):
+            self._feed.close()
 
     def _run(self) -> None:
         start = due = time.monotonic()
@@ -94,13 +116,14 @@ class CameraNode(PipelineNode):
                 self._publish(view)
             except Exception as error:  # a file that cannot be read, or ROS that ends: the next frame is worth trying
                 self.frame_failed(error)
-            # A camera that cannot keep its rate skips frames instead of catching up.
-            due = max(due + 1.0 / self.config(CameraNodeConfig).rate_hz, time.monotonic())
+            # A camera that cannot keep its rate skips frames instead of catching up; a live one keeps its own.
+            period_s = 0.0 if self._feed.is_live else 1.0 / self.config(CameraNodeConfig).rate_hz
+            due = max(due + period_s, time.monotonic())
 
     def _publish(self, view: View) -> None:
-        """Publish one frame; its stamp is when the picture was complete, as a sensor's is."""
+        """Publish one frame with the camera's stamp, or as if its picture had been taken now."""
         config, frame = self.config(CameraNodeConfig), view.frame
-        stamp_ns = self.get_clock().now().nanoseconds
+        stamp_ns = frame.stamp_ns if self._feed.is_live else self.get_clock().now().nanoseconds
         header = make_header(stamp_ns, config.frame_id)
         if view.T_world_camera is not None:
             world = make_header(stamp_ns, config.world_frame_id)
