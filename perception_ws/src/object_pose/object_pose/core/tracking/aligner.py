@@ -26,7 +26,15 @@ from object_pose.core.tracking.modality import STAGES, Modality, Objects, System
 from object_pose.core.tracking.view_model import Floats, Ints, ViewModel, ViewTables
 
 _STILL_M, _STILL_RAD = 2e-5, 2e-4  # steps below which a pose has arrived
+_FAR_M = 0.002  # a step from which on an object is measured coarsely once more
 _LEAST_INFORMATION = 1e-6
+# Positions expected to so many metres need no search as wide as in the first stages.
+_EXPECTED_WELL_M, _FIRST_STAGE_THEN = 0.002, 2
+_PRIOR_SCALE = 18.0  # of the prior's squared Mahalanobis distance, from which on it gives way
+# Objects are searched for where depth sees through this share of their surface, and of what it sees of them. What is
+# found counts where it is sure and clearly better.
+_DOUBTFUL_SHARE, _DOUBTFUL_RATIO = 0.1, 0.2
+_SURE_SHARE, _CLEARLY_BETTER = 0.5, 0.2
 
 
 class TrackStatus(IntEnum):
@@ -129,67 +137,64 @@ class FrameAligner:
         count = len(class_ids)
         expect_shape("T_camera_object", T_camera_object, (count, 4, 4))
         expect_shape("prior_information", prior_information, (count, 6, 6))
-        objects = self._objects(class_ids, T_camera_object, track_ids)
+        objects = self._objects(class_ids, T_camera_object, prior_information, track_ids)
         expected = np.ascontiguousarray(T_camera_object, dtype=np.float64)
         return self._run(frame, objects, expected, np.ascontiguousarray(prior_information, dtype=np.float64))
 
     def _objects(
-        self, class_ids: NDArray[np.intp], T_camera_object: Array, track_ids: NDArray[np.intp] | None
+        self, class_ids: NDArray[np.intp], T_camera_object: Array, prior: Array, track_ids: NDArray[np.intp] | None
     ) -> Objects:
-        count = len(class_ids)
         class_ids = np.asarray(class_ids, dtype=np.intp)
         rotation, translation = T_camera_object[:, :3, :3].copy(), T_camera_object[:, :3, 3].copy()
+        variance = 1.0 / np.maximum(np.trace(prior[:, :3, :3], axis1=1, axis2=2) / 3.0, _LEAST_INFORMATION)
         return Objects(
             class_ids=class_ids,
-            track_ids=np.arange(count) if track_ids is None else np.asarray(track_ids, dtype=np.intp),
+            track_ids=np.arange(len(class_ids)) if track_ids is None else np.asarray(track_ids, dtype=np.intp),
             rotation=rotation,
             translation=translation,
             views=self.tables.nearest(class_ids, rotation, translation),
-            stages=np.zeros(count, dtype=np.int32),
-            active=np.ones(count, dtype=np.bool_),
+            stages=np.where(variance < _EXPECTED_WELL_M**2, _FIRST_STAGE_THEN, 0).astype(np.int32),
+            active=np.ones(len(class_ids), dtype=np.bool_),
         )
 
     def _run(self, frame: CameraFrame, objects: Objects, expected: Array, prior: Array) -> AlignedPoses:
         modalities = [modality for modality in self._modalities if modality.start(frame, objects)]
-        systems, rounds = Systems.zeros(len(objects)), np.zeros(len(objects), dtype=np.int32)
-        tables = self.tables
-        for _ in range(self._config.rounds if modalities else 0):
-            if not np.any(objects.active):
-                break
-            rounds += objects.active
-            systems.clear()
-            for modality in modalities:
-                modality.add(objects, systems)
-            _step(
-                systems.information,
-                systems.gradient,
-                prior,
-                expected,
-                objects.rotation,
-                objects.translation,
-                objects.stages,
-                objects.active,
-                objects.views,
-                objects.class_ids,
-                tables.directions,
-                tables.centers,
-            )
-        objects.active[:], objects.stages[:] = True, STAGES - 1
-        systems.clear()
-        for modality in modalities:
-            modality.add(objects, systems)
-        aligned = self._describe(objects, expected, prior, systems, rounds, modalities)
+        descent = _Descent(objects, self.tables, modalities, expected, prior)
+        if modalities:
+            descent.run(self._config.rounds)
+        if self._depth in modalities:
+            self._recover(objects, expected, descent)
+        aligned = self._describe(objects, expected, descent, modalities)
         for modality in modalities:
             modality.finish(objects, aligned.is_tracked)
         return aligned
+
+    def _recover(self, objects: Objects, expected: Array, descent: _Descent) -> None:
+        """Search for objects that depth contradicts around where they are expected, and align them once more."""
+        evidence = self._depth.evidence()
+        doubtful = (evidence.seen_through > _DOUBTFUL_SHARE) & (evidence.contradicted > _DOUBTFUL_RATIO)
+        if not np.any(doubtful):
+            return
+        before = objects.rotation.copy(), objects.translation.copy(), objects.views.copy()
+        objects.rotation[doubtful], objects.translation[doubtful] = (
+            expected[doubtful, :3, :3],
+            expected[doubtful, :3, 3],
+        )
+        objects.active[:], objects.stages[:] = doubtful, 0
+        objects.translation += self._depth.search(objects)
+        descent.run(self._config.rounds, doubtful)
+        found = self._depth.evidence()
+        is_sure = (found.confirmed > _SURE_SHARE) & (found.contradicted < _DOUBTFUL_RATIO)
+        worse = doubtful & ~(is_sure & (found.support > evidence.support + _CLEARLY_BETTER))
+        objects.rotation[worse], objects.translation[worse] = before[0][worse], before[1][worse]
+        objects.views[worse] = before[2][worse]
+        descent.measure(np.ones(len(objects), dtype=np.bool_))
 
     def _describe(
         self,
         objects: Objects,
         expected: Array,
-        prior: Array,
-        systems: Systems,
-        rounds: NDArray[np.int32],
+        descent: _Descent,
         modalities: Sequence[Modality],
     ) -> AlignedPoses:
         count = len(objects)
@@ -201,15 +206,14 @@ class FrameAligner:
         tracked = status == TrackStatus.TRACKED
         poses = expected.copy()
         poses[tracked, :3, :3], poses[tracked, :3, 3] = objects.rotation[tracked], objects.translation[tracked]
-        measured = np.triu(systems.information)
-        measured += np.swapaxes(np.triu(systems.information, 1), 1, 2)
-        information = prior + np.where(tracked[:, None, None], measured, 0.0) + _LEAST_INFORMATION * np.eye(6)
+        information = descent.prior + _LEAST_INFORMATION * np.eye(6)
+        information[tracked] = descent.information[tracked]
         return AlignedPoses(
             T_camera_object=poses,
             covariance=np.asarray(np.linalg.inv(information), dtype=np.float64),
             status=status,
             reasons=reasons,
-            rounds=rounds,
+            rounds=descent.rounds,
             region_agreement=np.full(count, np.nan),
             depth=depth,
         )
@@ -228,11 +232,69 @@ class FrameAligner:
         return reasons
 
 
+class _Descent:
+    """Gauss-Newton on ``objects``, expected at ``expected`` (N, 4, 4) with the information ``prior`` (N, 6, 6).
+
+    ``rounds`` (N,) are steps taken. The prior is Cauchy's: what moves by many sigmas is held back by none of them.
+    """
+
+    def __init__(
+        self, objects: Objects, tables: ViewTables, modalities: Sequence[Modality], expected: Array, prior: Array
+    ) -> None:
+        self._objects, self._tables, self._modalities = objects, tables, modalities
+        self._expected, self.prior = expected, prior
+        self._systems, self._prior_weights = Systems.zeros(len(objects)), np.ones(len(objects))
+        self.rounds = np.zeros(len(objects), dtype=np.int32)
+
+    @property
+    def information(self) -> Array:
+        """The information (N, 6, 6) of the poses that were measured last, the prior's included."""
+        upper = np.triu(self._systems.information)
+        measured = upper + np.swapaxes(np.triu(upper, 1), 1, 2)
+        weighted = self._prior_weights[:, None, None] * self.prior
+        return np.asarray(measured + weighted + _LEAST_INFORMATION * np.eye(6))
+
+    def run(self, rounds: int, which: Mask | None = None) -> None:
+        """Take at most so many steps with the active objects, then measure ``which`` (N,), or all, where they are."""
+        objects, systems, tables = self._objects, self._systems, self._tables
+        for _ in range(rounds):
+            if not np.any(objects.active):
+                break
+            self.rounds += objects.active
+            systems.clear()
+            for modality in self._modalities:
+                modality.add(objects, systems)
+            _step(
+                systems.information,
+                systems.gradient,
+                self.prior,
+                self._prior_weights,
+                self._expected,
+                objects.rotation,
+                objects.translation,
+                objects.stages,
+                objects.active,
+                objects.views,
+                objects.class_ids,
+                tables.directions,
+                tables.centers,
+            )
+        self.measure(np.ones(len(objects), dtype=np.bool_) if which is None else which)
+
+    def measure(self, which: Mask) -> None:
+        """Measure objects where they are, in the last stage."""
+        self._objects.active[:], self._objects.stages[:] = which, STAGES - 1
+        self._systems.clear()
+        for modality in self._modalities:
+            modality.add(self._objects, self._systems)
+
+
 @kernel
 def _step(
     information: Array,
     gradient: Array,
     prior: Array,
+    prior_weights: Array,
     expected: Array,
     rotations: Array,
     translations: Array,
@@ -251,11 +313,18 @@ def _step(
             continue
         r, t = rotations[i], translations[i]
         _offset(expected[i], r, t, offset)
+        surprise = 0.0
+        for row in range(6):
+            for column in range(6):
+                surprise += offset[row] * prior[i, row, column] * offset[column]
+        weight = 1.0 / (1.0 + surprise / _PRIOR_SCALE)
+        prior_weights[i] = weight
         for row in range(6):
             step[row] = gradient[i, row]
             for column in range(6):
-                a[row, column] = information[i, min(row, column), max(row, column)] + prior[i, row, column]
-                step[row] -= prior[i, row, column] * offset[column]
+                of_prior = weight * prior[i, row, column]
+                a[row, column] = information[i, min(row, column), max(row, column)] + of_prior
+                step[row] -= of_prior * offset[column]
         _solve(a, step)
         _rotation_of(step[3], step[4], step[5], turn)
         turned = turn @ r
@@ -265,7 +334,12 @@ def _step(
         turned_by = math.sqrt(step[3] ** 2 + step[4] ** 2 + step[5] ** 2)
         has_arrived = moved < _STILL_M and turned_by < _STILL_RAD
         if stages[i] < STAGES - 1:
-            stages[i] = STAGES - 1 if has_arrived else stages[i] + 1
+            if has_arrived:
+                stages[i] = STAGES - 1
+            elif moved > _FAR_M:
+                stages[i] = 0
+            else:
+                stages[i] += 1
         elif has_arrived:
             active[i] = False
         views[i] = _nearest_view(r, t, centers[class_ids[i]], directions)

@@ -45,6 +45,16 @@ class DepthEvidence:
     in_image: Array
     rms_m: Array
 
+    @property
+    def contradicted(self) -> Array:
+        """Which share (N,) of the surface that would be seen is seen through."""
+        return np.asarray(self.seen_through / np.maximum(self.confirmed + self.seen_through, 1e-3))
+
+    @property
+    def support(self) -> Array:
+        """One number (N,) to compare poses of an object by; 1 is perfect."""
+        return np.asarray(self.confirmed - self.seen_through)
+
 
 class DepthModality:
     """Measures with the depth of a frame; ``noise`` is the sensor's."""
@@ -106,6 +116,26 @@ class DepthModality:
             self._counts,
         )
 
+    def search(self, objects: Objects) -> Array:
+        """Return the shifts (N, 3) in metres that lay most of the active objects' surfaces on the measured one."""
+        shifts, tables = np.zeros((len(objects), 3)), self._tables
+        _search_shifts(
+            self._depth,
+            self._lens,
+            self._noise,
+            tables.surfaces,
+            tables.visible,
+            tables.visible_counts,
+            tables.diameters,
+            objects.class_ids,
+            objects.views,
+            objects.active,
+            objects.rotation,
+            objects.translation,
+            shifts,
+        )
+        return shifts
+
     def finish(self, objects: Objects, is_tracked: NDArray[np.bool_]) -> None:
         """Learn nothing: depth has no appearance."""
 
@@ -139,9 +169,9 @@ _SURFACE_STEP = 0.01  # of the depth, above which three pixels are no one surfac
 
 
 # Edges of depth. What lies so far behind the contour, in metres and sigmas, is no part of the object.
-_EDGE_STEP_M, _EDGE_STEP_SIGMAS = 0.008, 4.0
+_EDGE_STEP_M, _EDGE_STEP_SIGMAS = 0.012, 4.0
 # Surfaces beside a contour slant: how much farther or nearer, a metre across.
-_BEHIND_SLOPE, _FRONT_SLOPE = 0.5, 4.0
+_BEHIND_SLOPE, _FRONT_SLOPE = 1.0, 4.0
 _EDGE_SAMPLES = 10  # to either side
 _LEAST_EDGE_REACH_PX = 6.0
 _LEAST_SIDE = 2  # samples on the object and behind it
@@ -151,6 +181,11 @@ _LOG_ODDS = 1.0  # of one pixel
 _EDGE_VARIANCE_PX = 2.0
 _CORRELATED_EDGE_PX = 8.0
 _NEAR_EDGE_PX = 3.0
+# Search for an object: points tested, steps to either side across and along the view, and how far, of the diameter.
+_SEARCH_POINTS, _SEARCH_STEPS, _SEARCH_LAYERS = 64, 6, 1
+_SEARCH_TOLERANCE_M = 0.005
+_SEARCH_SHARE, _LEAST_SEARCH_M, _MOST_SEARCH_M = 0.4, 0.02, 0.04
+_SHORTER = 0.1
 
 
 @kernel
@@ -405,3 +440,64 @@ def _add_edges(
             j[3], j[4], j[5] = qy * nz - qz * ny, qz * nx - qx * nz, qx * ny - qy * nx
             accumulate(weight, mean * pixel_m, j, information[i], gradient[i])
         evidence[i, 7], evidence[i, 8] = lines, near
+
+
+@kernel
+def _search_shifts(
+    depth: DepthImage,
+    lens: Array,
+    noise: Array,
+    surfaces: Floats,
+    visible: Ints,
+    visible_counts: Ints,
+    diameters: Floats,
+    class_ids: NDArray[np.intp],
+    views: Ints,
+    active: Mask,
+    rotations: Array,
+    translations: Array,
+    shifts: Array,
+) -> None:
+    """Write the shifts (N, 3), out of a grid, with which depth confirms most and sees through least of the objects."""
+    height, width = depth.shape
+    points = np.empty((_SEARCH_POINTS, 3))
+    for i in range(len(class_ids)):
+        if not active[i]:
+            continue
+        k, view = class_ids[i], views[i]
+        r, t = rotations[i], translations[i]
+        z0 = max(t[2], _MIN_DEPTH_M)
+        sigma = math.sqrt(noise[0] ** 2 + (noise[1] * z0 * z0) ** 2)
+        tolerance = max(_SEARCH_TOLERANCE_M, _SIGMAS * sigma)
+        reach = min(max(_SEARCH_SHARE * diameters[k], _LEAST_SEARCH_M), _MOST_SEARCH_M)
+        step = reach / _SEARCH_STEPS
+        count = min(visible_counts[k, view], _SEARCH_POINTS)
+        for m in range(count):
+            point = surfaces[k, visible[k, view, m]]
+            for row in range(3):
+                points[m, row] = r[row, 0] * point[0] + r[row, 1] * point[1] + r[row, 2] * point[2] + t[row]
+        best = -1e9
+        for a in range(-_SEARCH_STEPS, _SEARCH_STEPS + 1):
+            for b in range(-_SEARCH_STEPS, _SEARCH_STEPS + 1):
+                for c in range(-_SEARCH_LAYERS, _SEARCH_LAYERS + 1):
+                    dx, dy, dz = a * step, b * step, 2.0 * c * tolerance
+                    # Of equally good shifts the shortest is taken.
+                    score = -_SHORTER * math.sqrt(dx * dx + dy * dy + dz * dz) / reach * count
+                    for m in range(count):
+                        z = points[m, 2] + dz
+                        if z < _MIN_DEPTH_M:
+                            continue
+                        u, v = pixel_of(lens, (points[m, 0] + dx) / z, (points[m, 1] + dy) / z)
+                        column, row = math.floor(u + 0.5), math.floor(v + 0.5)
+                        if column < 0 or row < 0 or column >= width or row >= height:
+                            continue
+                        gap = depth[row, column] - z
+                        if depth[row, column] <= 0.0:
+                            continue
+                        if abs(gap) < tolerance:
+                            score += 1.0
+                        elif gap > 0.0:
+                            score -= 1.0
+                    if score > best:
+                        best = score
+                        shifts[i, 0], shifts[i, 1], shifts[i, 2] = dx, dy, dz

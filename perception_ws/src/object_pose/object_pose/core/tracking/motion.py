@@ -23,6 +23,7 @@ _LEAST_DENSITY, _MOST_DENSITY = np.array([3e-5, 1e-3]), np.array([10.0, 300.0])
 # How fast the measured density follows surprises up and down, as powers of their size.
 _UP, _DOWN = 0.5, 0.1
 _MOST_SURPRISE = 30.0
+_COASTING = 0.8  # of its velocity, that an object keeps for each frame in which it is not tracked
 _LEAST_VARIANCE = 1e-14
 _TRANSLATION, _ROTATION = slice(0, 3), slice(3, 6)
 
@@ -90,7 +91,7 @@ class Motion:
         """Return the objects after an alignment with this prediction as its prior.
 
         ``poses`` (N, 4, 4) and ``covariances`` (N, 6, 6) are its result, the prior included; objects that were not
-        tracked stay as predicted.
+        tracked stay as predicted, and slow down.
         """
         prior = self.covariances[:, :6, :6]
         offset = np.zeros((len(self), 6))
@@ -110,7 +111,7 @@ class Motion:
         keep = ~is_tracked
         return Motion(
             np.where(keep[:, None, None], self.poses, poses),
-            np.where(keep[:, None], self.velocities, velocities),
+            np.where(keep[:, None], _COASTING * self.velocities, velocities),
             np.where(keep[:, None, None], self.covariances, joint),
             np.where(keep[:, None], self.densities, densities),
         )
