@@ -120,6 +120,17 @@ def test_depth_as_tiff_in_the_unit_that_is_said(scene, frame, suffix):
     assert not [fault for fault in check_bop(scene).faults if "depth" in fault.problem]
 
 
+@pytest.mark.parametrize("scale", [1.0, 1000.0])
+def test_floating_point_depth_counts_in_the_unit_that_the_scene_says(scene, frame, scale):
+    cameras = json.loads((scene / "scene_camera.json").read_text())
+    for camera in cameras.values():
+        camera["depth_scale"] = scale
+    (scene / "scene_camera.json").write_text(json.dumps(cameras))
+    cv2.imwrite(str(scene / "depth" / "000002.tif"), frame.depth_m * np.float32(1e3 / scale))
+    first, _ = read_bop_scene(scene, {})
+    np.testing.assert_allclose(first.frame.depth_m, frame.depth_m, rtol=1e-5)
+
+
 def test_broken_files_are_named(scene, frame):
     (scene / "scene_gt_info.json").write_text(json.dumps({"2": [], "10": []}))
     with pytest.raises(DataError, match="describes 0 objects"):

@@ -113,7 +113,7 @@ def _read_frame(folder: Path, image_id: int, values: Mapping[str, Any], depth_sc
         ) from error
     camera = Camera(width, height, matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2])
     depth_file = find_image(folder, ("depth",), f"{image_id:06d}", DEPTH_SUFFIXES)
-    depth_m = read_depth(depth_file, scale * MM) if depth_file else None
+    depth_m = read_depth(depth_file, scale * MM, scale * MM) if depth_file else None
     if depth_m is not None and depth_m.shape != (height, width):
         raise DataError(f"{depth_file} is {depth_m.shape[1]}x{depth_m.shape[0]}, its image {width}x{height}")
     return Frame(rgb, camera, depth_m)

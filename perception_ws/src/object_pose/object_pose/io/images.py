@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from object_pose.core.arrays import DepthImage, Image
 from object_pose.core.errors import DataError
 from object_pose.core.vision.image import to_rgb
+from object_pose.io import exr
 from object_pose.io.files import replacing
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-DEPTH_SUFFIXES = (".png", ".tif", ".tiff", ".npy")
+DEPTH_SUFFIXES = (".png", ".tif", ".tiff", ".exr", ".npy")
 LARGEST_IMAGE_PIXELS = 1 << 27
 _MILLIMETRE = 1e-3
 
@@ -39,22 +40,29 @@ def write_grey(path: str | Path, plane: NDArray[np.uint8]) -> None:
     _write(Path(path), plane)
 
 
-def read_depth(path: str | Path, unit_m: float = _MILLIMETRE) -> DepthImage:
+def read_depth(path: str | Path, unit_m: float = _MILLIMETRE, float_unit_m: float = 1.0) -> DepthImage:
     """Read (H, W) metres along z, 0 where there is none.
 
     16-bit files (PNG, TIFF, NPY) hold multiples of ``unit_m``, by convention millimetres; floating-point ones (TIFF,
-    NPY) hold metres. Raises ``DataError`` for any other pixel type or shape.
+    EXR, NPY) those of ``float_unit_m``, by convention metres. Raises ``DataError`` for any other pixel type or shape.
     """
     file = Path(path)
-    raw = (
-        decode_array(_read_bytes(file), str(file))
-        if file.suffix.lower() == ".npy"
-        else _decode(file, cv2.IMREAD_UNCHANGED)
-    )
     try:
-        return depth_in_metres(raw, unit_m)
+        return depth_in_metres(_raw_depth(file), unit_m, float_unit_m)
     except DataError as error:
+        if str(file) in error.message:
+            raise
         raise DataError(f"{file}: {error.message}", error.hint) from error
+
+
+def _raw_depth(file: Path) -> NDArray[np.generic]:
+    content = _read_bytes(file)
+    if file.suffix.lower() == ".npy":
+        return decode_array(content, str(file))
+    if content.startswith(exr.MAGIC):
+        _check_pixels(str(file), exr.declared_wh(content))
+        return exr.decode_depth(content)
+    return decode_image(content, cv2.IMREAD_UNCHANGED, str(file))
 
 
 def write_depth(path: str | Path, depth_m: DepthImage) -> None:
@@ -66,14 +74,17 @@ def write_depth(path: str | Path, depth_m: DepthImage) -> None:
         _write(file, np.asarray(depth_m, dtype=np.float32))
 
 
-def depth_in_metres(raw: NDArray[np.generic], unit_m: float = _MILLIMETRE) -> DepthImage:
-    """Return raw (H, W) depth as float32 metres: uint16 counts ``unit_m``, floats are metres; not finite becomes 0."""
+def depth_in_metres(raw: NDArray[np.generic], unit_m: float = _MILLIMETRE, float_unit_m: float = 1.0) -> DepthImage:
+    """Return raw (H, W) depth as float32 metres: uint16 counts ``unit_m``, floats ``float_unit_m``.
+
+    What is not finite becomes 0.
+    """
     if raw.ndim != 2:
         raise DataError(f"a depth image must have shape (H, W), got {raw.shape}", "is it a colour image?")
     if raw.dtype == np.uint16:
         return raw.astype(np.float32) * np.float32(unit_m)
     if raw.dtype in (np.float32, np.float64):
-        metres = raw.astype(np.float32)
+        metres = raw.astype(np.float32) * np.float32(float_unit_m)
         return np.where(np.isfinite(metres) & (metres > 0), metres, np.float32(0.0))
     raise DataError(
         f"a depth image of {raw.dtype} pixels has no known unit", "use uint16 millimetres or float32 metres"
@@ -104,14 +115,19 @@ def decode_image(content: bytes, flags: int, name: str = "an image") -> NDArray[
     Raises ``DataError`` where it is none, or larger than ``LARGEST_IMAGE_PIXELS``, before memory is taken for it.
     """
     size = declared_wh(content)
-    if size is not None and size[0] * size[1] > LARGEST_IMAGE_PIXELS:
-        raise DataError(
-            f"{name} of {size[0]}x{size[1]} pixels is larger than the {LARGEST_IMAGE_PIXELS} pixels that are read"
-        )
+    if size is not None:
+        _check_pixels(name, size)
     image = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), flags) if size else None
     if image is None:
         raise DataError(f"{name} cannot be read as an image", "it is empty, truncated or of another format")
     return np.asarray(image)
+
+
+def _check_pixels(name: str, wh: tuple[int, int]) -> None:
+    if wh[0] * wh[1] > LARGEST_IMAGE_PIXELS:
+        raise DataError(
+            f"{name} of {wh[0]}x{wh[1]} pixels is larger than the {LARGEST_IMAGE_PIXELS} pixels that are read"
+        )
 
 
 def declared_wh(content: bytes) -> tuple[int, int] | None:

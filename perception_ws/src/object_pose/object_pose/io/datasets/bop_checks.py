@@ -14,10 +14,11 @@ from object_pose.io.bop import find_image, read_models_info
 from object_pose.io.datasets.image_files import ImageHeader, headers
 from object_pose.io.datasets.located_json import LocatedJson, read_located_json
 from object_pose.io.datasets.samples import Fault
-from object_pose.io.images import DEPTH_SUFFIXES
+from object_pose.io.images import DEPTH_SUFFIXES, read_depth
 
 # LM-O's own matrices, written with a few digits, are up to 0.01 off.
 _ROTATION_TOLERANCE = 0.02
+_DEPTH_ALONE = (".exr", ".npy")  # formats of depth that image libraries do not read
 
 
 @dataclass(frozen=True)
@@ -174,10 +175,22 @@ class _SceneCheck:
             problems.append(f"obj_id {object_id} is not among the models")
         return problems
 
+    def _size(self, file: Path) -> tuple[int, int] | None:
+        """Return the size of an image or a depth file; None where it cannot be used, which is a fault."""
+        if file.suffix.lower() not in _DEPTH_ALONE:
+            header = headers([file], self._thorough, self._faults).get(file)
+            return header.wh if header else None
+        try:
+            height, width = read_depth(file).shape
+        except DataError as error:
+            self._faults.append(Fault(file, None, error.message))
+            return None
+        return width, height
+
     def _check_size(self, file: Path, wh: tuple[int, int], what: str) -> None:
-        header = headers([file], self._thorough, self._faults).get(file)
-        if header is not None and header.wh != wh:
-            own, image = f"{header.wh[0]}x{header.wh[1]}", f"{wh[0]}x{wh[1]}"
+        found = self._size(file)
+        if found is not None and found != wh:
+            own, image = f"{found[0]}x{found[1]}", f"{wh[0]}x{wh[1]}"
             self._faults.append(Fault(file, None, f"{what} is {own}, its image {image}"))
 
 
