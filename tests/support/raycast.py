@@ -163,10 +163,8 @@ def render_depth(
 ) -> DepthImage:
     """Return (H, W) float32 metres along z of solids at their poses, over a wall at ``background_m`` (0: none)."""
     columns, rows = np.meshgrid(np.arange(camera.width), np.arange(camera.height))
-    rays = np.stack(
-        [(columns - camera.cx) / camera.fx, (rows - camera.cy) / camera.fy, np.ones(columns.shape)], axis=-1
-    )
-    rays = rays.reshape(-1, 3)
+    pixels = camera.undistort(np.stack([columns, rows], axis=-1).astype(np.float64)).reshape(-1, 2)
+    rays = camera.backproject(pixels, np.ones(len(pixels)))
     depth = np.full(len(rays), background_m or np.inf)
     for solid, T_camera_object in placed:
         T_object_camera = se3.inverse(T_camera_object)
