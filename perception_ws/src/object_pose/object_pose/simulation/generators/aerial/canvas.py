@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,6 +15,7 @@ Flags = NDArray[np.bool_]
 Window = tuple[slice, slice]
 Color = tuple[float, float, float]
 
+METRES_PER_PIXEL = 0.075
 _BANK_SIZE = 1024
 _BANK_SEED = 4
 _GRAINS = (1, 2, 4, 8, 16, 32, 64)
@@ -29,13 +31,23 @@ class Canvas:
     color: Map
     height: Map
     roof: Flags
+    metres_per_pixel: float = METRES_PER_PIXEL
 
     @classmethod
-    def blank(cls, size: int) -> Canvas:
+    def blank(cls, size: int, metres_per_pixel: float = METRES_PER_PIXEL) -> Canvas:
         """Return an empty canvas of ``size`` pixels a side."""
-        return cls(
-            np.zeros((size, size, 3), np.float32), np.zeros((size, size), np.float32), np.zeros((size, size), np.bool_)
-        )
+        maps = (np.zeros((size, size, 3), np.float32), np.zeros((size, size), np.float32))
+        return cls(*maps, np.zeros((size, size), np.bool_), metres_per_pixel)
+
+    @property
+    def scale(self) -> float:
+        """Pixels in 0.075 m, the unit of what ``tile`` draws."""
+        return METRES_PER_PIXEL / self.metres_per_pixel
+
+    @property
+    def pixels_per_metre(self) -> float:
+        """Pixels in a metre."""
+        return 1 / self.metres_per_pixel
 
     @property
     def size(self) -> int:
@@ -49,18 +61,24 @@ class Canvas:
         return (slice(y0, y1), slice(x0, x1)) if x1 - x0 > 1 and y1 - y0 > 1 else None
 
     def paint(
-        self, window: Window, cover: Map, color: Map | Color, height: Map | float | None = None, roof: bool = False
+        self,
+        window: Window,
+        cover: Map,
+        color: Map | Color,
+        height: Map | float | None = None,
+        roof: bool | None = False,
     ) -> None:
         """Lay ``color`` over a window where ``cover`` (h, w) in [0, 1] says; from one half on it is also its shape.
 
-        ``height`` None leaves the height as it is: a stain or a road.
+        ``height`` None leaves the height as it is: a stain or a road. ``roof`` None leaves what is roof.
         """
         area = self.color[window]
         area += cover[..., None] * (np.asarray(color, dtype=np.float32) - area)
         solid = cover >= 0.5
         if height is not None:
             np.copyto(self.height[window], np.asarray(height, dtype=np.float32), where=solid)
-            self.roof[window][solid] = roof
+            if roof is not None:
+                self.roof[window][solid] = roof
 
 
 @lru_cache(maxsize=1)
@@ -101,6 +119,22 @@ def vary(rng: np.random.Generator, color: Color, spread: float) -> Map:
     return np.clip(np.asarray(color) * scale, 0.02, 1.0).astype(np.float32)
 
 
+def pick(rng: np.random.Generator, colors: tuple[Color, ...]) -> Color:
+    """Return one of some colours."""
+    return colors[int(rng.integers(len(colors)))]
+
+
+def random_color(rng: np.random.Generator) -> Color:
+    """Return any colour, most of them not far from grey."""
+    grey = rng.uniform(0.2, 0.85)
+    return as_color(np.clip(grey + rng.normal(0, 0.12, 3), 0.05, 0.98).astype(np.float32))
+
+
+def as_color(color: Map) -> Color:
+    """Return a colour (3,) as a tuple."""
+    return float(color[0]), float(color[1]), float(color[2])
+
+
 def mix(color_a: Map, color_b: Map, weight: Map) -> Map:
     """Return (h, w, 3): ``color_a`` where ``weight`` (h, w) is 0, ``color_b`` where it is 1."""
     return np.asarray(color_a + weight[..., None] * (color_b - color_a), dtype=np.float32)
@@ -111,6 +145,15 @@ def grid(window: Window) -> tuple[Map, Map]:
     rows, columns = window
     x = np.arange(columns.start, columns.stop, dtype=np.float32)[None]
     return x, np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
+
+
+def line_cover(window: Window, lines: Sequence[NDArray[np.float64]], thickness: int) -> Map:
+    """Return the (h, w) cover of polylines (N, 2), their edges smoothed."""
+    rows, columns = window
+    cover = np.zeros((rows.stop - rows.start, columns.stop - columns.start), dtype=np.uint8)
+    shifted = [np.rint((line - [columns.start, rows.start]) * 16).astype(np.int32) for line in lines]
+    cv2.polylines(cover, shifted, False, 255, thickness, cv2.LINE_AA, shift=4)
+    return cover.astype(np.float32) / np.float32(255)
 
 
 def polygon_cover(window: Window, corners_xy: NDArray[np.float64]) -> Map:

@@ -13,8 +13,10 @@ from object_pose.simulation.generators.aerial.canvas import (
     Map,
     Window,
     grid,
+    line_cover,
     mix,
     noise,
+    pick,
     polygon_cover,
     vary,
 )
@@ -49,12 +51,12 @@ def draw_road(canvas: Canvas, points: Array, width: float, rng: np.random.Genera
     cover = line.astype(np.float32) / np.float32(255)
     if not paved:
         cover = np.clip(cover + noise(rng, cover.shape, 8) * np.float32(0.15) * (cover > 0), 0, 1)
-        cover = cv2.GaussianBlur(cover, (0, 0), rng.uniform(0.5, 4.0))
+        cover = cv2.GaussianBlur(cover, (0, 0), rng.uniform(0.5, 4.0) * canvas.scale)
     field = 1 + noise(rng, cover.shape, 16) * np.float32(0.05) + noise(rng, cover.shape, 1) * np.float32(0.03)
     canvas.paint(_all_of(canvas), cover, color * field[..., None])
     if paved and rng.random() < 0.3:
         mark = np.zeros_like(line)
-        cv2.polylines(mark, [pixels], False, 255, 2, cv2.LINE_AA, shift=4)
+        cv2.polylines(mark, [pixels], False, 255, max(1, round(2 * canvas.scale)), cv2.LINE_AA, shift=4)
         canvas.paint(_all_of(canvas), mark.astype(np.float32) / np.float32(300), (0.85, 0.83, 0.75))
     return line > 0
 
@@ -67,8 +69,26 @@ def draw_yard(canvas: Canvas, corners: Array, rng: np.random.Generator) -> None:
     color = vary(rng, _PAVING[int(rng.integers(len(_PAVING)))], 0.2)
     shape = (window[0].stop - window[0].start, window[1].stop - window[1].start)
     field = 1 + noise(rng, shape, 2) * np.float32(rng.uniform(0.02, 0.09)) + noise(rng, shape, 16) * np.float32(0.06)
-    cover = cv2.GaussianBlur(polygon_cover(window, corners), (0, 0), rng.uniform(0.4, 3.0))
+    cover = cv2.GaussianBlur(polygon_cover(window, corners), (0, 0), rng.uniform(0.4, 3.0) * canvas.scale)
     canvas.paint(window, cover * np.float32(rng.uniform(0.35, 0.95)), color * field[..., None])
+
+
+def draw_patch(canvas: Canvas, corners: Array, colors: tuple[Color, ...], rng: np.random.Generator) -> None:
+    """Draw a piece of level ground in one of some colours, with a sharp edge, with furrows now and then."""
+    window = canvas.window(corners.min(axis=0) - 1, corners.max(axis=0) + 1)
+    if window is None:
+        return
+    shape = (window[0].stop - window[0].start, window[1].stop - window[1].start)
+    field = 1 + noise(rng, shape, 2) * np.float32(rng.uniform(0, 0.07))
+    field = field + noise(rng, shape, 32) * np.float32(rng.uniform(0, 0.1))
+    color = vary(rng, pick(rng, colors), 0.2) * field[..., None]
+    if rng.random() < 0.2:
+        turn, period = rng.uniform(0, np.pi), rng.uniform(3, 12)
+        x, y = np.meshgrid(np.arange(shape[1], dtype=np.float32), np.arange(shape[0], dtype=np.float32))
+        stripes = np.sin((x * np.cos(turn) + y * np.sin(turn)) * (2 * np.pi / period))
+        color = color * (1 + np.float32(rng.uniform(0.02, 0.15)) * stripes[..., None].astype(np.float32))
+    free = polygon_cover(window, corners) * ~canvas.roof[window]
+    canvas.paint(window, free * np.float32(rng.uniform(0.7, 1.0)), color.astype(np.float32))
 
 
 def draw_wall(canvas: Canvas, points: Array, rng: np.random.Generator) -> None:
@@ -77,20 +97,19 @@ def draw_wall(canvas: Canvas, points: Array, rng: np.random.Generator) -> None:
     window = canvas.window(low, high)
     if window is None:
         return
-    cover = np.zeros((window[0].stop - window[0].start, window[1].stop - window[1].start), np.uint8)
-    shifted = np.rint((points - [window[1].start, window[0].start]) * 16).astype(np.int32)
-    cv2.polylines(cover, [shifted], False, 255, int(rng.integers(2, 6)), cv2.LINE_AA, shift=4)
-    free = cover.astype(np.float32) / np.float32(255) * ~canvas.roof[window]
+    width = max(1, round(int(rng.integers(2, 6)) * canvas.scale))
+    free = line_cover(window, [points], width) * ~canvas.roof[window]
     color = vary(rng, _PAVING[int(rng.integers(len(_PAVING)))], 0.25) * np.float32(1.1)
-    canvas.paint(window, free, np.clip(color, 0, 1), float(rng.uniform(10, 28)))
+    canvas.paint(window, free, np.clip(color, 0, 1), float(rng.uniform(10, 28) * canvas.scale))
 
 
 def draw_car(canvas: Canvas, middle: Array, angle: float, rng: np.random.Generator) -> None:
     """Draw a car, van or lorry of 1.7-2.5 m by 3.8-8 m."""
     length, width = (rng.uniform(50, 64), rng.uniform(23, 27)) if rng.random() < 0.85 else (rng.uniform(70, 110), 31.0)
+    length, width = length * canvas.scale, width * canvas.scale
     color = vary(rng, _LACQUER[int(rng.integers(len(_LACQUER)))], 0.15)
     glass = np.array([0.09, 0.10, 0.12], np.float32)
-    height = float(rng.uniform(17, 30))
+    height = float(rng.uniform(17, 30) * canvas.scale)
     parts = (
         (0.0, (length, width), color, 0.6 * height),
         (-0.04, (0.56 * length, 0.88 * width), glass, height),
@@ -110,14 +129,15 @@ def draw_clutter(canvas: Canvas, middle: Array, count: int, spread: float, rng: 
     """Strew crates, rubble, washing and planks around a place; each is smaller than any building."""
     for place in middle + rng.normal(0, spread, (count, 2)):
         half = rng.uniform(1.0, 7.0, 2) if rng.random() < 0.8 else np.array([rng.uniform(6, 22), rng.uniform(0.8, 2.0)])
+        half = half * canvas.scale
         box = cv2.boxPoints((place.tolist(), (2 * half).tolist(), float(rng.uniform(0, 180))))
         corners = np.asarray(box, dtype=np.float64)
-        corners += rng.normal(0, 0.7, (4, 2))
+        corners += rng.normal(0, 0.7, (4, 2)) * canvas.scale
         window = canvas.window(corners.min(axis=0) - 1, corners.max(axis=0) + 1)
         if window is not None:
             free = polygon_cover(window, corners) * ~canvas.roof[window]
             color = vary(rng, _THINGS[int(rng.integers(len(_THINGS)))], 0.4)
-            canvas.paint(window, free, color, float(rng.uniform(0, 12)))
+            canvas.paint(window, free, color, float(rng.uniform(0, 12) * canvas.scale))
 
 
 def _soil(rng: np.random.Generator) -> Map:
@@ -141,6 +161,22 @@ def _all_of(canvas: Canvas) -> Window:
     return slice(0, canvas.size), slice(0, canvas.size)
 
 
+EARTH: tuple[Color, ...] = (
+    (0.62, 0.40, 0.29), (0.55, 0.36, 0.27), (0.70, 0.56, 0.42), (0.76, 0.66, 0.53), (0.48, 0.38, 0.30),
+    (0.66, 0.34, 0.22), (0.60, 0.55, 0.48),
+)  # fmt: skip
+PALE: tuple[Color, ...] = (
+    (0.70, 0.68, 0.64), (0.78, 0.74, 0.66), (0.84, 0.81, 0.75),
+    (0.60, 0.58, 0.55), (0.74, 0.62, 0.52), (0.88, 0.87, 0.84),
+)  # fmt: skip
+GRASS: tuple[Color, ...] = (
+    (0.33, 0.44, 0.20), (0.26, 0.36, 0.16), (0.48, 0.50, 0.28), (0.56, 0.52, 0.34), (0.40, 0.46, 0.30),
+)  # fmt: skip
+GROUND = (*EARTH, *PALE, *GRASS)
+STREETS: tuple[Color, ...] = (
+    (0.34, 0.34, 0.35), (0.44, 0.43, 0.42), (0.55, 0.54, 0.52), (0.64, 0.61, 0.57), (0.28, 0.28, 0.30),
+)  # fmt: skip
+WATER: tuple[Color, ...] = ((0.30, 0.62, 0.72), (0.22, 0.50, 0.66), (0.24, 0.34, 0.34), (0.35, 0.45, 0.40))
 _SOIL: tuple[Color, ...] = (
     (0.56, 0.38, 0.28), (0.47, 0.37, 0.30), (0.74, 0.62, 0.48),
     (0.34, 0.28, 0.25), (0.62, 0.58, 0.52), (0.66, 0.45, 0.32),
@@ -163,9 +199,18 @@ _THINGS: tuple[Color, ...] = (
 
 
 def draw_tree(
-    canvas: Canvas, middle: Array, radius: float, lushness: float, sun_xy: Array, rng: np.random.Generator
+    canvas: Canvas,
+    middle: Array,
+    radius: float,
+    lushness: float,
+    sun_xy: Array,
+    rng: np.random.Generator,
+    hides: bool = True,
 ) -> None:
-    """Draw a crown of leaf clumps; ``lushness`` 0 is autumn or drought, 1 deep green; ``sun_xy`` says its lit side."""
+    """Draw a crown of leaf clumps; ``lushness`` 0 is autumn or drought, 1 deep green; ``sun_xy`` says its lit side.
+
+    A roof under it is no longer one in the mask where the crown ``hides`` it.
+    """
     window = canvas.window(middle - 1.5 * radius, middle + 1.5 * radius)
     if window is None:
         return
@@ -187,9 +232,9 @@ def draw_tree(
     contrast = np.float32(rng.uniform(0.12, 0.32))
     color = green * np.clip(1 + contrast * lit, 0.25, 2.2)[..., None]
     thin = np.float32(rng.uniform(2.5, 9.0))
-    height = np.float32(25) + np.float32(radius * rng.uniform(0.8, 1.5)) * np.clip(depth * 2, 0.35, 1)
+    height = np.float32(25 * canvas.scale) + np.float32(radius * rng.uniform(0.8, 1.5)) * np.clip(depth * 2, 0.35, 1)
     top = np.asarray(height, dtype=np.float32)
-    canvas.paint(window, np.clip(depth * thin + 0.5, 0, 1), np.clip(color, 0, 1), top)
+    canvas.paint(window, np.clip(depth * thin + 0.5, 0, 1), np.clip(color, 0, 1), top, False if hides else None)
 
 
 def _fronds(x: Map, y: Map, rng: np.random.Generator) -> Map:
