@@ -18,6 +18,7 @@ EXAMPLES = """examples:
   object-pose run --model models/parts.onnx --rate 30 --seed 7
   object-pose run --source recording/ --rate 10
   object-pose run --source bag/ --color-topic /cam/rgb --depth-topic /cam/depth --camera-info-topic /cam/info
+  object-pose run --no-camera --target-frame base_link --fixed-frame base_link   (poses for a robot)
   object-pose run --no-camera                     (a realsense-ros driver runs elsewhere)
   object-pose run --processes --params-file my.yaml
   object-pose run --ros-args -p pose_node:publish_tf:=true -r /detections_3d:=/gripper/objects
@@ -36,6 +37,7 @@ _CAMERA = {
 _PARAMETERS = {
     "model": ("detection_node:model", "pose_node:model"),
     "fixed_frame": ("pose_node:fixed_frame",),
+    "target_frame": ("pose_node:target_frame",),
     **{option: (f"camera_node:{name}",) for option, name in _CAMERA.items()},
 }
 
@@ -47,8 +49,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     declared = {item.name: item for config in (CameraNodeConfig, RecordingConfig) for item in parameters(config)}
     for option, name in _CAMERA.items():
         add_parameter_option(parser, declared[name], f"--{option.replace('_', '-')}", option)
-    fixed_frame = next(item for item in parameters(PoseNodeConfig) if item.name == "fixed_frame")
-    add_parameter_option(parser, fixed_frame, "--fixed-frame", "fixed_frame")
+    for item in parameters(PoseNodeConfig):
+        if item.name in ("fixed_frame", "target_frame"):
+            add_parameter_option(parser, item, f"--{item.name.replace('_', '-')}", item.name)
     parser.add_argument("--processes", action="store_true", help="one process a node, restarted when it dies")
     parser.add_argument("--params-file", type=Path, action="append", default=[], help="ROS parameter file")
     parser.add_argument("--ros-args", nargs=argparse.REMAINDER, default=[], help="parameters, remaps, logging of ROS 2")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Annotated, TypedDict
 
@@ -168,6 +168,16 @@ class ObjectPose:
             "track_id": self.track_id,
             "track_age": self.track_age,
         }
+
+    def in_frame(self, T_frame_camera: Array) -> ObjectPose:
+        """Return the pose in another frame than the camera's, such as a robot's base, with its covariance turned there.
+
+        ``T_camera_object`` of the result takes points of the object to that frame.
+        """
+        turn = np.kron(np.eye(2), T_frame_camera[:3, :3])
+        return replace(
+            self, T_camera_object=T_frame_camera @ self.T_camera_object, covariance=turn @ self.covariance @ turn.T
+        )
 
     @staticmethod
     def from_json(record: PoseJson) -> ObjectPose:

@@ -13,6 +13,7 @@ from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from object_pose_msgs.msg import KeypointDetectionArray, ObjectPoseArray
 from object_pose_msgs.srv import EstimatePoses, SetModel
 from std_msgs.msg import Header
@@ -27,7 +28,7 @@ from object_pose.core.tracking.tracker import TrackerConfig
 from object_pose.io.messages import stamp_ns as stamp_ns_of
 from object_pose.ros.messages.conversions import results_to_message
 from object_pose.ros.nodes.pipeline_node import PipelineNode
-from object_pose.ros.nodes.pose_outputs import PoseOutputs
+from object_pose.ros.nodes.pose_outputs import PoseOutputs, Target
 from object_pose.ros.nodes.spinning import spin_node
 from object_pose.ros.transport import topics
 from object_pose.ros.transport.blocking_service import BlockingService
@@ -81,6 +82,11 @@ class PoseNodeConfig(FrameInputsConfig):
         "frame of /tf in which the parts lie still while the camera moves; '' tracks in the camera's frame",
         read_only=True,
     )
+    target_frame: str = parameter(
+        "",
+        "frame of /tf in which detections_3d are published, such as the robot's base; '' is the camera's",
+        read_only=True,
+    )
     transform_timeout_s: float = parameter(
         0.1, "how long a frame waits for the camera's transform", minimum=0.0, maximum=10.0
     )
@@ -130,7 +136,9 @@ class PoseNode(PipelineNode):
         else:
             self._inputs = FrameInputs(self, config, DETECTIONS, [DEPTH, COLOR], self._register, needs_camera=True)
         self._outputs.activate(*stream_source(COLOR, config))
-        self._transforms = TransformListener(self) if config.track and config.fixed_frame else None
+        listens = config.target_frame or (config.track and config.fixed_frame)
+        self._listener = TransformListener(self) if listens else None
+        self._transforms = self._listener if config.track and config.fixed_frame else None
         self._estimator.forget_tracks()
         self._follow_streams()
         keypoints = self.resolve_topic_name(topics.KEYPOINTS)
@@ -148,6 +156,8 @@ class PoseNode(PipelineNode):
         self._inputs.stop()
         if self._is_tracking:
             self._registering.stop()
+        if self._listener:
+            self._listener.close()
         self._outputs.deactivate()
 
     def parameters_changed(self) -> None:
@@ -270,7 +280,8 @@ class PoseNode(PipelineNode):
             if self._is_tracking and self._published_ns is not None and stamp_ns < self._published_ns:
                 return
             self._published_ns = stamp_ns
-            self._outputs.publish(results, camera, header, dropped, self.config(PoseNodeConfig).publish_tf)
+            target = self._look_up_target(header, stamp_ns)
+            self._outputs.publish(results, camera, header, target, dropped, self.config(PoseNodeConfig).publish_tf)
         for answer in tuple(self._requests):
             answer.put(results_to_message(results, header, dropped))
         self.diagnostics.processed()
@@ -306,11 +317,26 @@ class PoseNode(PipelineNode):
 
     def _look_up_camera(self, camera_frame_id: str, stamp_ns: int) -> Array | None:
         """Return T_fixed_camera, None where it is not wanted or not known."""
-        config = self.config(PoseNodeConfig)
         if self._transforms is None:
             return None
+        return self._look_up(self.config(PoseNodeConfig).fixed_frame, camera_frame_id, stamp_ns)
+
+    def _look_up_target(self, header: Header, stamp_ns: int) -> Target | None:
+        """Return the frame that planners want and T_target_camera at a stamp, None where that is not known."""
+        frame_id = self.config(PoseNodeConfig).target_frame
+        if not frame_id:
+            return Target(header.frame_id, np.eye(4))
+        T_target_camera = self._look_up(frame_id, header.frame_id, stamp_ns)
+        if T_target_camera is None:
+            self.diagnostics.count("frames_without_target")
+            return None
+        return Target(frame_id, T_target_camera)
+
+    def _look_up(self, frame_id: str, camera_frame_id: str, stamp_ns: int) -> Array | None:
+        assert self._listener is not None
         with self.diagnostics.reporting("transform"):
-            return self._transforms.look_up(config.fixed_frame, camera_frame_id, stamp_ns, config.transform_timeout_s)
+            timeout_s = self.config(PoseNodeConfig).transform_timeout_s
+            return self._listener.look_up(frame_id, camera_frame_id, stamp_ns, timeout_s)
         return None
 
     def _estimate(self, request: EstimatePoses.Request, response: EstimatePoses.Response) -> EstimatePoses.Response:

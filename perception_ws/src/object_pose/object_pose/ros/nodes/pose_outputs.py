@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from object_pose_msgs.msg import ObjectPoseArray
@@ -17,8 +19,9 @@ from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import MarkerArray
 
+from object_pose.core.arrays import Array
 from object_pose.core.geometry.camera import Camera
-from object_pose.core.results.pose import PoseResults, RejectionReason
+from object_pose.core.results.pose import ObjectPose, PoseResults, RejectionReason
 from object_pose.core.vision.drawing import draw_poses
 from object_pose.io.messages import image_from_message, stamp_ns
 from object_pose.ros.messages import conversions
@@ -39,8 +42,16 @@ _CAUSES = {
 }
 
 
+@dataclass(frozen=True)
+class Target:
+    """The frame in which a planner wants poses, and T_target_camera (4, 4) at the frame's stamp."""
+
+    frame_id: str
+    T_target_camera: Array
+
+
 class PoseOutputs:
-    """The publishers of results, all with the header of the input."""
+    """The publishers of results, all with the header of the input; the planner's may be of another frame."""
 
     def __init__(self, node: PipelineNode) -> None:
         self._node = node
@@ -62,10 +73,17 @@ class PoseOutputs:
         self._overlay.close()
 
     def publish(
-        self, results: PoseResults, camera: Camera, header: Header, dropped_frames: int, with_transforms: bool
+        self,
+        results: PoseResults,
+        camera: Camera,
+        header: Header,
+        target: Target | None,
+        dropped_frames: int,
+        with_transforms: bool,
     ) -> None:
-        """Publish one frame's results, the planner's message first."""
-        self._detections.publish(conversions.detections_3d_to_message(results.poses, header))
+        """Publish one frame's results, the planner's message first; that only where its frame is known."""
+        if target is not None:
+            self._publish_for_planner(results.poses, header, target)
         if self._poses.get_subscription_count():
             self._poses.publish(conversions.results_to_message(results, header, dropped_frames))
         if self._markers.get_subscription_count():
@@ -77,6 +95,12 @@ class PoseOutputs:
         self._rejected.update(rejection.reason for rejection in results.rejections if rejection.reason in _CAUSES)
         if any(pose.visibility > 0.0 for pose in results.poses):
             self._rejected.clear()
+
+    def _publish_for_planner(self, poses: Sequence[ObjectPose], header: Header, target: Target) -> None:
+        if target.frame_id != header.frame_id:
+            header = Header(stamp=header.stamp, frame_id=target.frame_id)
+            poses = [pose.in_frame(target.T_target_camera) for pose in poses]
+        self._detections.publish(conversions.detections_3d_to_message(poses, header))
 
     def _report_rejections(self) -> None:
         """Report when poses were rejected and none was accepted since the last one that was."""

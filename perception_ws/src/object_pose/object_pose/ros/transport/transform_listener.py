@@ -24,15 +24,17 @@ class TransformListener:
         self._tree = TransformTree()
         self._news = threading.Condition()
         self._subscriptions = [
-            node.watch(TFMessage, topics.TF, self._receiver(fixed=False), qos.TRANSFORMS),
-            node.create_subscription(
-                TFMessage,
-                topics.TF_STATIC,
-                self._receiver(fixed=True),
-                qos.FIXED_TRANSFORMS,
-                **qos.subscription_events(),
-            ),
+            node.create_subscription(TFMessage, topic, self._receiver(fixed), profile, **qos.subscription_events())
+            for topic, fixed, profile in (
+                (topics.TF, False, qos.TRANSFORMS),
+                (topics.TF_STATIC, True, qos.FIXED_TRANSFORMS),
+            )
         ]
+
+    def close(self) -> None:
+        """Stop listening."""
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
 
     def look_up(self, target: str, source: str, stamp: int, timeout_s: float) -> Array:
         """Return T_target_source (4, 4) at a stamp in nanoseconds, waiting for it if need be.
