@@ -7,6 +7,7 @@ of every object, as in M3T (Stoiber, Elsayed, Reichert et al., "Fusing visual ap
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,8 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from object_pose.core.arrays import Array, Mask, expect_shape
-from object_pose.core.frame import CameraFrame
+from object_pose.core.frame import CameraFrame, Frame
+from object_pose.core.geometry import se3
+from object_pose.core.geometry.camera import Camera
 from object_pose.core.kernels import kernel
+from object_pose.core.object_model import ObjectModel
 from object_pose.core.params import parameter
 from object_pose.core.pose.config import DepthConfig
 from object_pose.core.pose.depth_evidence import DepthNoise
@@ -138,18 +142,19 @@ class FrameAligner:
         expect_shape("T_camera_object", T_camera_object, (count, 4, 4))
         expect_shape("prior_information", prior_information, (count, 6, 6))
         objects = self._objects(class_ids, T_camera_object, prior_information, track_ids)
-        expected = np.ascontiguousarray(T_camera_object, dtype=np.float64)
-        return self._run(frame, objects, expected, np.ascontiguousarray(prior_information, dtype=np.float64))
+        # Copies, because kernels are compiled for arrays that are contiguous and may be written to.
+        expected, prior = (np.array(item, np.float64, order="C") for item in (T_camera_object, prior_information))
+        return self._run(frame, objects, expected, prior)
 
     def _objects(
         self, class_ids: NDArray[np.intp], T_camera_object: Array, prior: Array, track_ids: NDArray[np.intp] | None
     ) -> Objects:
-        class_ids = np.asarray(class_ids, dtype=np.intp)
+        class_ids = np.array(class_ids, dtype=np.intp)
         rotation, translation = T_camera_object[:, :3, :3].copy(), T_camera_object[:, :3, 3].copy()
         variance = 1.0 / np.maximum(np.trace(prior[:, :3, :3], axis1=1, axis2=2) / 3.0, _LEAST_INFORMATION)
         return Objects(
             class_ids=class_ids,
-            track_ids=np.arange(len(class_ids)) if track_ids is None else np.asarray(track_ids, dtype=np.intp),
+            track_ids=np.arange(len(class_ids)) if track_ids is None else np.array(track_ids, dtype=np.intp),
             rotation=rotation,
             translation=translation,
             views=self.tables.nearest(class_ids, rotation, translation),
@@ -230,6 +235,18 @@ class FrameAligner:
         reasons[depth.seen_through > config.max_seen_through] = LossReason.SEEN_THROUGH
         reasons[depth.in_image < config.min_in_image] = LossReason.NOT_IN_IMAGE
         return reasons
+
+
+def compile_kernels() -> None:
+    """Compile what no earlier call has left on disk, which takes some seconds; later processes only load it."""
+    corners = np.array(list(itertools.product((-0.03, 0.03), repeat=3)))
+    model = ObjectModel("cube", corners, corners, corners / 0.052, np.zeros(3), np.full(3, 0.06), 0.104)
+    aligner = FrameAligner([ViewModel.of(model, view_count=4)])
+    camera = Camera(64, 48, 60.0, 60.0, 31.5, 23.5)
+    pose, prior = se3.make_transform(translation=(0.0, 0.0, 0.3))[None], np.eye(6)[None]
+    # Seen through, so that it is searched for.
+    frame = Frame(np.zeros((48, 64, 3), dtype=np.uint8), camera, np.full((48, 64), 0.5, dtype=np.float32))
+    aligner.align(frame, np.zeros(1, dtype=np.intp), pose, prior)
 
 
 class _Descent:

@@ -69,7 +69,8 @@ class DepthModality:
         """Take the frame's depth; False where it has none."""
         if frame.depth_m is None:
             return False
-        self._depth = np.ascontiguousarray(frame.depth_m, dtype=np.float32)
+        # Contiguous and writable, as kernels are compiled for it.
+        self._depth = np.require(frame.depth_m, np.float32, ("C", "W"))
         self._lens, self._rays = lens_of(frame.camera), rays_of(frame.camera)
         self._counts = np.zeros((len(objects), _COLUMNS))
         return True

@@ -122,7 +122,7 @@ class ViewTables:
         return cls(
             diameters=np.array([model.diameter for model in models], dtype=np.float32),
             centers=np.stack([model.center for model in models]),
-            directions=models[0].directions,
+            directions=models[0].directions.copy(),
             surfaces=surfaces,
             visible=np.stack([model.visible for model in models]),
             visible_counts=np.stack([model.visible_counts for model in models]),
