@@ -64,8 +64,8 @@ class CadPart:
 def read_parts(paths: Sequence[Path], unit: str = "", centred: bool = False) -> list[CadPart]:
     """Read CAD files; ``unit`` is 'mm' or 'm', '' where the sizes shall tell; ``centred`` moves origins to box centres.
 
-    STEP files say their unit themselves. Parts are called as their files. Raises ``DataError`` for a file that cannot be used, ``ConfigError`` where the unit
-    is not clear or two files have one name.
+    STEP files say their unit themselves. Parts are called as their files. Raises ``DataError`` for a file that
+    cannot be used, ``ConfigError`` where the unit is not clear or two files have one name.
     """
     names = [_part_name(path) for path in paths]
     for name in names:
