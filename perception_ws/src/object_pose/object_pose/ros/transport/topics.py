@@ -6,6 +6,8 @@ The inputs are realsense-ros's names, so its driver drops in.
 COLOR = "camera/camera/color/image_raw"
 CAMERA_INFO = "camera/camera/color/camera_info"
 DEPTH = "camera/camera/aligned_depth_to_color/image_raw"
+# Of a depth camera whose images are not aligned with colour's.
+DEPTH_CAMERA_INFO = "camera/camera/depth/camera_info"
 GROUND_TRUTH = "ground_truth"
 
 KEYPOINTS = "keypoint_detections"
