@@ -29,6 +29,7 @@ _TRANSPORT_VARIABLE = "FASTDDS_BUILTIN_TRANSPORTS"
 _SHARED_MEMORY = Path("/dev/shm")
 _POLL_S, _END_WITHIN_S = 0.1, 3.5
 _MIB = 2**20
+_SWITCH_INTERVAL_S = 0.0005
 # Profile and what one process takes of the shared memory with it, in MiB: its segment, and some for ports.
 _PROFILES = (("fastdds_shared_memory.xml", 34), ("fastdds_small_shared_memory.xml", 11))
 
@@ -45,6 +46,8 @@ def prepare_process(processes: int = 1) -> None:
         os.environ |= transport_variables(processes + 1)  # a driver or a planner may use the profile as well
     # The cores are shared by camera, network and pose solver; OpenCV's threads would only get in their way.
     cv2.setNumThreads(1)
+    # A thread that tracks waits at most so long for one that registers: Python's 5 ms are a sixth of a frame.
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
 
 
 def transport_variables(processes: int, shared_memory: Path = _SHARED_MEMORY) -> dict[str, str]:

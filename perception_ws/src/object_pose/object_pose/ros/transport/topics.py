@@ -14,6 +14,7 @@ KEYPOINTS = "keypoint_detections"
 # The service by which those who read keypoints prepare a model, below their topic's name.
 PREPARE_MODEL = "prepare_model"
 DETECTIONS_2D = "detections_2d"
+TRACKED_2D = "tracked_2d"
 VISION_INFO = "vision_info"
 
 DETECTIONS_3D = "detections_3d"
