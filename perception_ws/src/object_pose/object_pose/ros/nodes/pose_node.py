@@ -125,7 +125,7 @@ class PoseNode(PipelineNode):
         self._received_ns: int | None = None
         self._newest_ns: int | None = None
         self._published_ns: int | None = None
-        # Stamps of frames after a pause, of those that their detections answer, and of those which they alone update the tracks with.
+        # Stamps of frames that came after a pause, that their detections answer, and that these alone track.
         self._left: deque[int] = deque(maxlen=_LEFT_KEPT)
         self._untracked: deque[int] = deque(maxlen=_LEFT_KEPT)
         self._after_pause: deque[int] = deque(maxlen=_LEFT_KEPT)
