@@ -11,29 +11,54 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription
+from object_pose.core.params import Parameter, parameters
+from object_pose.ros.nodes.camera_node import CameraNodeConfig
+from object_pose.ros.nodes.detection_node import DetectionNodeConfig
+from object_pose.ros.nodes.pose_node import PoseNodeConfig
+from object_pose.runtime.predictor import PredictorConfig
 from object_pose.runtime.resources import find
 
-# Argument -> the parameters that it sets, and their description; without a value it leaves them to the file.
+# Argument -> the parameters that it sets, which describe it; without a value it leaves them to the file.
 PARAMETERS = {
-    "model": (("detection_node:model", "pose_node:model"), "model file, or the name of a shipped model"),
-    "source": (("camera_node:source",), "'simulation', or an image, folder, video, BOP scene or bag"),
-    "rate": (("camera_node:rate_hz",), "frames a second"),
+    "model": ("detection_node:model", "pose_node:model"),
+    "engine": ("detection_node:engine", "pose_node:engine"),
+    "source": ("camera_node:source",),
+    "intrinsics": ("camera_node:intrinsics",),
+    "serial": ("camera_node:realsense.serial",),
+    "rate": ("camera_node:rate_hz",),
+    "register_depth": ("detection_node:register_depth", "pose_node:register_depth"),
+    "fixed_frame": ("pose_node:fixed_frame",),
+    "target_frame": ("pose_node:target_frame",),
 }
 SWITCHES = {
     "camera": ("true", "start our camera node"),
     "processes": ("false", "one process a node, restarted when it dies"),
+    "use_sim_time": ("false", "take the time from /clock, as for a bag that is played"),
     "rviz": ("false", "open the RViz view"),
 }
+_CONFIGS = {
+    "camera_node": (CameraNodeConfig,),
+    "detection_node": (DetectionNodeConfig, PredictorConfig),
+    "pose_node": (PoseNodeConfig, PredictorConfig),
+}
+
+
+def declaration(argument: str) -> Parameter:
+    """Return the declaration of the parameter that an argument sets."""
+    node, _, name = PARAMETERS[argument][0].partition(":")
+    return next(item for config in _CONFIGS[node] for item in parameters(config) if item.name == name)
 
 
 def ros_arguments(context: LaunchContext) -> list[str]:
     """Return the parameter file and the parameters that launch arguments override in it, as ROS takes them."""
     words = ["--params-file", LaunchConfiguration("params_file").perform(context)]
-    for argument, (names, _) in PARAMETERS.items():
+    for argument, names in PARAMETERS.items():
         value = LaunchConfiguration(argument).perform(context)
         if value:
-            text = value if argument == "rate" else json.dumps(value)
+            text = json.dumps(value) if declaration(argument).type is str else value
             words += [word for name in names for word in ("-p", f"{name}:={text}")]
+    if LaunchConfiguration("use_sim_time").perform(context) == "true":
+        words += ["-p", "use_sim_time:=true"]
     return words
 
 
@@ -61,6 +86,14 @@ def make_nodes(context: LaunchContext) -> list[Node]:
     return nodes
 
 
+def parameter_argument(name: str) -> DeclareLaunchArgument:
+    """Return the argument that sets a parameter, as its declaration describes it."""
+    declared = declaration(name)
+    choices = ["true", "false"] if declared.type is bool else list(declared.choices)
+    limited = {"choices": ["", *choices]} if choices else {}
+    return DeclareLaunchArgument(name, default_value="", description=declared.description, **limited)
+
+
 def generate_launch_description() -> LaunchDescription:
     """Return what ros2 launch runs."""
     return LaunchDescription(
@@ -71,10 +104,7 @@ def generate_launch_description() -> LaunchDescription:
                 description="ROS parameter file of all nodes",
             ),
             DeclareLaunchArgument("namespace", default_value="", description="namespace of all nodes and topics"),
-            *(
-                DeclareLaunchArgument(name, default_value="", description=text)
-                for name, (_, text) in PARAMETERS.items()
-            ),
+            *(parameter_argument(name) for name in PARAMETERS),
             *(
                 DeclareLaunchArgument(name, default_value=value, choices=["true", "false"], description=text)
                 for name, (value, text) in SWITCHES.items()

@@ -148,6 +148,48 @@ def test_arguments_are_described_as_their_parameters_are(load):
     assert described["model"] == DECLARED["detection_node"]["model"].description
     assert described["source"] == DECLARED["camera_node"]["source"].description
     assert described["rate"] == DECLARED["camera_node"]["rate_hz"].description
+    limited = {
+        name: item.choices
+        for name, item in arguments_of(load("pipeline.launch.py")).items()
+        if hasattr(item, "choices")
+    }
+    assert limited["engine"] == ["", *DECLARED["detection_node"]["engine"].choices]
+    assert limited["register_depth"] == ["", "true", "false"]
+
+
+@without_launch
+def test_every_argument_sets_its_parameters(load):
+    given = {
+        "engine": "openvino",
+        "intrinsics": "mine.yaml",
+        "serial": "0123",
+        "register_depth": "true",
+        "fixed_frame": "base_link",
+        "target_frame": "base_link",
+    }
+    (node,) = nodes_of(load("pipeline.launch.py"), use_sim_time="true", **given)
+    found = overrides(node)
+    assert found.pop("use_sim_time") == "true"
+    for name, text in found.items():
+        owner, _, parameter = name.partition(":")
+        DECLARED[owner][parameter].check(yaml.safe_load(text))
+    assert found["camera_node:realsense.serial"] == '"0123"'
+    assert found["pose_node:register_depth"] == found["detection_node:register_depth"] == "true"
+    assert found["pose_node:target_frame"] == '"base_link"'
+
+
+@without_launch
+@pytest.mark.parametrize("camera", ["true", "false"])
+def test_a_calibration_records_the_camera(load, camera):
+    nodes = nodes_of(load("calibrate.launch.py"), camera=camera, output="samples", namespace="cell")
+    assert {node.executable for node in nodes} <= executables()
+    assert nodes[0].arguments == ["bag", "record", "samples", "--image-rate", "2.0"]
+    assert len(nodes) == (2 if camera == "true" else 1)
+    for node in nodes[1:]:
+        (values,) = node.parameters
+        for name, value in values.items():
+            DECLARED["camera_node"][name].check(value)
+    assert all(node.namespace == "cell" for node in nodes)
 
 
 @without_launch
