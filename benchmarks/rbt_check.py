@@ -107,6 +107,7 @@ def track(recording: Recording, models: Sequence[ViewModel], with_depth: bool) -
     count = len(models)
     class_ids, covariances = np.arange(count), np.tile(np.diag(_START_SIGMAS**2), (count, 1, 1))
     motion = Motion.starting(recording.truths[0], covariances)
+    aligner.learn(recording.frames[0], class_ids, motion.poses)
     poses, is_tracked, times_ms = [motion.poses], [np.ones(count, dtype=bool)], []
     for frame in progress(recording.frames[1:], "depth and colour" if with_depth else "colour"):
         seen = frame if with_depth else replace(frame, depth_m=None)

@@ -1,8 +1,8 @@
 """Known objects carried to the next frame: a few Gauss-Newton steps from where they are expected to be.
 
-What is measured, depth or the region that colour shows, are modalities, each of which adds its least squares to those
-of every object, as in M3T (Stoiber, Elsayed, Reichert et al., "Fusing visual appearance and geometry for multi-modality
-6DoF object tracking", 2023). All objects are aligned at once, in arrays.
+Depth, and contour and texture in colour, are modalities, each of which adds its least squares to those of every object,
+as in M3T (Stoiber, Elsayed, Reichert et al., "Fusing visual appearance and geometry for multi-modality 6DoF object
+tracking", 2023). All objects are aligned at once, in arrays.
 """
 
 from __future__ import annotations
@@ -25,16 +25,19 @@ from object_pose.core.object_model import ObjectModel
 from object_pose.core.params import parameter
 from object_pose.core.pose.config import DepthConfig
 from object_pose.core.pose.depth_evidence import DepthNoise
+from object_pose.core.tracking.appearance import AppearanceEvidence, AppearanceModality
 from object_pose.core.tracking.depth_modality import DepthEvidence, DepthModality
 from object_pose.core.tracking.modality import STAGES, Modality, Objects, Systems
 from object_pose.core.tracking.view_model import Floats, Ints, ViewModel, ViewTables
 
 _STILL_M, _STILL_RAD = 2e-5, 2e-4  # steps below which a pose has arrived
-_FAR_M = 0.002  # a step from which on an object is measured coarsely once more
+_FAR_M, _NEVER_M = 0.002, 1e6  # a step from which on an object is measured coarsely once more, where there is depth
 _LEAST_INFORMATION = 1e-6
 # Positions expected to so many metres need no search as wide as in the first stages.
 _EXPECTED_WELL_M, _FIRST_STAGE_THEN = 0.002, 2
 _PRIOR_SCALE = 18.0  # of the prior's squared Mahalanobis distance, from which on it gives way
+# Objects that rest on colour alone go on where less agrees, at most so often.
+_DOUBTFUL_AGREEMENT, _MOST_REPEATS = 0.6, 2
 # Objects are searched for where depth sees through this share of their surface, and of what it sees of them. What is
 # found counts where it is sure and clearly better.
 _DOUBTFUL_SHARE, _DOUBTFUL_RATIO = 0.1, 0.2
@@ -58,7 +61,7 @@ class LossReason(IntEnum):
     OCCLUDED = 3
     SEEN_THROUGH = 4
     MOVED_TOO_FAR = 5
-    REGION_DISAGREES = 6
+    COLOUR_DISAGREES = 6
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,25 @@ class AlignerConfig:
     """How known objects are carried from frame to frame, and when one is lost."""
 
     use_depth: bool = parameter(True, "align known objects with depth where there is any")
+    use_colour: str = parameter(
+        "auto",
+        "align known objects with their contour and texture in colour: 'auto' where depth is missing or leaves a "
+        "direction open, 'always', or 'never'",
+        choices=("auto", "always", "never"),
+    )
+    open_direction_m: float = parameter(
+        0.0005,
+        "depth leaves an object open where it knows its surface to no better than this standard deviation in some "
+        "direction, in metres",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    min_agreement: float = parameter(
+        0.4,
+        "without depth an object is lost where less than this share of its contour and texture agrees with colour",
+        minimum=0.0,
+        maximum=1.0,
+    )
     rounds: int = parameter(6, "greatest number of Gauss-Newton steps a frame", minimum=1, maximum=50)
     min_in_image: float = parameter(
         0.3,
@@ -94,8 +116,10 @@ class AlignedPoses:
 
     ``T_camera_object`` (N, 4, 4) with ``covariance`` (N, 6, 6) of (dt, dr) in t' = t + dt, R' = exp(dr) R are the
     aligned poses of those ``TRACKED``, of others the expected ones. ``status`` (N,) are values of ``TrackStatus``,
-    ``reasons`` (N,) of ``LossReason``. The evidence of ``depth`` is None without depth; ``region_agreement`` (N,), the
-    share of contour lines that agree with colour, is NaN where no region was measured. ``rounds`` (N,) are steps taken.
+    ``reasons`` (N,) of ``LossReason``. The evidence of ``depth`` is None without depth, that of ``appearance`` without
+    colour; ``colour_agreement`` (N,), the share of contour and texture that agrees with colour, is NaN where that was
+    not measured. ``uses_depth`` (N,) are objects that depth confirms, the other tracked ones rest on colour alone.
+    ``rounds`` (N,) are steps taken.
     """
 
     T_camera_object: Array
@@ -103,8 +127,10 @@ class AlignedPoses:
     status: NDArray[np.int8]
     reasons: NDArray[np.int8]
     rounds: NDArray[np.int32]
-    region_agreement: Array
+    uses_depth: Mask
+    colour_agreement: Array
     depth: DepthEvidence | None = None
+    appearance: AppearanceEvidence | None = None
 
     def __len__(self) -> int:
         return len(self.status)
@@ -120,10 +146,29 @@ class FrameAligner:
 
     def __init__(self, models: Sequence[ViewModel], config: AlignerConfig | None = None) -> None:
         self.tables = ViewTables.of(models)
+        self._no_track = itertools.count(-2, -1)
         self._config = config or AlignerConfig()
         noise = DepthNoise(self._config.depth.noise_floor_m, self._config.depth.noise_at_1m)
         self._depth = DepthModality(self.tables, noise)
-        self._modalities: tuple[Modality, ...] = (self._depth,) if self._config.use_depth else ()
+        always = self._config.use_colour == "always"
+        self._appearance = AppearanceModality(self.tables, always, self._config.open_direction_m)
+        chosen = ((self._depth, self._config.use_depth), (self._appearance, self._config.use_colour != "never"))
+        self._modalities: tuple[Modality, ...] = tuple(modality for modality, is_used in chosen if is_used)
+
+    def learn(
+        self,
+        frame: CameraFrame,
+        class_ids: NDArray[np.intp],
+        T_camera_object: Array,
+        track_ids: NDArray[np.intp] | None = None,
+    ) -> None:
+        """Take the looks of N objects, found in ``frame`` at ``T_camera_object`` (N, 4, 4), for the frames to come.
+
+        Without it an object's looks are taken where it is first tracked with depth, or expected where there is none.
+        """
+        if self._appearance in self._modalities:
+            prior = np.zeros((len(class_ids), 6, 6))
+            self._appearance.learn(frame, self._objects(class_ids, T_camera_object, prior, track_ids))
 
     def align(
         self,
@@ -136,7 +181,8 @@ class FrameAligner:
         """Align N objects that are expected at ``T_camera_object`` (N, 4, 4), known to ``prior_information`` (N, 6, 6).
 
         The information is of a left perturbation, as ``covariance`` of the result is. ``track_ids`` (N,) tell objects
-        of one class apart where a modality learns how each looks; they are the row numbers where not given.
+        of one class apart where a modality learns how each looks; they are the row numbers where not given. An object
+        whose id is negative has no track yet.
         """
         count = len(class_ids)
         expect_shape("T_camera_object", T_camera_object, (count, 4, 4))
@@ -154,7 +200,7 @@ class FrameAligner:
         variance = 1.0 / np.maximum(np.trace(prior[:, :3, :3], axis1=1, axis2=2) / 3.0, _LEAST_INFORMATION)
         return Objects(
             class_ids=class_ids,
-            track_ids=np.arange(len(class_ids)) if track_ids is None else np.array(track_ids, dtype=np.intp),
+            track_ids=self._known_ids(np.arange(len(class_ids)) if track_ids is None else track_ids),
             rotation=rotation,
             translation=translation,
             views=self.tables.nearest(class_ids, rotation, translation),
@@ -162,13 +208,20 @@ class FrameAligner:
             active=np.ones(len(class_ids), dtype=np.bool_),
         )
 
+    def _known_ids(self, track_ids: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return the ids with ones that no object had in place of those below zero."""
+        return np.array([next(self._no_track) if track < 0 else track for track in track_ids], dtype=np.intp)
+
     def _run(self, frame: CameraFrame, objects: Objects, expected: Array, prior: Array) -> AlignedPoses:
         modalities = [modality for modality in self._modalities if modality.start(frame, objects)]
-        descent = _Descent(objects, self.tables, modalities, expected, prior)
+        far_m = _FAR_M if self._depth in modalities else _NEVER_M
+        descent = _Descent(objects, self.tables, modalities, expected, prior, far_m)
         if modalities:
             descent.run(self._config.rounds)
         if self._depth in modalities:
             self._recover(objects, expected, descent)
+        if self._appearance in modalities:
+            self._go_on(objects, descent, self._confirmed_by_depth(len(objects), modalities))
         aligned = self._describe(objects, expected, descent, modalities)
         for modality in modalities:
             modality.finish(objects, aligned.is_tracked)
@@ -195,6 +248,24 @@ class FrameAligner:
         objects.views[worse] = before[2][worse]
         descent.measure(np.ones(len(objects), dtype=np.bool_))
 
+    def _go_on(self, objects: Objects, descent: _Descent, by_depth: Mask) -> None:
+        """Align objects on that rest on colour alone and do not agree with it yet."""
+        for repeat in range(_MOST_REPEATS + 1):
+            evidence = self._appearance.evidence()
+            doubtful = ~by_depth & (evidence.agreement < _DOUBTFUL_AGREEMENT)
+            if not np.any(doubtful) or repeat == _MOST_REPEATS:
+                break
+            objects.active[:], objects.stages[:] = doubtful, 0
+            descent.run(self._config.rounds, doubtful)
+        if repeat > 0:
+            descent.measure(np.ones(len(objects), dtype=np.bool_))
+
+    def _confirmed_by_depth(self, count: int, modalities: Sequence[Modality]) -> Mask:
+        """Return which objects depth confirms (N,)."""
+        if self._depth not in modalities:
+            return np.zeros(count, dtype=np.bool_)
+        return np.asarray(self._depth.evidence().confirmed >= self._config.min_confirmed)
+
     def _describe(
         self,
         objects: Objects,
@@ -204,7 +275,8 @@ class FrameAligner:
     ) -> AlignedPoses:
         count = len(objects)
         depth = self._depth.evidence() if self._depth in modalities else None
-        reasons = self._reasons(count, depth)
+        appearance = self._appearance.evidence() if self._appearance in modalities else None
+        reasons = self._reasons(count, depth, appearance)
         status = np.where(reasons == LossReason.NONE, TrackStatus.TRACKED, TrackStatus.LOST)
         hidden = np.isin(reasons, (LossReason.OCCLUDED, LossReason.NOT_MEASURED))
         status = np.where(hidden, TrackStatus.OCCLUDED, status).astype(np.int8)
@@ -219,21 +291,35 @@ class FrameAligner:
             status=status,
             reasons=reasons,
             rounds=descent.rounds,
-            region_agreement=np.full(count, np.nan),
+            uses_depth=tracked & self._confirmed_by_depth(count, modalities),
+            colour_agreement=appearance.agreement if appearance else np.full(count, np.nan),
             depth=depth,
+            appearance=appearance,
         )
 
-    def _reasons(self, count: int, depth: DepthEvidence | None) -> NDArray[np.int8]:
+    def _reasons(
+        self, count: int, depth: DepthEvidence | None, appearance: AppearanceEvidence | None
+    ) -> NDArray[np.int8]:
         """Return why each object is not tracked; ``NONE`` where it is."""
-        reasons = np.full(count, LossReason.NONE, dtype=np.int8)
+        reasons = np.full(count, LossReason.NOT_MEASURED, dtype=np.int8)
         config = self._config
-        if depth is None:
-            reasons[:] = LossReason.NOT_MEASURED
-            return reasons
-        is_thin = depth.confirmed < config.min_confirmed
-        reasons[is_thin] = np.where(depth.holes > depth.occluded, LossReason.NOT_MEASURED, LossReason.OCCLUDED)[is_thin]
-        reasons[depth.seen_through > config.max_seen_through] = LossReason.SEEN_THROUGH
-        reasons[depth.in_image < config.min_in_image] = LossReason.NOT_IN_IMAGE
+        if depth is not None:
+            reasons[:] = LossReason.NONE
+            is_thin = depth.confirmed < config.min_confirmed
+            hidden = np.where(depth.holes > depth.occluded, LossReason.NOT_MEASURED, LossReason.OCCLUDED)
+            reasons[is_thin] = hidden[is_thin]
+        if appearance is not None:
+            # Colour alone says where objects are that depth does not measure.
+            asked = appearance.can_tell & (reasons == LossReason.NOT_MEASURED)
+            agrees = appearance.agreement >= config.min_agreement
+            reasons[asked] = np.where(agrees, LossReason.NONE, LossReason.COLOUR_DISAGREES)[asked]
+            is_hidden = appearance.region.hidden > 1.0 - config.min_confirmed
+            reasons[asked & ~agrees & is_hidden] = LossReason.OCCLUDED
+        if depth is not None:
+            reasons[depth.seen_through > config.max_seen_through] = LossReason.SEEN_THROUGH
+            reasons[depth.in_image < config.min_in_image] = LossReason.NOT_IN_IMAGE
+        elif appearance is not None:
+            reasons[appearance.region.outside > 1.0 - config.min_in_image] = LossReason.NOT_IN_IMAGE
         return reasons
 
 
@@ -252,14 +338,21 @@ def compile_kernels() -> None:
 class _Descent:
     """Gauss-Newton on ``objects``, expected at ``expected`` (N, 4, 4) with the information ``prior`` (N, 6, 6).
 
-    ``rounds`` (N,) are steps taken. The prior is Cauchy's: what moves by many sigmas is held back by none of them.
+    ``rounds`` (N,) are steps taken. Steps of more than ``far_m`` lead back to the first stage. The prior is Cauchy's:
+    what moves by many sigmas is held back by none of them.
     """
 
     def __init__(
-        self, objects: Objects, tables: ViewTables, modalities: Sequence[Modality], expected: Array, prior: Array
+        self,
+        objects: Objects,
+        tables: ViewTables,
+        modalities: Sequence[Modality],
+        expected: Array,
+        prior: Array,
+        far_m: float,
     ) -> None:
         self._objects, self._tables, self._modalities = objects, tables, modalities
-        self._expected, self.prior = expected, prior
+        self._expected, self.prior, self._far_m = expected, prior, far_m
         self._systems, self._prior_weights = Systems.zeros(len(objects)), np.ones(len(objects))
         self.rounds = np.zeros(len(objects), dtype=np.int32)
 
@@ -286,6 +379,7 @@ class _Descent:
                 systems.gradient,
                 self.prior,
                 self._prior_weights,
+                self._far_m,
                 self._expected,
                 objects.rotation,
                 objects.translation,
@@ -312,6 +406,7 @@ def _step(
     gradient: Array,
     prior: Array,
     prior_weights: Array,
+    far_m: float,
     expected: Array,
     rotations: Array,
     translations: Array,
@@ -353,7 +448,7 @@ def _step(
         if stages[i] < STAGES - 1:
             if has_arrived:
                 stages[i] = STAGES - 1
-            elif moved > _FAR_M:
+            elif moved > far_m:
                 stages[i] = 0
             else:
                 stages[i] += 1

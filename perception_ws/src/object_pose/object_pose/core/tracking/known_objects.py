@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from object_pose.core.arrays import Array
-from object_pose.core.frame import CameraFrame, Frame
-from object_pose.core.geometry import se3
-from object_pose.core.geometry.camera import Camera
+from object_pose.core.frame import CameraFrame
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.pose.acceptance import split_duplicates
 from object_pose.core.pose.confidence import add_systematic, free_symmetry
@@ -23,6 +21,8 @@ from object_pose.core.tracking.view_model import ViewModel
 # A share of the visible surface that depth confirms, of what it sees of it, from which on a pose is as sure as it was
 # when it was found, and one below which it is worth nothing.
 _SURE_SHARE, _WORTHLESS_SHARE = 0.85, 0.45
+# The same of contour and texture that colour confirms, where depth does not measure the object.
+_SURE_AGREEMENT, _WORTHLESS_AGREEMENT = 0.6, 0.3
 NOT_MEASURED = "nothing of it can be seen"
 _REASONS = {
     LossReason.NOT_IN_IMAGE: (RejectionReason.UNCERTAIN, "it is not in the image any more"),
@@ -30,7 +30,7 @@ _REASONS = {
     LossReason.OCCLUDED: (RejectionReason.DEPTH_DISAGREES, "depth confirms only {confirmed:.0%} of its surface"),
     LossReason.SEEN_THROUGH: (RejectionReason.LOST, "depth sees through {seen_through:.0%} of it"),
     LossReason.MOVED_TOO_FAR: (RejectionReason.LOST, "it is too far from where it was"),
-    LossReason.REGION_DISAGREES: (RejectionReason.LOST, "only {agreement:.0%} of its contour is there"),
+    LossReason.COLOUR_DISAGREES: (RejectionReason.LOST, "colour confirms only {agreement:.0%} of contour and texture"),
 }
 
 
@@ -46,17 +46,7 @@ class KnownObjects:
     def configure(self, config: PoseSolverConfig) -> None:
         """Use another configuration from the next frame on; what was learned of the objects' looks is forgotten."""
         self._config = config
-        self._aligner_config = AlignerConfig(use_depth=config.use_depth, depth=config.depth)
-        self._aligner = FrameAligner(self._views, self._aligner_config)
-
-    def prepare(self) -> None:
-        """Compile, or load, what the first frame would need: an object before a wall."""
-        camera = Camera(160, 120, 150.0, 150.0, 79.5, 59.5)
-        aligner = FrameAligner(self._views, self._aligner_config)
-        transform, information = se3.make_transform(translation=(0.0, 0.0, 0.6))[None], np.eye(6)[None]
-        frame = Frame(np.zeros((120, 160, 3), np.uint8), camera, np.full((120, 160), 0.6, np.float32))
-        for _ in range(2):  # what it learns of the first frame is used in the second
-            aligner.align(frame, np.zeros(1, np.intp), transform, information, np.zeros(1, np.intp))
+        self._aligner = FrameAligner(self._views, AlignerConfig(use_depth=config.use_depth, depth=config.depth))
 
     def align(self, frame: CameraFrame, expected: Sequence[ObjectPose]) -> PoseResults:
         """Return ``expected`` poses where they are found in a frame, with their ids, and a rejection of each other one.
@@ -85,14 +75,17 @@ class KnownObjects:
         transform, model = aligned.T_camera_object[row], self._objects[pose.class_id]
         covariance = aligned.covariance[row]
         covariance = add_systematic(covariance, transform[:3, 3], self._config.depth.scale_sigma)
-        share, rms_m, visibility = 1.0, np.nan, np.nan
-        if depth := aligned.depth:
-            visibility, rms_m = float(depth.confirmed[row]), float(depth.rms_m[row])
-            share = visibility / max(visibility + float(depth.seen_through[row]), 1e-9)
-        sure = np.clip((share - _WORTHLESS_SHARE) / (_SURE_SHARE - _WORTHLESS_SHARE), 0.0, 1.0)
+        rms_m, visibility = np.nan, np.nan
+        if aligned.depth and aligned.uses_depth[row]:
+            visibility, rms_m = float(aligned.depth.confirmed[row]), float(aligned.depth.rms_m[row])
+            share = visibility / max(visibility + float(aligned.depth.seen_through[row]), 1e-9)
+            worthless, sure = _WORTHLESS_SHARE, _SURE_SHARE
+        else:
+            share, worthless, sure = float(aligned.colour_agreement[row]), _WORTHLESS_AGREEMENT, _SURE_AGREEMENT
+        confidence = np.clip((share - worthless) / (sure - worthless), 0.0, 1.0)
         return replace(
             pose,
-            score=float(sure) * pose.score,
+            score=float(confidence) * pose.score,
             T_camera_object=transform,
             covariance=free_symmetry(covariance, transform[:3, :3], model.symmetry),
             box_xyxy=box,
@@ -118,6 +111,6 @@ def _rejection(pose: ObjectPose, aligned: AlignedPoses, row: int, box: Array) ->
     detail = text.format(
         confirmed=depth.confirmed[row] if depth else 0.0,
         seen_through=depth.seen_through[row] if depth else 0.0,
-        agreement=aligned.region_agreement[row],
+        agreement=aligned.colour_agreement[row],
     )
     return PoseRejection(pose.class_id, pose.class_name, pose.score, box, reason, detail, pose.track_id)

@@ -25,7 +25,7 @@ from object_pose.core.pose.candidates import sphere_directions
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 
-VIEW_COUNT = 642
+VIEW_COUNT = 320
 SURFACE_POINTS = 200
 CONTOUR_POINTS = 128
 # Columns of ``contours``.
@@ -57,7 +57,8 @@ class ViewModel:
     row, any first few of which are spread over the whole view. ``contours`` (V, C, 8) are points on the contour, in
     order along it, their normals out of the object and square to the view, and how far the object goes on inward and
     the background outward along the normal, both at most half a diameter. ``contour_spacings`` (V,) is how much of the
-    contour's length belongs to each of its points, ``areas`` (V,) that of the silhouette in square metres.
+    contour's length belongs to each of its points, ``areas`` (V,) that of the silhouette in square metres. ``axis``
+    (2, 3) is a point and the direction of the axis of revolution, a direction of zero where there is none.
     """
 
     name: str
@@ -70,6 +71,7 @@ class ViewModel:
     contours: Floats
     contour_spacings: Floats
     areas: Floats
+    axis: Floats
 
     @classmethod
     def of(cls, model: ObjectModel, view_count: int = VIEW_COUNT) -> ViewModel:
@@ -78,7 +80,7 @@ class ViewModel:
         points, normals = model.points_object[order] - model.box_center, model.normals_object[order]
         dense = model.surface_object if len(model.surface_object) else model.points_object
         drawing = _Drawing(points, normals, dense - model.box_center, model.diameter)
-        directions = sphere_directions(view_count)
+        directions, symmetry = sphere_directions(view_count), model.symmetry
         views = [drawing.seen_from(direction) for direction in directions]
         visible = np.zeros((view_count, SURFACE_POINTS), dtype=np.int32)
         for row, view in zip(visible, views):
@@ -96,6 +98,7 @@ class ViewModel:
             contours=contours.astype(np.float32),
             contour_spacings=np.array([view.contour_spacing for view in views], dtype=np.float32),
             areas=np.array([view.area for view in views], dtype=np.float32),
+            axis=np.array([symmetry.offset, np.zeros(3) if symmetry.axis is None else symmetry.axis], dtype=np.float32),
         )
 
 
@@ -112,6 +115,7 @@ class ViewTables:
     contours: Floats
     contour_spacings: Floats
     areas: Floats
+    axes: Floats
 
     @classmethod
     def of(cls, models: Sequence[ViewModel]) -> ViewTables:
@@ -129,6 +133,7 @@ class ViewTables:
             contours=np.stack([model.contours for model in models]),
             contour_spacings=np.stack([model.contour_spacings for model in models]),
             areas=np.stack([model.areas for model in models]),
+            axes=np.stack([model.axis for model in models]),
         )
 
     def nearest(self, class_ids: NDArray[np.intp], rotation: Array, translation: Array) -> Ints:
