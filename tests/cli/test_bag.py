@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -234,7 +235,30 @@ def test_a_bag_that_cannot_be_read_leaves_no_report(cli, bag, model, tmp_path, d
         broken.mkdir()
     outcome = cli("bag", "evaluate", broken, "--model", model, "--output", tmp_path / "out")
     assert outcome.code == 2 and "broken" in outcome.problem
-    assert not list((tmp_path / "out").rglob("*.json*"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_time_that_runs_backwards_is_said_and_ids_start_anew(cli, tmp_path, frame, cube_model, caplog):
+    frames = [dataclasses.replace(frame, stamp_ns=1_000_000_000 + index * PERIOD_NS) for index in range(COUNT)]
+
+    class Later:
+        """Records with the time of recording, which is later than the stamps."""
+
+        def __init__(self, bag, delay_ns):
+            self.store, self._bag, self._delay_ns = bag.store, bag, delay_ns
+
+        def write(self, topic, message_type, stamp_ns, message):
+            self._bag.write(topic, message_type, stamp_ns + self._delay_ns, message)
+
+    with write_bag(tmp_path / "loop", make_typestore()) as writer:
+        for round_ in range(2):
+            for item in frames:
+                write_frame(Later(writer, round_ * 10 * COUNT * PERIOD_NS), item)
+    command = ("bag", "evaluate", tmp_path / "loop", "--model", cube_model, "--track", "--output", tmp_path / "out")
+    outcome = cli(*command, "--json")
+    assert "time runs backwards 1 times" in caplog.text
+    summary = json.loads(outcome.out)["loop"]
+    assert (summary["frames"], summary["tracks"]) == (2 * COUNT, 2)
 
 
 def test_several_bags_without_a_folder_are_refused(cli, bag, model):

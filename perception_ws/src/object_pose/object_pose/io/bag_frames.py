@@ -76,19 +76,23 @@ def read_bag_frames(path: str | Path, config: RecordingConfig | None = None) -> 
     streams = [topic for topic in (config.color_topic, config.depth_topic) if topic]
     pairer = StampPairer(streams, round(config.tolerance_ms * 1e6), capacity=_WAITING)
     counts = dict.fromkeys(streams, 0)
-    frames = 0
+    frames = jumps = last_ns = 0
     frame_ids: set[str] = set()
     for topic, _, message in read_bag(path, streams, types=dict.fromkeys(streams, _IMAGE_TYPES)):
         counts[topic] += 1
         joined = pairer.add(topic, stamp_ns(message), message)
         if joined:
             frames += 1
+            jumps += stamp_ns(joined[config.color_topic]) < last_ns
+            last_ns = stamp_ns(joined[config.color_topic])
             frame_ids |= {item.header.frame_id for item in joined.values()}
             yield _frame(path, joined, cameras, config)
     depth = f", {counts[config.depth_topic]} depth" if config.depth_topic else ""
     found = f"{counts[config.color_topic]} images{depth}, {cameras.count} camera_info: {frames} frames"
     if frames == 0:
         raise DataError(f"bag {path} has no frames whose stamps agree: {found}", "raise the tolerance")
+    if jumps:
+        logger.warning("bag %s: time runs backwards %d times: ids start anew; two recordings, or a loop?", path, jumps)
     if frames < max(counts.values()):
         logger.warning("bag %s: %s", path, found)
     if len(frame_ids) > 1:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +108,10 @@ def _report(job: _Job, progress: ProgressCallback = ignore_progress) -> dict[str
     run = BagRun(job.bag.name, estimator.card.objects, has_truth=truths is not None)
     place = read_camera_transforms(job.bag, config.fixed_frame, config.recording) if config.fixed_frame else None
     object_ids = {name: number for number, name in bop_names(labels).items()}
-    job.output.mkdir(parents=True, exist_ok=True)
-    frames = reported(read_bag_frames(job.bag, config.recording), progress, job.bag.name)
+    frames = read_bag_frames(job.bag, config.recording)
+    # Before anything is written: a bag without frames raises here.
+    first = next(frames)
+    frames = reported(chain([first], frames), progress, job.bag.name)
     with (
         json_lines(job.output / "results.jsonl") as records,
         bop_csv(job.output / "results.csv", object_ids) as csv,
