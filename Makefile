@@ -8,7 +8,7 @@ SOURCES := perception_ws/src tests launch benchmarks
 unexport PYTHONPATH AMENT_PREFIX_PATH CMAKE_PREFIX_PATH LD_LIBRARY_PATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-train setup-bench setup-all demo test lint format real-check rbt-check pose-check bench-pose train-parts models-check cases-check bag-check fuzz real-folds train-smoke bench-train notebook clean
+.PHONY: help setup setup-train setup-bench setup-all demo test lint format real-check rbt-check pose-check bench-speed bench-pose train-parts models-check cases-check bag-check fuzz real-folds train-smoke bench-train notebook clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -45,6 +45,9 @@ rbt-check: setup ## Two real objects tracked from their first poses, with depth 
 
 pose-check: setup ## Accuracy, uncertainty and tracking of poses beside their acceptance criteria, write out/pose
 	@$(BENCHMARK).pose_check
+
+bench-speed: setup ## What tracking, registering and detecting cost, and how that grows, write out/speed
+	@$(BENCHMARK).bench_speed
 
 bench-pose: setup-bench ## The pose head beside PnP alone and Open3D, on the same frames, write out/pose/bench.json
 	@$(BENCHMARK).bench_pose

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 
 import pytest
@@ -70,3 +71,10 @@ def test_cad_files_become_a_model_with_its_report_and_a_rerun_goes_on(cli, cad_f
 )
 def test_what_cannot_be_is_one_line(cli, cad_files, tmp_path, options, text):
     assert text in onboard(cli, cad_files, tmp_path / "out", *options).err
+
+
+@pytest.mark.skipif(importlib.util.find_spec("cascadio") is not None, reason="the extra 'step' is installed")
+def test_step_files_without_the_extra_that_reads_them_are_one_line(cli, tmp_path):
+    (tmp_path / "box.step").write_text("ISO-10303-21;")
+    outcome = cli("onboard", tmp_path / "box.step", "--output", tmp_path / "out")
+    assert outcome.code == 2 and "the Python package 'cascadio' is not installed" in outcome.problem

@@ -68,6 +68,12 @@ def test_coco_of_other_tools_is_read(tmp_path):
     assert all(sample.image_wh == (WIDTH, HEIGHT) for sample in dataset.samples)
 
 
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b.png", "../" * 2000])
+def test_a_file_name_that_no_system_takes_is_one_that_is_missing(tmp_path, name):
+    images = [{"id": 10, "file_name": "a.png"}, {"id": 11, "file_name": name}]
+    assert "does not exist" in errors_of(read_coco(write_coco_set(tmp_path, [SOUND], images=images)))[0]
+
+
 def test_an_unknown_id_is_shown_as_it_is_written(tmp_path):
     file = write_coco_set(tmp_path, [{**SOUND, "image_id": "left"}])
     assert "no image has the id 'left'" in errors_of(read_coco(file))[0]

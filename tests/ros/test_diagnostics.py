@@ -64,7 +64,7 @@ def test_poses_that_are_all_rejected_are_named_with_the_cause(pipeline, ros, dia
 
 def test_dropped_frames_are_named(ros, cube_model, diagnostics, frame):
     """The search in colour takes longer than the detections, which come as fast as they can be read."""
-    start(ros, PoseNode, model=str(cube_model), **{"solver.use_depth": False})
+    start(ros, PoseNode, model=str(cube_model), every_frame=False, **{"solver.use_depth": False})
     detections = ros.node.create_publisher(KeypointDetectionArray, topics.KEYPOINTS, qos.RESULT)
     driver, predictor = FakeDriver(ros), Predictor(cube_model)
     driver.wait_until_heard(depth=False)

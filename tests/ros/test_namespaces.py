@@ -27,6 +27,7 @@ DEFAULTS = {
     "/ground_truth",
     "/keypoint_detections",
     "/detections_2d",
+    "/tracked_2d",
     "/vision_info",
     "/detections_3d",
     "/object_poses",

@@ -101,6 +101,51 @@ def test_children_end_with_their_parent(ros, start, arguments, number):
     ros.wait_for(lambda: not any(map(runs, children)), "the end of the children", LIMIT_S)
 
 
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL], ids=lambda number: number.name)
+def test_what_the_demo_starts_ends_with_it(ros, start, tmp_path, number):
+    process = start("demo", "--seconds", 3600, "--no-bag", "--output", tmp_path / "demo")
+    names = {"pose_node", "detection_node"}
+    ros.wait_for(lambda: names <= set(ros.node.get_node_names()), "the nodes", LIMIT_S)
+    children = children_of(process)
+    assert len(children) == 2
+    process.send_signal(number)
+    ros.wait_for(lambda: not any(map(runs, children)), "the end of the children", LIMIT_S)
+
+
+BUSY = """
+import time
+from object_pose.ros.nodes.pipeline_node import PipelineNode
+from object_pose.ros.nodes.spinning import spin_node
+
+class BusyNode(PipelineNode):
+    def __init__(self):
+        super().__init__("busy_node")
+
+    def {step}(self):
+        print("busy", flush=True)
+        while True:
+            time.sleep(0.1)
+
+raise SystemExit(spin_node(BusyNode))
+"""
+
+
+@pytest.mark.parametrize("step", ["configure", "deactivate"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_node_that_is_busy_does_not_keep_the_program(ros, domain_id, tmp_path, step, number):
+    """A model in preparation, or a frame in hand, may take longer than ros2 launch waits."""
+    variables = os.environ | {"ROS_DOMAIN_ID": str(domain_id), "ROS_LOG_DIR": str(tmp_path)}
+    words = [sys.executable, "-c", BUSY.format(step=step)]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=variables)
+    if step == "configure":
+        assert process.stdout.readline() == "busy\n"
+    else:
+        ros.wait_for(lambda: "busy_node" in ros.node.get_node_names(), "the node", LIMIT_S)
+    process.send_signal(number)
+    process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 0
+
+
 def test_a_model_that_cannot_be_used_ends_all_processes(start, arguments, tmp_path):
     (tmp_path / "broken.onnx").write_bytes(b"not a model at all" * 9)
     process = start(*arguments, "--model", tmp_path / "broken.onnx", "--processes")

@@ -75,6 +75,7 @@ def test_a_missing_field_is_named(card, field):
         (lambda card: card.update(labels=["gear", "bracket"]), "are not its labels"),
         (lambda card: card.update(layout=5), "'layout' must be str"),
         (lambda card: card.update(input_wh=[320]), "'input_wh' must be two"),
+        (lambda card: card.update(input_wh=[320, True]), "'input_wh' must hold only int"),
         (lambda card: card.update(input_wh=[320, 0]), "'input_wh' must be from 1"),
         (lambda card: card.update(input_wh=[200_000, 200_000]), "'input_wh' must be from 1 to 4096"),
         (lambda card: card.update(keypoint_count=9), "8 keypoints"),

@@ -214,6 +214,7 @@ def test_open_sizes_come_from_the_metadata(tmp_path, size):
     ("metadata", "shape", "problem"),
     [
         ({"names": "['a']", "imgsz": "many"}, ("batch", 3, "h", "w"), "'imgsz' cannot be read"),
+        ({"names": "['a']", "imgsz": "[True, 64]"}, ("batch", 3, "h", "w"), r"'imgsz' is \[True, 64\]"),
         ({"names": "['a']", "imgsz": "[64]"}, ("batch", 3, "h", "w"), r"'imgsz' is \[64\]"),
         ({"names": "['a']", "imgsz": "[60, 64]"}, ("batch", 3, "h", "w"), "multiples of 32"),
         ({"names": "['a']", "imgsz": "[200000, 200000]"}, ("batch", 3, "h", "w"), "at most 16 channels of 4096x4096"),

@@ -18,6 +18,7 @@ EXTRAS = {
     "realsense": ["pyrealsense2"],
     "bags": ["rosbags", "lz4", 'backports.zstd; python_version < "3.14"'],
     "simulation": ["trimesh", "manifold3d", "networkx", "shapely"],
+    "step": ["cascadio"],
     "reports": ["matplotlib", "Jinja2", "reportlab"],
     "train": ["object-pose[simulation]", "torch", "onnx", "onnxscript", "tensorboard", "protobuf", "h5py"],
     # ROS 2 Kilted from wheels and what builds messages with it; these releases belong together.
@@ -38,8 +39,9 @@ EXTRAS = {
     ],
     "test": ["pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "jsonschema", "faster-coco-eval"],
 }
-# onnxruntime and onnxruntime-gpu overwrite each other's files, and the ROS wheels exist for x86-64 Linux only.
-EXCLUSIVE = ("gpu", "openvino", "ros", "test")
+# onnxruntime and onnxruntime-gpu overwrite each other's files, the ROS wheels exist for x86-64 Linux only, and cascadio
+# brings OpenCASCADE along, whose licence is the LGPL.
+EXCLUSIVE = ("gpu", "openvino", "ros", "step", "test")
 
 
 def shared_files(root: Path) -> list[tuple[str, list[str]]]:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from object_pose.core.errors import ObjectPoseError
+from object_pose.runtime.processes import end_with_parent
 
 Process = subprocess.Popen[str]
 _STOP_WITHIN_S = 15.0
@@ -34,7 +35,14 @@ def child_processes() -> Iterator[Start]:
         command = [sys.executable, "-m", module, *map(str, arguments)]
         output = subprocess.PIPE if pipe else None
         # Sessions of their own: Ctrl-C ends this process, which then ends them in order.
-        process = subprocess.Popen(command, stdout=output, text=True, env=environment, start_new_session=True)
+        process = subprocess.Popen(
+            command,
+            stdout=output,
+            text=True,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=end_with_parent(),
+        )
         started.append(process)
         return process
 

@@ -19,6 +19,7 @@ from object_pose.core.geometry.camera import Camera
 from object_pose.core.geometry.extrinsics import Extrinsics
 from object_pose.core.geometry.transform_tree import TransformTree
 from object_pose.core.params import parameter
+from object_pose.core.vision.depth_registration import DepthSource
 from object_pose.io.bags import BagWriter, describe_bag, read_bag
 from object_pose.io.camera_info import info_from_message, info_of_camera, message_fields
 from object_pose.io.images import depth_in_millimetres
@@ -42,6 +43,11 @@ class RecordingConfig:
         "/camera/camera/aligned_depth_to_color/image_raw", "aligned depth of a bag; '' reads none", read_only=True
     )
     camera_info_topic: str = parameter("/camera/camera/color/camera_info", "intrinsics of a bag", read_only=True)
+    depth_camera_info_topic: str = parameter(
+        "",
+        "intrinsics of depth that is not aligned with colour, which is registered by them and /tf; '' is aligned",
+        read_only=True,
+    )
     tolerance_ms: float = parameter(
         0.0,
         "stamps of a frame's colour and depth in a bag may differ by this much",
@@ -72,7 +78,8 @@ def read_bag_frames(path: str | Path, config: RecordingConfig | None = None) -> 
     ``CalibrationError`` where the intrinsics are impossible.
     """
     config = config or RecordingConfig()
-    cameras = _Cameras(path, config)
+    cameras = _Cameras(path, config, config.camera_info_topic, config.color_topic)
+    sources = _DepthSources(path, config) if config.depth_topic and config.depth_camera_info_topic else None
     streams = [topic for topic in (config.color_topic, config.depth_topic) if topic]
     pairer = StampPairer(streams, round(config.tolerance_ms * 1e6), capacity=_WAITING)
     counts = dict.fromkeys(streams, 0)
@@ -86,7 +93,7 @@ def read_bag_frames(path: str | Path, config: RecordingConfig | None = None) -> 
             jumps += stamp_ns(joined[config.color_topic]) < last_ns
             last_ns = stamp_ns(joined[config.color_topic])
             frame_ids |= {item.header.frame_id for item in joined.values()}
-            yield _frame(path, joined, cameras, config)
+            yield _frame(path, joined, cameras, sources, config)
     depth = f", {counts[config.depth_topic]} depth" if config.depth_topic else ""
     found = f"{counts[config.color_topic]} images{depth}, {cameras.count} camera_info: {frames} frames"
     if frames == 0:
@@ -95,8 +102,9 @@ def read_bag_frames(path: str | Path, config: RecordingConfig | None = None) -> 
         logger.warning("bag %s: time runs backwards %d times: ids start anew; two recordings, or a loop?", path, jumps)
     if frames < max(counts.values()):
         logger.warning("bag %s: %s", path, found)
-    if len(frame_ids) > 1:
-        logger.warning("bag %s: colour and depth have the frames %s: is depth aligned?", path, sorted(frame_ids))
+    if len(frame_ids) > 1 and sources is None:
+        text = "bag %s: colour and depth have the frames %s: is depth aligned? If not, name its camera_info"
+        logger.warning(text, path, sorted(frame_ids))
 
 
 def read_camera_transforms(
@@ -107,16 +115,7 @@ def read_camera_transforms(
     Raises ``DataError`` where the bag holds no transforms, or none that connects the camera with ``fixed_frame``.
     """
     config = config or RecordingConfig()
-    tree = TransformTree(memory_s=float("inf"))
-    present = {item.name for item in describe_bag(path).topics}
-    topics = [topic for topic in _TRANSFORM_TOPICS if topic in present]
-    if not topics:
-        raise DataError(f"bag {path} has no /tf, so the camera's place in '{fixed_frame}' is not known", "leave it out")
-    for topic, _, message in read_bag(path, topics):
-        for item in message.transforms:
-            parent, child = item.header.frame_id.lstrip("/"), item.child_frame_id.lstrip("/")
-            extrinsics = Extrinsics(parent, child, transform_from_message(item.transform))
-            tree.add(extrinsics, stamp_ns(item), fixed=topic == _TRANSFORM_TOPICS[1])
+    tree = _transform_tree(path, f"the camera's place in '{fixed_frame}' is not known")
     _, _, color = next(read_bag(path, [config.color_topic]))
     camera_frame = color.header.frame_id.lstrip("/")
     tree.check_connected(fixed_frame, camera_frame)
@@ -128,6 +127,21 @@ def read_camera_transforms(
             return None
 
     return look_up
+
+
+def _transform_tree(path: str | Path, problem: str) -> TransformTree:
+    """Return all transforms of a bag; raises ``DataError`` with the ``problem`` where it has none."""
+    present = {item.name for item in describe_bag(path).topics}
+    topics = [topic for topic in _TRANSFORM_TOPICS if topic in present]
+    if not topics:
+        raise DataError(f"bag {path} has no /tf: {problem}", f"record {' and '.join(_TRANSFORM_TOPICS)}")
+    tree = TransformTree(memory_s=float("inf"))
+    for topic, _, message in read_bag(path, topics):
+        for item in message.transforms:
+            parent, child = item.header.frame_id.lstrip("/"), item.child_frame_id.lstrip("/")
+            extrinsics = Extrinsics(parent, child, transform_from_message(item.transform))
+            tree.add(extrinsics, stamp_ns(item), fixed=topic == _TRANSFORM_TOPICS[1])
+    return tree
 
 
 def write_frame(
@@ -189,12 +203,11 @@ class StampPairer:
 class _Cameras:
     """The cameras of a bag by stamp. A camera_info holds until the next one: sent once, latched or at another rate."""
 
-    def __init__(self, path: str | Path, config: RecordingConfig) -> None:
+    def __init__(self, path: str | Path, config: RecordingConfig, topic: str, image_topic: str) -> None:
         self.count = 0
         changes: dict[int, Camera] = {}
         last = None
-        types = {config.camera_info_topic: _INFO_TYPES}
-        for _, _, message in read_bag(path, [config.camera_info_topic], types=types):
+        for _, _, message in read_bag(path, [topic], types={topic: _INFO_TYPES}):
             self.count += 1
             info = info_from_message(message)
             if info == last:
@@ -202,13 +215,12 @@ class _Cameras:
             try:
                 changes[stamp_ns(message)] = info.camera(config.rectified)
             except CalibrationError as error:
-                topic = config.camera_info_topic
                 raise CalibrationError(f"bag {path}, {topic}: {error.message}", error.hint) from error
-            if last is None and not config.rectified and (problem := info.rectification_problem(config.color_topic)):
+            if last is None and not config.rectified and (problem := info.rectification_problem(image_topic)):
                 logger.warning("bag %s: %s", path, problem)
             last = info
         if not changes:
-            raise DataError(f"bag {path} has no message on {config.camera_info_topic}")
+            raise DataError(f"bag {path} has no message on {topic}")
         self._stamps = sorted(changes)
         self._cameras = [changes[stamp] for stamp in self._stamps]
 
@@ -217,13 +229,31 @@ class _Cameras:
         return self._cameras[max(0, bisect.bisect_right(self._stamps, stamp) - 1)]
 
 
-def _frame(path: str | Path, joined: dict[str, Any], cameras: _Cameras, config: RecordingConfig) -> Frame:
+class _DepthSources:
+    """The depth camera of a bag by stamp: its camera_info, and its place beside the colour camera by /tf."""
+
+    def __init__(self, path: str | Path, config: RecordingConfig) -> None:
+        self._cameras = _Cameras(path, config, config.depth_camera_info_topic, config.depth_topic)
+        self._tree = _transform_tree(path, "depth cannot be registered")
+
+    def at(self, stamp: int, color_frame: str, depth_frame: str) -> DepthSource:
+        """Return the depth camera at a stamp; raises ``DataError`` where its place is not known."""
+        T_color_depth = self._tree.look_up(color_frame.lstrip("/"), depth_frame.lstrip("/"), stamp)
+        return DepthSource(self._cameras.at(stamp), T_color_depth)
+
+
+def _frame(
+    path: str | Path, joined: dict[str, Any], cameras: _Cameras, sources: _DepthSources | None, config: RecordingConfig
+) -> Frame:
     color, depth = joined[config.color_topic], joined.get(config.depth_topic)
     stamp = stamp_ns(color)
     depth_m = None
     try:
         if depth is not None:
             depth_m = depth_from_message(depth, config.depth_unit_m())
+            if sources is not None:
+                source = sources.at(stamp_ns(depth), color.header.frame_id, depth.header.frame_id)
+                depth_m = source.registered(depth_m, cameras.at(stamp))
         return Frame(image_from_message(color), cameras.at(stamp), depth_m, stamp)
     except DataError as error:
         raise DataError(f"bag {path}: {error.message}", error.hint) from error

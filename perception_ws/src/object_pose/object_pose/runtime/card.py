@@ -141,7 +141,7 @@ class _Reader:
 
     def sequence(self, name: str, kind: type[ValueT]) -> Sequence[ValueT]:
         values: list[ValueT] = self._get(name, list)
-        if not all(isinstance(value, kind) for value in values):
+        if not all(isinstance(value, kind) and not isinstance(value, bool) for value in values):
             raise self.wrong(name, f"must hold only {kind.__name__}")
         for value in values:
             self._check_text(name, value)

@@ -304,7 +304,7 @@ def size_in_metadata(metadata: Mapping[str, str]) -> tuple[int, int]:
     """Return the (height, width) that Ultralytics-style metadata name for an input that may have any."""
     size = _value(metadata, "imgsz", None)
     sides = [size, size] if isinstance(size, int) else size
-    if not (isinstance(sides, (list, tuple)) and len(sides) == 2 and all(isinstance(n, int) and n > 0 for n in sides)):
+    if not (isinstance(sides, (list, tuple)) and len(sides) == 2 and all(type(n) is int and n > 0 for n in sides)):
         raise ModelError(f"the model's metadata 'imgsz' is {size!r}", "expected [height, width]")
     return sides[0], sides[1]
 
@@ -328,7 +328,7 @@ def _names(metadata: Mapping[str, str]) -> tuple[str, ...]:
 def _keypoint_shape(metadata: Mapping[str, str]) -> tuple[int, int]:
     """Return the number of keypoints, and of values of each: x and y, and visibility where the network tells it."""
     shape = _value(metadata, "kpt_shape", None)
-    is_pair = isinstance(shape, (list, tuple)) and len(shape) == 2 and all(isinstance(n, int) for n in shape)
+    is_pair = isinstance(shape, (list, tuple)) and len(shape) == 2 and all(type(n) is int for n in shape)
     if not (is_pair and shape[0] > 0 and shape[1] in (2, 3)):
         raise ModelError(f"the pose model's metadata 'kpt_shape' is {shape}", "expected [K, 2] or [K, 3]")
     return shape[0], shape[1]

@@ -79,7 +79,7 @@ class PoseEstimator:
         self._tracker = Tracker(self.card.objects, tracker_config, track_ids) if tracker_config else None
         self._registered_ns: int | None = None
         self._recent = RecentFrames()
-        self._verified_ns: dict[int, int] = {}
+        self._verified: dict[int, int] = {}  # turns by track id
         self._lock = threading.Lock()  # of the tracker and the recent frames
 
     @property
@@ -99,7 +99,7 @@ class PoseEstimator:
     def prepare(self) -> None:
         """Open now what the first frame would need."""
         if self._tracker:
-            _ = self._aligners
+            self._aligners[0].prepare()
         if self.solver_config.second_pass:
             _ = self.detector
 
@@ -215,11 +215,12 @@ class PoseEstimator:
             with self._lock:
                 then = tracker.at(frame.stamp_ns)
             overlap = _overlaps(detections, then)
-            confirmed = self._confirmed(overlap, then, frame.stamp_ns)
+            has_keypoints = np.asarray(np.isfinite(detections.keypoint_sigmas).any(axis=1))
+            confirmed = self._confirmed(overlap, then, has_keypoints)
             # A candidate that confirms a track needs none of its other hypotheses.
             confirmed = np.isin(detections.candidate_ids, detections.candidate_ids[confirmed])
             with clock.stage("pose"):
-                doubtful = detections.select(~confirmed)
+                doubtful = detections.select(~confirmed & has_keypoints)
                 results = self._solver.solve(doubtful, frame.camera, frame.depth_m, then, lambda: frame.rgb)
             seen = {pose.track_id for column, pose in enumerate(then) if np.any(overlap[:, column] >= _NEAR_BOX)}
             with clock.stage("tracking"):
@@ -246,17 +247,32 @@ class PoseEstimator:
         others = (item for item in results.rejections if item.track_id not in again)
         return PoseResults((*results.poses, *by_contour.poses), (*others, *by_contour.rejections))
 
-    def _confirmed(self, overlap: Array, then: Sequence[ObjectPose], stamp_ns: int) -> Mask:
-        """Return which detections (N,) show a sure track where it was; one track in turn is verified by its pose."""
-        assert self._tracker_config
-        is_sure = np.array([pose.score >= self._tracker_config.min_sure_score for pose in then], dtype=bool)
+    def confident(self, poses: Sequence[ObjectPose]) -> tuple[ObjectPose, ...]:
+        """Return those tracked poses of a frame that detections need only confirm; one in turn is to be verified."""
+        sure = [pose for pose in poses if self._is_sure(pose)]
+        if not sure:
+            return ()
+        with self._lock:
+            due = min(sure, key=lambda pose: self._verified.get(pose.track_id, -1))
+            turn = max(self._verified.values(), default=0) + 1
+            self._verified = {pose.track_id: self._verified.get(pose.track_id, -1) for pose in poses}
+            self._verified[due.track_id] = turn
+        return tuple(pose for pose in sure if pose is not due)
+
+    def _confirmed(self, overlap: Array, then: Sequence[ObjectPose], has_keypoints: Mask) -> Mask:
+        """Return which detections (N,) show a sure track where it was, and need no pose."""
+        is_sure = np.array([self._is_sure(pose) for pose in then], dtype=bool)
         confirms = (overlap >= _SAME_BOX) & is_sure
-        if shown := np.flatnonzero(confirms.any(axis=0)).tolist():
-            due = min(shown, key=lambda column: self._verified_ns.get(then[column].track_id, -1))
-            self._verified_ns = {pose.track_id: self._verified_ns.get(pose.track_id, -1) for pose in then}
-            self._verified_ns[then[due].track_id] = stamp_ns
-            confirms[:, due] = False
-        return np.asarray(confirms.any(axis=1))
+        if not np.any(confirms.any(axis=1) & ~has_keypoints):
+            # All have keypoints: they were found by whom nobody told what is tracked.
+            only_confirmed = {pose.track_id for pose in self.confident(then)}
+            confirms &= np.array([pose.track_id in only_confirmed for pose in then], dtype=bool)
+            return np.asarray(confirms.any(axis=1))
+        return np.asarray(confirms.any(axis=1) & ~has_keypoints)
+
+    def _is_sure(self, pose: ObjectPose) -> bool:
+        assert self._tracker_config
+        return pose.score >= self._tracker_config.min_sure_score and not pose.visibility <= 0.0
 
     def _begin(self, found: Sequence[ObjectPose], stamp_ns: int, T_world_camera: Array | None) -> None:
         """Carry new poses from their frame to the newest, and begin their tracks there; what is lost has none."""

@@ -21,7 +21,7 @@ from object_pose.runtime.card import METADATA_KEY, ModelCard
 from object_pose.runtime.engine import Engine, EngineConfig, load_engine
 from object_pose.runtime.foreign import open_foreign_model
 from object_pose.runtime.resources import find_model
-from object_pose.runtime.roi_head import load_roi_head
+from object_pose.runtime.roi_head import KnownBoxes, load_roi_head
 from object_pose.runtime.timing import StageClock
 from object_pose.tasks.registry import task_of_card
 from object_pose.tasks.task import Interface, Task
@@ -86,12 +86,17 @@ class Predictor:
         return self._roi_head is not None
 
     def predict(
-        self, image: NDArray[np.generic], clock: StageClock | None = None, depth: AlignedDepth | None = None
+        self,
+        image: NDArray[np.generic],
+        clock: StageClock | None = None,
+        depth: AlignedDepth | None = None,
+        known: KnownBoxes | None = None,
     ) -> Any:
         """Return the task's result for an RGB (or grey, or RGBA) uint8 image, in its pixels.
 
-        ``depth`` of the image helps a model that ``reads_depth``. ``clock`` collects the stages preprocess, inference,
-        decode and, with a RoI head, crops. Raises ``DataError`` for another kind of image.
+        ``depth`` of the image helps a model that ``reads_depth``; its RoI head leaves ``known`` objects out.
+        ``clock`` collects the stages preprocess, inference, decode and, with a RoI head, crops. Raises ``DataError``
+        for another kind of image.
         """
         clock = clock or StageClock()
         with clock.stage("preprocess"):
@@ -104,7 +109,7 @@ class Predictor:
             result = results[0] if len(results) == 1 else merge_scales(results, options)
         if self._roi_head:
             with clock.stage("crops"):
-                result = self._roi_head.refine(to_rgb(image), result, self.decoding, depth)
+                result = self._roi_head.refine(to_rgb(image), result, self.decoding, depth, known)
         return result
 
     def _input_whs(self, image: NDArray[np.generic]) -> list[tuple[int, int]]:

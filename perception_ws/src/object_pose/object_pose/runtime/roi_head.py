@@ -20,7 +20,7 @@ from object_pose.core.arrays import Array, Image
 from object_pose.core.errors import ModelError
 from object_pose.core.frame import AlignedDepth
 from object_pose.core.results.detections import Detections, VisibleMasks
-from object_pose.core.vision.boxes import suppress
+from object_pose.core.vision.boxes import box_iou, suppress
 from object_pose.core.vision.decoders import DecodeOptions
 from object_pose.core.vision.roi import COLOR_CHANNELS, RELIEF_CHANNELS, RoiWindow, normalised_batch
 from object_pose.runtime.card import ModelCard
@@ -33,6 +33,7 @@ LAYOUT = "crop_masks"
 _CHANNELS = COLOR_CHANNELS + RELIEF_CHANNELS
 _MOST_BYTES = 256 << 20  # of an unpacked network: ours have 5 MB
 _LIKELY = 0.1  # the least probability of another class than the best one: depth may tell them apart
+_KNOWN_OVERLAP = 0.6  # of a candidate's box with that of a tracked object, from which on it shows this object
 _WIDE = 1.4  # a box may show only a part of its object
 _MOST_CANDIDATES = 48  # bounds the time that a cluttered picture can take
 
@@ -45,14 +46,24 @@ class RoiHead:
         self._size = engine.input_shape[2]
 
     def refine(
-        self, rgb: Image, candidates: Detections, options: DecodeOptions, depth: AlignedDepth | None = None
+        self,
+        rgb: Image,
+        candidates: Detections,
+        options: DecodeOptions,
+        depth: AlignedDepth | None = None,
+        known: KnownBoxes | None = None,
     ) -> Detections:
         """Return the candidates that the head confirms, with its classes and keypoints, best first.
 
         A score becomes the geometric mean of the detector's and this head's, less for a less likely hypothesis. Likely
         classes, hypotheses that reach ``options.hypothesis_threshold``, and those of the wider crop that
-        ``options.context_crop`` asks for are hypotheses of one candidate: depth decides which is right.
+        ``options.context_crop`` asks for are hypotheses of one candidate: depth decides which is right. What shows an
+        object of ``known`` is not refined: one detection without keypoints, whose sigmas are infinite, confirms it.
         """
+        if known is not None and len(known):
+            shown, rest = known.split(candidates, options.score_threshold)
+            refined = self.refine(rgb, candidates.select(rest), options, depth)
+            return Detections.join([refined, _without_keypoints(candidates.select(shown), refined)])
         chosen = candidates.select(np.argsort(-candidates.scores, kind="stable")[:_MOST_CANDIDATES])
         if not len(chosen):
             return chosen
@@ -73,6 +84,42 @@ class RoiHead:
         sigmas = keypoints[..., 2] * sides[:, None, None, None]
         visible = VisibleMasks(masks, np.array([[*window.center, window.side] for window in windows]))
         return _Output(probabilities, np.stack(places), sigmas, weights, visible)
+
+
+@dataclass(frozen=True)
+class KnownBoxes:
+    """Where objects are tracked: boxes (N, 4) in pixels of the image, and their classes (N,)."""
+
+    boxes_xyxy: Array
+    class_ids: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.class_ids)
+
+    def split(self, candidates: Detections, min_score: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the rows of candidates that confirm a known object, and of those that do not show any."""
+        overlap = box_iou(candidates.boxes_xyxy, self.boxes_xyxy) >= _KNOWN_OVERLAP
+        confirms = overlap & (candidates.class_ids[:, None] == self.class_ids)
+        confirms &= (candidates.scores >= min_score)[:, None]
+        is_confirmed = confirms.any(axis=0)
+        shows = (overlap & is_confirmed).any(axis=1)
+        best = np.where(confirms, candidates.scores[:, None], -1.0).argmax(axis=0)[is_confirmed] if len(shows) else []
+        return np.unique(np.asarray(best, dtype=np.int64)), np.flatnonzero(~shows)
+
+
+def _without_keypoints(detections: Detections, others: Detections) -> Detections:
+    """Return detections as candidates beside ``others``, of whose keypoints and masks nothing is known."""
+    count, cells = len(detections), others.masks.probabilities.shape[1]
+    keypoint_count = others.keypoints.shape[1] if len(others) else detections.keypoints.shape[1]
+    return Detections(
+        detections.boxes_xyxy,
+        detections.scores,
+        detections.class_ids,
+        np.zeros((count, keypoint_count, 2)),
+        np.full((count, keypoint_count), np.inf),
+        others.candidate_ids.max(initial=-1) + 1 + np.arange(count),
+        VisibleMasks(np.zeros((count, cells, cells), dtype=np.float32), np.zeros((count, 3))),
+    )
 
 
 @dataclass(frozen=True)

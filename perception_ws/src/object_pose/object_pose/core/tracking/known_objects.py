@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from object_pose.core.arrays import Array
-from object_pose.core.frame import CameraFrame
+from object_pose.core.frame import CameraFrame, Frame
+from object_pose.core.geometry import se3
+from object_pose.core.geometry.camera import Camera
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.pose.acceptance import split_duplicates
 from object_pose.core.pose.confidence import add_systematic, free_symmetry
@@ -46,7 +48,17 @@ class KnownObjects:
     def configure(self, config: PoseSolverConfig) -> None:
         """Use another configuration from the next frame on; what was learned of the objects' looks is forgotten."""
         self._config = config
-        self._aligner = FrameAligner(self._views, AlignerConfig(use_depth=config.use_depth, depth=config.depth))
+        self._aligner_config = AlignerConfig(use_depth=config.use_depth, depth=config.depth)
+        self._aligner = FrameAligner(self._views, self._aligner_config)
+
+    def prepare(self) -> None:
+        """Compile, or load, what the first frame would need: an object before a wall."""
+        camera = Camera(160, 120, 150.0, 150.0, 79.5, 59.5)
+        aligner = FrameAligner(self._views, self._aligner_config)
+        transform, information = se3.make_transform(translation=(0.0, 0.0, 0.6))[None], np.eye(6)[None]
+        frame = Frame(np.zeros((120, 160, 3), np.uint8), camera, np.full((120, 160), 0.6, np.float32))
+        for _ in range(2):  # what it learns of the first frame is used in the second
+            aligner.align(frame, np.zeros(1, np.intp), transform, information, np.zeros(1, np.intp))
 
     def align(self, frame: CameraFrame, expected: Sequence[ObjectPose]) -> PoseResults:
         """Return ``expected`` poses where they are found in a frame, with their ids, and a rejection of each other one.

@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from object_pose.core.arrays import Array, DepthImage, expect_shape
+from object_pose.core.errors import DataError
 from object_pose.core.geometry.camera import Camera
 from object_pose.core.kernels import kernel
 from object_pose.core.tracking.lens import lens_of, pixel_of, rays_of
 
 _LEAST_DEPTH_M = 1e-3
+
+
+@dataclass(frozen=True)
+class DepthSource:
+    """A depth camera beside the colour camera: ``T_color_depth`` (4, 4) takes its points to that one."""
+
+    camera: Camera
+    T_color_depth: Array
+
+    def registered(self, depth_m: DepthImage, color_camera: Camera) -> DepthImage:
+        """Return its depth as the colour camera sees it; raises ``DataError`` where it is of another size."""
+        height, width = depth_m.shape
+        if (width, height) != self.camera.wh:
+            own = f"{self.camera.width}x{self.camera.height}"
+            raise DataError(f"depth is {width}x{height}, its camera_info for {own}", "publish both of one resolution")
+        return register_depth(depth_m, self.camera, color_camera, self.T_color_depth)
 
 
 def register_depth(depth_m: DepthImage, depth_camera: Camera, color_camera: Camera, T_color_depth: Array) -> DepthImage:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,7 +115,7 @@ def _image_folder(path: Path, entries: Mapping[Any, _ImageEntry]) -> Path:
     above = path.parent.parent
     places = [path.parent, path.parent / "images", above / "images", above / split, above / "images" / split]
     for place in places:
-        if any((place / entry.name).is_file() for entry in entries.values()):
+        if any(os.path.isfile(place / entry.name) for entry in entries.values()):
             return place
     if not entries:
         return path.parent
@@ -125,7 +126,7 @@ def _image_folder(path: Path, entries: Mapping[Any, _ImageEntry]) -> Path:
 def _existing(path: Path, folder: Path, entries: Mapping[Any, _ImageEntry], faults: list[Fault]) -> list[Path]:
     existing = []
     for entry in entries.values():
-        if (folder / entry.name).is_file():
+        if os.path.isfile(folder / entry.name):
             existing.append(folder / entry.name)
         else:
             faults.append(Fault(path, entry.line, f"label without image: {folder / entry.name} does not exist"))

@@ -7,6 +7,7 @@ other lines of an odd number of values are polygons.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -82,7 +83,7 @@ def _listed_files(file: Path, faults: list[Fault]) -> tuple[dict[str, Path], dic
     for line, text in enumerate(_lines(file, faults), start=1):
         name = text.strip().replace("\\", "/")
         image = file.parent / name
-        if name and not image.is_file():
+        if name and not os.path.isfile(image):
             faults.append(Fault(file, line, f"image {name} does not exist"))
         elif name:
             images[name] = image
@@ -140,11 +141,11 @@ def yolo_splits(root: Path) -> dict[str, Path]:
 def _first_existing(starts: Sequence[Path], place: str) -> Path | None:
     # Roboflow writes '../train/images' for a folder beside the YAML file.
     candidates = [start / name for start in starts for name in (place, place.removeprefix("../"))]
-    return next((path for path in candidates if path.is_dir() or _is_list(path)), None)
+    return next((path for path in candidates if os.path.isdir(path) or _is_list(path)), None)
 
 
 def _is_list(path: Path) -> bool:
-    return path.suffix == ".txt" and path.is_file()
+    return path.suffix == ".txt" and os.path.isfile(path)
 
 
 def _keypoint_values(names_file: Path | None) -> int | None:

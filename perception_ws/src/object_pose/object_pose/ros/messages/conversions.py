@@ -36,6 +36,7 @@ from object_pose.core.results.detections import Detections, VisibleMasks
 from object_pose.core.results.pose import ObjectPose, ObjectTruth, PoseRejection, PoseResults
 from object_pose.io.messages import pose_from_message
 from object_pose.runtime.card import ModelCard
+from object_pose.runtime.roi_head import KnownBoxes
 
 _NOT_IN_MESSAGE = float("nan")
 
@@ -137,6 +138,33 @@ def detections_2d_to_message(detections: Detections, labels: Sequence[str], head
             for class_id, score, box in zip(detections.class_ids, detections.scores, detections.boxes_xyxy)
         ],
     )
+
+
+def boxes_to_message(poses: Sequence[ObjectPose], header: Header) -> Detection2DArray:
+    """Return where poses are in the image; their pose itself stays the default."""
+    return Detection2DArray(
+        header=header,
+        detections=[
+            Detection2D(
+                header=header,
+                id=str(pose.track_id),
+                results=[
+                    ObjectHypothesisWithPose(hypothesis=ObjectHypothesis(class_id=pose.class_name, score=pose.score))
+                ],
+                bbox=_box_2d(pose.box_xyxy),
+            )
+            for pose in poses
+        ],
+    )
+
+
+def boxes_from_message(message: Detection2DArray, labels: Sequence[str]) -> KnownBoxes:
+    """Return the boxes of those objects whose classes are among ``labels``."""
+    found = [item for item in message.detections if item.results[0].hypothesis.class_id in labels]
+    centers = np.array([[item.bbox.center.position.x, item.bbox.center.position.y] for item in found]).reshape(-1, 2)
+    half = 0.5 * np.array([[item.bbox.size_x, item.bbox.size_y] for item in found]).reshape(-1, 2)
+    class_ids = np.array([labels.index(item.results[0].hypothesis.class_id) for item in found], dtype=np.int64)
+    return KnownBoxes(np.concatenate([centers - half, centers + half], axis=1), class_ids)
 
 
 def detections_3d_to_message(poses: Sequence[ObjectPose], header: Header) -> Detection3DArray:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
-import os
 import signal
 import subprocess
 import sys
@@ -20,6 +18,7 @@ from object_pose.ros.nodes.detection_node import DetectionNode
 from object_pose.ros.nodes.pipeline_node import PipelineNode
 from object_pose.ros.nodes.pose_node import PoseNode
 from object_pose.ros.nodes.spinning import prepare_process, spin
+from object_pose.runtime.processes import end_with_parent
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +28,6 @@ _LONGEST_BACK_OFF_S = 10.0
 _HEALTHY_AFTER_S = 30.0
 _STOP_WITHIN_S = 10.0
 _POLL_S = 0.1
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 # Consumers first, so that the camera's first frame finds somebody listening.
 _NODES: dict[str, Callable[[], PipelineNode]] = {"pose": PoseNode, "detection": DetectionNode, "camera": CameraNode}
 
@@ -62,7 +60,9 @@ def run_in_processes(ros_arguments: Sequence[str], camera: bool = True) -> None:
                 child.supervise(time.monotonic())
     finally:
         for child in children:
-            child.stop()
+            child.ask_to_end()
+        for child in children:
+            child.wait()
         for number, handler in previous.items():
             signal.signal(number, handler)
 
@@ -86,12 +86,16 @@ class _Child:
         elif (code := self._process.poll()) is not None:
             self._ended(code, now)
 
-    def stop(self) -> None:
-        """End the process, by force only when asking does not help."""
-        if self._process is None or self._process.poll() is not None:
-            return
+    def ask_to_end(self) -> None:
+        """Tell the process to end, if it runs."""
         # Not SIGINT: Python makes an exception of it, which an import in progress may swallow.
-        self._process.terminate()
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+
+    def wait(self) -> None:
+        """Wait for its end, which is forced where asking does not help."""
+        if self._process is None:
+            return
         try:
             self._process.wait(_STOP_WITHIN_S)
         except subprocess.TimeoutExpired:
@@ -101,7 +105,7 @@ class _Child:
     def _start(self, now: float) -> None:
         # A session of its own: Ctrl-C reaches the children through us, in order, and once.
         command = [sys.executable, "-m", *self.module_and_arguments]
-        self._process = subprocess.Popen(command, start_new_session=True, preexec_fn=_end_with_parent())
+        self._process = subprocess.Popen(command, start_new_session=True, preexec_fn=end_with_parent())
         self._started = now
 
     def _ended(self, code: int, now: float) -> None:
@@ -113,20 +117,6 @@ class _Child:
         logger.error("the %s node ended with code %s, starting it again in %.1f s", self.name, code, self._back_off)
         self._due = now + self._back_off
         self._back_off = min(2.0 * self._back_off, _LONGEST_BACK_OFF_S)
-
-
-def _end_with_parent() -> Callable[[], None] | None:
-    """Return what a new process calls first so that it ends when this one is killed; None where Linux is not there."""
-    if not sys.platform.startswith("linux"):
-        return None
-    parent, prctl = os.getpid(), ctypes.CDLL(None).prctl
-
-    def ask_for_signal() -> None:
-        prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
-        if os.getppid() != parent:  # it died before the request
-            os._exit(0)
-
-    return ask_for_signal
 
 
 def _chosen(camera: bool) -> list[str]:

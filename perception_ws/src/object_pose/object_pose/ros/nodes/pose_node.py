@@ -122,11 +122,13 @@ class PoseNode(PipelineNode):
     def activate(self) -> None:
         """Listen to the detections and the camera."""
         config = self.config(PoseNodeConfig)
+        self._received_ns: int | None = None
         self._newest_ns: int | None = None
         self._published_ns: int | None = None
-        # Stamps of frames that their detections answer, and of those which they alone update the tracks with.
+        # Stamps of frames that came after a pause, that their detections answer, and that these alone track.
         self._left: deque[int] = deque(maxlen=_LEFT_KEPT)
         self._untracked: deque[int] = deque(maxlen=_LEFT_KEPT)
+        self._after_pause: deque[int] = deque(maxlen=_LEFT_KEPT)
         self._frames, self._frames_lock = StampedBuffer(), threading.Lock()
         if self._is_tracking:
             self._registering = NewestWorker("registration", self._register_late, self.frame_failed)
@@ -178,6 +180,9 @@ class PoseNode(PipelineNode):
 
     def _keep(self, paired: PairedSet) -> None:
         """Keep a frame for its detections, which may come after many others."""
+        if self._received_ns is not None and paired.stamp_ns - self._received_ns > _LONGEST_STEP_NS:
+            self._after_pause.append(paired.stamp_ns)
+        self._received_ns = paired.stamp_ns
         with self._frames_lock:
             self._frames.add(paired.stamp_ns, paired)
 
@@ -199,14 +204,14 @@ class PoseNode(PipelineNode):
         self._notice_new_sequence(header.frame_id, stamp_ns)
         frame = self._frame_of(paired, raw_image_wh(paired.messages[COLOR]))
         T_fixed_camera = self._look_up_camera(header.frame_id, stamp_ns)
-        is_pause = self._newest_ns is not None and stamp_ns - self._newest_ns > _LONGEST_STEP_NS
-        if is_pause or (self._transforms and T_fixed_camera is None):
+        if stamp_ns in self._after_pause or (self._transforms and T_fixed_camera is None):
             self._left.append(stamp_ns)
             self._untracked.append(stamp_ns)
             return
         results = estimator.track(frame, T_fixed_camera).results
         if results.poses or results.rejections:
             self._publish(results, frame.camera, header, stamp_ns, self._inputs.dropped)
+            self._outputs.publish_tracked(lambda: estimator.confident(results.poses), header)
         else:
             self._left.append(stamp_ns)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from rclpy.time import Time
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
-from vision_msgs.msg import Detection3DArray
+from vision_msgs.msg import Detection2DArray, Detection3DArray
 from visualization_msgs.msg import MarkerArray
 
 from object_pose.core.arrays import Array
@@ -31,6 +31,7 @@ from object_pose.ros.nodes.pipeline_node import PipelineNode
 from object_pose.ros.transport import qos, topics
 from object_pose.ros.transport.pairing import StampedBuffer
 
+_TRACKED_PERIOD_NS = 90_000_000
 # Rejections in a row that say that the input is wrong, and how; others depend on the scene.
 _TELLING_REJECTIONS = 5
 _CAUSES = {
@@ -57,6 +58,8 @@ class PoseOutputs:
         self._node = node
         self._detections = node.announce(Detection3DArray, topics.DETECTIONS_3D, qos.RESULT)
         self._poses = node.announce(ObjectPoseArray, topics.OBJECT_POSES, qos.RESULT)
+        self._tracked = node.announce(Detection2DArray, topics.TRACKED_2D, qos.RESULT)
+        self._tracked_ns = 0
         self._markers = node.announce(MarkerArray, topics.OBJECT_MARKERS, qos.RESULT)
         self._transforms = node.announce(TFMessage, topics.TF, qos.TRANSFORMS)
         self._board = MarkerBoard(mesh_uri)
@@ -101,6 +104,13 @@ class PoseOutputs:
             header = Header(stamp=header.stamp, frame_id=target.frame_id)
             poses = [pose.in_frame(target.T_target_camera) for pose in poses]
         self._detections.publish(conversions.detections_3d_to_message(poses, header))
+
+    def publish_tracked(self, poses: Callable[[], Sequence[ObjectPose]], header: Header) -> None:
+        """Publish the boxes of tracked objects now and then, for a detection node that need not refine them."""
+        stamp = Time.from_msg(header.stamp).nanoseconds
+        if self._tracked.get_subscription_count() and abs(stamp - self._tracked_ns) >= _TRACKED_PERIOD_NS:
+            self._tracked_ns = stamp
+            self._tracked.publish(conversions.boxes_to_message(poses(), header))
 
     def _report_rejections(self) -> None:
         """Report when poses were rejected and none was accepted since the last one that was."""

@@ -27,7 +27,9 @@ logger = logging.getLogger(__name__)
 _PROFILE_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
 _TRANSPORT_VARIABLE = "FASTDDS_BUILTIN_TRANSPORTS"
 _SHARED_MEMORY = Path("/dev/shm")
+_POLL_S, _END_WITHIN_S = 0.1, 3.5
 _MIB = 2**20
+_SWITCH_INTERVAL_S = 0.0005
 # Profile and what one process takes of the shared memory with it, in MiB: its segment, and some for ports.
 _PROFILES = (("fastdds_shared_memory.xml", 34), ("fastdds_small_shared_memory.xml", 11))
 
@@ -44,6 +46,8 @@ def prepare_process(processes: int = 1) -> None:
         os.environ |= transport_variables(processes + 1)  # a driver or a planner may use the profile as well
     # The cores are shared by camera, network and pose solver; OpenCV's threads would only get in their way.
     cv2.setNumThreads(1)
+    # A thread that tracks waits at most so long for one that registers: Python's 5 ms are a sixth of a frame.
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
 
 
 def transport_variables(processes: int, shared_memory: Path = _SHARED_MEMORY) -> dict[str, str]:
@@ -80,14 +84,16 @@ def _free_bytes(folder: Path) -> float:
 def spin(make_nodes: Iterable[Callable[[], PipelineNode]], ros_arguments: Sequence[str] | None = None) -> None:
     """Make nodes, configure all, activate them in order, and serve them until SIGINT, SIGTERM or ``rclpy.shutdown``.
 
-    ``ros_arguments`` defaults to those of the command line. Raises ``ObjectPoseError`` when a node cannot start.
+    ``ros_arguments`` defaults to those of the command line. The process ends soon after ROS does, whatever the nodes
+    are at. Raises ``ObjectPoseError`` when a node cannot start.
     """
     prepare_process()
     with _sigint_left_to_ros() as interrupted:
         _initialize(ros_arguments)
         if interrupted.is_set():
             rclpy.try_shutdown()
-        _serve(make_nodes)
+        with _end_in_time():
+            _serve(make_nodes)
 
 
 def _serve(make_nodes: Iterable[Callable[[], PipelineNode]]) -> None:
@@ -112,6 +118,26 @@ def _serve(make_nodes: Iterable[Callable[[], PipelineNode]]) -> None:
             raise
     finally:
         _close(nodes, executor)
+
+
+@contextmanager
+def _end_in_time() -> Iterator[None]:
+    """End the process where ROS has ended and the block has not for some seconds: ros2 launch kills it after five.
+
+    A model that is being prepared, or a frame in hand on a busy machine, may take longer.
+    """
+    context, is_over = rclpy.get_default_context(), threading.Event()
+
+    def watch() -> None:
+        while not is_over.wait(_POLL_S):
+            if not context.ok() and not is_over.wait(_END_WITHIN_S):
+                os._exit(0)
+
+    threading.Thread(target=watch, name="end in time", daemon=True).start()
+    try:
+        yield
+    finally:
+        is_over.set()
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -21,6 +21,7 @@ from object_pose.core.frame import AlignedDepth
 from object_pose.core.geometry.camera import Camera
 from object_pose.core.params import parameter
 from object_pose.core.results.detections import Detections
+from object_pose.core.vision.depth_registration import DepthSource
 from object_pose.io.camera_info import CameraInfo, info_from_message
 from object_pose.io.messages import depth_from_message, image_from_message, stamp_ns
 from object_pose.ros.diagnostics import NodeDiagnostics
@@ -30,10 +31,13 @@ from object_pose.ros.transport import qos, topics
 from object_pose.ros.transport.frame_flow import FrameFlow
 from object_pose.ros.transport.inputs import WatchedInput
 from object_pose.ros.transport.pairing import FramePairer, PairedSet
+from object_pose.ros.transport.transform_listener import TransformListener
 from object_pose.ros.transport.worker import NewestWorker
 from object_pose.runtime.card import ModelCard
 
 COLOR, DEPTH, CAMERA_INFO, DETECTIONS = "color", "depth", "camera_info", "detections"
+# Of depth that is not aligned: its ``DepthSource``, or the error that says why there is none.
+DEPTH_SOURCE = "depth_source"
 _STREAMS = {
     COLOR: (Image, topics.COLOR, qos.SENSOR_INPUT),
     DEPTH: (Image, topics.DEPTH, qos.SENSOR_INPUT),
@@ -61,6 +65,11 @@ class FrameInputsConfig:
     )
     depth_scale: float = parameter(
         1.0, "millimetres in one count of 16-bit depth", minimum=1e-3, maximum=1000.0, read_only=True
+    )
+    register_depth: bool = parameter(
+        False,
+        "depth is not aligned with colour: it is registered by its own camera_info and /tf",
+        read_only=True,
     )
     color_transport: str = parameter(
         RAW,
@@ -118,6 +127,7 @@ class FrameInputs:
         self._needs_camera = needs_camera
         self._keep = keep
         self._infos: deque[tuple[int, CameraInfo]] = deque(maxlen=_INFOS_KEPT)
+        self._registration = DepthRegistration(node, config.rectified) if config.register_depth else None
         self._without_camera = 0
         self._frame_ids: dict[str, str] = {}
         self._watched: dict[str, WatchedInput] = {}
@@ -130,6 +140,8 @@ class FrameInputs:
     def stop(self) -> None:
         """Finish the frame in hand."""
         self._worker.stop()
+        if self._registration:
+            self._registration.close()
 
     def follow(self, *streams: str) -> None:
         """Subscribe to these streams and to no others, until the node is deactivated."""
@@ -153,11 +165,10 @@ class FrameInputs:
             if problem := self._infos[-1][1].rectification_problem(topic):
                 self._node.diagnostics.problem("rectified", problem)
         depth_frame, others = self._frame_ids.get(DEPTH), set(self._frame_ids.values())
-        if depth_frame and len(others) > 1:
+        if depth_frame and len(others) > 1 and self._registration is None:
             color_frame = ", ".join(sorted(others - {depth_frame}))
             text = f"depth is in the frame '{depth_frame}', colour in '{color_frame}': is depth aligned to colour?"
-            self._node.diagnostics.problem("depth_frame", text)
-
+            self._node.diagnostics.problem("depth_frame", f"{text} If not, set register_depth")
         for kind, text in self._flow.problems(self.dropped):
             self._node.diagnostics.problem(kind, text)
 
@@ -203,8 +214,47 @@ class FrameInputs:
             elif self._needs_camera:
                 self._without_camera += 1
                 continue
+            if self._registration and DEPTH in paired.messages:
+                source = self._registration.source(paired.messages[DEPTH], self._frame_ids)
+                paired = dataclasses.replace(paired, messages={**paired.messages, DEPTH_SOURCE: source})
             self._keep(paired)
             self._worker.offer(paired)
+
+
+class DepthRegistration:
+    """What registers depth of its own camera: that camera's camera_info, and /tf between the two frames."""
+
+    def __init__(self, node: PipelineNode, rectified: bool) -> None:
+        self._node = node
+        self._rectified = rectified
+        self._info: CameraInfo | None = None
+        self._topic = node.resolve_topic_name(topics.DEPTH_CAMERA_INFO)
+        node.watch(CameraInfoMessage, topics.DEPTH_CAMERA_INFO, self._keep_info, qos.SMALL_INPUT, is_state=True)
+        self._transforms = TransformListener(node)
+
+    def source(self, depth: Any, frame_ids: Mapping[str, str]) -> DepthSource | DataError:
+        """Return where depth comes from; the error that says what is missing is for who needs the depth."""
+        if self._info is None:
+            return DataError(f"depth cannot be registered: nothing comes on {self._topic}", "remap it")
+        color_frame = frame_ids.get(COLOR) or frame_ids.get(DETECTIONS, "")
+        depth_frame = depth.header.frame_id
+        if depth_frame == color_frame:
+            return DataError(f"depth is said to be in colour's frame '{color_frame}'", "leave register_depth out")
+        try:
+            transform = self._transforms.look_up(color_frame, depth_frame, stamp_ns(depth), 0.0)
+            return DepthSource(self._info.camera(self._rectified), transform)
+        except (CalibrationError, DataError) as error:
+            return DataError(f"depth cannot be registered: {error.message}", error.hint)
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._transforms.close()
+
+    def _keep_info(self, message: Any) -> None:
+        try:
+            self._info = info_from_message(message)
+        except CalibrationError as error:
+            self._node.frame_failed(error)
 
 
 @dataclass(frozen=True)
@@ -279,11 +329,15 @@ def read_depth(paired: PairedSet, camera: Camera, depth_scale: float = 1.0) -> D
     message = _partner(paired, DEPTH)
     if message is None:
         return None
-    depth_m = depth_from_message(message, depth_scale * 1e-3)
+    depth_m, source = depth_from_message(message, depth_scale * 1e-3), paired.messages.get(DEPTH_SOURCE)
+    if isinstance(source, DataError):
+        raise source
+    if source is not None:
+        depth_m = source.registered(depth_m, camera)
     if depth_m.shape != (camera.height, camera.width):
         raise DataError(
             f"depth is {depth_m.shape[1]}x{depth_m.shape[0]}, the colour image {camera.width}x{camera.height}",
-            "publish depth aligned to colour (realsense-ros: align_depth.enable:=true)",
+            "publish depth aligned to colour (realsense-ros: align_depth.enable:=true), or set register_depth",
         )
     if not depth_m.any():
         raise DataError("depth has no valid pixel", "is the object nearer than the sensor's minimum, the emitter off?")

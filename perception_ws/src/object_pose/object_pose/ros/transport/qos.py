@@ -25,8 +25,9 @@ def _profile(reliability: ReliabilityPolicy, durability: DurabilityPolicy, depth
     return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=reliability, durability=durability)
 
 
-# What we read from sensors: any publisher matches, and an old frame is never worth waiting for.
-SENSOR_INPUT = _profile(ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE, 2)
+# What we read from sensors: any publisher matches. Frames that come while the executor is held up wait here, those that
+# come while a worker is busy are dropped there for the newest.
+SENSOR_INPUT = _profile(ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE, 5)
 # The same for streams that are small, so that a burst while a worker is busy is not lost.
 SMALL_INPUT = _profile(ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE, 10)
 # What a camera driver offers: any subscriber matches.

@@ -6,12 +6,15 @@ The inputs are realsense-ros's names, so its driver drops in.
 COLOR = "camera/camera/color/image_raw"
 CAMERA_INFO = "camera/camera/color/camera_info"
 DEPTH = "camera/camera/aligned_depth_to_color/image_raw"
+# Of a depth camera whose images are not aligned with colour's.
+DEPTH_CAMERA_INFO = "camera/camera/depth/camera_info"
 GROUND_TRUTH = "ground_truth"
 
 KEYPOINTS = "keypoint_detections"
 # The service by which those who read keypoints prepare a model, below their topic's name.
 PREPARE_MODEL = "prepare_model"
 DETECTIONS_2D = "detections_2d"
+TRACKED_2D = "tracked_2d"
 VISION_INFO = "vision_info"
 
 DETECTIONS_3D = "detections_3d"

@@ -64,8 +64,8 @@ class CadPart:
 def read_parts(paths: Sequence[Path], unit: str = "", centred: bool = False) -> list[CadPart]:
     """Read CAD files; ``unit`` is 'mm' or 'm', '' where the sizes shall tell; ``centred`` moves origins to box centres.
 
-    Parts are called as their files. Raises ``DataError`` for a file that cannot be used, ``ConfigError`` where the unit
-    is not clear or two files have one name.
+    STEP files say their unit themselves. Parts are called as their files. Raises ``DataError`` for a file that
+    cannot be used, ``ConfigError`` where the unit is not clear or two files have one name.
     """
     names = [_part_name(path) for path in paths]
     for name in names:
@@ -73,8 +73,9 @@ def read_parts(paths: Sequence[Path], unit: str = "", centred: bool = False) -> 
             same = ", ".join(str(path) for path, other in zip(paths, names) if other == name)
             raise ConfigError(f"two parts would be called '{name}': {same}", "rename a file")
     files = [_read_solid(path) for path in paths]
-    unit = unit or _guessed_unit(paths, [file.mesh for file in files])
-    return [_part(name, path, unit, file, centred) for name, path, file in zip(names, paths, files)]
+    untold = [(path, file.mesh) for path, file in zip(paths, files) if not file.unit]
+    unit = unit or (_guessed_unit(untold) if untold else "")
+    return [_part(name, path, file.unit or unit, file, centred) for name, path, file in zip(names, paths, files)]
 
 
 def _part_name(path: Path) -> str:
@@ -87,7 +88,7 @@ def _part_name(path: Path) -> str:
 def _read_solid(path: Path) -> FileMesh:
     """Read a file that holds a solid part."""
     if not path.is_file():
-        raise DataError(f"{path} does not exist", "name STL, PLY, OBJ, OFF or GLB files")
+        raise DataError(f"{path} does not exist", "name STL, PLY, OBJ, OFF, GLB or STEP files")
     read = read_mesh(path)
     mesh = read.mesh
     if not (np.abs(mesh.vertices) < _FARTHEST).all():
@@ -110,12 +111,12 @@ def _is_flat(mesh: trimesh.Trimesh) -> bool:
     return bool(np.ptp(scaled @ axes, axis=0).min() <= _FLAT_SHARE)
 
 
-def _guessed_unit(paths: Sequence[Path], meshes: Sequence[trimesh.Trimesh]) -> str:
+def _guessed_unit(files: Sequence[tuple[Path, trimesh.Trimesh]]) -> str:
     """Return the only unit in which every part is of a usual size."""
-    longest = [float(mesh.extents.max()) for mesh in meshes]
+    longest = [float(mesh.extents.max()) for _, mesh in files]
     likely = [unit for unit, (low, high) in _SURELY.items() if all(low <= length <= high for length in longest)]
     if len(likely) != 1:
-        lengths = ", ".join(f"{path.name} {length:.4g}" for path, length in zip(paths, longest))
+        lengths = ", ".join(f"{path.name} {length:.4g}" for (path, _), length in zip(files, longest))
         raise ConfigError(f"the unit of the files is not clear (longest sides: {lengths})", "say --unit mm or --unit m")
     return likely[0]
 

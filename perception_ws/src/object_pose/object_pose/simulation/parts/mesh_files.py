@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
+import subprocess
+import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,18 +21,26 @@ from object_pose.simulation.render.materials import linear_from_srgb
 
 # trimesh makes a picture of this many pixels where a file has texture coordinates but no material.
 _STAND_IN_PX = 2
+STEP_SUFFIXES = (".step", ".stp")
+_STEP_TOLERANCE_MM, _STEP_SECONDS, _STEP_BYTES = 0.05, 300.0, 8 << 30
+_STEP_TO_GLB = f"""
+import resource, sys, cascadio
+resource.setrlimit(resource.RLIMIT_AS, ({_STEP_BYTES},) * 2)
+cascadio.step_to_glb(sys.argv[1], sys.argv[2], tol_linear={_STEP_TOLERANCE_MM})
+"""
 
 
 @dataclass(frozen=True)
 class FileMesh:
     """One surface in the unit of its file; ``colors`` (V, 3) are linear RGB, None where the file has none.
 
-    ``notes`` say what was repaired.
+    ``notes`` say what was repaired, ``unit`` what the file says of its unit, '' where its format says nothing.
     """
 
     mesh: trimesh.Trimesh
     colors: Array | None
     notes: tuple[str, ...] = ()
+    unit: str = ""
 
 
 def read_mesh(path: Path, weld: bool = True) -> FileMesh:
@@ -37,7 +50,10 @@ def read_mesh(path: Path, weld: bool = True) -> FileMesh:
     outwards. Raises ``DataError`` for a file without a surface.
     """
     try:
-        loaded = trimesh.load(path, process=weld)
+        is_step = path.suffix.lower() in STEP_SUFFIXES
+        loaded = _load_step(path) if is_step else trimesh.load(path, process=weld)
+    except (DataError, ModuleNotFoundError):
+        raise
     except Exception as error:  # trimesh's readers raise whatever a damaged file leads to
         raise DataError(f"cannot read {path}: {error}", "export the part again, as STL, PLY, OBJ or GLB") from error
     bodies = loaded.dump() if isinstance(loaded, trimesh.Scene) else [loaded]
@@ -52,7 +68,25 @@ def read_mesh(path: Path, weld: bool = True) -> FileMesh:
         white = [np.ones((len(body.vertices), 3)) if color is None else color for body, color in colored]
         colors = np.concatenate(white)
     mesh = _joined([body for body, _ in colored])
-    return FileMesh(mesh, colors, _turn_outwards(mesh))
+    return FileMesh(mesh, colors, _turn_outwards(mesh), "m" if is_step else "")
+
+
+def _load_step(path: Path) -> Any:
+    """Return the triangles of a STEP file in metres.
+
+    Another process of bounded time and memory makes them, for damaged files end OpenCASCADE or keep it for ever.
+    Raises ``ModuleNotFoundError`` without the extra 'step', ``DataError`` for a file without solids.
+    """
+    if importlib.util.find_spec("cascadio") is None:
+        raise ModuleNotFoundError("No module named 'cascadio'", name="cascadio")
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "part.glb"
+        words = [sys.executable, "-c", _STEP_TO_GLB, str(path.resolve()), str(made)]
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=_STEP_SECONDS)
+        if not made.exists():
+            raise DataError(f"cannot read {path}: it is no STEP file of a solid", "export the part again, or as STL")
+        return trimesh.load(made)
 
 
 def is_closed(mesh: trimesh.Trimesh) -> bool:
