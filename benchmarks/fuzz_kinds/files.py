@@ -35,12 +35,31 @@ def _camera_seeds() -> list[Files]:
     opencv.write("distortion_coefficients", np.array([d]))
     bop = {"fx": 30.0, "fy": 31.0, "cx": 15.5, "cy": 11.5, "width": 32, "height": 24, "depth_scale": 0.1}
     plain = {"image_width": 32, "image_height": 24, "camera_matrix": [matrix[:3], matrix[3:6], matrix[6:]], "d": d}
+    xml = cv2.FileStorage("x.xml", cv2.FILE_STORAGE_WRITE | cv2.FILE_STORAGE_MEMORY)
+    for name, value in (("image_width", 32), ("image_height", 24), ("camera_matrix", CAMERA.matrix)):
+        xml.write(name, value)
+    kalibr = "cam0:\n  camera_model: pinhole\n  distortion_model: radtan\n  distortion_coeffs: [0.1, 0, 0, 0]\n"
+    kalibr += "  intrinsics: [30, 31, 15.5, 11.5]\n  resolution: [32, 24]\n"
+    ini = "[image]\nwidth\n32\nheight\n24\n[cam]\ncamera matrix\n30 0 15.5\n0 31 11.5\n0 0 1\ndistortion\n0.1 0 0 0 0\n"
+    realsense = {
+        "width": 32,
+        "height": 24,
+        "fx": 30.0,
+        "fy": 31.0,
+        "ppx": 15.5,
+        "ppy": 11.5,
+        "coeffs": [0.1, 0, 0, 0, 0],
+    }
     return [
         {"camera.yaml": driver},
         {"camera.yaml": echo.encode()},
         {"camera.yml": opencv.releaseAndGetString().encode()},
         {"camera.json": dump_json(bop)},
         {"camera.json": dump_json(plain)},
+        {"camera.xml": xml.releaseAndGetString().encode()},
+        {"camera.yaml": kalibr.encode()},
+        {"camera.ini": ini.encode()},
+        {"camera.json": dump_json(realsense)},
     ]
 
 

@@ -68,6 +68,19 @@ def test_coco_of_other_tools_is_read(tmp_path):
     assert all(sample.image_wh == (WIDTH, HEIGHT) for sample in dataset.samples)
 
 
+def test_a_size_beyond_all_bounds_is_a_fault(tmp_path):
+    images = [{"id": 10, "file_name": "a.png", "width": 1e999, "height": HEIGHT}]
+    file = write_coco_set(tmp_path, [], images=images)
+    file.write_text(file.read_text().replace("Infinity", "1e999"))
+    assert "width and height as numbers" in errors_of(read_coco(file))[0]
+
+
+def test_coco_as_powershell_writes_it_is_read(tmp_path):
+    file = write_coco_set(tmp_path, [SOUND])
+    file.write_bytes(file.read_text().encode("utf-16"))
+    assert len(require_usable(read_boxes(tmp_path)).samples) == 2
+
+
 @pytest.mark.parametrize("name", ["x" * 5000, "a\0b.png", "../" * 2000])
 def test_a_file_name_that_no_system_takes_is_one_that_is_missing(tmp_path, name):
     images = [{"id": 10, "file_name": "a.png"}, {"id": 11, "file_name": name}]

@@ -13,7 +13,7 @@ from object_pose.cli.model_options import add_pipeline_options, model_path, open
 from object_pose.cli.options import add_config_options, config_from_options
 from object_pose.core.errors import ConfigError
 from object_pose.io.bag_frames import RecordingConfig
-from object_pose.io.camera_info import read_camera, read_camera_info
+from object_pose.io.camera_info import read_depth_camera
 from object_pose.io.cameras.recorded import NamedFrame, brings_camera, is_video, open_frames
 from object_pose.io.writers import frame_schema
 from object_pose.tasks.registry import TASKS
@@ -77,8 +77,7 @@ def _model(options: argparse.Namespace) -> Path:
 def _frames(options: argparse.Namespace, poses_wanted: bool) -> Iterator[NamedFrame]:
     """Open the source; raises ``ConfigError`` where poses are wanted of a camera that nobody named."""
     config = config_from_options(options, RecordingConfig)
-    camera = read_camera(options.camera, config.rectified) if options.camera else None
-    depth_scale = read_camera_info(options.camera).depth_scale if options.camera else None
+    camera, depth_scale = read_depth_camera(options.camera, config.rectified) if options.camera else (None, None)
     frames = open_frames(options.source, options.depth, camera, config, depth_scale)
     if poses_wanted and camera is None and not brings_camera(options.source):
         raise ConfigError(

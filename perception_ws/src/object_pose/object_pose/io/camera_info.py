@@ -6,7 +6,6 @@ One value, ``CameraInfo``, holds what is written there; ``CameraInfo.camera`` is
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,8 @@ import yaml
 from object_pose.core.errors import CalibrationError
 from object_pose.core.geometry.camera import Camera
 from object_pose.core.geometry.distortion import EQUIDISTANT, MODEL_COEFFICIENTS, NONE, PLUMB_BOB, model_of
-from object_pose.io.files import parse_yaml, replacing
+from object_pose.io.camera_forms import camera_fields
+from object_pose.io.files import read_text, replacing
 
 _MODELS = {name: name for name in MODEL_COEFFICIENTS} | {"fisheye": EQUIDISTANT}
 _NOMINAL_FOV_DEG = 60.0
@@ -150,7 +150,7 @@ def message_fields(info: CameraInfo, make_roi: Callable[..., Any]) -> dict[str, 
 
 
 def read_camera_info(path: str | Path) -> CameraInfo:
-    """Read camera_info YAML, the output of ``ros2 topic echo``, OpenCV's FileStorage YAML, or BOP's ``camera.json``.
+    """Read camera_info YAML, the output of ``ros2 topic echo``, BOP's ``camera.json``, or a file of ``camera_forms``.
 
     Raises ``CalibrationError`` naming the file and the field that is missing or impossible.
     """
@@ -158,23 +158,29 @@ def read_camera_info(path: str | Path) -> CameraInfo:
     try:
         if file.stat().st_size > _LARGEST_FILE:
             raise CalibrationError(f"camera file {file} is larger than a camera file can be")
-        values = parse_yaml(_plain_yaml(file.read_text()), _Loader)
+        text = read_text(file)
     except FileNotFoundError as error:
         raise CalibrationError(f"camera file {file} does not exist") from error
     except (OSError, ValueError) as error:
-        raise CalibrationError(f"camera file {file} cannot be read as YAML or JSON", str(error)) from error
+        raise CalibrationError(f"camera file {file} cannot be read", str(error)) from error
     try:
-        if not isinstance(values, dict):
-            raise CalibrationError("it holds no fields")
-        return _from_bop(values) if "fx" in values else _from_fields(values)
+        return _from_fields(camera_fields(text))
+    except ValueError as error:
+        raise CalibrationError(f"camera file {file} is neither YAML, JSON, XML nor INI", str(error)) from error
     except CalibrationError as error:
         raise CalibrationError(f"camera file {file}: {error.message}", error.hint) from error
 
 
 def read_camera(path: str | Path, rectified: bool = False) -> Camera:
     """Read the camera of a file, see ``read_camera_info``; ``rectified`` images belong to its projection matrix."""
+    return read_depth_camera(path, rectified)[0]
+
+
+def read_depth_camera(path: str | Path, rectified: bool = False) -> tuple[Camera, float | None]:
+    """Read the camera of a file, and the depth scale where it has one; see ``read_camera``."""
     try:
-        return read_camera_info(path).camera(rectified)
+        info = read_camera_info(path)
+        return info.camera(rectified), info.depth_scale
     except CalibrationError as error:
         named = str(path) in error.message
         raise error if named else CalibrationError(f"camera file {path}: {error.message}", error.hint) from error
@@ -211,31 +217,6 @@ def nominal_camera(width: int, height: int) -> Camera:
     return Camera(width, height, focal, focal, 0.5 * (width - 1), 0.5 * (height - 1))
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that knows OpenCV's matrices."""
-
-
-_Loader.add_constructor(
-    "tag:yaml.org,2002:opencv-matrix", lambda loader, node: loader.construct_mapping(node, deep=True)
-)
-
-
-def _plain_yaml(text: str) -> str:
-    """Return the first document: without OpenCV's own form of the version line, and what follows ``---``."""
-    text = re.sub(r"\A\ufeff?%YAML:1\.0\s*", "", text)
-    documents = [part for part in re.split(r"^---\s*$", text, flags=re.MULTILINE) if part.strip()]
-    return documents[0] if documents else ""
-
-
-def _from_bop(values: Mapping[str, Any]) -> CameraInfo:
-    width, height = (_count(values.get(name), name) for name in ("width", "height"))
-    fx, fy, cx, cy = (_number(values.get(name), name) for name in ("fx", "fy", "cx", "cy"))
-    depth_scale = _number(values["depth_scale"], "depth_scale") if "depth_scale" in values else None
-    if depth_scale is not None and not 0.0 < depth_scale < math.inf:
-        raise CalibrationError(f"depth_scale must be positive, got {depth_scale}")
-    return CameraInfo(width, height, (fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0), depth_scale=depth_scale)
-
-
 def _from_fields(given: Mapping[str, Any]) -> CameraInfo:
     """Return the camera_info of fields under whichever of their names."""
     fields = _Fields(given)
@@ -256,6 +237,10 @@ def _from_fields(given: Mapping[str, Any]) -> CameraInfo:
     for field in ("binning_x", "binning_y"):
         if fields.has(field):
             values[field] = fields.count(field)
+    if given.get("depth_scale") is not None:
+        values["depth_scale"] = _number(given["depth_scale"], "depth_scale")
+        if not 0.0 < values["depth_scale"] < math.inf:
+            raise CalibrationError(f"depth_scale must be positive, got {given['depth_scale']}")
     return CameraInfo(**values)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import shutil
@@ -37,6 +38,16 @@ def parse_yaml(text: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> An
         elif isinstance(value, (list, tuple, set)):
             waiting += value
     return document
+
+
+def read_text(path: Path) -> str:
+    """Return a text file's content, UTF-8 or, as PowerShell's ``>`` writes it, UTF-16, without a byte order mark.
+
+    Raises ``OSError`` and ``UnicodeDecodeError``.
+    """
+    content = path.read_bytes()
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if is_utf16 else "utf-8-sig").replace("\r\n", "\n")
 
 
 @contextmanager

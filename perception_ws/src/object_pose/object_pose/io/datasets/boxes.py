@@ -12,7 +12,7 @@ import numpy as np
 from object_pose.core.arrays import Array
 from object_pose.core.errors import DataError
 from object_pose.io.datasets.samples import Fault, LabelledBoxes
-from object_pose.io.files import parse_yaml
+from object_pose.io.files import parse_yaml, read_text
 
 _YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 YAML_SUFFIXES = (".yaml", ".yml")
@@ -60,7 +60,7 @@ def read_yaml_mapping(path: Path) -> dict[Any, Any]:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as class names: {error}") from error
 

@@ -97,7 +97,7 @@ def _image_entries(path: Path, document: LocatedJson, faults: list[Fault]) -> di
             key, name = _key(values["id"]), str(values["file_name"]).replace("\\", "/")
             sides = [values.get(side) for side in ("width", "height")]
             size = None if None in sides else (int(sides[0]), int(sides[1]))
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
             faults.append(Fault(path, line, "an image needs id and file_name, and width and height as numbers if any"))
             continue
         if key in entries or name in names:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from object_pose.core.errors import DataError
+from object_pose.io.files import read_text
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 
@@ -28,7 +29,7 @@ class LocatedJson:
 def read_located_json(path: Path) -> LocatedJson:
     """Read a JSON object; raises ``DataError`` naming file, line and what is wrong."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist") from error
     except OSError as error:

@@ -18,6 +18,7 @@ from object_pose.io.datasets.image_files import image_files
 from object_pose.io.datasets.mask_pairs import mask_folders, read_mask_pairs
 from object_pose.io.datasets.samples import BoxDataset, ClassDataset, Dataset, Fault, MaskDataset
 from object_pose.io.datasets.yolo import read_yolo, yolo_folders, yolo_splits
+from object_pose.io.files import read_text
 
 SPLIT_NAMES = ("train", "val", "valid", "validation", "test")
 _PEEK_BYTES = 1 << 16
@@ -62,7 +63,7 @@ def _looks_like_coco(file: Path) -> bool:
     """Whether a JSON file may be COCO: a small one is parsed, of a large one the beginning tells."""
     if file.stat().st_size <= _PEEK_BYTES:
         try:
-            values = json.loads(file.read_text(encoding="utf-8-sig"))
+            values = json.loads(read_text(file))
         except (OSError, ValueError, RecursionError):
             return False
         return isinstance(values, dict) and {"images", "annotations"} <= values.keys()

@@ -26,6 +26,7 @@ from object_pose.io.datasets.boxes import (
 )
 from object_pose.io.datasets.image_files import duplicate_faults, files_by_stem, headers, image_files
 from object_pose.io.datasets.samples import BoxDataset, Fault, LabelledBoxes
+from object_pose.io.files import read_text
 
 _BOX_FIELDS = 5
 
@@ -190,7 +191,7 @@ def _read_labels(
 
 def _lines(file: Path, faults: list[Fault]) -> list[str]:
     try:
-        return file.read_text(encoding="utf-8-sig").splitlines()
+        return read_text(file).splitlines()
     except OSError as error:
         faults.append(Fault(file, None, f"the file cannot be opened: {error.strerror}"))
     except UnicodeDecodeError:

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from object_pose.core.errors import DataError
 from object_pose.core.frame import Frame
+from object_pose.core.geometry.camera import Camera
 from object_pose.core.results.pose import ObjectTruth
 from object_pose.io.bag_frames import RecordingConfig
-from object_pose.io.camera_info import read_camera, read_camera_info
+from object_pose.io.camera_info import read_depth_camera
 from object_pose.io.cameras.recorded import NamedFrame, open_frames
 from object_pose.simulation.parts.objects import load_objects
 from object_pose.simulation.scenes.live import LiveConfig, LiveScene
@@ -111,8 +112,10 @@ class RecordedFeed:
 
     def __init__(self, source: str, depth: str, intrinsics: str, loop: bool, config: RecordingConfig) -> None:
         self._source, self._depth, self._loop, self._config = Path(source), depth or None, loop, config
-        self._camera = read_camera(intrinsics, config.rectified) if intrinsics else None
-        self._depth_scale = read_camera_info(intrinsics).depth_scale if intrinsics else None
+        self._camera: Camera | None = None
+        self._depth_scale: float | None = None
+        if intrinsics:
+            self._camera, self._depth_scale = read_depth_camera(intrinsics, config.rectified)
         frames = self._open()
         first = next(frames, None)
         if first is None:

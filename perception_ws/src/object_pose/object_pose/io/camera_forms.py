@@ -1,0 +1,177 @@
+"""Camera files of other tools, as the fields of camera_info.
+
+OpenCV's FileStorage (XML, YAML, JSON), ROS's ``ost.ini``, Kalibr's camchain, and the names that RealSense, Open3D,
+ORB-SLAM, nerfstudio and BOP give to focal lengths and principal point.
+"""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from object_pose.core.errors import CalibrationError
+from object_pose.core.geometry.distortion import EQUIDISTANT, NONE, PLUMB_BOB
+from object_pose.io.files import parse_yaml
+
+# Field of a pinhole camera -> its names.
+_PINHOLE = {
+    "width": ("width", "w", "image_width", "Camera.width"),
+    "height": ("height", "h", "image_height", "Camera.height"),
+    "fx": ("fx", "fl_x", "Camera.fx", "Camera1.fx"),
+    "fy": ("fy", "fl_y", "Camera.fy", "Camera1.fy"),
+    "cx": ("cx", "ppx", "Camera.cx", "Camera1.cx"),
+    "cy": ("cy", "ppy", "Camera.cy", "Camera1.cy"),
+}
+_COEFFICIENTS = ("k1", "k2", "p1", "p2", "k3"), ("k1", "k2", "k3", "k4")
+# Distortion models under the names of RealSense, Kalibr and ORB-SLAM; what is not here is refused by its own name.
+_MODELS = {
+    "radtan": PLUMB_BOB,
+    "brown_conrady": PLUMB_BOB,
+    "PinHole": PLUMB_BOB,
+    "equi": EQUIDISTANT,
+    "kannala_brandt4": EQUIDISTANT,
+    "KannalaBrandt8": EQUIDISTANT,
+}
+_INI_SECTIONS = {
+    "camera matrix": ("camera_matrix", 9),
+    "distortion": ("distortion_coefficients", 0),
+    "rectification": ("rectification_matrix", 9),
+    "projection": ("projection_matrix", 12),
+}
+
+
+def camera_fields(text: str) -> Mapping[str, Any]:
+    """Return the fields of a camera file's text under names of camera_info, or those of ``depth_scale`` beside them.
+
+    Raises ``CalibrationError`` where it holds no camera, several, or one that is no pinhole; ``ValueError`` where the
+    text is neither YAML, JSON, XML nor INI.
+    """
+    if text.lstrip().startswith("<"):
+        values = _from_xml(text)
+    elif re.search(r"^\[image\]\s*$", text, re.MULTILINE):
+        values = _from_ini(text)
+    else:
+        values = parse_yaml(_plain_yaml(text), _Loader)
+    if not isinstance(values, dict):
+        raise CalibrationError("it holds no fields", "expected camera_info YAML, or OpenCV's, Kalibr's or BOP's file")
+    return _in_fields(_only_camera(values))
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that knows OpenCV's matrices."""
+
+
+_Loader.add_constructor(
+    "tag:yaml.org,2002:opencv-matrix", lambda loader, node: loader.construct_mapping(node, deep=True)
+)
+
+
+def _plain_yaml(text: str) -> str:
+    """Return the first document: without OpenCV's own form of the version line, and what follows ``---``."""
+    text = re.sub(r"\A%YAML:1\.0\s*", "", text)
+    documents = [part for part in re.split(r"^---\s*$", text, flags=re.MULTILINE) if part.strip()]
+    return documents[0] if documents else ""
+
+
+def _from_xml(text: str) -> dict[str, Any]:
+    """Return the values of OpenCV's XML; matrices are the numbers in them."""
+    if "<!" in re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL):
+        raise ValueError("it declares a document type, which no camera file needs")
+    try:
+        root = ElementTree.fromstring(text)
+    except ElementTree.ParseError as error:
+        raise ValueError(str(error)) from error
+    return {item.tag: (item.findtext("data") or item.text or "").split() if len(item) else item.text for item in root}
+
+
+def _from_ini(text: str) -> dict[str, Any]:
+    """Return the values of ``ost.ini``: a title above its numbers."""
+    lines = [line.split("#")[0].strip() for line in text.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("[")]
+    values: dict[str, Any] = {}
+    for index, line in enumerate(lines):
+        if line in ("width", "height"):
+            values[f"image_{line}"] = lines[index + 1] if index + 1 < len(lines) else None
+        elif line in _INI_SECTIONS:
+            name, count = _INI_SECTIONS[line]
+            numbers = [word for row in lines[index + 1 : index + 4] for word in row.split()]
+            values[name] = numbers[:count] if count else lines[index + 1].split() if index + 1 < len(lines) else []
+    return values
+
+
+def _only_camera(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values, or the one camera that is nested in them."""
+    nested = {name: item for name, item in values.items() if isinstance(item, dict) and "data" not in item}
+    cameras = {name: item for name, item in nested.items() if item.keys() & _MARKS}
+    if values.keys() & _MARKS or not cameras:
+        return values
+    if len(cameras) > 1:
+        names = ", ".join(map(str, list(cameras)[:5]))
+        raise CalibrationError(f"it holds {len(cameras)} cameras: {names}", "write one of them into a file of its own")
+    return next(iter(cameras.values()))
+
+
+_MARKS = {"camera_matrix", "K", "k", "cam_K", "intrinsics", "mtx", "cameraMatrix", "Camera_Matrix", *_PINHOLE["fx"]}
+
+
+def _in_fields(values: dict[str, Any]) -> Mapping[str, Any]:
+    """Return values of other tools under the names of camera_info; those that have them stay as they are."""
+    given = {_RENAMED.get(name, name): value for name, value in values.items()}
+    size = given.get("resolution") or given.get("image_size")
+    if isinstance(size, (list, tuple)) and len(size) == 2:
+        given = {"width": size[0], "height": size[1], **given}
+    if "camera_model" in given:
+        return _kalibr(given)
+    columns = given.get("intrinsic_matrix")  # Open3D writes them one after the other
+    if isinstance(columns, list) and len(columns) == 9:
+        given["K"] = [columns[3 * column + row] for row in range(3) for column in range(3)]
+    if any(name in given for name in _PINHOLE["fx"]):
+        return _pinhole(given)
+    return given
+
+
+_RENAMED = {"cam_K": "K", "mtx": "K", "dist": "D", "dist_coeff": "D", "dist_coefs": "D", "distortion_coeffs": "D"}
+
+
+def _kalibr(given: Mapping[str, Any]) -> dict[str, Any]:
+    model, numbers = given["camera_model"], given.get("intrinsics")
+    if model != "pinhole" or not isinstance(numbers, list) or len(numbers) != 4:
+        raise CalibrationError(f"camera_model '{model}' with intrinsics {numbers!r}", "expected pinhole with four")
+    fx, fy, cx, cy = numbers
+    return dict(given) | {"K": [fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0], "distortion_model": _model(given)}
+
+
+def _pinhole(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return focal lengths and principal point as K, coefficients that stand one by one as D."""
+    found = {field: next((given[name] for name in names if name in given), None) for field, names in _PINHOLE.items()}
+    for field, value in found.items():
+        if value is None:
+            raise CalibrationError(f"{field} is missing")
+    fields = {"width": found["width"], "height": found["height"]}
+    fields["K"] = [found["fx"], 0.0, found["cx"], 0.0, found["fy"], found["cy"], 0.0, 0.0, 1.0]
+    fields["D"], fields["distortion_model"] = _distortion(given)
+    factor = given.get("DepthMapFactor")  # counts a metre
+    if isinstance(factor, (int, float)) and factor > 0.0:
+        fields["depth_scale"] = 1000.0 / factor
+    return fields | ({"depth_scale": given["depth_scale"]} if "depth_scale" in given else {})
+
+
+def _distortion(given: Mapping[str, Any]) -> tuple[list[Any], str]:
+    model = _model(given)
+    if "coeffs" in given or "D" in given:
+        values = given.get("coeffs", given.get("D"))
+        return (values, model) if not isinstance(values, list) or any(values) else ([], NONE)
+    names = _COEFFICIENTS[model == EQUIDISTANT]
+    stated = {name: given[key] for name in names for key in (name, f"Camera.{name}", f"Camera1.{name}") if key in given}
+    values = [stated.get(name, 0.0) for name in names]
+    return (values, model) if any(values) else ([], NONE)
+
+
+def _model(given: Mapping[str, Any]) -> str:
+    named = str(next((given[name] for name in ("distortion_model", "model", "Camera.type") if name in given), ""))
+    name = named.rpartition(".")[2]
+    return _MODELS.get(name, name)

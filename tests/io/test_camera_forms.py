@@ -1,0 +1,145 @@
+"""Camera files of other tools say the same as camera_info, in their own words."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from object_pose.core.errors import CalibrationError
+from object_pose.io.camera_info import read_camera, read_camera_info
+
+K = np.array([[600.5, 0.0, 319.5], [0.0, 601.5, 239.5], [0.0, 0.0, 1.0]])
+FLAT = {"width": 640, "height": 480, "fx": 600.5, "fy": 601.5}
+POINT = {"cx": 319.5, "cy": 239.5}
+D = [0.1, -0.2, 0.001, 0.002, 0.01]
+KALIBR = """cam0:
+  camera_model: pinhole
+  distortion_coeffs: [0.1, -0.2, 0.001, 0.002]
+  distortion_model: radtan
+  intrinsics: [600.5, 601.5, 319.5, 239.5]
+  resolution: [640, 480]
+"""
+ORB_SLAM = """%YAML:1.0
+Camera.type: "PinHole"
+Camera.fx: 600.5
+Camera.fy: 601.5
+Camera.cx: 319.5
+Camera.cy: 239.5
+Camera.k1: 0.1
+Camera.k2: -0.2
+Camera.p1: 0.001
+Camera.p2: 0.002
+Camera.width: 640
+Camera.height: 480
+DepthMapFactor: 5000.0
+"""
+OST_INI = """# oST version 5.0 parameters
+[image]
+
+width
+640
+
+height
+480
+
+[narrow_stereo]
+
+camera matrix
+600.5 0.000000 319.5
+0.000000 601.5 239.5
+0.000000 0.000000 1.000000
+
+distortion
+0.1 -0.2 0.001 0.002 0.01
+
+rectification
+1 0 0
+0 1 0
+0 0 1
+
+projection
+600.5 0 319.5 0
+0 601.5 239.5 0
+0 0 1 0
+"""
+TUTORIAL = {"mtx": K.tolist(), "dist": [D], "image_size": [640, 480]}
+NESTED = {"camera": {"image_width": 640, "image_height": 480, "camera_matrix": {"data": K.ravel().tolist()}}}
+COLUMNS = {"width": 640, "height": 480, "intrinsic_matrix": K.T.ravel().tolist()}
+NERF = {"w": 640, "h": 480, "fl_x": 600.5, "fl_y": 601.5, **POINT, "k1": 0.1, "k2": -0.2, "p1": 0.001, "p2": 0.002}
+REALSENSE = {**FLAT, "ppx": 319.5, "ppy": 239.5, "model": "distortion.brown_conrady", "coeffs": D}
+
+
+def written(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "coefficients"),
+    [
+        ("camchain.yaml", KALIBR, [*D[:4]]),
+        ("orb.yaml", ORB_SLAM, [*D[:4], 0.0]),
+        ("ost.ini", OST_INI, D),
+        ("tutorial.json", TUTORIAL, D),
+        ("nested.json", NESTED, []),
+        ("open3d.json", COLUMNS, []),
+        ("transforms.json", NERF, [*D[:4], 0.0]),
+        ("realsense.json", REALSENSE, D),
+        ("realsense.json", REALSENSE | {"model": "inverse_brown_conrady", "coeffs": [0.0] * 5}, []),
+        ("bop.json", {"cam_K": K.ravel().tolist(), "width": 640, "height": 480}, []),
+    ],
+)
+def test_the_camera_is_the_same(tmp_path, name, content, coefficients):
+    camera = read_camera(written(tmp_path, name, content))
+    np.testing.assert_array_equal(camera.matrix, K)
+    assert camera.wh == (640, 480)
+    np.testing.assert_array_equal(camera.distortion, coefficients)
+
+
+@pytest.mark.parametrize("suffix", ["xml", "yml", "json"])
+def test_every_form_of_file_storage_is_read(tmp_path, suffix):
+    path = tmp_path / f"camera.{suffix}"
+    storage = cv2.FileStorage(str(path), cv2.FILE_STORAGE_WRITE)
+    for name, value in (("image_width", 640), ("image_height", 480), ("camera_matrix", K)):
+        storage.write(name, value)
+    storage.write("distortion_coefficients", np.array([D]))
+    storage.release()
+    camera = read_camera(path)
+    assert camera.wh == (640, 480) and camera.distortion_model == "plumb_bob"
+    np.testing.assert_array_equal(camera.matrix, K)
+
+
+@pytest.mark.parametrize("model", ["equi", "kannala_brandt4", "KannalaBrandt8"])
+def test_fisheye_cameras_are_equidistant_whatever_their_name(tmp_path, model):
+    content = FLAT | POINT | {"distortion_model": model, "D": [0.1, 0.2, 0.3, 0.4]}
+    assert read_camera(written(tmp_path, "x.json", content)).distortion_model == "equidistant"
+
+
+def test_counts_a_metre_are_a_depth_scale(tmp_path):
+    assert read_camera_info(written(tmp_path, "orb.yaml", ORB_SLAM)).depth_scale == pytest.approx(0.2)
+
+
+def test_text_as_powershell_writes_it_is_read(tmp_path):
+    (tmp_path / "camera.yaml").write_bytes(json.dumps(FLAT | POINT).encode("utf-16"))
+    assert read_camera(tmp_path / "camera.yaml").wh == (640, 480)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (REALSENSE | {"model": "inverse_brown_conrady"}, "'inverse_brown_conrady' is not known"),
+        (KALIBR.replace("pinhole", "omni"), "camera_model 'omni'"),
+        (KALIBR + KALIBR.replace("cam0", "cam1"), "it holds 2 cameras: cam0, cam1"),
+        (FLAT | {"cx": 1.0}, "cy is missing"),
+        ('<!DOCTYPE x [<!ENTITY a "aaaa">]><x>&a;</x>', "document type"),
+        ("<opencv_storage><image_width>640", "neither YAML, JSON, XML nor INI"),
+        ("# Camera list\n1 PINHOLE 640 480 600.5 601.5 319.5 239.5\n", "holds no fields"),
+    ],
+)
+def test_what_cannot_be_believed_is_named(tmp_path, content, text):
+    with pytest.raises(CalibrationError, match=text):
+        read_camera(written(tmp_path, "camera.txt", content))
