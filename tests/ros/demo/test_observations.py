@@ -18,9 +18,10 @@ from object_pose.ros.messages.images import make_header
 
 PERIOD_NS = 50_000_000
 KEYS = [
-    *("transport", "seconds", "frames_published", "arrays_received", "rate_hz", "latency_ms", "inference_ms"),
+    *("transport", "seconds", "frames_published", "arrays_received", "rate_hz", "rate_share"),
+    *("detector_hz", "latency_ms", "inference_ms"),
     *("overhead_ratio", "targets", "recall_add_01d", "precision"),
-    *("translation_error_mm", "rotation_error_deg", "drops"),
+    *("translation_error_mm", "rotation_error_deg", "drops", "machine"),
 ]
 
 
@@ -58,7 +59,7 @@ def test_the_summary_counts_and_measures(seen, cube):
     summary = summarize(seen, 1.0, [cube], "test")
     assert list(summary) == KEYS
     assert (summary["frames_published"], summary["arrays_received"], summary["drops"]) == (20, 15, 4)
-    assert summary["rate_hz"] == 15.0
+    assert (summary["rate_hz"], summary["rate_share"], summary["detector_hz"]) == (15.0, 0.75, 15.0)
     assert summary["latency_ms"] == {"p50": 30.0, "p95": 30.0, "p99": 30.0}
     assert (summary["inference_ms"], summary["overhead_ratio"]) == ({"p50": 15.0}, 2.0)
     assert summary["targets"] == 15

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -52,7 +53,12 @@ class Observations:
 
 
 def summarize(seen: Observations, seconds: float, objects: Sequence[ObjectModel], transport: str) -> dict[str, Any]:
-    """Return the demo's summary; targets are the visible true objects of the frames that arrived, unknowns are None."""
+    """Return the demo's summary; unknowns are None.
+
+    Targets are the visible true objects of the frames that arrived. ``inference_ms`` is the time in the networks of one
+    image, ``overhead_ratio`` the latency over it; ``load`` is how many threads of the whole machine wanted a core in
+    the last minute.
+    """
     latency_ms = np.array(list(seen.latencies_ns.values())) / _NS_PER_MS
     latency = {f"p{percent}": _percentile(latency_ms, percent) for percent in (50, 95, 99)}
     inference = _percentile(list(seen.inference_ms.values()), 50)
@@ -64,6 +70,8 @@ def summarize(seen: Observations, seconds: float, objects: Sequence[ObjectModel]
         "frames_published": len(seen.truths),
         "arrays_received": len(seen.detections),
         "rate_hz": len(seen.detections) / seconds,
+        "rate_share": len(seen.detections) / len(seen.truths) if seen.truths else math.nan,
+        "detector_hz": len(seen.inference_ms) / seconds,
         "latency_ms": latency,
         "inference_ms": {"p50": inference},
         "overhead_ratio": latency["p50"] / inference if inference else math.nan,
@@ -73,6 +81,7 @@ def summarize(seen: Observations, seconds: float, objects: Sequence[ObjectModel]
         "translation_error_mm": {"p50": score.translation_error_mm_p50, "p95": score.translation_error_mm_p95},
         "rotation_error_deg": {"p50": score.rotation_error_deg_p50, "p95": score.rotation_error_deg_p95},
         "drops": max(drops) - min(drops) if drops else 0,
+        "machine": {"cores": len(os.sched_getaffinity(0)), "load": os.getloadavg()[0]},
     }
     return {name: _plain(value) for name, value in values.items()}
 
