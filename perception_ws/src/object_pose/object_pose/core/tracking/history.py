@@ -13,15 +13,19 @@ _KEPT_NS = 5_000_000_000
 
 @dataclass(frozen=True)
 class Moment:
-    """The tracks as they were reported in one frame, whose camera stood at ``T_fixed_camera`` (4, 4)."""
+    """The tracks as they were reported in one frame, whose camera stood at ``T_fixed_camera`` (4, 4).
+
+    ``tentative`` ones were seen, but not reported.
+    """
 
     stamp_ns: int
     T_fixed_camera: Array
     poses: tuple[ObjectPose, ...]
+    tentative: tuple[ObjectPose, ...] = ()
 
     def transforms(self) -> dict[int, Array]:
         """Return T_fixed_object (4, 4) by track id."""
-        return {pose.track_id: self.T_fixed_camera @ pose.T_camera_object for pose in self.poses}
+        return {pose.track_id: self.T_fixed_camera @ pose.T_camera_object for pose in (*self.poses, *self.tentative)}
 
 
 class History:

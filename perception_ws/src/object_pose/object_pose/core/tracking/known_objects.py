@@ -25,6 +25,8 @@ from object_pose.core.tracking.view_model import ViewModel
 _SURE_SHARE, _WORTHLESS_SHARE = 0.85, 0.45
 # The same of contour and texture that colour confirms, where depth does not measure the object.
 _SURE_AGREEMENT, _WORTHLESS_AGREEMENT = 0.6, 0.3
+# The same of all surface that the camera should see, hidden or not: what hides may be what the pose is stuck in.
+_SURE_VISIBILITY, _WORTHLESS_VISIBILITY = 0.65, 0.1
 NOT_MEASURED = "nothing of it can be seen"
 _REASONS = {
     LossReason.NOT_IN_IMAGE: (RejectionReason.UNCERTAIN, "it is not in the image any more"),
@@ -91,13 +93,13 @@ class KnownObjects:
         if aligned.depth and aligned.uses_depth[row]:
             visibility, rms_m = float(aligned.depth.confirmed[row]), float(aligned.depth.rms_m[row])
             share = visibility / max(visibility + float(aligned.depth.seen_through[row]), 1e-9)
-            worthless, sure = _WORTHLESS_SHARE, _SURE_SHARE
+            confidence = _between(share, _WORTHLESS_SHARE, _SURE_SHARE)
+            confidence *= _between(visibility, _WORTHLESS_VISIBILITY, _SURE_VISIBILITY)
         else:
-            share, worthless, sure = float(aligned.colour_agreement[row]), _WORTHLESS_AGREEMENT, _SURE_AGREEMENT
-        confidence = np.clip((share - worthless) / (sure - worthless), 0.0, 1.0)
+            confidence = _between(float(aligned.colour_agreement[row]), _WORTHLESS_AGREEMENT, _SURE_AGREEMENT)
         return replace(
             pose,
-            score=float(confidence) * pose.score,
+            score=confidence * pose.score,
             T_camera_object=transform,
             covariance=free_symmetry(covariance, transform[:3, :3], model.symmetry),
             box_xyxy=box,
@@ -115,6 +117,11 @@ class KnownObjects:
         points = contours @ np.swapaxes(transforms[:, :3, :3], 1, 2) + transforms[:, None, :3, 3]
         pixels = camera.distort(camera.project(points.reshape(-1, 3))).reshape(*points.shape[:2], 2)
         return np.concatenate([pixels.min(axis=1), pixels.max(axis=1)], axis=1)
+
+
+def _between(value: float, low: float, high: float) -> float:
+    """Return 0 below ``low``, 1 above ``high``, and what lies between in between."""
+    return float(np.clip((value - low) / (high - low), 0.0, 1.0))
 
 
 def _rejection(pose: ObjectPose, aligned: AlignedPoses, row: int, box: Array) -> PoseRejection:

@@ -41,7 +41,8 @@ _STEP_M, _STEP_RAD, _SURPRISE = 0.003, 0.03, 0.5
 # What is lost is found again where it was with at least this share of its score and this much of its surface.
 _FOUND_AGAIN_SCORE, _FOUND_AGAIN_VISIBILITY = 0.9, 0.5
 _MOVES_ON_S = 0.25  # for how long an object is expected to go on as it moved
-_LOOKED_AT = 0.5  # visibility from which on a detector should find an object
+_ASTRAY_DIAMETERS = 1.5  # how far from its object a track may go astray
+_LOOKED_AT = 0.3  # visibility from which on a detector should find an object
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,9 @@ class _Track:
     """One object through time: filtered ``state`` and latest ``measured`` one in the fixed frame, and its ``pose``.
 
     ``registered_score`` is that of its last pose which was not tracked but found anew. One that ``is_lost`` is
-    remembered but not reported, for it is not where it was; one that was ``missed`` so often that it is lost is not
-    followed until it is found anew. ``doubts`` are late poses in a row that contradict it, and ``correction`` (4, 4),
-    in the object's frame, is what they ask for.
+    remembered but not reported, for it is not where it was; one that was missed so often that it ``is_missed`` is not
+    followed until it is found anew, and one that ``is_tentative`` is not reported before it is found twice. ``doubts``
+    are late poses in a row that contradict it, and ``correction`` (4, 4), in the object's frame, is what they ask for.
     """
 
     track_id: int
@@ -124,6 +125,7 @@ class _Track:
     misses: int = 0
     is_missed: bool = False
     correction: Array | None = None
+    is_tentative: bool = False
 
 
 @dataclass(frozen=True)
@@ -187,8 +189,11 @@ class Tracker:
                 self._renew(partner, pose, state, stamp_ns)
         for track in self._tracks:
             track.is_lost |= track.track_id in lost_ids
-        reported = tuple(self._report(stamp_ns, se3.inverse(T_fixed_camera)))
-        self._history.add(Moment(stamp_ns, T_fixed_camera, reported))
+        T_camera_fixed = se3.inverse(T_fixed_camera)
+        reported = tuple(self._report(stamp_ns, T_camera_fixed))
+        unsure = [track for track in self._tracks if track.is_tentative and track.seen_ns == stamp_ns]
+        tentative = tuple(self._describe(track, stamp_ns, T_camera_fixed) for track in unsure)
+        self._history.add(Moment(stamp_ns, T_fixed_camera, reported, tentative))
         ended, self._ended = self._ended, []
         return PoseResults(reported, (*results.rejections, *ended))
 
@@ -278,6 +283,7 @@ class Tracker:
         then = moment.transforms()
         known = [then.get(track.track_id, track.state.transform) for track in self._tracks]
         partners = self._assign(results.poses, measured, self._tracks, known, stamp_ns)
+        self._find_strays(results.poses, measured, partners, then, seen_ids)
         poses, found, seen = [], [], set(seen_ids)
         for pose, state, partner in zip(results.poses, measured, partners):
             track_id = partner.track_id if partner else next(self._track_ids)
@@ -290,6 +296,34 @@ class Tracker:
                 self._confirm(partner, then[track_id], pose, state)
         self._count_misses(moment, seen)
         return LateMatches(tuple(poses), tuple(found))
+
+    def _find_strays(
+        self,
+        poses: Sequence[ObjectPose],
+        measured: Sequence[PoseState],
+        partners: list[_Track | None],
+        then: Collection[int],
+        seen_ids: Collection[int],
+    ) -> None:
+        """Give late poses without a track those that went astray nearby: doubtful ones that nothing else shows.
+
+        They are lost where they are, and found again under their ids where the poses are.
+        """
+        for row, (pose, state) in enumerate(zip(poses, measured)):
+            if partners[row] is not None:
+                continue
+            strays = [
+                (float(np.linalg.norm(state.transform[:3, 3] - track.state.transform[:3, 3])), index)
+                for index, track in enumerate(self._tracks)
+                if track.pose.class_id == pose.class_id
+                and track.track_id not in seen_ids
+                and not any(track is partner for partner in partners)
+                and (track.is_lost or track.track_id not in then or track.pose.score < self._config.min_sure_score)
+            ]
+            distance, nearest = min(strays, default=(np.inf, -1))
+            if distance < _ASTRAY_DIAMETERS * self._objects[pose.class_id].diameter:
+                partners[row] = self._tracks[nearest]
+                self._tracks[nearest].is_lost = True
 
     def begin(self, poses: Sequence[ObjectPose], stamp_ns: int, T_world_camera: Array | None = None) -> None:
         """Start tracks of poses that have their ids, or find again those which are known under them.
@@ -306,7 +340,9 @@ class Tracker:
             if track is None and self._is_taken(pose, state):
                 continue
             if track is None:
-                self._tracks.append(_Track(pose.track_id, state, state, pose, pose.score, stamp_ns))
+                is_tentative = pose.score < self._config.min_sure_score
+                track = _Track(pose.track_id, state, state, pose, pose.score, stamp_ns, is_tentative=is_tentative)
+                self._tracks.append(track)
             elif track.is_lost or track.seen_ns < stamp_ns:
                 track.state, track.measured, track.pose = state, state, pose
                 track.registered_score, track.seen_ns = pose.score, stamp_ns
@@ -416,6 +452,7 @@ class Tracker:
         covariance = track.measured.covariance + measured.covariance + np.diag(slack)
         if float(difference @ np.linalg.solve(covariance, difference)) <= NIS_LIMIT:
             track.doubts, track.correction, track.registered_score = 0, None, pose.score
+            track.is_tentative = False
             return
         # Both were measured in one frame; the one that explains it better is right.
         track.doubts = track.doubts + 1 if pose.score >= track.pose.score else 0
@@ -442,6 +479,7 @@ class Tracker:
             elif track.track_id in in_view:
                 track.misses += 1
             patience, is_sure = self._config.miss_patience, track.pose.score >= self._config.min_sure_score
+            patience = 1 if track.is_tentative else patience
             if track.misses < patience or is_sure or track.is_lost:
                 continue
             track.is_lost = track.is_missed = True
@@ -489,7 +527,7 @@ class Tracker:
 
     def _report(self, stamp_ns: int, T_camera_fixed: Array) -> list[ObjectPose]:
         """Return the tracks seen now, then those worth bridging where nothing else stands."""
-        seen = [track for track in self._tracks if track.seen_ns == stamp_ns]
+        seen = [track for track in self._tracks if track.seen_ns == stamp_ns and not track.is_tentative]
         unseen = [
             track for track in self._tracks if track.seen_ns < stamp_ns and self._is_worth_bridging(track, stamp_ns)
         ]
@@ -504,7 +542,7 @@ class Tracker:
         return [pose for i, pose in enumerate(poses) if i < len(seen) or repeats[i] is None]
 
     def _is_worth_bridging(self, track: _Track, stamp_ns: int) -> bool:
-        if track.is_lost or not self._is_recent(track, stamp_ns):
+        if track.is_lost or track.is_tentative or not self._is_recent(track, stamp_ns):
             return False
         variance = float(np.linalg.eigvalsh(track.state.covariance[:3, :3])[-1])
         return track.age >= self._config.min_age and variance <= self._config.max_bridged_sigma_m**2

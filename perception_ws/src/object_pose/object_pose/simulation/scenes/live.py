@@ -29,6 +29,8 @@ _BENCH_HALF_M = 0.17
 _BIN_HALF_M = np.array([0.17, 0.13])
 _BALL_RADIUS_M = 0.02
 _BALL_ORBIT_M = 0.29
+# A part that is handled: seconds in all and on the way, and how far it is turned when it is put down.
+_HANDLING_S, _CARRIED_S, _TURNED_RAD = 5.0, 1.8, 1.0
 _PARKED = se3.make_transform(translation=(0.0, 0.0, -5.0))
 
 
@@ -49,6 +51,10 @@ class LiveConfig:
     occlusion: bool = parameter(True, "whether something passes in front now and then", read_only=True)
     arm_radius_m: float = parameter(
         0.035, "half the width of what passes in front", minimum=0.01, maximum=0.2, read_only=True
+    )
+
+    handling: bool = parameter(
+        False, "whether parts are taken away and put down again, one after the other", read_only=True
     )
 
     @property
@@ -75,6 +81,7 @@ class LiveScene:
         self._sensor = DepthSensor(DepthSensorConfig(scale_bias=self.config.depth_scale_error))
         placements = [*self._bench(rng), self._ball(), self._arm()]
         self._world = World(placements)
+        self._at_rest = {index: item.T_world_object for index, item in enumerate(placements) if item.class_id >= 0}
         self._ball_index, self._arm_index = len(placements) - 2, len(placements) - 1
         self._finishes = [self._finish(item.class_id, rng) for item in placements]
         self._backdrop = _bench_backdrop(rng)
@@ -87,6 +94,9 @@ class LiveScene:
         rng = np.random.default_rng((self._seed, int(time_s * 1e6)))
         self._world.move(self._ball_index, self._ball_pose(time_s))
         self._world.move(self._arm_index, self._arm_pose(time_s))
+        if self.config.handling:
+            for turn, index in enumerate(self._at_rest):
+                self._world.move(index, self._handled_pose(index, turn, time_s))
         T_world_camera = self.T_world_camera(time_s)
         picture = render(
             self._world,
@@ -101,6 +111,11 @@ class LiveScene:
         depth = self._sensor.measure(picture.depth_m, self.camera, picture.glare, rng)
         truths, instance_ids = find_truths(self.objects, self._world.placements, picture, T_world_camera)
         return SimulatedFrame(Frame(picture.rgb, self.camera, depth, stamp_ns), truths, instance_ids)
+
+    @property
+    def parts_world(self) -> tuple[Array, ...]:
+        """Where the parts are in the world (4, 4) in the last frame that was taken, always in the same order."""
+        return tuple(self._world.placements[index].T_world_object for index in self._at_rest)
 
     def T_world_camera(self, time_s: float) -> Array:  # noqa: N802
         """Return the camera's pose (4, 4) in the world (z up, table top at z = 0) at ``time_s``."""
@@ -163,6 +178,20 @@ class LiveScene:
             return _PARKED
         center = np.array([0.9 * (progress - 0.5), 0.05 * np.sin(time_s), 0.17])
         return se3.make_transform(se3.exp_so3(np.array([1.45, 0.0, 0.0])), center)
+
+    def _handled_pose(self, index: int, turn: int, time_s: float) -> Array:
+        """Each part in its turn is lifted and carried off, is away for a while, and comes back turned."""
+        rounds, since_s = divmod(time_s - _HANDLING_S * turn, _HANDLING_S * len(self._at_rest))
+        is_handled = rounds >= 0.0 and since_s < _HANDLING_S
+        at_rest = self._at_rest[index]
+        progress = min(since_s, _HANDLING_S - since_s) / _CARRIED_S if is_handled else 0.0
+        if progress >= 1.0:
+            return _PARKED
+        count = rounds + (1.0 if not is_handled or since_s > 0.5 * _HANDLING_S else 0.0)
+        turned = se3.exp_so3(np.array([0.0, 0.0, _TURNED_RAD * max(count, 0.0) + progress])) @ at_rest[:3, :3]
+        smooth = progress**2 * (3.0 - 2.0 * progress)
+        away = at_rest[:2, 3] / max(float(np.linalg.norm(at_rest[:2, 3])), 1e-3)
+        return se3.make_transform(turned, at_rest[:3, 3] + smooth * np.array([*(0.35 * away), 0.25]))
 
     def _lights(self, time_s: float) -> Array:
         """Turn the main light slowly about the vertical."""
