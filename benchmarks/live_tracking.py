@@ -1,4 +1,4 @@
-"""Tracking as a camera node sees it: every frame is tracked, detections come late, the camera is fast, parts come and go.
+"""Tracking as a node does it: every frame is tracked, detections come late, the camera is fast, parts come and go.
 
 Nothing tells the tracker how the camera moves. An arm passes in front, and parts are taken away and put down again.
 """
@@ -19,7 +19,7 @@ from object_pose.core.results.pose import ObjectPose, ObjectTruth
 from object_pose.runtime.pose_estimator import PoseEstimator
 from object_pose.simulation.scenes.live import LiveScene
 
-_RATE_HZ = 30.0
+RATE_HZ = 30.0
 _DETECTED_EVERY, _LATE_FRAMES = 3, 3
 # A track may be wrong for so long before it has to be said that it is lost.
 _SAID_WITHIN_S = 0.5
@@ -131,8 +131,8 @@ def track_handled_scene(
     """Track the simulated camera frame by frame, with detections that are 0.1 s late; yield the scorer after each."""
     scorer = LiveTrackingScorer(estimator.card.objects)
     recent: deque[tuple] = deque(maxlen=_LATE_FRAMES + 1)  # type: ignore[type-arg]
-    for index in range(round(seconds * _RATE_HZ)):
-        time_s = index / _RATE_HZ
+    for index in range(round(seconds * RATE_HZ)):
+        time_s = index / RATE_HZ
         simulated = scene.frame(time_s, round(time_s / _NANOSECONDS))
         T_world_camera = scene.T_world_camera(time_s)
         known = T_world_camera if camera_known else None
@@ -140,7 +140,7 @@ def track_handled_scene(
         recent.append((simulated.frame, known))
         if index % _DETECTED_EVERY == 0 and len(recent) > _LATE_FRAMES:
             estimator.register_late(*recent[0])
-        if index > _RATE_HZ:  # a second to find everything
+        if index > RATE_HZ:  # a second to find everything
             truths, parts = simulated.truths, scene.parts_world
             scorer.add(results.poses, truths, simulated.frame.stamp_ns, T_world_camera, parts)
         yield scorer

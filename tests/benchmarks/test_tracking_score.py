@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from benchmarks.live_tracking import LiveTrackingScorer
 from benchmarks.tracking_score import TrackingScorer
 from object_pose.core.geometry import se3
 from object_pose.core.results.pose import ObjectPose, ObjectTruth
@@ -57,3 +58,22 @@ def test_identities_that_change_places_are_two_switches() -> None:
     first = [pose(_LEFT, 4, 0.9), pose(_RIGHT, 6, 0.8)]
     swapped = [pose(_LEFT, 6, 0.8), pose(_RIGHT, 4, 0.9)]
     assert score_of([(first, seen), (swapped, seen)]).id_switches == 2
+
+
+def test_a_track_that_is_wrong_for_long_is_lost_and_not_said() -> None:
+    scorer = LiveTrackingScorer(_MODELS)
+    right, wrong = pose(_LEFT, 4, 0.9), pose(_LEFT + 1.0, 6, 0.9)
+    for index in range(12):
+        scorer.add([right, wrong], [truth(_LEFT)], index * _FRAME_NS, np.eye(4), [truth(_LEFT).T_camera_object])
+    score = scorer.score()
+    assert (score.recall, score.precision) == (1.0, 0.5)
+    assert (score.id_switches_per_minute, score.lost_and_not_said) == (0.0, 1)
+
+
+def test_a_part_that_was_away_may_have_another_id() -> None:
+    scorer, parts = LiveTrackingScorer(_MODELS), [truth(_LEFT).T_camera_object]
+    frames = [(1, True), (1, True), (2, False), (2, True), (3, True)]
+    for index, (track_id, is_there) in enumerate(frames):
+        seen = [(pose(_LEFT, track_id, 0.9), truth(_LEFT))] * is_there
+        scorer.add([item[0] for item in seen], [item[1] for item in seen], index * _FRAME_NS, np.eye(4), parts)
+    assert scorer._switches == 1

@@ -14,7 +14,7 @@ Array = NDArray[np.float64]
 # Expected squared innovation of six degrees of freedom at 99 %: more than that is motion or an outlier, not noise.
 NIS_LIMIT = 16.8
 _LONGEST_STEP_S = 0.25
-_NEWEST_SHARE = 0.6  # of the velocity between the last two poses
+NEWEST_SHARE = 0.6  # of the velocity between the last two poses
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ class Velocity:
             return Velocity.zero()
         linear = (after[:3, 3] - before[:3, 3]) / seconds
         angular = se3.log_so3(after[:3, :3] @ before[:3, :3].T) / seconds
-        keep = 1.0 - _NEWEST_SHARE
-        return Velocity(keep * self.linear + _NEWEST_SHARE * linear, keep * self.angular + _NEWEST_SHARE * angular)
+        keep = 1.0 - NEWEST_SHARE
+        return Velocity(keep * self.linear + NEWEST_SHARE * linear, keep * self.angular + NEWEST_SHARE * angular)
 
     def moved(self, transform: Array, seconds: float) -> Array:
         """Return a pose (4, 4) after some time."""

@@ -78,10 +78,15 @@ class KnownObjects:
         boxes = self._boxes(frame, class_ids, aligned.T_camera_object)
         found, rejections = [], []
         for row, (pose, box) in enumerate(zip(expected, boxes)):
-            if aligned.is_tracked[row]:
-                found.append(self._measured(pose, aligned, row, box))
-            else:
+            if not aligned.is_tracked[row]:
                 rejections.append(_rejection(pose, aligned, row, box))
+                continue
+            now = self._measured(pose, aligned, row, box)
+            if now.depth_used and now.score < self._config.acceptance.min_score:
+                detail = f"score {now.score:.2f} after all evidence"
+                rejections.append(_rejected(pose, box, RejectionReason.DEPTH_DISAGREES, detail))
+            else:
+                found.append(now)
         unique, repeated = split_duplicates(found, self._objects, self._config.acceptance.duplicate_distance)
         return PoseResults(tuple(unique), (*rejections, *repeated))
 
@@ -132,4 +137,8 @@ def _rejection(pose: ObjectPose, aligned: AlignedPoses, row: int, box: Array) ->
         seen_through=depth.seen_through[row] if depth else 0.0,
         agreement=aligned.colour_agreement[row],
     )
+    return _rejected(pose, box, reason, detail)
+
+
+def _rejected(pose: ObjectPose, box: Array, reason: RejectionReason, detail: str) -> PoseRejection:
     return PoseRejection(pose.class_id, pose.class_name, pose.score, box, reason, detail, pose.track_id)

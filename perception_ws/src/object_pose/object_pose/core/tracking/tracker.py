@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,8 @@ from object_pose.core.object_model import ObjectModel
 from object_pose.core.params import parameter
 from object_pose.core.pose.acceptance import find_duplicates
 from object_pose.core.results.pose import ObjectPose, PoseRejection, PoseResults, RejectionReason
-from object_pose.core.tracking.filter import NIS_LIMIT, PoseState, Velocity
+from object_pose.core.tracking.camera_motion import common_motion
+from object_pose.core.tracking.filter import NEWEST_SHARE, NIS_LIMIT, PoseState, Velocity
 from object_pose.core.tracking.history import History, Moment
 
 Array = NDArray[np.float64]
@@ -42,6 +43,7 @@ _STEP_M, _STEP_RAD, _SURPRISE = 0.003, 0.03, 0.5
 _FOUND_AGAIN_SCORE, _FOUND_AGAIN_VISIBILITY = 0.9, 0.5
 _MOVES_ON_S = 0.25  # for how long an object is expected to go on as it moved
 _ASTRAY_DIAMETERS = 1.5  # how far from its object a track may go astray
+_LEAST_STILL = 3  # objects that say how the camera moved, with which another one can be seen to move itself
 _LOOKED_AT = 0.3  # visibility from which on a detector should find an object
 
 
@@ -126,6 +128,8 @@ class _Track:
     is_missed: bool = False
     correction: Array | None = None
     is_tentative: bool = False
+    moves_itself: bool = False
+    has_flipped: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,6 +162,8 @@ class Tracker:
         self._ended: list[PoseRejection] = []
         self.configure(config or TrackerConfig())
         self._stamp_ns: int | None = None
+        self._step_s = 0.0
+        self._camera_twist = np.zeros(6)  # of what stands still, as an unknown camera sees it; a second
         self._in_world = False
 
     def configure(self, config: TrackerConfig) -> None:
@@ -182,11 +188,13 @@ class Tracker:
         results = self._without_doubtful_returns(results)
         measured = [PoseState(pose.T_camera_object, pose.covariance).moved_to(T_fixed_camera) for pose in results.poses]
         partners = self._partners(results.poses, measured, stamp_ns)
+        before = {track.track_id: track.measured.transform for track in self._tracks if track.frames_unseen == 1}
         for pose, state, partner in zip(results.poses, measured, partners):
             if partner is None:
                 self._start(pose, state, stamp_ns)
             else:
                 self._renew(partner, pose, state, stamp_ns)
+        self._follow_camera(before, stamp_ns)
         for track in self._tracks:
             track.is_lost |= track.track_id in lost_ids
         T_camera_fixed = se3.inverse(T_fixed_camera)
@@ -234,10 +242,13 @@ class Tracker:
             if track.is_missed:
                 continue
             seconds = (stamp_ns - track.seen_ns) * _NANOSECONDS
+            T_fixed_camera = np.eye(4) if T_world_camera is None else T_world_camera
             if track.contradictions and 0.0 <= seconds < _MOVES_ON_S:
-                T_fixed_camera = np.eye(4) if T_world_camera is None else T_world_camera
                 moved = track.velocity.moved(track.measured.transform, seconds)
                 pose = dataclasses.replace(pose, T_camera_object=se3.inverse(T_fixed_camera) @ moved)
+            elif not self._in_world and self._stamp_ns is not None:
+                moved = self._moved(track, track.state.transform, (stamp_ns - self._stamp_ns) * _NANOSECONDS)
+                pose = dataclasses.replace(pose, T_camera_object=moved)
             covariance = self._spread(track, seconds)
             score = track.registered_score
             poses.append(dataclasses.replace(pose, track_id=track.track_id, score=score, covariance=covariance))
@@ -245,7 +256,7 @@ class Tracker:
 
     def _spread(self, track: _Track, seconds: float) -> Array:
         """Return the covariance (6, 6) of where a track may be, so long after it was seen."""
-        is_moving = track.contradictions > 0 or not self._in_world
+        is_moving = track.contradictions > 0 or track.moves_itself
         steps = np.sqrt(1.0 + track.frames_unseen)
         sigma_m, sigma_rad = (step * (2.0 if is_moving else 1.0) * steps for step in (_STEP_M, _STEP_RAD))
         if is_moving and seconds < _MOVES_ON_S:
@@ -353,6 +364,7 @@ class Tracker:
         """Forget all tracks."""
         self._tracks = []
         self._stamp_ns = None
+        self._camera_twist = np.zeros(6)
         self._history.clear()
 
     def _advance(self, stamp_ns: int, in_world: bool) -> None:
@@ -362,6 +374,7 @@ class Tracker:
         self._in_world = in_world
         config = self._config
         seconds = (stamp_ns - self._stamp_ns) * _NANOSECONDS if self._stamp_ns is not None else 0.0
+        self._step_s = seconds
         factor = 1.0 if in_world else config.moving_camera_factor
         self._stamp_ns = stamp_ns
         self._tracks = [
@@ -372,9 +385,38 @@ class Tracker:
         for track in self._tracks:
             noise = factor * config.translation_noise, factor * config.rotation_noise
             track.state = track.state.predicted(seconds, *noise)
-            if not in_world and self._stamp_ns - track.seen_ns < _MOVES_ON_S / _NANOSECONDS:
-                track.state = PoseState(track.velocity.moved(track.state.transform, seconds), track.state.covariance)
+            if not in_world:
+                track.state = PoseState(self._moved(track, track.state.transform, seconds), track.state.covariance)
             track.frames_unseen += 1
+
+    def _moved(self, track: _Track, transform: Array, seconds: float) -> Array:
+        """Return where an object goes on to in the frame of a camera that moves in an unknown way."""
+        if not 0.0 < seconds < _MOVES_ON_S:
+            return transform
+        if track.moves_itself:
+            return track.velocity.moved(transform, seconds)
+        return np.asarray(se3.exp(seconds * self._camera_twist) @ transform)
+
+    def _follow_camera(self, before: Mapping[int, Array], stamp_ns: int) -> None:
+        """Measure how the camera moved since the last frame, by the poses ``before`` of the tracks seen in both."""
+        if self._in_world or not 0.0 < self._step_s < _MOVES_ON_S:
+            self._camera_twist = np.zeros(6)
+            return
+        pairs = [track for track in self._tracks if track.seen_ns == stamp_ns and track.track_id in before]
+        pairs = [track for track in pairs if not track.has_flipped]
+        if not pairs:
+            return
+        expected = se3.exp(self._step_s * self._camera_twist)
+        motion, is_still = common_motion(
+            [before[track.track_id] for track in pairs],
+            [track.measured.transform for track in pairs],
+            [self._objects[track.pose.class_id].diameter for track in pairs],
+            expected,
+        )
+        for track, still in zip(pairs, is_still):
+            track.moves_itself = not still and len(pairs) >= _LEAST_STILL
+        newest = se3.log(motion) / self._step_s
+        self._camera_twist = (1.0 - NEWEST_SHARE) * self._camera_twist + NEWEST_SHARE * newest
 
     def _is_recent(self, track: _Track, stamp_ns: int) -> bool:
         return (stamp_ns - track.seen_ns) * _NANOSECONDS <= self._config.max_dropout_s
@@ -512,6 +554,7 @@ class Tracker:
         track.contradictions = track.contradictions + 1 if flipped or track.state.nis_ratio(measured) > 1.0 else 0
         seconds = (stamp_ns - track.seen_ns) * _NANOSECONDS if not flipped else 0.0
         track.velocity = track.velocity.updated(track.measured.transform, measured.transform, seconds)
+        track.has_flipped = flipped
         believed = track.contradictions >= self._config.change_patience
         if stamp_ns == track.seen_ns:
             # Without the time between frames nobody knows how far it moved: an average would only look precise.
