@@ -80,6 +80,7 @@ class PoseEstimator:
         self._registered_ns: int | None = None
         self._recent = RecentFrames()
         self._verified: dict[int, int] = {}  # turns by track id
+        self._found: tuple[CameraFrame, Sequence[ObjectPose]] | None = None  # anew, and not tracked since
         self._lock = threading.Lock()  # of the tracker and the recent frames
 
     @property
@@ -105,7 +106,7 @@ class PoseEstimator:
 
     def forget_tracks(self) -> None:
         """Begin anew: what is seen next are other objects, with other ids."""
-        self._registered_ns = None
+        self._registered_ns = self._found = None
         with self._lock:
             self._recent.clear()
             if self._tracker:
@@ -169,6 +170,7 @@ class PoseEstimator:
             if tracker:
                 with clock.stage("tracking"):
                     results = tracker.update(results, frame.stamp_ns, T_world_camera)
+                self._found = frame, results.poses
         return FrameEstimate(detections, results, clock.timings_ms)
 
     def track(self, frame: CameraFrame, T_world_camera: Array | None = None) -> FrameEstimate:
@@ -182,6 +184,9 @@ class PoseEstimator:
         clock = StageClock()
         with clock.stage("total"), self._lock:
             with clock.stage("pose"):
+                if self._found:
+                    self._aligners[0].learn(*self._found)
+                    self._found = None
                 known = tracker.predicted(frame.stamp_ns, T_world_camera)
                 results = self._follow(known, frame, self._aligners[0])
             with clock.stage("tracking"):
@@ -229,7 +234,7 @@ class PoseEstimator:
                         results = tracker.update(results, frame.stamp_ns, T_world_camera)
                         return FrameEstimate(detections, results, clock.timings_ms)
                     matches = tracker.match_late(results, seen, frame.stamp_ns, T_world_camera)
-                self._begin(matches.found, frame.stamp_ns, T_world_camera)
+                self._begin(matches.found, frame, T_world_camera)
         solved = {pose.track_id for pose in matches.poses}
         poses = (*matches.poses, *(pose for pose in then if pose.track_id not in solved))
         return FrameEstimate(detections, PoseResults(poses, results.rejections), clock.timings_ms)
@@ -274,23 +279,26 @@ class PoseEstimator:
         assert self._tracker_config
         return pose.score >= self._tracker_config.min_sure_score and not pose.visibility <= 0.0
 
-    def _begin(self, found: Sequence[ObjectPose], stamp_ns: int, T_world_camera: Array | None) -> None:
+    def _begin(self, found: Sequence[ObjectPose], frame: CameraFrame, T_world_camera: Array | None) -> None:
         """Carry new poses from their frame to the newest, and begin their tracks there; what is lost has none."""
         tracker = self._known_tracker()
+        if found:
+            self._aligners[1].learn(frame, found)
         while found:
             with self._lock:
                 newest_ns = self._recent.newest_ns
-                if newest_ns is None or newest_ns <= stamp_ns:
-                    tracker.begin(found, stamp_ns, T_world_camera)
+                if newest_ns is None or newest_ns <= frame.stamp_ns:
+                    tracker.begin(found, frame.stamp_ns, T_world_camera)
+                    self._aligners[0].learn(frame, found)
                     return
-                frames = self._recent.after(stamp_ns, _CARRIED_FRAMES)
+                frames = self._recent.after(frame.stamp_ns, _CARRIED_FRAMES)
             for recent in frames:
                 moved = _seen_from(found, T_world_camera, recent.T_world_camera)
                 results = self._follow(moved, recent.frame, self._aligners[1])
                 lost = {item.track_id for item in results.rejections if item.reason in _CONTRADICTED}
                 now = {pose.track_id: pose for pose in results.poses}
                 found = [now.get(pose.track_id, pose) for pose in moved if pose.track_id not in lost]
-                stamp_ns, T_world_camera = recent.frame.stamp_ns, recent.T_world_camera
+                frame, T_world_camera = recent.frame, recent.T_world_camera
 
     def _known_tracker(self) -> Tracker:
         if self._tracker is None:

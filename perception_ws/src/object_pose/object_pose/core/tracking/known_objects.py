@@ -62,6 +62,14 @@ class KnownObjects:
         for _ in range(2):  # what it learns of the first frame is used in the second
             aligner.align(frame, np.zeros(1, np.intp), transform, information, np.zeros(1, np.intp))
 
+    def learn(self, frame: CameraFrame, found: Sequence[ObjectPose]) -> None:
+        """Take the looks of tracks from a frame in which they were found anew; bridged poses tell nothing."""
+        shown = [pose for pose in found if pose.track_id >= 0 and pose.visibility != 0.0]
+        if shown:
+            class_ids = np.array([pose.class_id for pose in shown], dtype=np.intp)
+            track_ids = np.array([pose.track_id for pose in shown], dtype=np.intp)
+            self._aligner.learn(frame, class_ids, np.stack([pose.T_camera_object for pose in shown]), track_ids)
+
     def align(self, frame: CameraFrame, expected: Sequence[ObjectPose]) -> PoseResults:
         """Return ``expected`` poses where they are found in a frame, with their ids, and a rejection of each other one.
 

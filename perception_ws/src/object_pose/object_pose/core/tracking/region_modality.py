@@ -25,6 +25,7 @@ from object_pose.core.tracking.view_model import Floats, Ints, ViewTables
 # Pixels in a segment of a line, and standard deviation of what a sharp line measures, in pixels, by stage.
 _SCALES = np.array([6, 6, 4, 2, 1, 1], dtype=np.int32)
 _DEVIATIONS_PX = np.array([15.0, 10.0, 5.0, 3.0, 1.5, 1.5])
+_STRIDES = np.array([2, 2, 2, 2, 1, 1], dtype=np.int32)
 
 _SHIFT = 4  # of 8-bit colours to their bins
 _BINS = 1 << 3 * (8 - _SHIFT)
@@ -138,6 +139,7 @@ class RegionModality:
             objects.translation,
             _SCALES,
             _DEVIATIONS_PX,
+            _STRIDES,
             _STEPS,
             systems.information,
             systems.gradient,
@@ -341,6 +343,7 @@ def _add_region(
     translations: Array,
     scales: Ints,
     deviations_px: Array,
+    strides: Ints,
     steps: Floats,
     information: Array,
     gradient: Array,
@@ -360,10 +363,10 @@ def _add_region(
         across = math.sqrt(areas[k, view]) * px_per_m / _SEGMENTS_ACROSS
         scale = max(1, min(scales[stages[i]], int(across)))
         deviation = deviations_px[stages[i]]
-        independent = min(1.0, contour_spacings[k, view] * px_per_m / _INDEPENDENT_PX)
+        independent = min(1.0, strides[stages[i]] * contour_spacings[k, view] * px_per_m / _INDEPENDENT_PX)
         samples = _SEGMENTS * scale
         counts[i] = 0.0
-        for c in range(contours.shape[2]):
+        for c in range(0, contours.shape[2], strides[stages[i]]):
             contour = contours[k, view, c]
             if not _line(lens, r, t, contour, line):
                 continue
