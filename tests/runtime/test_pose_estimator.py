@@ -10,6 +10,7 @@ from object_pose.core.frame import Frame
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
 from object_pose.core.pose.config import SINGLE_IMAGE, PoseSolverConfig
+from object_pose.core.pose.misalignment import Cause
 from object_pose.core.tracking.tracker import TrackerConfig
 from object_pose.core.vision.decoders import DecodeOptions, Layout
 from object_pose.runtime.card import ModelCard
@@ -104,3 +105,21 @@ def test_a_second_pass_adds_to_what_was_seen_and_keeps_what_was_sure():
         assert "second_pass" in more.timings_ms and "second_pass" not in first.timings_ms
         added += len(more.results.poses) - len(first.results.poses)
     assert added > 0
+
+
+def test_depth_beside_colour_is_named_with_its_shift_and_tracked_poses_are_less_certain():
+    predictor, scenes = Predictor(find_model("parts.onnx")), SceneConfig(min_objects=6, max_spread_m=0.25)
+    frames = [item.frame for item, _ in zip(FrameStream(load_objects("parts"), scenes, depth=True, seed=4), range(2))]
+    sigmas = {}
+    for shift in (0, 8):
+        estimator = PoseEstimator(predictor, tracker_config=TrackerConfig())
+        for index, frame in enumerate(frames):
+            moved = np.roll(frame.depth_m, shift, axis=1)
+            found = estimator.register(dataclasses.replace(frame, depth_m=moved, stamp_ns=index * 33_000_000))
+        sigmas[shift] = np.median([np.sqrt(pose.covariance[0, 0]) for pose in found.results.poses])
+        if shift == 0:
+            assert found.misalignment is None
+        else:
+            assert found.misalignment.cause is Cause.SHIFT
+            np.testing.assert_allclose(found.misalignment.parameters, (-shift, 0.0), atol=2.0)
+    assert sigmas[8] > 2.0 * sigmas[0]

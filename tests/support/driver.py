@@ -74,7 +74,7 @@ class FakeDriver:
         return CompressedImage(header=message.header, format=form, data=data)
 
 
-def publish_until(ros, driver, condition, what, **publication):
+def publish_until(ros, driver, condition, what, limit_s=10.0, **publication):
     """Publish frames, five a second, until the condition holds: the first ones may precede discovery."""
     due = [time.monotonic()]
 
@@ -84,7 +84,7 @@ def publish_until(ros, driver, condition, what, **publication):
             due.append(time.monotonic() + 0.2)
         return condition()
 
-    ros.wait_for(attempt, what)
+    ros.wait_for(attempt, what, limit_s)
 
 
 def problems(diagnostics, node_name):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from object_pose.core.arrays import Image
+from object_pose.core.pose.misalignment import Cause
 from object_pose.core.vision.drawing import as_picture, draw_poses
 from object_pose.io.cameras.recorded import NamedFrame
 from object_pose.io.images import write_image
@@ -20,6 +22,8 @@ from object_pose.io.writers import FrameRecord, json_lines
 from object_pose.runtime.pose_estimator import PoseEstimator
 from object_pose.runtime.predictor import Predictor
 from object_pose.tasks.pose import summarise_poses
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,12 +52,19 @@ def predict_task(predictor: Predictor) -> Predict:
 
 
 def predict_poses(pipeline: PoseEstimator, with_timings: bool = True) -> Predict:
-    """Return a function that gives a frame's detections and poses; without timings it repeats to the last digit."""
+    """Return a function that gives a frame's detections and poses; without timings it repeats to the last digit.
+
+    Why the image contradicts depth on many objects is logged once a cause.
+    """
     labels = pipeline.card.labels
+    said: set[Cause] = set()
 
     def predict(item: NamedFrame) -> FrameResult:
         frame = item.frame
         found = pipeline.estimate(frame)
+        if found.misalignment and found.misalignment.cause not in said:
+            said.add(found.misalignment.cause)
+            logger.warning("%s: %s", item.name, found.misalignment)
         results, timings = found.results, found.timings_ms if with_timings else None
         record = FrameRecord(item.name, frame.stamp_ns, (found.detections, results), timings).to_json(labels)
         return FrameResult(

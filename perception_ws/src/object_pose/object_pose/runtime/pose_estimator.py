@@ -15,6 +15,7 @@ from object_pose.core.errors import ConfigError, DataError, ModelError
 from object_pose.core.frame import AlignedDepth, CameraFrame
 from object_pose.core.geometry import se3
 from object_pose.core.pose.config import PROFILES, PoseSolverConfig, Profile
+from object_pose.core.pose.misalignment import Misalignment, MisalignmentMonitor, find_misalignment
 from object_pose.core.pose.solver import PoseSolver
 from object_pose.core.results.detections import Detections
 from object_pose.core.results.pose import ObjectPose, PoseResults, RejectionReason
@@ -36,11 +37,15 @@ _CARRIED_FRAMES = 4  # through which a late pose is carried to the newest
 
 @dataclass(frozen=True)
 class FrameEstimate:
-    """What one frame gave; ``timings_ms`` per stage, and ``total``."""
+    """What one frame gave; ``timings_ms`` per stage, and ``total``.
+
+    ``misalignment`` is why the image and depth contradict each other in this and the latest frames, if they do.
+    """
 
     detections: Detections
     results: PoseResults
     timings_ms: Mapping[str, float]
+    misalignment: Misalignment | None = None
 
 
 class PoseEstimator:
@@ -77,6 +82,7 @@ class PoseEstimator:
         self.solver_config, self._tracker_config = solver_config or self._profile.solver, tracker_config
         self._solver = PoseSolver(self.card.objects, self.solver_config)
         self._tracker = Tracker(self.card.objects, tracker_config, track_ids) if tracker_config else None
+        self._alignment = MisalignmentMonitor()
         self._registered_ns: int | None = None
         self._recent = RecentFrames()
         self._verified: dict[int, int] = {}  # turns by track id
@@ -107,6 +113,7 @@ class PoseEstimator:
     def forget_tracks(self) -> None:
         """Begin anew: what is seen next are other objects, with other ids."""
         self._registered_ns = self._found = None
+        self._alignment.reset()
         with self._lock:
             self._recent.clear()
             if self._tracker:
@@ -163,7 +170,7 @@ class PoseEstimator:
                 detections = self._detect(frame, depth, clock)
             with clock.stage("pose"):
                 expected = tracker.expected(T_world_camera) if tracker else ()
-                results = self._solver.solve(detections, frame.camera, frame.depth_m, expected, lambda: frame.rgb)
+                results = self._solve(detections, frame, expected)
             if self.solver_config.second_pass and depth and results.poses:
                 with clock.stage("second_pass"):
                     results = self._find_covered(frame, depth, results)
@@ -171,7 +178,7 @@ class PoseEstimator:
                 with clock.stage("tracking"):
                     results = tracker.update(results, frame.stamp_ns, T_world_camera)
                 self._found = frame, results.poses
-        return FrameEstimate(detections, results, clock.timings_ms)
+        return FrameEstimate(detections, results, clock.timings_ms, self._alignment.found)
 
     def track(self, frame: CameraFrame, T_world_camera: Array | None = None) -> FrameEstimate:
         """Carry the known objects to a frame without the detector, from where the tracker predicts them.
@@ -195,7 +202,8 @@ class PoseEstimator:
             self._recent.add(RecentFrame(frame, T_world_camera))
             if lost or not results.poses:
                 self._registered_ns = None
-        return FrameEstimate(Detections.empty(self.card.keypoint_count), results, clock.timings_ms)
+        detections = Detections.empty(self.card.keypoint_count)
+        return FrameEstimate(detections, results, clock.timings_ms, self._alignment.found)
 
     def register_late(
         self,
@@ -226,18 +234,27 @@ class PoseEstimator:
             confirmed = np.isin(detections.candidate_ids, detections.candidate_ids[confirmed])
             with clock.stage("pose"):
                 doubtful = detections.select(~confirmed & has_keypoints)
-                results = self._solver.solve(doubtful, frame.camera, frame.depth_m, then, lambda: frame.rgb)
+                results = self._solve(doubtful, frame, then)
             seen = {pose.track_id for column, pose in enumerate(then) if np.any(overlap[:, column] >= _NEAR_BOX)}
             with clock.stage("tracking"):
                 with self._lock:
                     if not is_tracked and not tracker.has_passed(frame.stamp_ns):
                         results = tracker.update(results, frame.stamp_ns, T_world_camera)
-                        return FrameEstimate(detections, results, clock.timings_ms)
+                        return FrameEstimate(detections, results, clock.timings_ms, self._alignment.found)
                     matches = tracker.match_late(results, seen, frame.stamp_ns, T_world_camera)
                 self._begin(matches.found, frame, T_world_camera)
         solved = {pose.track_id for pose in matches.poses}
         poses = (*matches.poses, *(pose for pose in then if pose.track_id not in solved))
-        return FrameEstimate(detections, PoseResults(poses, results.rejections), clock.timings_ms)
+        results = PoseResults(poses, results.rejections)
+        return FrameEstimate(detections, results, clock.timings_ms, self._alignment.found)
+
+    def _solve(self, detections: Detections, frame: CameraFrame, expected: Sequence[ObjectPose]) -> PoseResults:
+        # Without a tracker frames have nothing to do with each other.
+        known = self._alignment.found if self._tracker else None
+        of_frame = detections, frame.camera, frame.depth_m
+        results = self._solver.solve(*of_frame, expected, lambda: frame.rgb, known)
+        self._alignment.add(results.image_offsets, frame.stamp_ns)
+        return results
 
     def _follow(self, known: Sequence[ObjectPose], frame: CameraFrame, aligner: KnownObjects) -> PoseResults:
         """Align known poses with a frame; with their contours in colour what depth does not measure."""
@@ -334,7 +351,9 @@ class PoseEstimator:
             return results
         remaining, remaining_depth = painted_over(frame.rgb, occluders), not_measured(depth, occluders)
         detections: Detections = self.detector.predict(remaining, depth=remaining_depth)
-        more = self._solver.solve(detections, remaining_depth.camera, remaining_depth.depth_m, rgb=remaining)
+        of_frame = detections, remaining_depth.camera, remaining_depth.depth_m
+        misalignment = find_misalignment(results.image_offsets)
+        more = self._solver.solve(*of_frame, rgb=remaining, misalignment=misalignment)
         return self._solver.join(results, more)
 
 

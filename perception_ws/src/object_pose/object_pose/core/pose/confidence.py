@@ -19,6 +19,7 @@ from object_pose.core.pose.candidates import Candidates
 from object_pose.core.pose.depth_evidence import DepthView, Evidence
 from object_pose.core.pose.pnp import INLIER_SIGMAS, KeypointTargets, PnpSolution, reproject, truncated_cost
 from object_pose.core.pose.search import FINAL_SCALE_M, SearchResult
+from object_pose.core.results.pose import ImageOffset
 
 _BIAS = -14.7
 _DETECTOR = 1.45
@@ -53,6 +54,7 @@ class PoseEstimate:
 
     ``covariance`` (6, 6) is measured, symmetries not yet freed. ``inlier_share`` counts keypoints within three sigmas,
     ``reprojection_rms_px`` is over these. ``score`` is the probability that the pose is right, by all evidence.
+    ``image_offset`` is None where depth does not confirm the pose.
     """
 
     T_camera_object: Array
@@ -64,6 +66,7 @@ class PoseEstimate:
     violated: float = np.nan
     visibility: float = np.nan
     depth_rms_m: float = np.nan
+    image_offset: ImageOffset | None = None
 
     @property
     def depth_used(self) -> bool:
@@ -155,7 +158,7 @@ def log_odds_with_depth(scores: Array, evidence: Evidence, keypoint_cost: Array,
     by_silhouette += _BOX_COVERAGE_DEFICIT * evidence.box_coverage_deficit
     doubt = np.log(np.clip(keypoint_spread, _LEAST_SPREAD, _MOST_SPREAD))
     by_keypoints = _KEYPOINT_COST * keypoint_cost + _KEYPOINT_SPREAD * doubt
-    return np.asarray(_BIAS + _DETECTOR * _log_odds(scores) + by_depth + by_silhouette + by_keypoints)
+    return np.asarray(_BIAS + _DETECTOR * log_odds_of(scores) + by_depth + by_silhouette + by_keypoints)
 
 
 def log_odds_of_keypoints(scores: Array, keypoint_cost: Array, distance_sigma: Array) -> Array:
@@ -166,12 +169,12 @@ def log_odds_of_keypoints(scores: Array, keypoint_cost: Array, distance_sigma: A
     """
     doubt = np.log(np.clip(distance_sigma, _LEAST_DISTANCE_SIGMA, _MOST_DISTANCE_SIGMA))
     by_keypoints = _ALONE_KEYPOINT_COST * keypoint_cost + _ALONE_DISTANCE_SIGMA * doubt
-    return np.asarray(_ALONE_BIAS + _ALONE_DETECTOR * _log_odds(scores) + by_keypoints)
+    return np.asarray(_ALONE_BIAS + _ALONE_DETECTOR * log_odds_of(scores) + by_keypoints)
 
 
 def log_odds_of_contour(score: float, agreement: float) -> float:
     """Return the log-odds that a pose is right whose keypoints said ``score``, by how far its contour agrees."""
-    return float(_CONTOUR_BIAS + _CONTOUR_BEFORE * _log_odds(np.array(score)) + _CONTOUR_AGREEMENT * agreement)
+    return float(_CONTOUR_BIAS + _CONTOUR_BEFORE * log_odds_of(np.array(score)) + _CONTOUR_AGREEMENT * agreement)
 
 
 def probability(log_odds: float) -> float:
@@ -179,7 +182,8 @@ def probability(log_odds: float) -> float:
     return float(1.0 / (1.0 + np.exp(-log_odds)))
 
 
-def _log_odds(probabilities: Array) -> Array:
+def log_odds_of(probabilities: Array) -> Array:
+    """Return the log-odds of probabilities, which never count as quite sure."""
     sure = np.clip(probabilities, _SURE, 1.0 - _SURE)
     return np.asarray(np.log(sure / (1.0 - sure)))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -25,14 +25,16 @@ from object_pose.core.pose.contour_alignment import (
     from_contour,
     read_colour,
 )
+from object_pose.core.pose.contradiction import add_image_offsets, doubt_misaligned
 from object_pose.core.pose.depth_evidence import MIN_MEASURED, DepthNoise, DepthView, make_depth_view
 from object_pose.core.pose.following import follow_poses
+from object_pose.core.pose.misalignment import Misalignment, find_misalignment, is_at_one_of
 from object_pose.core.pose.occlusion import CONFIRMED_SCORE, find_covered, occluder_pixels
 from object_pose.core.pose.pnp import KeypointTargets, PnpSolution, solve_pnp
 from object_pose.core.pose.search import PoseSearch
 from object_pose.core.pose.support_plane import align_on_plane, bodies_of
 from object_pose.core.results.detections import Detections, VisibleMasks
-from object_pose.core.results.pose import ObjectPose, PoseResults
+from object_pose.core.results.pose import ImageOffset, ObjectPose, PoseResults
 
 Rows = NDArray[np.intp]
 
@@ -78,11 +80,13 @@ class PoseSolver:
         depth_m: DepthImage | None = None,
         expected: Sequence[ObjectPose] = (),
         rgb: Colour = None,
+        misalignment: Misalignment | None = None,
     ) -> PoseResults:
         """Return a pose or a rejection for every detection of one image, (H, W, 3) ``rgb``, which contours are seen in.
 
         ``depth_m`` (H, W) float32 metres along z, aligned to the image; 0, NaN and inf count as not measured. Poses
-        that are ``expected``, such as a tracker's, are where the alignment with depth starts while they fit. Raises
+        that are ``expected``, such as a tracker's, are where the alignment with depth starts while they fit. Poses are
+        doubted by the ``misalignment`` that this image's objects show, or else the one known from other images. Raises
         ``DataError`` where depth has another size than the camera or detections do not fit the objects.
         """
         depth = self._view_depth(depth_m, camera)
@@ -94,8 +98,14 @@ class PoseSolver:
         estimates = from_keypoints(problem.solution, problem.targets, detections.scores, diameters)
         if depth is not None and len(problem.solved):
             self._align_with_depth(problem, estimates, depth, expected)
+        offsets = _image_offsets(estimates)
+        misalignment = find_misalignment(offsets) or misalignment
+        estimates = [
+            doubt_misaligned(estimate, misalignment, camera, diameter) if estimate.depth_used else estimate
+            for estimate, diameter in zip(estimates, diameters)
+        ]
         self._align_with_contours(problem, estimates, rgb, camera, depth is not None)
-        return accept_estimates(
+        results = accept_estimates(
             estimates,
             detections,
             problem.targets,
@@ -104,6 +114,7 @@ class PoseSolver:
             self._config.acceptance,
             depth is not None,
         )
+        return replace(results, image_offsets=offsets)
 
     def follow(
         self, poses: Sequence[ObjectPose], camera: Camera, depth_m: DepthImage | None = None, rgb: Colour = None
@@ -130,7 +141,7 @@ class PoseSolver:
         unique, repeated = split_duplicates(
             [*first.poses, *measured], self._objects, self._config.acceptance.duplicate_distance
         )
-        return PoseResults(tuple(unique), (*first.rejections, *repeated))
+        return PoseResults(tuple(unique), (*first.rejections, *repeated), first.image_offsets)
 
     @cached_property
     def _search(self) -> PoseSearch:
@@ -170,10 +181,12 @@ class PoseSolver:
         config, detections = self._config, problem.detections
 
         def align(rows: Rows, view: DepthView) -> dict[int, PoseEstimate]:
-            of_rows = problem.solution.take(rows), problem.targets.take(rows), detections.class_ids[rows]
+            solution = problem.solution.take(rows)
+            of_rows = solution, problem.targets.take(rows), detections.class_ids[rows]
             effort = config.search.below_support, config.search.max_searches
             found = self._search.search(*of_rows, problem.boxes_xyxy[rows], view, *effort, expected)
             aligned = from_depth(found, view, detections.scores[rows], config.depth.scale_sigma)
+            aligned = add_image_offsets(aligned, found, solution, view.camera)
             is_measured = found.evidence.measured >= MIN_MEASURED
             return {row: estimate for row, estimate, seen in zip(rows, aligned, is_measured) if seen}
 
@@ -216,3 +229,13 @@ class PoseSolver:
         bodies = bodies_of(estimates, problem.solved, candidate_ids, shapes)
         for row, fit in align_on_plane(bodies, before, fits, shapes, problem.surfaces, view, masks).items():
             estimates[row] = from_contour(before[row], fit)
+
+
+def _image_offsets(estimates: Sequence[PoseEstimate]) -> tuple[ImageOffset, ...]:
+    """Return one offset of each object that depth confirms: that of its best estimate."""
+    offsets: list[ImageOffset] = []
+    for estimate in sorted(estimates, key=lambda item: -item.score):
+        offset = estimate.image_offset
+        if offset is not None and not is_at_one_of(offset, offsets):
+            offsets.append(offset)
+    return tuple(offsets)

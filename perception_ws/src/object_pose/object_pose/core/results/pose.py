@@ -217,11 +217,29 @@ class ObjectTruth:
 
 
 @dataclass(frozen=True)
+class ImageOffset:
+    """How far the image shows an object from where its pose has it that depth gave, in undistorted pixels.
+
+    ``center_px`` (2,) is where the pose has it, ``offset_px`` (2,) how far from there the image does, of ``sigma_px``
+    along each axis, which is infinite where only a part of the object is seen. ``is_certain`` says that the object
+    alone is evidence of it. ``log_scale`` is the log of its distance by keypoints over that by depth.
+    """
+
+    center_px: Array
+    offset_px: Array
+    sigma_px: float
+    is_certain: bool = False
+    log_scale: float = 0.0
+    log_scale_sigma: float = np.inf
+
+
+@dataclass(frozen=True)
 class PoseResults:
-    """Everything the pose head says about one frame."""
+    """Everything the pose head says about one frame; ``image_offsets`` are of the poses that depth confirms."""
 
     poses: tuple[ObjectPose, ...]
     rejections: tuple[PoseRejection, ...]
+    image_offsets: tuple[ImageOffset, ...] = ()
 
     def to_json(self, labels: Sequence[str] = ()) -> PoseResultsJson:
         """Return poses and rejections; they name their classes themselves, so ``labels`` are not needed."""

@@ -50,7 +50,7 @@ from object_pose.ros.transport.transform_listener import TransformListener
 from object_pose.ros.transport.worker import NewestWorker
 from object_pose.runtime.engine_choice import with_fastest_engine
 from object_pose.runtime.model_cache import ModelCache
-from object_pose.runtime.pose_estimator import PoseEstimator, needs_color
+from object_pose.runtime.pose_estimator import FrameEstimate, PoseEstimator, needs_color
 from object_pose.runtime.predictor import PredictorConfig
 from object_pose.runtime.resources import find_model
 from object_pose.runtime.timing import StageClock
@@ -243,9 +243,10 @@ class PoseNode(PipelineNode):
             is_left = stamp_ns in self._left
             if self._transforms and T_fixed_camera is None:
                 # Where the camera's place is not known, poses have no ids.
-                results = estimator.register(*found, with_ids=False).results
+                registered = estimator.register(*found, with_ids=False)
             else:
-                results = estimator.register_late(*found, is_tracked=stamp_ns not in self._untracked).results
+                registered = estimator.register_late(*found, is_tracked=stamp_ns not in self._untracked)
+            results = self._results_of(registered)
             if is_left:
                 self._publish(results, frame.camera, header, stamp_ns, self._inputs.dropped)
         self.diagnostics.timed(registration_ms=clock.timings_ms["total"])
@@ -268,10 +269,16 @@ class PoseNode(PipelineNode):
             T_fixed_camera = self._look_up_camera(header.frame_id, paired.stamp_ns)
             with_ids = self._transforms is None or T_fixed_camera is not None
             self._notice_new_sequence(header.frame_id, paired.stamp_ns)
-            results = estimator.register(frame, T_fixed_camera, detections, with_ids).results
+            results = self._results_of(estimator.register(frame, T_fixed_camera, detections, with_ids))
             dropped = message.dropped_frames + self._inputs.dropped
             self._publish(results, frame.camera, header, paired.stamp_ns, dropped)
         self.diagnostics.timed(total_ms=clock.timings_ms["total"])
+
+    def _results_of(self, found: FrameEstimate) -> PoseResults:
+        """Return what registration found; say why the image and depth contradict each other, if they do."""
+        if found.misalignment:
+            self.diagnostics.problem("misalignment", str(found.misalignment))
+        return found.results
 
     def _frame_of(self, paired: PairedSet, image_wh: tuple[int, int] | None) -> PairedFrame:
         """Return the frame of a set; the images have the size ``image_wh`` where it is known without unpacking them."""
