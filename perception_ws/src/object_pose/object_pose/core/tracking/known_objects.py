@@ -27,6 +27,8 @@ _SURE_SHARE, _WORTHLESS_SHARE = 0.85, 0.45
 _SURE_AGREEMENT, _WORTHLESS_AGREEMENT = 0.6, 0.3
 # The same of all surface that the camera should see, hidden or not: what hides may be what the pose is stuck in.
 _SURE_VISIBILITY, _WORTHLESS_VISIBILITY = 0.65, 0.1
+# Colour takes as long as depth: an object that depth knows to this much in every direction does without.
+_OPEN_M = 0.002
 NOT_MEASURED = "nothing of it can be seen"
 _REASONS = {
     LossReason.NOT_IN_IMAGE: (RejectionReason.UNCERTAIN, "it is not in the image any more"),
@@ -50,7 +52,7 @@ class KnownObjects:
     def configure(self, config: PoseSolverConfig) -> None:
         """Use another configuration from the next frame on; what was learned of the objects' looks is forgotten."""
         self._config = config
-        self._aligner_config = AlignerConfig(use_depth=config.use_depth, depth=config.depth)
+        self._aligner_config = AlignerConfig(use_depth=config.use_depth, depth=config.depth, open_direction_m=_OPEN_M)
         self._aligner = FrameAligner(self._views, self._aligner_config)
 
     def prepare(self) -> None:
