@@ -105,6 +105,7 @@ class DepthModality:
             self._noise,
             tables.contours,
             tables.contour_spacings,
+            tables.diameters,
             objects.class_ids,
             objects.views,
             objects.stages,
@@ -171,8 +172,8 @@ _SURFACE_STEP = 0.01  # of the depth, above which three pixels are no one surfac
 
 # Edges of depth. What lies so far behind the contour, in metres and sigmas, is no part of the object.
 _EDGE_STEP_M, _EDGE_STEP_SIGMAS = 0.012, 4.0
-# Surfaces beside a contour slant: how much farther or nearer, a metre across.
-_BEHIND_SLOPE, _FRONT_SLOPE = 1.0, 4.0
+# Surfaces beside a contour slant: how much farther, a metre across, and how much nearer, in diameters.
+_BEHIND_SLOPE, _NEARER_DIAMETERS = 1.0, 0.5
 _EDGE_SAMPLES = 10  # to either side
 _LEAST_EDGE_REACH_PX = 6.0
 _LEAST_SIDE = 2  # samples on the object and behind it
@@ -181,6 +182,7 @@ _LOG_ODDS = 1.0  # of one pixel
 # Stereo matching moves edges by pixels, together over several.
 _EDGE_VARIANCE_PX = 2.0
 _CORRELATED_EDGE_PX = 8.0
+_EDGE_SHIFT_PX = 0.5  # standard deviation of the shift that all edges of an object share, outward
 _NEAR_EDGE_PX = 3.0
 # Search for an object: points tested, steps to either side across and along the view, and how far, of the diameter.
 _SEARCH_POINTS, _SEARCH_STEPS, _SEARCH_LAYERS = 64, 6, 1
@@ -346,6 +348,7 @@ def _add_edges(
     noise: Array,
     contours: Floats,
     contour_spacings: Floats,
+    diameters: Floats,
     class_ids: NDArray[np.intp],
     views: Ints,
     stages: Ints,
@@ -365,6 +368,7 @@ def _add_edges(
     height, width = depth.shape
     fx, fy = lens[0], lens[1]
     j, scores = np.empty(6), np.empty(2 * _EDGE_SAMPLES + 2)
+    of_shift = np.empty(6)
     for i in range(len(class_ids)):
         if not active[i]:
             continue
@@ -377,7 +381,11 @@ def _add_edges(
         reach_px = max(reaches_m[stages[i]] / pixel_m, _LEAST_EDGE_REACH_PX)
         stride = max(1.0, reach_px / _EDGE_SAMPLES)
         independent = min(1.0, contour_spacings[k, view] / pixel_m / _CORRELATED_EDGE_PX)
+        nearer = _NEARER_DIAMETERS * diameters[k]
         lines = near = 0
+        # Stereo widens all of an object alike: a shift of its edges that is estimated along, and eliminated.
+        of_shift[:] = 0.0
+        total_weight = total_residual = 0.0
         for m in range(contours.shape[2]):
             contour = contours[k, view, m]
             qx = r[0, 0] * contour[0] + r[0, 1] * contour[1] + r[0, 2] * contour[2]
@@ -414,7 +422,7 @@ def _add_edges(
                     if d > 0.0 and gap > tolerance + _BEHIND_SLOPE * slope:
                         score -= _LOG_ODDS
                         behind += at > 0.0
-                    elif d > 0.0 and gap > -tolerance - _FRONT_SLOPE * slope:
+                    elif d > 0.0 and gap > -nearer:
                         score += _LOG_ODDS
                         on += at < 0.0
                 scores[p + 1] = score
@@ -440,6 +448,15 @@ def _add_edges(
             j[0], j[1], j[2] = nx, ny, nz
             j[3], j[4], j[5] = qy * nz - qz * ny, qz * nx - qx * nz, qx * ny - qy * nx
             accumulate(weight, mean * pixel_m, j, information[i], gradient[i])
+            total_weight += weight
+            total_residual += weight * mean * pixel_m
+            for a in range(6):
+                of_shift[a] += weight * j[a]
+        total_weight += 1.0 / (_EDGE_SHIFT_PX * pixel_m) ** 2
+        for a in range(6):
+            gradient[i, a] -= of_shift[a] * total_residual / total_weight
+            for b in range(a, 6):
+                information[i, a, b] -= of_shift[a] * of_shift[b] / total_weight
         evidence[i, 7], evidence[i, 8] = lines, near
 
 
