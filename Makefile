@@ -8,7 +8,7 @@ SOURCES := perception_ws/src tests launch benchmarks
 unexport PYTHONPATH AMENT_PREFIX_PATH CMAKE_PREFIX_PATH LD_LIBRARY_PATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-train setup-bench setup-all demo test lint format real-check rbt-check pose-check bench-speed bench-pose train-parts models-check cases-check bag-check fuzz real-folds train-smoke bench-train notebook clean
+.PHONY: help setup setup-train setup-bench setup-all demo test lint format real-check rbt-check pose-check bench-speed bench-pose train-parts models-check cases-check bag-check calibration-check fuzz real-folds train-smoke bench-train notebook clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -60,6 +60,9 @@ cases-check: setup ## Small inputs that failed once: their expected values or re
 
 bag-check: setup ## A recorded live run evaluated offline: the same to the bit, as good as live, and how fast, write out/bag
 	@$(BENCHMARK).bag_check
+
+calibration-check: setup ## Calibration on real and simulated boards beside its acceptance criteria, write out/calibration
+	@$(BENCHMARK).calibration_check
 
 fuzz: setup-train ## 100,000 spoilt inputs of every kind: read or refused within bounds, write out/fuzz (minutes)
 	@$(BENCHMARK).fuzz

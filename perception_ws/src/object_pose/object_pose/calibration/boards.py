@@ -36,6 +36,7 @@ MIN_POINTS = 8
 _DEFAULT_DICTIONARY = {CHARUCO: "DICT_5X5_1000", APRILTAG: "DICT_APRILTAG_36h11"}
 _LENGTHS = {CHESSBOARD: 1, CHARUCO: 2, APRILTAG: 2, CIRCLES: 1, ASYMMETRIC: 1}
 _SMALLEST_PLANE_SHARE = 1e-3
+_APRILTAG_SHIFT_PX = -0.5  # its lines are in pixels whose corners, not centres, are integers
 _ITERATIONS, _CONVERGED = 15, 1e-10
 
 
@@ -245,7 +246,7 @@ def _find_marked(board: Board, gray: Image) -> tuple[Array, Array] | None:
             return None
         return np.asarray(corners, dtype=np.float64).reshape(-1, 2), board.points_m[None, ids.ravel()]
     settings = cv2.aruco.DetectorParameters()
-    settings.cornerRefinementMethod = cv2.aruco.CORNER_REFINE_SUBPIX
+    settings.cornerRefinementMethod = cv2.aruco.CORNER_REFINE_APRILTAG
     aruco_board = board.aruco_board()
     detector = cv2.aruco.ArucoDetector(aruco_board.getDictionary(), settings)
     corners, ids, rejected = detector.detectMarkers(gray)
@@ -256,7 +257,7 @@ def _find_marked(board: Board, gray: Image) -> tuple[Array, Array] | None:
     if points is None:
         return None
     points, pixels = (np.asarray(values, dtype=np.float64) for values in (points, pixels))
-    return pixels.reshape(-1, 2), points.reshape(1, -1, 3)
+    return pixels.reshape(-1, 2) + _APRILTAG_SHIFT_PX, points.reshape(1, -1, 3)
 
 
 def _find_circles(board: Board, gray: Image) -> tuple[Array, Array] | None:

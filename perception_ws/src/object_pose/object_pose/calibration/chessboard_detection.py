@@ -16,10 +16,13 @@ _PARTIAL = cv2.CALIB_CB_EXHAUSTIVE | cv2.CALIB_CB_LARGER
 _ENOUGH = 0.75  # of the corners; where fewer are seen, more contrast is tried
 _REFINE = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_COUNT, 40, 0.005)
 _CONTRASTS = (None, 2.0, 4.0)  # limits of CLAHE that are tried; None stretches the brightness alone
-_LEAST_CONTRAST = 0.7  # of the squares around a corner, as a share of the board's; half at the board's outer edge
+_LEAST_CONTRAST = 0.3  # of the squares around a corner, as a share of the board's; none at its outer edge
+_BESIDE = 0.25  # squares from a corner at which its four squares are looked at: outer ones may be narrow
 _LEAST_SEEN = 0.4  # of the corners of a new row
 _FARTHEST_MOVE = 0.25  # of a new corner from where it was expected, in squares
 _FIT_LINES = 4
+_MOST_IRREGULAR = 0.45  # share of a row's squares; glare spoils some
+_LEAST_SHARE = 0.25  # of half the board's contrast, by which a square is darker or brighter than its middle
 
 
 @dataclass(frozen=True)
@@ -71,16 +74,18 @@ def first_square_is_dark(grids: Sequence[ChessboardGrid], columns: int, rows: in
 def find_grid(gray: Image, columns: int, rows: int) -> ChessboardGrid | None:
     """Find the corners of a board of ``columns`` x ``rows`` inner corners, or of a part of it; None where none is."""
     best: ChessboardGrid | None = None
+    border = max(8, min(gray.shape) // 8)  # without it, boards that the image's border cuts are missed
     for contrast in _CONTRASTS:
-        image = cv2.normalize(gray, None, 0, 255, cv2.NORM_MINMAX)
+        image = np.asarray(cv2.normalize(gray, None, 0, 255, cv2.NORM_MINMAX), dtype=np.uint8)
         if contrast is not None:
-            image = cv2.createCLAHE(contrast, (8, 8)).apply(image)
+            image = np.asarray(cv2.createCLAHE(contrast, (8, 8)).apply(image), dtype=np.uint8)
+        padded = cv2.copyMakeBorder(image, border, border, border, border, cv2.BORDER_REPLICATE)
         for size, flags in (((columns, rows), cv2.CALIB_CB_EXHAUSTIVE), *((seed, _PARTIAL) for seed in _SEED_SIZES)):
-            found, corners, meta = cv2.findChessboardCornersSBWithMeta(image, size, flags)
+            found, corners, meta = cv2.findChessboardCornersSBWithMeta(padded, size, flags)
             if not found or min(meta.shape) < 3:
                 continue
-            pixels = _right_handed(np.asarray(corners, dtype=np.float64).reshape(*meta.shape, 2))
-            grid = _grown(np.asarray(image, dtype=np.uint8), pixels, max(columns, rows), min(columns, rows))
+            pixels = np.asarray(corners, dtype=np.float64).reshape(*meta.shape, 2) - border
+            grid = _grown(image, _right_handed(pixels), max(columns, rows), min(columns, rows))
             if grid is not None and (best is None or grid.seen.sum() > best.seen.sum()):
                 best = grid
             if best is not None and best.seen.sum() == columns * rows:
@@ -118,8 +123,12 @@ def _grown(gray: Image, pixels: Array, longer: int, shorter: int) -> ChessboardG
 
     None where it is too large.
     """
-    seen = np.ones(pixels.shape[:2], dtype=bool)
     smooth = cv2.boxFilter(gray, cv2.CV_32F, (3, 3))
+    regular = _regular_part(smooth, pixels)
+    if regular is None:
+        return None
+    pixels = regular
+    seen = np.ones(pixels.shape[:2], dtype=bool)
     for turns in range(4):
         turned, turned_seen = np.rot90(pixels, turns), np.rot90(seen, turns)
         if len(turned) > 3 and _next_row(gray, smooth, turned[:-1], turned_seen[:-1])[1].mean() < _LEAST_SEEN:
@@ -141,6 +150,32 @@ def _grown(gray: Image, pixels: Array, longer: int, shorter: int) -> ChessboardG
     return ChessboardGrid(pixels, seen, _contrast(smooth, pixels, seen) < 0.0)
 
 
+def _regular_part(smooth: Array, pixels: Array) -> Array | None:
+    """Return the grid without rows at its sides beside which the detector left one out; None where little is left."""
+    while _irregularity(smooth, pixels) > _MOST_IRREGULAR:
+        smaller = [np.rot90(np.rot90(pixels, turns)[:-1], -turns) for turns in range(4)]
+        parts = [part for part in smaller if min(part.shape[:2]) >= 3]
+        if not parts:
+            return None
+        pixels = min(parts, key=lambda part: _irregularity(smooth, part))
+    return pixels
+
+
+def _irregularity(smooth: Array, pixels: Array) -> float:
+    """Return the share of squares that have not their colour, in the row or column where it is largest."""
+    values = _sampled(smooth, _middles(pixels).reshape(-1, 2)).reshape(len(pixels) - 1, -1)
+    sign = np.where(np.add.outer(*(np.arange(size) for size in values.shape)) % 2 == 0, 1.0, -1.0)
+    first, other = float(np.median(values[sign > 0])), float(np.median(values[sign < 0]))
+    share = sign * (values - 0.5 * (first + other)) / ((first - other) or 1.0)
+    is_bad = share < _LEAST_SHARE
+    return float(max(is_bad.mean(axis=0).max(), is_bad.mean(axis=1).max()))
+
+
+def _middles(pixels: Array) -> Array:
+    """Return the middles (rows - 1, columns - 1, 2) of the squares between corners."""
+    return np.asarray(0.25 * (pixels[:-1, :-1] + pixels[1:, :-1] + pixels[:-1, 1:] + pixels[1:, 1:]))
+
+
 def _next_row(gray: Image, smooth: Array, pixels: Array, seen: NDArray[np.bool_]) -> tuple[Array, NDArray[np.bool_]]:
     """Return the corners (columns, 2) that follow the last row, and which of them the image shows."""
     rows, columns = seen.shape
@@ -157,21 +192,23 @@ def _next_row(gray: Image, smooth: Array, pixels: Array, seen: NDArray[np.bool_]
         half = max(2, int(0.25 * np.median(spacing)))
         inside = expected[is_inside].astype(np.float32).reshape(-1, 1, 2)
         row[is_inside] = cv2.cornerSubPix(gray, inside, (half, half), (-1, -1), _REFINE).reshape(-1, 2)
-    # Four squares meet in a corner: what is bright and dark among them goes on as in the known part.
-    corner = np.zeros(columns)
-    for di, dj in ((-0.5, -0.5), (-0.5, 0.5), (0.5, -0.5), (0.5, 0.5)):
+    # Two dark and two bright squares meet in a corner, as the known part goes on; at the board's outer edge not so.
+    contrast = _contrast(smooth, pixels, seen)
+    bright, dark = np.full(columns, np.inf), np.full(columns, -np.inf)
+    for di, dj in ((-_BESIDE, -_BESIDE), (-_BESIDE, _BESIDE), (_BESIDE, -_BESIDE), (_BESIDE, _BESIDE)):
         around = _sampled(smooth, _mapped(homography, np.arange(columns) + dj, rows + di))
-        corner += np.where((np.floor(rows + di) + np.floor(np.arange(columns) + dj)) % 2 == 0, 0.5, -0.5) * around
-    share = corner / _contrast(smooth, pixels, seen)
+        is_first = (np.floor(rows + di) + np.floor(np.arange(columns) + dj)) % 2 == 0
+        is_bright = is_first == (contrast > 0.0)
+        bright = np.where(is_bright, np.minimum(bright, around), bright)
+        dark = np.where(is_bright, dark, np.maximum(dark, around))
     near = np.linalg.norm(row - expected, axis=-1) < _FARTHEST_MOVE * spacing
-    return row, is_inside & near & (share > _LEAST_CONTRAST)
+    return row, is_inside & near & (bright - dark > _LEAST_CONTRAST * abs(contrast))
 
 
 def _contrast(smooth: Array, pixels: Array, seen: NDArray[np.bool_]) -> float:
     """Return how much brighter the first square and those of its colour are than the others."""
     is_whole = seen[:-1, :-1] & seen[1:, :-1] & seen[:-1, 1:] & seen[1:, 1:]
-    middles = 0.25 * (pixels[:-1, :-1] + pixels[1:, :-1] + pixels[:-1, 1:] + pixels[1:, 1:])
-    values = _sampled(smooth, middles[is_whole])
+    values = _sampled(smooth, _middles(pixels)[is_whole])
     is_first = np.add.outer(np.arange(is_whole.shape[0]), np.arange(is_whole.shape[1]))[is_whole] % 2 == 0
     return float(values[is_first].mean() - values[~is_first].mean())
 

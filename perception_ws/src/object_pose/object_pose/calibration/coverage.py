@@ -15,7 +15,7 @@ from object_pose.core.errors import CalibrationError
 from object_pose.core.geometry.camera import Camera
 
 REGIONS_WH = (5, 4)
-MIN_POINTS_A_REGION = 20
+MIN_POINTS_A_REGION = 15
 _LEAST_TILT_DEG = 15.0
 _TILTS = {
     "its left side nearer": (1, 1),

@@ -22,6 +22,7 @@ from object_pose.calibration.hand_eye_refinement import (
     predicted,
     residual_pixels,
     solve,
+    with_errors_in,
 )
 from object_pose.calibration.hand_eye_start import (
     EYE_IN_HAND,
@@ -38,7 +39,7 @@ from object_pose.calibration.hand_eye_start import (
 from object_pose.core.arrays import Array
 from object_pose.core.errors import CalibrationError
 from object_pose.core.geometry.camera import Camera
-from object_pose.core.geometry.se3 import exp, inverse, log, rotation_angle
+from object_pose.core.geometry.se3 import exp, inverse, log, make_transform, rotation_angle
 from object_pose.core.params import parameter
 
 PASSED, WARNED, REFUSED = "passed", "warned", "refused"
@@ -63,7 +64,7 @@ class HandEyeConfig:
         EYE_IN_HAND, "the camera on the gripper (eye_in_hand) or beside the robot (eye_to_hand)", choices=MOUNTINGS
     )
     robot_sigma_mm: float = parameter(
-        0.0, "the robot's accuracy in position where it carries camera or board; 0: as the samples show", minimum=0.0
+        0.0, "the robot's accuracy in position, of the gripper; 0: as the samples show", minimum=0.0
     )
     robot_sigma_deg: float = parameter(0.0, "the same in orientation; 0: as the samples show", minimum=0.0)
     joint_sigma_deg: float = parameter(
@@ -109,7 +110,8 @@ class Gate:
 class HandEyeCalibration:
     """The result: X is T_gripper_camera or T_base_camera, Y is T_base_board or T_gripper_board, by ``mounting``.
 
-    ``covariance`` (12 + K, 12 + K) is of right twists of X and Y (metres, radians), then of joint offsets.
+    ``noise`` has the robot's errors where it carries camera or board. ``covariance`` (12 + K, 12 + K) is of right
+    twists of X and Y (metres, radians), then of joint offsets.
     ``held_out_mm`` and ``held_out_deg`` are root mean squares of the leave-one-out errors of the samples that were
     used, ``bootstrap_mm`` and ``bootstrap_deg`` the spread of X's translation and rotation when samples are drawn anew.
     ``board_spread_mm`` (3,) are standard deviations of the board's centre in the frame in which it is fixed;
@@ -214,7 +216,7 @@ def calibrate_hand_eye(
     A = robot_motion(config.mounting, T_base_gripper)
     check_motions(A)
     numbered = choose_hypotheses(camera, views, A)
-    seen = observe(camera, numbered, config.mounting, A, board.centre_m, joint_twists)
+    seen = observe(camera, numbered, A, joint_twists)
     start = robust_start(A, seen.T_camera_board)
     check_start(config.mounting, A, seen.T_camera_board, start)
     noise = Noise(
@@ -224,8 +226,28 @@ def calibrate_hand_eye(
         joint_rad=float(np.deg2rad(max(config.joint_sigma_deg, 1e-6))),
     )
     is_known = config.robot_sigma_mm > 0.0 and config.robot_sigma_deg > 0.0
+    seen = with_errors_in(seen, _error_frames(config.mounting, seen, start, board.centre_m, is_known))
     state, at, noise, used = _robust_solution(camera, seen, start, noise, is_known)
-    return _result(camera, board, numbered, seen, state, at, noise, used, start, config)
+    result = _result(camera, board, numbered, seen, state, at, noise, used, start, config)
+    if not is_known:
+        return result
+    arm = state.X[:3, 3] if config.mounting == EYE_IN_HAND else state.Y[:3, :3] @ board.centre_m + state.Y[:3, 3]
+    carried_m = float(np.hypot(noise.robot_m, noise.robot_rad * np.linalg.norm(arm)))
+    return replace(result, noise=replace(noise, robot_m=carried_m))
+
+
+def _error_frames(mounting: str, seen: Observations, start: Start, centre_m: Array, in_gripper: bool) -> Array:
+    """Return the frames (N, 4, 4) in the camera in which the robot errs.
+
+    A stated accuracy is that of the gripper. One that is estimated is that of what the robot carries, camera or board:
+    so the result does not depend on which frame of the arm the poses are of.
+    """
+    if in_gripper:
+        to_gripper = inverse(start.X)
+        return np.asarray(to_gripper @ (seen.A if mounting != EYE_IN_HAND else np.tile(np.eye(4), (len(seen), 1, 1))))
+    if mounting == EYE_IN_HAND:
+        return np.tile(np.eye(4), (len(seen), 1, 1))
+    return np.asarray(seen.T_camera_board @ make_transform(None, centre_m))
 
 
 def _robust_solution(

@@ -2,9 +2,8 @@
 
 T_camera_board = D inverse(X) A Y, see ``hand_eye_start``: D, near the identity, is the error of one sample, of the
 robot's pose and of what holds the camera or board. It is estimated, too, under a prior of the robot's accuracy, and
-eliminated from the normal equations of each sample (Schur complement). The prior holds for what the robot carries, the
-camera or the board's centre: so the result does not depend on which frame of the arm the poses are of. Twists are left
-perturbations of D and right ones of X and Y: exp(d) D, X exp(x), Y exp(y).
+eliminated from the normal equations of each sample (Schur complement). Twists are left perturbations of D and right
+ones of X and Y: exp(d) D, X exp(x), Y exp(y).
 """
 
 from __future__ import annotations
@@ -15,16 +14,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from object_pose.calibration.boards import BoardView, board_pose, to_image, twist_jacobian
-from object_pose.calibration.hand_eye_start import EYE_IN_HAND
 from object_pose.core.arrays import Array
 from object_pose.core.geometry.camera import Camera
-from object_pose.core.geometry.se3 import adjoint, apply, exp, inverse, log, make_transform
+from object_pose.core.geometry.se3 import adjoint, apply, exp, inverse, log
 
 POSE_SIZE = 12  # parameters of X and Y, before those of the joints
 _ITERATIONS = 12
 _CONVERGED = 1e-9
-_HUBER = 2.0
+_HUBER = 3.0
 _LEAST_PIXEL_SIGMA = 0.02
+_UNUSUAL = 3.0  # times the median variance of corners in an image
 
 
 @dataclass(frozen=True)
@@ -86,15 +85,11 @@ class Linearised:
     posterior: Array
 
 
-def observe(
-    camera: Camera,
-    views: Sequence[BoardView],
-    mounting: str,
-    A: Array,
-    board_centre_m: Array,
-    joint_twists: Array | None = None,
-) -> Observations:
-    """Bring views of one numbering (see ``choose_hypotheses``) and the robot's motion A (N, 4, 4) together."""
+def observe(camera: Camera, views: Sequence[BoardView], A: Array, joint_twists: Array | None = None) -> Observations:
+    """Bring views of one numbering (see ``choose_hypotheses``) and the robot's motion A (N, 4, 4) together.
+
+    The robot errs where the camera is, until ``with_errors_in`` says another place.
+    """
     count, most = len(views), max(len(view.pixels) for view in views)
     points, pixels = np.zeros((count, most, 3)), np.zeros((count, most, 2))
     points[:] = views[0].points_m[0]
@@ -108,11 +103,13 @@ def observe(
         is_there[index, :number] = 1.0
         poses.append(board_pose(camera, view.pixels, view.points_m))
     twists = np.zeros((count, 6, 0)) if joint_twists is None else joint_twists
-    centre = make_transform(None, board_centre_m)
-    carried = [np.eye(6) if mounting == EYE_IN_HAND else adjoint(inverse(pose @ centre)) for pose in poses]
-    return Observations(
-        points, pixels, is_there, to_image(camera, pixels), np.stack(poses), A, np.stack(carried), twists
-    )
+    carried = np.tile(np.eye(6), (count, 1, 1))
+    return Observations(points, pixels, is_there, to_image(camera, pixels), np.stack(poses), A, carried, twists)
+
+
+def with_errors_in(seen: Observations, T_camera_frame: Array) -> Observations:
+    """Return observations of a robot whose errors are those of frames (N, 4, 4) in the camera."""
+    return replace(seen, carried=np.stack([adjoint(inverse(frame)) for frame in T_camera_frame]))
 
 
 def predicted(state: State, seen: Observations) -> Array:
@@ -166,7 +163,8 @@ def pixel_sigma(camera: Camera, seen: Observations) -> float:
     residuals, _ = _residuals(camera, seen, seen.T_camera_board, unit, robust=False)
     freedom = 2.0 * seen.is_there.sum(axis=1) - 6.0
     each = np.sum(residuals**2, axis=(1, 2)) / np.maximum(freedom, 1.0)
-    return float(max(np.sqrt(np.median(each)), _LEAST_PIXEL_SIGMA))
+    usual = each <= _UNUSUAL * np.median(each)
+    return float(max(np.sqrt(np.mean(each[usual])), _LEAST_PIXEL_SIGMA))
 
 
 def solve(camera: Camera, seen: Observations, state: State, noise: Noise, weights: Array) -> tuple[State, Linearised]:

@@ -158,7 +158,7 @@ def check_start(mounting: str, A: Array, T: Array, start: Start) -> None:
             f"state --pose-direction base_in_gripper, or --mounting {elsewhere} if that is how the camera is mounted",
         )
     problem = board_size_problem(start, _SCALE_SIGMAS)
-    if problem and start.is_inlier.sum() >= _SURE_SAMPLES:
+    if problem and len(T) >= _SURE_SAMPLES:
         raise CalibrationError(
             problem,
             "measure a square over several of them; if it is right, the focal length or the unit of the poses is wrong",

@@ -10,12 +10,19 @@ from numpy.typing import NDArray
 
 from object_pose.calibration.boards import Board
 from object_pose.calibration.hand_eye import HandEyeCalibration
-from object_pose.calibration.hand_eye_refinement import POSE_SIZE, State, image_costs, linearise, observe
+from object_pose.calibration.hand_eye_refinement import (
+    POSE_SIZE,
+    State,
+    image_costs,
+    linearise,
+    observe,
+    with_errors_in,
+)
 from object_pose.calibration.hand_eye_start import EYE_IN_HAND
 from object_pose.calibration.simulated import exact_view, pose_before
 from object_pose.core.arrays import Array
 from object_pose.core.geometry.camera import Camera
-from object_pose.core.geometry.se3 import hat, inverse
+from object_pose.core.geometry.se3 import hat, inverse, make_transform
 
 _TILTS_DEG = ((0, 0), (30, 0), (-30, 0), (0, 30), (0, -30), (25, 25), (-25, -25), (25, -25), (-25, 25))
 _ROLLS_DEG = (0.0, 45.0, -45.0, 90.0, 180.0)
@@ -64,7 +71,9 @@ def next_poses(calibration: HandEyeCalibration, camera: Camera, board: Board, co
         return []
     X, Y = calibration.X, calibration.Y
     A = np.stack([X @ poses[index] @ inverse(Y) for index in usable])
-    seen = observe(camera, [views[index] for index in usable], calibration.mounting, A, board.centre_m)
+    seen = observe(camera, [views[index] for index in usable], A)
+    if calibration.mounting != EYE_IN_HAND:
+        seen = with_errors_in(seen, seen.T_camera_board @ make_transform(None, board.centre_m))
     state = State(X, Y, np.tile(np.eye(4), (len(usable), 1, 1)), np.zeros(0))
     gains = linearise(camera, seen, state, calibration.noise, image_costs(camera, seen, calibration.noise)).information
     information = np.linalg.inv(calibration.covariance[:POSE_SIZE, :POSE_SIZE])

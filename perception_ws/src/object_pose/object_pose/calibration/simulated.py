@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from object_pose.calibration.boards import APRILTAG, CHARUCO, CHESSBOARD, Board, BoardView
 from object_pose.calibration.hand_eye_start import EYE_IN_HAND
@@ -13,39 +14,52 @@ from object_pose.core.arrays import Array, Image
 from object_pose.core.geometry.camera import Camera
 from object_pose.core.geometry.se3 import exp, exp_so3, inverse, make_transform
 
-_MARGIN_M = 0.6  # of white around the points, in squares, tags or circles
+_MARGIN = 0.6  # of white around the points, in squares, tags or circles
 _CIRCLE_RADIUS = 0.35
 _LIGHT, _DARK, _BACKGROUND = 235, 25, 110
 
 
 def board_print(board: Board, pixels_a_metre: float) -> tuple[Image, Array]:
     """Return a grey picture (H, W) of a board to print, and the pixel (2,) of the board's origin in it."""
-    margin = _MARGIN_M * board.spacing_m
-    first = np.full(2, -margin)
-    if board.kind == CHESSBOARD:
-        first -= board.spacing_m
-        size = np.array([board.columns + 1, board.rows + 1]) * board.spacing_m + 2 * margin
-    elif board.kind in (CHARUCO, APRILTAG):
-        gap = 0.0 if board.kind == CHARUCO else board.marker_m
-        size = np.array([board.columns, board.rows]) * (board.spacing_m + gap) - gap + 2 * margin
-    else:
-        first -= board.spacing_m
-        size = board.points_m[:, :2].max(axis=0) + 2 * (margin + board.spacing_m)
-    wh = np.rint(size * pixels_a_metre).astype(int)
-    origin = -first * pixels_a_metre - 0.5
-    if board.kind in (CHARUCO, APRILTAG):
-        picture = board.aruco_board().generateImage(tuple(wh.tolist()), marginSize=round(margin * pixels_a_metre))
-        return np.asarray(picture, dtype=np.uint8), origin
+    margin = _MARGIN * board.spacing_m
+    low, high = board.points_m[:, :2].min(axis=0), board.points_m[:, :2].max(axis=0)
+    if board.kind != APRILTAG:  # a square, or a circle, is around the points
+        low, high = low - board.spacing_m, high + board.spacing_m
+    wh = np.rint((high - low + 2.0 * margin) * pixels_a_metre).astype(int)
+    origin = (margin - low) * pixels_a_metre - 0.5
+    if board.kind in (CHESSBOARD, CHARUCO, APRILTAG):
+        y, x = (np.mgrid[: wh[1], : wh[0]] - origin[::-1, None, None]) / pixels_a_metre
+        is_dark = _tags(board, x, y) if board.dictionary else np.zeros(x.shape, dtype=bool)
+        if board.kind != APRILTAG:
+            is_dark |= _squares(board, x, y, low, high)
+        return np.where(is_dark, 0, 255).astype(np.uint8), origin
     picture = np.full(wh[::-1], 255, dtype=np.uint8)
-    if board.kind == CHESSBOARD:
-        y, x = (np.mgrid[: wh[1], : wh[0]] - origin[::-1, None, None]) / (board.spacing_m * pixels_a_metre)
-        is_board = (x >= -1) & (x < board.columns) & (y >= -1) & (y < board.rows)
-        picture[is_board & ((np.floor(x) + np.floor(y)) % 2 == 0)] = 0
-        return picture, origin
     radius = _CIRCLE_RADIUS * board.spacing_m * pixels_a_metre
     for centre in board.points_m[:, :2] * pixels_a_metre + origin:
         cv2.circle(picture, np.rint(centre * 16).astype(int).tolist(), round(radius * 16), 0, -1, cv2.LINE_AA, 4)
     return picture, origin
+
+
+def _squares(board: Board, x: Array, y: Array, low: Array, high: Array) -> NDArray[np.bool_]:
+    """Return where the dark squares of a chessboard are, at places x, y in metres in the board's frame."""
+    is_board = (x >= low[0]) & (x < high[0]) & (y >= low[1]) & (y < high[1])
+    return np.asarray(is_board & ((np.floor(x / board.spacing_m) + np.floor(y / board.spacing_m)) % 2 == 0))
+
+
+def _tags(board: Board, x: Array, y: Array) -> NDArray[np.bool_]:
+    """Return where the markers of a board are dark."""
+    layout = board.aruco_board()
+    dictionary = layout.getDictionary()
+    is_dark = np.zeros(x.shape, dtype=bool)
+    for index, corners in zip(np.ravel(layout.getIds()), layout.getObjPoints()):
+        side = dictionary.markerSize + 2
+        bits = dictionary.generateImageMarker(int(index), side)
+        left, top, _ = np.min(corners, axis=0)
+        size = float(np.ptp(corners, axis=0)[0])
+        columns, rows = np.floor((x - left) / size * side).astype(int), np.floor((y - top) / size * side).astype(int)
+        is_here = (columns >= 0) & (columns < side) & (rows >= 0) & (rows < side)
+        is_dark[is_here] = bits[rows[is_here], columns[is_here]] == 0
+    return is_dark
 
 
 def board_picture(board: Board, camera: Camera, T_camera_board: Array, noise: float = 2.0, seed: int = 0) -> Image:
@@ -103,6 +117,7 @@ class SimulatedHandEye:
 
     views: list[BoardView]
     T_base_gripper: Array
+    T_camera_board: Array
     X: Array
     Y: Array
     bad: tuple[str, ...]
@@ -118,10 +133,13 @@ def simulate_hand_eye(
     robot_sigma_deg: float = 0.02,
     bad: int = 0,
     seed: int = 0,
+    widest_tilt: float = 0.6,
+    distances_m: tuple[float, float] = (0.35, 0.6),
 ) -> SimulatedHandEye:
-    """Return samples of a robot that looks at a board from different sides.
+    """Return samples of a robot that looks at a board from different sides, tilted by up to ``widest_tilt`` radians.
 
-    The ``bad`` ones have poses that are wrong by 5 to 20 mm and 1 to 4 degrees, as when the robot still moved.
+    The ``bad`` ones have poses that are wrong by 5 to 20 mm and 1 to 4 degrees, as when the robot still moved. With
+    no tilt the robot turns about one axis alone.
     """
     generator = np.random.default_rng(seed)
     if mounting == EYE_IN_HAND:
@@ -130,12 +148,13 @@ def simulate_hand_eye(
     else:
         X = make_transform(exp_so3([np.pi - 0.5, 0.2, 0.1]), [0.6, -0.1, 0.9])
         Y = exp([0.02, 0.03, 0.08, *generator.normal(0.0, 0.3, 3)])
-    views, stated = [], []
+    views, stated, seen = [], [], []
     wrong = generator.choice(samples, bad, replace=False)
     for index in range(samples):
-        tilt = generator.uniform(-0.6, 0.6, 2)
-        T = pose_before(board, generator.uniform(0.35, 0.6), tilt, generator.uniform(-1.5, 1.5))
+        tilt = generator.uniform(-widest_tilt, widest_tilt, 2)
+        T = pose_before(board, generator.uniform(*distances_m), tilt, generator.uniform(-1.5, 1.5))
         views.append(exact_view(board, camera, T, f"{index:02d}", generator, sigma_px))
+        seen.append(T)
         A = X @ T @ inverse(Y)
         pose = inverse(A) if mounting == EYE_IN_HAND else A
         twist = generator.normal(0.0, 1.0, 6) * np.repeat([robot_sigma_mm * 1e-3, np.deg2rad(robot_sigma_deg)], 3)
@@ -145,4 +164,6 @@ def simulate_hand_eye(
             sizes = generator.uniform(0.005, 0.02), np.deg2rad(generator.uniform(1.0, 4.0))
             twist = np.concatenate([size * direction for size, direction in zip(sizes, directions)])
         stated.append(pose @ exp(twist))
-    return SimulatedHandEye(views, np.stack(stated), X, Y, tuple(f"{index:02d}" for index in sorted(wrong)))
+    return SimulatedHandEye(
+        views, np.stack(stated), np.stack(seen), X, Y, tuple(f"{index:02d}" for index in sorted(wrong))
+    )
