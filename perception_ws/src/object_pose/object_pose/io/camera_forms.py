@@ -7,7 +7,6 @@ ORB-SLAM, nerfstudio and BOP give to focal lengths and principal point.
 from __future__ import annotations
 
 import re
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +14,7 @@ import yaml
 
 from object_pose.core.errors import CalibrationError
 from object_pose.core.geometry.distortion import EQUIDISTANT, NONE, PLUMB_BOB
-from object_pose.io.files import parse_yaml
+from object_pose.io.files import parse_xml, parse_yaml
 
 # Field of a pinhole camera -> its names.
 _PINHOLE = {
@@ -79,12 +78,7 @@ def _plain_yaml(text: str) -> str:
 
 def _from_xml(text: str) -> dict[str, Any]:
     """Return the values of OpenCV's XML; matrices are the numbers in them."""
-    if "<!" in re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL):
-        raise ValueError("it declares a document type, which no camera file needs")
-    try:
-        root = ElementTree.fromstring(text)
-    except ElementTree.ParseError as error:
-        raise ValueError(str(error)) from error
+    root = parse_xml(text)
     return {item.tag: (item.findtext("data") or item.text or "").split() if len(item) else item.text for item in root}
 
 

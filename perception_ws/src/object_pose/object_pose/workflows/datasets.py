@@ -14,7 +14,7 @@ from object_pose import __version__
 from object_pose.core.errors import ConfigError
 from object_pose.core.params import parameter
 from object_pose.io.datasets.bop_checks import check_bop
-from object_pose.io.datasets.opening import OpenedDataset, find_layout, join_splits, open_dataset
+from object_pose.io.datasets.opening import BOX_KINDS, OpenedDataset, find_layout, join_splits, open_dataset
 from object_pose.io.datasets.samples import BoxDataset, Fault, image_paths, require_usable
 from object_pose.io.datasets.splitting import group_images, parse_shares, split_dataset
 from object_pose.io.datasets.writing import write_dataset, write_provenance
@@ -127,7 +127,7 @@ def report_on_dataset(
 def convert_dataset(config: DatasetConfig, layout: str, output: Path, command: str = "") -> str:
     """Write boxes as 'coco' or 'yolo' into a new folder and return what it holds, in words."""
     opened = _open(config)
-    if opened.kind not in ("yolo", "coco"):
+    if opened.kind not in BOX_KINDS:
         raise ConfigError(f"{config.path} is a data set of {opened.kind}", "only boxes can be converted")
     with new_folder(output) as folder:
         write_dataset(folder, layout, opened.splits)

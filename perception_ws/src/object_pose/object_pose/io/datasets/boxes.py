@@ -98,9 +98,10 @@ def _names_of_yaml(path: Path, text: str) -> list[str]:
     values = _parse_yaml(path, text)
     names = values.get("names") if isinstance(values, dict) else values
     if isinstance(names, dict):
-        if set(names) != set(range(len(names))):
+        by_id = {int(key) if str(key).isdecimal() else key: name for key, name in names.items()}
+        if set(by_id) != set(range(len(names))):
             raise DataError(f"{path}: the ids of 'names' must be 0..{len(names) - 1}")
-        names = [names[index] for index in range(len(names))]
+        names = [by_id[index] for index in range(len(names))]
     if not isinstance(names, list):
         raise DataError(f"{path} has no list of class names", "it needs 'names: [first, second, ...]'")
     return [str(name) for name in names]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,10 @@ def read_coco(file: str | Path, images: str | Path | None = None, thorough: bool
     faults: list[Fault] = []
     classes, names = _categories(path, document)
     entries = _image_entries(path, document, faults)
-    folder = Path(images) if images is not None else _image_folder(path, entries)
+    if images is None:
+        folder, entries = _found_images(path, entries)
+    else:
+        folder = Path(images)
     found = headers(_existing(path, folder, entries, faults), thorough, faults)
     checkers = _checkers(path, folder, entries, found, len(names), faults)
     for index, values in enumerate(document.values["annotations"]):
@@ -109,16 +112,23 @@ def _image_entries(path: Path, document: LocatedJson, faults: list[Fault]) -> di
     return entries
 
 
-def _image_folder(path: Path, entries: Mapping[Any, _ImageEntry]) -> Path:
-    """Return the folder that the first file name is found in; raises ``DataError`` naming those searched."""
+def _found_images(path: Path, entries: dict[Any, _ImageEntry]) -> tuple[Path, dict[Any, _ImageEntry]]:
+    """Return the folder that a file name is found in, and the entries with names from there on.
+
+    Names from another machine count by their last part, where those differ. Raises ``DataError`` naming the folders
+    that were searched.
+    """
     split = path.stem.removeprefix("instances_")
     above = path.parent.parent
     places = [path.parent, path.parent / "images", above / "images", above / split, above / "images" / split]
-    for place in places:
-        if any(os.path.isfile(place / entry.name) for entry in entries.values()):
-            return place
+    last = {key: replace(entry, name=entry.name.rpartition("/")[2]) for key, entry in entries.items()}
+    are_distinct = len({entry.name for entry in last.values()}) == len(last)
+    for named in (entries, last) if are_distinct else (entries,):
+        for place in places:
+            if any(os.path.isfile(place / entry.name) for entry in named.values()):
+                return place, named
     if not entries:
-        return path.parent
+        return path.parent, entries
     searched = ", ".join(str(place) for place in places)
     raise DataError(f"the images of {path} are not found", f"name their folder; searched {searched}")
 

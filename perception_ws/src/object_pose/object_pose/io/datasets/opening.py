@@ -17,16 +17,18 @@ from object_pose.io.datasets.coco import read_coco
 from object_pose.io.datasets.image_files import image_files
 from object_pose.io.datasets.mask_pairs import mask_folders, read_mask_pairs
 from object_pose.io.datasets.samples import BoxDataset, ClassDataset, Dataset, Fault, MaskDataset
+from object_pose.io.datasets.voc import read_voc, voc_folders, voc_names, voc_splits
 from object_pose.io.datasets.yolo import read_yolo, yolo_folders, yolo_splits
 from object_pose.io.files import read_text
 
+BOX_KINDS = ("yolo", "coco", "voc")
 SPLIT_NAMES = ("train", "val", "valid", "validation", "test")
 _PEEK_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The kind of a data set (yolo, coco, masks, classes or bop) and its splits by name; one without a name is ''."""
+    """A data set's kind (yolo, coco, voc, masks, classes or bop) and its splits by name; one without a name is ''."""
 
     kind: str
     splits: Mapping[str, Path]
@@ -45,9 +47,12 @@ def find_layout(path: str | Path) -> Layout:
         splits = find(root)
         if splits:
             return Layout(kind, splits)
+    inside = [path for path in root.iterdir() if not path.name.startswith((".", "__"))]
+    if len(inside) == 1 and inside[0].is_dir():  # as archives are unpacked
+        return find_layout(inside[0])
     raise DataError(
         f"{root} is no data set of a known kind",
-        "known: images/ with labels/ (YOLO) or masks/, a COCO file, one folder a class, BOP scenes",
+        "known: images/ with labels/ (YOLO) or masks/, a COCO file, Pascal VOC, one folder a class, BOP scenes",
     )
 
 
@@ -93,6 +98,13 @@ def _coco(root: Path) -> dict[str, Path]:
     return {file.stem.removeprefix("instances_"): file for file in files}
 
 
+def _voc(root: Path) -> dict[str, Path]:
+    for place in (root, *sorted(root.glob("VOCdevkit/VOC*"))):
+        if voc_folders(place):
+            return voc_splits(place)
+    return _splits(root, lambda place: voc_folders(place) is not None)
+
+
 def _masks(root: Path) -> dict[str, Path]:
     return _splits(root, lambda place: _succeeds(mask_folders, place))
 
@@ -106,6 +118,7 @@ _FINDERS: dict[str, Callable[[Path], dict[str, Path]]] = {
     "bop": _bop,
     "yolo": _yolo,
     "coco": _coco,
+    "voc": _voc,
     "masks": _masks,
     "classes": _classes,
 }
@@ -167,6 +180,8 @@ def open_dataset(
     layout = find_layout(path)
     if layout.kind == "bop":
         raise DataError(f"{path} is a BOP data set", "only 'object-pose dataset check' takes those")
+    if layout.kind == "voc" and labels is None:  # one split may lack a class
+        labels = sorted({name for place in layout.splits.values() for name in voc_names(place)}) or None
     splits = {name: _read(layout.kind, place, labels, images, thorough) for name, place in layout.splits.items()}
     return OpenedDataset(layout.kind, _with_equal_numbers(splits) if layout.kind == "yolo" else splits)
 
@@ -200,6 +215,8 @@ def _read_boxes(
 ) -> BoxDataset:
     if kind == "yolo":
         return read_yolo(place, labels, thorough)
+    if kind == "voc":
+        return read_voc(place, labels, thorough)
     file = coco_file(place)
     if file is None:
         raise DataError(f"{place} holds no COCO file")
@@ -230,8 +247,8 @@ def read_boxes(
     Raises ``DataError`` where there is no such data set, or several splits of one.
     """
     layout = find_layout(path)
-    if layout.kind not in ("yolo", "coco"):
-        raise DataError(f"{path} is a data set of {layout.kind}, not of boxes", "expected YOLO or COCO")
+    if layout.kind not in BOX_KINDS:
+        raise DataError(f"{path} is a data set of {layout.kind}, not of boxes", "expected YOLO, COCO or Pascal VOC")
     if len(layout.splits) > 1:
         names = ", ".join(layout.splits)
         raise DataError(f"{path} holds the splits {names}", f"name one, such as {next(iter(layout.splits.values()))}")

@@ -1,0 +1,107 @@
+"""Pascal VOC data sets: an XML file an image, in ``Annotations`` beside ``JPEGImages``, or beside the image itself."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from pathlib import Path
+
+from object_pose.core.errors import DataError
+from object_pose.io.datasets.boxes import BoxChecker, check_names, empty_class_faults, visible_files
+from object_pose.io.datasets.image_files import duplicate_faults, files_by_stem, headers, image_files
+from object_pose.io.datasets.samples import BoxDataset, Fault
+from object_pose.io.files import parse_xml, read_text
+
+_SIDES = ("xmin", "ymin", "xmax", "ymax")
+
+
+def voc_folders(root: Path) -> tuple[Path, Path] | None:
+    """Return the folders of annotations and of images, None where ``root`` is no such data set."""
+    if (root / "Annotations").is_dir() and (root / "JPEGImages").is_dir():
+        return root / "Annotations", root / "JPEGImages"
+    beside = visible_files(root, ".xml")
+    return (root, root) if beside and any(_objects(file) is not None for file in beside[:1]) else None
+
+
+def voc_splits(root: Path) -> dict[str, Path]:
+    """Return the lists of ``ImageSets/Main`` by name; the folder itself, without a name, where there are none."""
+    if voc_folders(root) is None:
+        return {}
+    lists = {file.stem: file for file in visible_files(root / "ImageSets" / "Main", ".txt")}
+    return {name: lists[name] for name in ("train", "val", "test") if name in lists} or {"": root}
+
+
+def voc_names(root: Path) -> list[str]:
+    """Return the names of the classes in a folder's annotations, sorted."""
+    folders = voc_folders(root)
+    found = [_objects(file) or [] for file in visible_files(folders[0], ".xml")] if folders else []
+    return sorted({item.findtext("name", "").strip() for items in found for item in items})
+
+
+def read_voc(place: Path, labels: Sequence[str] | None = None, thorough: bool = False) -> BoxDataset:
+    """Read and check a folder, or a list of ``ImageSets/Main`` in one.
+
+    Classes are the ``labels``, or the names in all annotations, sorted. ``thorough`` decodes every image. Raises
+    ``DataError`` where there is nothing to read; what is wrong with files stands in ``faults``.
+    """
+    root = place.parents[2] if place.suffix == ".txt" else place
+    folders = voc_folders(root)
+    if folders is None:
+        raise DataError(f"{root} holds no Pascal VOC annotations")
+    faults: list[Fault] = []
+    images = files_by_stem(image_files(folders[1]), folders[1], faults)
+    annotations = {file.stem: file for file in visible_files(folders[0], ".xml")}
+    found = {stem: _objects(file) for stem, file in annotations.items()}
+    names = list(check_names(labels, "the list of labels")) if labels else voc_names(root)
+    wanted = _listed(place) if place.suffix == ".txt" else sorted({*images, *annotations})
+    sizes = headers([images[stem] for stem in wanted if stem in images], thorough, faults)
+    samples = []
+    for stem in wanted:
+        image, file = images.get(stem), annotations.get(stem)
+        if image is None or file is None:
+            what = "label without image" if file else "image without label"
+            faults.append(Fault(file or image or place, None, what if file or image else f"there is no image {stem}"))
+        elif image in sizes:
+            checker = BoxChecker(file, sizes[image].wh, len(names), faults)
+            _add_objects(file, found[stem], names, checker, faults)
+            samples.append(checker.sample(image))
+    faults += duplicate_faults([sample.path for sample in samples])
+    faults += empty_class_faults(place, names, samples)
+    return BoxDataset(tuple(names), tuple(samples), tuple(faults))
+
+
+def _listed(file: Path) -> list[str]:
+    """Return the image names of a list; a class's own list says 1 or -1 behind each."""
+    return [line.split()[0] for line in read_text(file).splitlines() if line.split()]
+
+
+def _objects(file: Path) -> list[ElementTree.Element] | None:
+    """Return the objects of an annotation, None where the file is none."""
+    try:
+        root = parse_xml(read_text(file))
+    except (OSError, ValueError):
+        return None
+    return root.findall("object") if root.tag == "annotation" else None
+
+
+def _add_objects(
+    file: Path,
+    items: Sequence[ElementTree.Element] | None,
+    names: Sequence[str],
+    checker: BoxChecker,
+    faults: list[Fault],
+) -> None:
+    if items is None:
+        faults.append(Fault(file, None, "is no Pascal VOC annotation"))
+    for number, item in enumerate(items or (), start=1):
+        name = item.findtext("name", "").strip()
+        try:
+            left, top, right, bottom = (float(item.findtext(f"bndbox/{side}", "")) for side in _SIDES)
+        except ValueError:
+            faults.append(Fault(file, None, f"object {number} has no bndbox of {', '.join(_SIDES)}"))
+            continue
+        if name not in names:
+            faults.append(Fault(file, None, f"object {number} is of the unknown class '{name}'"))
+            continue
+        # Pixels are counted from 1, the last one of a box included.
+        checker.add(names.index(name), (left - 1.0, top - 1.0, right, bottom), None, f"object {number}")
