@@ -85,6 +85,21 @@ def test_a_pose_that_cannot_be_is_named(folder, text, words):
     assert "pose_7.txt" in str(error.value)
 
 
+def test_of_a_trajectory_the_images_at_rest_are_taken(tmp_path):
+    poses = [POSE] * 20 + [exp([0.002 * step, 0, 0, 0, 0, 0]) @ POSE for step in range(20)]
+    lines = ["# stamp x y z qx qy qz qw"]
+    lines += [f"{100 + 0.05 * index:.3f} {quat_text(pose, ' ')}" for index, pose in enumerate(poses)]
+    (tmp_path / "trajectory.txt").write_text("\n".join(lines))
+    for stamp in ("100.500", "101.500", "100.010"):  # at rest, moving, and before it is known to rest
+        write_grey(tmp_path / f"{stamp}.png", np.zeros((4, 4), np.uint8))
+    (sample,) = read_samples(tmp_path)
+    assert sample.name == "100.500"
+    assert np.abs(log(inverse(sample.T_base_gripper) @ POSE)).max() < 1e-9
+    (tmp_path / "100.500.png").unlink()
+    with pytest.raises(DataError, match="stands still at no image"):
+        read_samples(tmp_path)
+
+
 def test_an_image_without_a_pose_is_named(folder):
     with pytest.raises(DataError, match="no images with pose files"):
         read_samples(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,20 +10,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from object_pose.core.arrays import Array
 from object_pose.core.errors import DataError
 from object_pose.core.geometry.se3 import exp_so3, inverse, make_transform, rotation_from_quat_wxyz
 from object_pose.io.files import parse_yaml
-from object_pose.io.images import IMAGE_SUFFIXES
+from object_pose.io.images import IMAGE_SUFFIXES, list_images
 
 GRIPPER_IN_BASE, BASE_IN_GRIPPER = "gripper_in_base", "base_in_gripper"
 DIRECTIONS = (GRIPPER_IN_BASE, BASE_IN_GRIPPER)
-LIST_NAME = "samples.yaml"
+LIST_NAME, TRAJECTORY_NAME = "samples.yaml", "trajectory.txt"
 _POSE_SUFFIXES = (".txt", ".csv", ".yaml", ".yml", ".json")
 _FORMS = "x y z qx qy qz qw, x y z and a rotation vector, or a 3x4 or 4x4 matrix; metres and radians"
 _FARTHEST_M = 20.0
 _TOLERANCE = 0.02
+# The robot is still where it moves by no more than this as long before and after an image as its stamp may be wrong.
+_STILL_M, _STILL_RAD, _STILL_S = 3e-4, 5e-4, 0.25
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,13 +48,15 @@ class RobotSample:
 def read_samples(folder: str | Path, direction: str = GRIPPER_IN_BASE) -> list[RobotSample]:
     """Read the samples of a folder: those that ``samples.yaml`` lists, or images and pose files of the same number.
 
-    ``direction`` says what the poses are of. Raises ``DataError`` naming the file that cannot be used.
+    Of a folder with ``trajectory.txt`` (lines 'stamp x y z qx qy qz qw') and images that are named by their stamps in
+    seconds, those are samples at which the robot stood still. ``direction`` says what the poses are of. Raises
+    ``DataError`` naming the file that cannot be used.
     """
     place = Path(folder)
     if not place.is_dir():
         raise DataError(f"folder {place} does not exist")
-    listed = place / LIST_NAME
-    samples = _listed(listed) if listed.exists() else _paired(place)
+    listed, trajectory = place / LIST_NAME, place / TRAJECTORY_NAME
+    samples = _listed(listed) if listed.exists() else _still(trajectory) if trajectory.exists() else _paired(place)
     if direction == GRIPPER_IN_BASE:
         return samples
     return [RobotSample(item.image, inverse(item.T_base_gripper), item.joints) for item in samples]
@@ -87,6 +95,40 @@ def _paired(folder: Path) -> list[RobotSample]:
         values = _yaml(path) if path.suffix.lower() in (".yaml", ".yml", ".json") else path.read_text(errors="replace")
         samples.append(RobotSample(images[number], _pose(values, str(path))))
     return samples
+
+
+def _still(path: Path) -> list[RobotSample]:
+    """Return the images beside a trajectory at which the robot stood still, with its mean pose."""
+    rows = [line.split() for line in path.read_text(errors="replace").splitlines() if line.strip()[:1] not in ("", "#")]
+    if len(rows) < 2 or any(len(row) != 8 for row in rows):
+        raise DataError(f"{path} must hold lines 'stamp x y z qx qy qz qw'")
+    values = [_numbers(row, str(path)) for row in rows]
+    stamps = np.array([row[0] for row in values])
+    poses = np.stack([_transform(row[1:], str(path)) for row in values])
+    samples, moving = [], []
+    for image in list_images(path.parent):
+        try:
+            stamp = float(image.stem)
+        except ValueError as error:
+            raise DataError(f"{image} is not named by its stamp in seconds", f"as {path.name} needs it") from error
+        near = np.abs(stamps - stamp) <= _STILL_S
+        is_inside = stamps.min() <= stamp - _STILL_S and stamp + _STILL_S <= stamps.max()
+        if is_inside and near.sum() >= 2 and _hardly_moves(poses[near]):
+            rotation = Rotation.from_matrix(poses[near, :3, :3]).mean().as_matrix()
+            samples.append(RobotSample(image, make_transform(rotation, poses[near, :3, 3].mean(axis=0))))
+        else:
+            moving.append(image.name)
+    if not samples:
+        raise DataError(f"the robot of {path} stands still at no image", f"for {2 * _STILL_S:g} s about its stamp")
+    if moving:
+        logger.warning("the robot moves at %d images, which are left out: %s", len(moving), ", ".join(moving[:5]))
+    return samples
+
+
+def _hardly_moves(poses: Array) -> bool:
+    shift = np.ptp(poses[:, :3, 3], axis=0).max()
+    turn = Rotation.from_matrix(poses[0, :3, :3].T @ poses[:, :3, :3]).magnitude().max()
+    return bool(shift <= _STILL_M and turn <= _STILL_RAD)
 
 
 def _numbered(folder: Path, suffixes: Sequence[str]) -> dict[int, Path]:

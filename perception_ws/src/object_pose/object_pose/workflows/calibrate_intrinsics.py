@@ -116,7 +116,7 @@ def _page(job: IntrinsicsJob, result: IntrinsicsResult, files: dict[str, Path]) 
     pixels = [view.pixels for view in views]
     rms = [float(np.sqrt(np.mean(np.sum(own**2, axis=1)))) for own in fit.residuals_px]
     worst = int(np.argmax(rms))
-    spread = np.percentile(calibration.sigma_px, 90)
+    largest = 6.0 * float(np.median(calibration.sigma_px))
     sigmas = np.sqrt(np.diag(calibration.covariance))
     names = ["fx", "fy", "cx", "cy", *(f"d{index + 1}" for index in range(len(camera.distortion)))]
     values = [camera.fx, camera.fy, camera.cx, camera.cy, *camera.distortion]
@@ -135,11 +135,11 @@ def _page(job: IntrinsicsJob, result: IntrinsicsResult, files: dict[str, Path]) 
             (points_picture(pixels, result.coverage.points, camera.wh), "Where the board's points were seen"),
             (residual_picture(pixels, fit.residuals_px, camera.wh), "Reprojection errors"),
             (
-                map_picture(calibration.sigma_px, camera.wh, "px", 3.0 * float(spread)),
+                map_picture(calibration.sigma_px, camera.wh, "px", largest),
                 "Uncertainty of the projection of a far point (standard deviation, worst direction)",
             ),
             (
-                map_picture(calibration.difference_px, camera.wh, "px", 3.0 * float(spread)),
+                map_picture(calibration.difference_px, camera.wh, "px", largest),
                 "Difference of the cameras of two halves of the images",
             ),
             (
