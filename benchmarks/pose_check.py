@@ -51,6 +51,10 @@ CRITERIA = (
     Criterion("id_switches", 1.0, at_most=True),
     Criterion("lost_identities", 0.0, at_most=True),
     Criterion("jitter_mm", 0.3, at_most=True),
+    Criterion("sequence_nees.translation", 0.75),
+    Criterion("sequence_nees.rotation", 0.75),
+    Criterion("sequence_within_95.translation", 0.90),
+    Criterion("sequence_within_95.rotation", 0.90),
     Criterion("track.recall", 0.95),
     Criterion("track.id_switches", 1.0, at_most=True),
     Criterion("track.lost_and_not_said", 0.0, at_most=True),
@@ -160,6 +164,9 @@ def check_tracking(model: Path, seconds: float, seed: int = _SEQUENCE_SEED) -> d
         # Without an occlusion nothing was tried, so nothing is passed either.
         "lost_identities": score.lost_identities if score.short_occlusions else None,
         "jitter_mm": score.jitter_mm_p95,
+        # Of three directions: less than a quarter of that, and sigma is twice the error.
+        "sequence_nees": {"translation": score.translation.mean_of_3, "rotation": score.rotation.mean_of_3},
+        "sequence_within_95": {"translation": score.translation.within_95, "rotation": score.rotation.within_95},
     }
 
 

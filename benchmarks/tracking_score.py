@@ -1,4 +1,4 @@
-"""Identities and jitter over time: the tracked poses of a sequence against its true objects, which lie still."""
+"""Identities, jitter and covariances over time: tracked poses of a sequence against its objects, which lie still."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from object_pose.core.metrics.pose import MATCH_DIAMETERS, MIN_VISIBILITY, compare
+from object_pose.core.metrics.uncertainty import NormalisedError, rotation_nees, translation_nees
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.results.pose import ObjectPose, ObjectTruth
 from object_pose.runtime.pose_estimator import PoseEstimator
@@ -25,12 +26,32 @@ _NANOSECONDS = 1e-9
 
 
 @dataclass(frozen=True)
+class NeesScore:
+    """Squared errors in units of their covariance: the mean for each three directions and the share within 95 %.
+
+    A mean of 3 is perfect. Covariances that are too large show in the mean, those that are too small in the share.
+    """
+
+    mean_of_3: float
+    within_95: float
+
+    @classmethod
+    def of(cls, errors: Sequence[NormalisedError]) -> NeesScore:
+        """Summarise errors; NaN where there are none."""
+        if not errors:
+            return cls(float("nan"), float("nan"))
+        means = [3.0 * error.squared / error.freedom for error in errors]
+        return cls(float(np.mean(means)), float(np.mean([error.is_within_95 for error in errors])))
+
+
+@dataclass(frozen=True)
 class TrackingScore:
     """Tracking over ``seconds``; ``recall`` counts bridged poses like any other.
 
     An id switch is a true object that gets another track id than it had last. ``short_occlusions`` counts the times
     that an object with an identity was hidden for less than a second, ``lost_identities`` those after which it got
     another one. ``jitter_mm_p95`` is how far the reported world position of an object moves between two frames.
+    ``translation`` and ``rotation`` are of the covariances of correct poses that are seen.
     """
 
     seconds: float
@@ -39,6 +60,8 @@ class TrackingScore:
     short_occlusions: int
     lost_identities: int
     jitter_mm_p95: float
+    translation: NeesScore
+    rotation: NeesScore
 
     @property
     def id_switches_per_minute(self) -> float:
@@ -93,6 +116,8 @@ class TrackingScorer:
         self._histories: list[_History] = []
         self._stamps_s: list[float] = []
         self._targets = self._found = 0
+        self._translation: list[NormalisedError] = []
+        self._rotation: list[NormalisedError] = []
 
     def add(
         self, poses: Sequence[ObjectPose], truths: Sequence[ObjectTruth], stamp_ns: int, T_world_camera: Array
@@ -106,7 +131,12 @@ class TrackingScorer:
             if truth.visibility >= self._min_visibility:
                 self._targets += 1
                 model = self._objects[truth.class_id]
-                self._found += reported is not None and compare(reported, truth, model).is_correct
+                is_found = reported is not None and compare(reported, truth, model).is_correct
+                self._found += is_found
+                if reported is not None and is_found and reported.visibility > 0.0:
+                    poses_of = reported.T_camera_object, truth.T_camera_object, reported.covariance, model.symmetry
+                    self._translation.append(translation_nees(*poses_of))
+                    self._rotation.append(rotation_nees(*poses_of))
             history = self._history_of(truth, T_world_camera)
             if truth.visibility >= _HIDDEN_BELOW:
                 history.seen_frames.append(frame)
@@ -127,6 +157,8 @@ class TrackingScorer:
             short_occlusions=len(gaps),
             lost_identities=sum(before != after for before, after in gaps),
             jitter_mm_p95=float(np.percentile(steps, 95)) * 1e3 if steps else float("nan"),
+            translation=NeesScore.of(self._translation),
+            rotation=NeesScore.of(self._rotation),
         )
 
     def _history_of(self, truth: ObjectTruth, T_world_camera: Array) -> _History:

@@ -53,6 +53,15 @@ def test_an_identity_lost_by_a_short_occlusion_is_counted() -> None:
     assert score_of([before, hidden, hidden, before]).lost_identities == 0
 
 
+def test_covariances_are_held_against_the_errors_of_correct_poses() -> None:
+    frames = [([pose(_LEFT + offset, 1, 0.9)], [truth(_LEFT)]) for offset in np.diag([0.002, 0.002, 0.002])]
+    score = score_of(frames)
+    assert abs(score.translation.mean_of_3 - 0.002**2) < 1e-9 and score.rotation.mean_of_3 == 0.0
+    assert score.translation.within_95 == 1.0
+    nothing = score_of([([pose(_LEFT, 1, 0.9)], [truth(_RIGHT)])])
+    assert np.isnan(nothing.translation.mean_of_3)
+
+
 def test_identities_that_change_places_are_two_switches() -> None:
     seen = [truth(_LEFT), truth(_RIGHT)]
     first = [pose(_LEFT, 4, 0.9), pose(_RIGHT, 6, 0.8)]

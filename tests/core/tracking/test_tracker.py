@@ -234,3 +234,25 @@ def test_under_an_unknown_camera_motion_only_the_shortest_gaps_are_bridged() -> 
         tracker.update(results(seen(at(0.0))), i * FRAME_NS)
     assert len(tracker.update(results(), 5 * FRAME_NS).poses) == 1
     assert tracker.update(results(), 5 * FRAME_NS + 300_000_000).poses == ()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_error_of_the_depth_scale_does_not_average_out(seed: int) -> None:
+    scale_sigma, rng = 0.005, np.random.default_rng(seed)
+    tracker, truth = Tracker(MODELS, scale_sigma=scale_sigma), at(0.1)
+    along_ray = scale_sigma * truth[:3, 3]
+    measured = COVARIANCE.copy()
+    measured[:3, :3] += np.outer(along_ray, along_ray)
+    for i in range(60):
+        pose = dataclasses.replace(seen(truth, rng=rng), covariance=measured, depth_used=True)
+        moved = pose.T_camera_object.copy()
+        moved[:3, 3] += along_ray
+        pose = dataclasses.replace(pose, T_camera_object=moved)
+        (output,) = tracker.update(results(pose), i * FRAME_NS, np.eye(4)).poses
+    error, covariance = output.T_camera_object[:3, 3] - truth[:3, 3], output.covariance[:3, :3]
+    assert 0.2 < error @ np.linalg.solve(covariance, error) < 7.8
+    # Across the ray it becomes surer than one measurement, along the ray it does not.
+    across = np.array([0.0, 1.0, 0.0])
+    assert across @ covariance @ across < 0.5 * SIGMA_M**2
+    ray = along_ray / np.linalg.norm(along_ray)
+    assert ray @ covariance @ ray > along_ray @ along_ray

@@ -15,6 +15,7 @@ from object_pose.core.errors import ConfigError, DataError, ModelError
 from object_pose.core.frame import AlignedDepth, CameraFrame
 from object_pose.core.geometry import se3
 from object_pose.core.pose.config import PROFILES, PoseSolverConfig, Profile
+from object_pose.core.pose.contradiction import widen_misaligned
 from object_pose.core.pose.misalignment import Misalignment, MisalignmentMonitor, find_misalignment
 from object_pose.core.pose.solver import PoseSolver
 from object_pose.core.results.detections import Detections
@@ -81,7 +82,8 @@ class PoseEstimator:
         self._detector_config = detector_config or PredictorConfig()
         self.solver_config, self._tracker_config = solver_config or self._profile.solver, tracker_config
         self._solver = PoseSolver(self.card.objects, self.solver_config)
-        self._tracker = Tracker(self.card.objects, tracker_config, track_ids) if tracker_config else None
+        scale_sigma = self.solver_config.depth.scale_sigma
+        self._tracker = Tracker(self.card.objects, tracker_config, track_ids, scale_sigma) if tracker_config else None
         self._alignment = MisalignmentMonitor()
         self._registered_ns: int | None = None
         self._recent = RecentFrames()
@@ -128,6 +130,7 @@ class PoseEstimator:
             if self._tracker:
                 for aligner in self._aligners:
                     aligner.configure(solver_config)
+                self._tracker.scale_sigma = solver_config.depth.scale_sigma
             self.solver_config = solver_config
         if self._tracker and tracker_config != self._tracker_config:
             self._tracker.configure(tracker_config)
@@ -178,6 +181,7 @@ class PoseEstimator:
                 with clock.stage("tracking"):
                     results = tracker.update(results, frame.stamp_ns, T_world_camera)
                 self._found = frame, results.poses
+                results = self._widened(results, frame)
         return FrameEstimate(detections, results, clock.timings_ms, self._alignment.found)
 
     def track(self, frame: CameraFrame, T_world_camera: Array | None = None) -> FrameEstimate:
@@ -202,6 +206,7 @@ class PoseEstimator:
             self._recent.add(RecentFrame(frame, T_world_camera))
             if lost or not results.poses:
                 self._registered_ns = None
+            results = self._widened(results, frame)
         detections = Detections.empty(self.card.keypoint_count)
         return FrameEstimate(detections, results, clock.timings_ms, self._alignment.found)
 
@@ -239,7 +244,7 @@ class PoseEstimator:
             with clock.stage("tracking"):
                 with self._lock:
                     if not is_tracked and not tracker.has_passed(frame.stamp_ns):
-                        results = tracker.update(results, frame.stamp_ns, T_world_camera)
+                        results = self._widened(tracker.update(results, frame.stamp_ns, T_world_camera), frame)
                         return FrameEstimate(detections, results, clock.timings_ms, self._alignment.found)
                     matches = tracker.match_late(results, seen, frame.stamp_ns, T_world_camera)
                 self._begin(matches.found, frame, T_world_camera)
@@ -255,6 +260,10 @@ class PoseEstimator:
         results = self._solver.solve(*of_frame, expected, lambda: frame.rgb, known)
         self._alignment.add(results.image_offsets, frame.stamp_ns)
         return results
+
+    def _widened(self, tracked: PoseResults, frame: CameraFrame) -> PoseResults:
+        found = self._alignment.found
+        return replace(tracked, poses=widen_misaligned(tracked.poses, found, frame.camera)) if found else tracked
 
     def _follow(self, known: Sequence[ObjectPose], frame: CameraFrame, aligner: KnownObjects) -> PoseResults:
         """Align known poses with a frame; with their contours in colour what depth does not measure."""

@@ -19,7 +19,7 @@ from object_pose.core.pose.confidence import PoseEstimate, log_odds_of, probabil
 from object_pose.core.pose.misalignment import Cause, Misalignment
 from object_pose.core.pose.pnp import PnpSolution
 from object_pose.core.pose.search import SearchResult
-from object_pose.core.results.pose import ImageOffset
+from object_pose.core.results.pose import ImageOffset, ObjectPose
 
 # Standard deviation of a box's middle: in pixels, and as a share of the silhouette's longer side.
 _MIDDLE_SIGMA_PX, _MIDDLE_SIGMA_SHARE = 1.5, 0.02
@@ -77,26 +77,42 @@ def doubt_misaligned(
 
     The covariance then covers the error. What one object shows alone takes no score.
     """
-    if misalignment is None or misalignment.cause is Cause.DELAY:
+    if misalignment is None:
         return estimate
-    translation = estimate.T_camera_object[:3, 3]
-    across, variance = np.zeros(3), np.zeros((3, 3))
-    if misalignment.cause is Cause.SHIFT:
-        per_pixel = translation[2] / np.array([camera.fx, camera.fy])
-        across[:2] = misalignment.parameters * per_pixel
-        variance[:2, :2] = misalignment.covariance * np.outer(per_pixel, per_pixel)
-    else:
-        # Which is wrong is not known: a focal length moves poses across the ray, depth's scale along it.
-        scale = float(np.expm1(misalignment.parameters[0]))
-        across[:2] = scale * translation[:2]
-        variance = scale**2 * np.outer(translation, translation)
+    across, common = _error_of(misalignment, estimate.T_camera_object[:3, 3], camera)
     covariance = estimate.covariance.copy()
-    covariance[:3, :3] += np.outer(across, across) + variance
+    covariance[:3, :3] += common
     if misalignment.objects == 1:
         return replace(estimate, covariance=covariance)
     loss = _LOG_ODDS * float(np.linalg.norm(across)) / (ADD_SHARE * diameter)
     score = probability(float(log_odds_of(np.array(estimate.score))) + loss)
     return replace(estimate, covariance=covariance, score=score)
+
+
+def widen_misaligned(poses: Sequence[ObjectPose], misalignment: Misalignment, camera: Camera) -> tuple[ObjectPose, ...]:
+    """Return tracked poses with the error that misaligned depth makes in every frame: a filter takes it for noise."""
+    widened = []
+    for pose in poses:
+        covariance = pose.covariance.copy()
+        if pose.depth_used:
+            covariance[:3, :3] += _error_of(misalignment, pose.T_camera_object[:3, 3], camera)[1]
+        widened.append(replace(pose, covariance=covariance))
+    return tuple(widened)
+
+
+def _error_of(misalignment: Misalignment, translation: Array, camera: Camera) -> tuple[Array, Array]:
+    """Return how far a misalignment moves a pose across its ray (3,), and the covariance (3, 3) of all it does."""
+    across, variance = np.zeros(3), np.zeros((3, 3))
+    if misalignment.cause is Cause.SHIFT:
+        per_pixel = translation[2] / np.array([camera.fx, camera.fy])
+        across[:2] = misalignment.parameters * per_pixel
+        variance[:2, :2] = misalignment.covariance * np.outer(per_pixel, per_pixel)
+    elif misalignment.cause is Cause.SCALE:
+        # Which is wrong is not known: a focal length moves poses across the ray, depth's scale along it.
+        scale = float(np.expm1(misalignment.parameters[0]))
+        across[:2] = scale * translation[:2]
+        variance = scale**2 * np.outer(translation, translation)
+    return across, np.outer(across, across) + variance
 
 
 def _silhouettes(contours_camera: Array, camera: Camera) -> tuple[Array, Array]:

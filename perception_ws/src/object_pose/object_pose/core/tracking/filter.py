@@ -1,8 +1,13 @@
-"""A Kalman filter of one static pose, its covariance as ``ObjectPose.covariance`` is; how a pose moves."""
+"""A Kalman filter of one static pose, its covariance as ``ObjectPose.covariance`` is; how a pose moves.
+
+Errors that all measurements have in common do not average out. That of the depth sensor's scale is carried along beside
+what averages: as a direction, which turns where the camera moves (a consider state, Schmidt 1966). It does not choose
+the gains: they would trust the camera's motion to tell the scale, and so its errors.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,27 +18,53 @@ Array = NDArray[np.float64]
 
 # Expected squared innovation of six degrees of freedom at 99 %: more than that is motion or an outlier, not noise.
 NIS_LIMIT = 16.8
+# The scale explains at most this share of a measured variance: the rest is the measurement's own.
+_MOST_EXPLAINED = 0.98
 _LONGEST_STEP_S = 0.25
 NEWEST_SHARE = 0.6  # of the velocity between the last two poses
 
 
 @dataclass(frozen=True)
 class PoseState:
-    """A pose (4, 4) with the covariance (6, 6) of (dt, dr) in t' = t + dt, R' = exp(dr) R."""
+    """A pose (4, 4) with the covariance (6, 6) of (dt, dr) in t' = t + dt, R' = exp(dr) R, by which it is weighed.
+
+    ``independent`` (6, 6) is of the errors that differ from measurement to measurement, ``common`` (6,) the error that
+    the depth scale makes at one standard deviation of its own.
+    """
 
     transform: Array
     covariance: Array
+    independent: Array
+    common: Array
+
+    @staticmethod
+    def measured(transform: Array, covariance: Array, scale_sigma: float = 0.0) -> PoseState:
+        """Return a measurement in the camera's frame, whose depths all err by a share of ``scale_sigma``."""
+        common = np.concatenate([scale_sigma * transform[:3, 3], np.zeros(3)])
+        if scale_sigma > 0.0:
+            explained = float(common @ np.linalg.solve(covariance, common))
+            common *= np.sqrt(_MOST_EXPLAINED / max(explained, _MOST_EXPLAINED))
+        return PoseState(transform, covariance, covariance - np.outer(common, common), common)
+
+    def at(self, transform: Array) -> PoseState:
+        """Return the same state with another pose."""
+        return replace(self, transform=transform)
 
     def moved_to(self, T_new_old: Array) -> PoseState:
         """Return the same state in another frame."""
         turn = np.zeros((6, 6))
         turn[:3, :3] = turn[3:, 3:] = T_new_old[:3, :3]
-        return PoseState(T_new_old @ self.transform, turn @ self.covariance @ turn.T)
+        covariance, independent = (turn @ item @ turn.T for item in (self.covariance, self.independent))
+        return PoseState(T_new_old @ self.transform, covariance, independent, turn @ self.common)
 
     def predicted(self, seconds: float, translation_noise: float, rotation_noise: float) -> PoseState:
         """Let time pass: the pose stays, its variance grows by noise^2 (m^2/s, rad^2/s) times ``seconds``."""
-        growth = np.repeat([translation_noise**2, rotation_noise**2], 3) * seconds
-        return PoseState(self.transform, self.covariance + np.diag(growth))
+        growth = np.diag(np.repeat([translation_noise**2, rotation_noise**2], 3) * seconds)
+        return replace(self, covariance=self.covariance + growth, independent=self.independent + growth)
+
+    def reported_covariance(self, latest: PoseState, repeated_share: float) -> Array:
+        """Return the covariance (6, 6) of the pose, whose ``latest`` measurement has errors that repeat themselves."""
+        return self.independent + np.outer(self.common, self.common) + repeated_share * latest.independent
 
     def innovation(self, measured: PoseState) -> Array:
         """Return the (6,) difference of a measured pose from this one."""
@@ -52,15 +83,23 @@ class PoseState:
         A measurement of a NIS ratio above 1 widens the state where it is to be followed, its own noise otherwise.
         """
         innovation, nis_ratio = self.innovation(measured), max(1.0, self.nis_ratio(measured))
-        prior = self.covariance * (nis_ratio**2 if follow else 1.0)
-        noise = measured.covariance * (1.0 if follow else nis_ratio**2)
-        gain = np.linalg.solve(prior + noise, prior).T
+        widened, noise = (nis_ratio**2, 1.0) if follow else (1.0, nis_ratio**2)
+        prior = self.covariance * widened
+        gain = np.linalg.solve(prior + measured.covariance * noise, prior).T
         delta = gain @ innovation
         keep = np.eye(6) - gain
-        # Joseph's form stays symmetric and positive whatever the rounding.
-        covariance = keep @ prior @ keep.T + gain @ noise @ gain.T
+
+        def joined(state: Array, measurement: Array) -> Array:
+            # Joseph's form stays symmetric and positive whatever the rounding, and holds for any gain.
+            return keep @ (state * widened) @ keep.T + gain @ (measurement * noise) @ gain.T
+
         rotation = se3.exp_so3(delta[3:]) @ self.transform[:3, :3]
-        return PoseState(se3.make_transform(rotation, self.transform[:3, 3] + delta[:3]), covariance)
+        return PoseState(
+            se3.make_transform(rotation, self.transform[:3, 3] + delta[:3]),
+            joined(self.covariance, measured.covariance),
+            joined(self.independent, measured.independent),
+            keep @ self.common + gain @ measured.common,
+        )
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,7 @@ class Tracker:
     Tracks live in the world frame when ``T_world_camera`` is given, in the camera frame otherwise. Time that runs
     backwards, or a change between the two frames, starts all tracks anew; ids are never used twice. They are taken from
     ``track_ids``, which several trackers may share, or count from 0. Where stamps stand still poses have ids,
-    but are not filtered.
+    but are not filtered. ``scale_sigma`` is the relative error of all depths, which no averaging takes away.
     """
 
     def __init__(
@@ -154,8 +154,10 @@ class Tracker:
         objects: Sequence[ObjectModel],
         config: TrackerConfig | None = None,
         track_ids: Iterator[int] | None = None,
+        scale_sigma: float = 0.0,
     ) -> None:
         self._objects = tuple(objects)
+        self.scale_sigma = scale_sigma
         self._track_ids = itertools.count() if track_ids is None else track_ids
         self._tracks: list[_Track] = []
         self._history = History()
@@ -186,7 +188,7 @@ class Tracker:
         T_fixed_camera = np.eye(4) if T_world_camera is None else T_world_camera
         self._advance(stamp_ns, in_world=T_world_camera is not None)
         results = self._without_doubtful_returns(results)
-        measured = [PoseState(pose.T_camera_object, pose.covariance).moved_to(T_fixed_camera) for pose in results.poses]
+        measured = [self._measured(pose).moved_to(T_fixed_camera) for pose in results.poses]
         partners = self._partners(results.poses, measured, stamp_ns)
         before = {track.track_id: track.measured.transform for track in self._tracks if track.frames_unseen == 1}
         for pose, state, partner in zip(results.poses, measured, partners):
@@ -290,7 +292,7 @@ class Tracker:
         if moment is None or self._in_world != (T_world_camera is not None):
             return LateMatches((), ())
         T_fixed_camera = np.eye(4) if T_world_camera is None else T_world_camera
-        measured = [PoseState(pose.T_camera_object, pose.covariance).moved_to(T_fixed_camera) for pose in results.poses]
+        measured = [self._measured(pose).moved_to(T_fixed_camera) for pose in results.poses]
         then = moment.transforms()
         known = [then.get(track.track_id, track.state.transform) for track in self._tracks]
         partners = self._assign(results.poses, measured, self._tracks, known, stamp_ns)
@@ -346,7 +348,7 @@ class Tracker:
         T_fixed_camera = np.eye(4) if T_world_camera is None else T_world_camera
         by_id = {track.track_id: track for track in self._tracks}
         for pose in poses:
-            state = PoseState(pose.T_camera_object, pose.covariance).moved_to(T_fixed_camera)
+            state = self._measured(pose).moved_to(T_fixed_camera)
             track = by_id.get(pose.track_id)
             if track is None and self._is_taken(pose, state):
                 continue
@@ -386,7 +388,7 @@ class Tracker:
             noise = factor * config.translation_noise, factor * config.rotation_noise
             track.state = track.state.predicted(seconds, *noise)
             if not in_world:
-                track.state = PoseState(self._moved(track, track.state.transform, seconds), track.state.covariance)
+                track.state = track.state.at(self._moved(track, track.state.transform, seconds))
             track.frames_unseen += 1
 
     def _moved(self, track: _Track, transform: Array, seconds: float) -> Array:
@@ -484,7 +486,7 @@ class Tracker:
         """Return the (6,) difference of a measured pose from where a track is or was, the least of symmetric ones."""
         symmetry = self._objects[track.pose.class_id].symmetry
         nearest = symmetry.closest(measured.transform, T_fixed_object)
-        return PoseState(T_fixed_object, measured.covariance).innovation(PoseState(nearest, measured.covariance))
+        return measured.at(T_fixed_object).innovation(measured.at(nearest))
 
     def _confirm(self, track: _Track, T_fixed_object: Array, pose: ObjectPose, measured: PoseState) -> None:
         """Let a late pose confirm its track, which was at ``T_fixed_object``, or doubt it."""
@@ -507,8 +509,7 @@ class Tracker:
         if track.correction is None:
             return
         track.state, track.measured = (
-            PoseState(state.transform @ track.correction, track.measured.covariance)
-            for state in (track.state, track.measured)
+            track.measured.at(state.transform @ track.correction) for state in (track.state, track.measured)
         )
         track.doubts, track.contradictions, track.correction = 0, 0, None
 
@@ -539,9 +540,13 @@ class Tracker:
                 return True
         return False
 
+    def _measured(self, pose: ObjectPose) -> PoseState:
+        scale_sigma = self.scale_sigma if pose.depth_used else 0.0
+        return PoseState.measured(pose.T_camera_object, pose.covariance, scale_sigma)
+
     def _symmetric_to(self, track: _Track, measured: PoseState) -> PoseState:
         symmetry = self._objects[track.pose.class_id].symmetry
-        return PoseState(symmetry.closest(measured.transform, track.state.transform), measured.covariance)
+        return measured.at(symmetry.closest(measured.transform, track.state.transform))
 
     def _start(self, pose: ObjectPose, state: PoseState, stamp_ns: int) -> None:
         self._tracks.append(_Track(next(self._track_ids), state, state, pose, pose.score, stamp_ns))
@@ -591,8 +596,8 @@ class Tracker:
         return track.age >= self._config.min_age and variance <= self._config.max_bridged_sigma_m**2
 
     def _describe(self, track: _Track, stamp_ns: int, T_camera_fixed: Array) -> ObjectPose:
-        repeated = self._config.repeated_share * track.measured.covariance
-        state = PoseState(track.state.transform, track.state.covariance + repeated).moved_to(T_camera_fixed)
+        covariance = track.state.reported_covariance(track.measured, self._config.repeated_share)
+        state = PoseState.measured(track.state.transform, covariance).moved_to(T_camera_fixed)
         unseen = (stamp_ns - track.seen_ns) * _NANOSECONDS
         pose = dataclasses.replace(
             track.pose,
