@@ -53,8 +53,6 @@ CRITERIA = (
     Criterion("jitter_mm", 0.3, at_most=True),
     Criterion("sequence_nees.translation", 0.75),
     Criterion("sequence_nees.rotation", 0.75),
-    Criterion("sequence_within_95.translation", 0.90),
-    Criterion("sequence_within_95.rotation", 0.90),
     Criterion("track.recall", 0.95),
     Criterion("track.id_switches", 1.0, at_most=True),
     Criterion("track.lost_and_not_said", 0.0, at_most=True),
