@@ -39,6 +39,8 @@ def _label_seeds() -> list[Files]:
         "annotations": [{"id": 1, **box}, {"id": 2, **box, "segmentation": [[1, 1, 9, 1, 9, 9]]}],
         "categories": [{"id": 1, "name": "cat", "supercategory": "none"}, {"id": 7, "name": "dog"}],
     }
+    voc = b"<annotation><object><name>cat</name><bndbox><xmin>3</xmin><ymin>4</ymin><xmax>9</xmax><ymax>8</ymax>"
+    voc += b"</bndbox></object></annotation>"
     truth = {"cam_R_m2c": np.eye(3).ravel().tolist(), "cam_t_m2c": [10.0, 5.0, 500.0], "obj_id": 1}
     info = {"bbox_visib": [5, 5, 9, 9], "bbox_obj": [5, 5, 9, 9], "visib_fract": 0.8, "px_count_all": 81}
     camera = {"cam_K": CAMERA.matrix.ravel().tolist(), "depth_scale": 1.0}
@@ -60,6 +62,7 @@ def _label_seeds() -> list[Files]:
         {"a.png": image, "annotations.json": dump_json(coco)},
         {"train2017/a.png": image, "annotations/instances_train2017.json": dump_json(coco)},
         {"images/train/a.png": image, "labels/train/a.txt": b"0 0.5 0.5 0.2 0.2 0.93\r\n", "data.yaml": splits},
+        {"Annotations/a.xml": voc, "JPEGImages/a.png": image, "ImageSets/Main/train.txt": b"a\n"},
         bop,
     ]
 
