@@ -103,7 +103,7 @@ class AlignerConfig:
     )
     max_seen_through: float = parameter(
         0.3,
-        "an object is lost where depth sees through more than this share of its visible surface",
+        "an object is lost where depth sees through more than this share of what it measures of its surface",
         minimum=0.0,
         maximum=1.0,
     )
@@ -239,6 +239,7 @@ class FrameAligner:
             expected[doubtful, :3, 3],
         )
         objects.active[:], objects.stages[:] = doubtful, 0
+        objects.views[:] = self.tables.nearest(objects.class_ids, objects.rotation, objects.translation)
         objects.translation += self._depth.search(objects)
         descent.run(self._config.rounds, doubtful)
         found = self._depth.evidence()
@@ -316,7 +317,8 @@ class FrameAligner:
             is_hidden = appearance.region.hidden > 1.0 - config.min_confirmed
             reasons[asked & ~agrees & is_hidden] = LossReason.OCCLUDED
         if depth is not None:
-            reasons[depth.seen_through > config.max_seen_through] = LossReason.SEEN_THROUGH
+            is_seen_through = depth.contradicted > config.max_seen_through
+            reasons[is_seen_through & (depth.seen_through > _DOUBTFUL_SHARE)] = LossReason.SEEN_THROUGH
             reasons[depth.in_image < config.min_in_image] = LossReason.NOT_IN_IMAGE
         elif appearance is not None:
             reasons[appearance.region.outside > 1.0 - config.min_in_image] = LossReason.NOT_IN_IMAGE

@@ -24,6 +24,8 @@ from object_pose.core.tracking.view_model import Floats, Ints, ViewTables
 # Robust scale, and how far around its pixel a point's surface is searched for, in metres, in each stage.
 _SCALES_M = np.array([0.020, 0.014, 0.010, 0.007, 0.005, 0.004])
 _REACHES_M = np.array([0.015, 0.010, 0.006, 0.003, 0.0, 0.0])
+# Against a pose a hidden part of its surface counts so much of one that is seen through.
+_OCCLUDED = 0.5
 # Columns of the evidence.
 _EXPECTED, _CONFIRMED, _BEHIND, _FRONT, _HOLES, _SQUARES, _OUTSIDE, _EDGES, _NEAR_EDGES = range(9)
 _COLUMNS = 9
@@ -53,7 +55,7 @@ class DepthEvidence:
     @property
     def support(self) -> Array:
         """One number (N,) to compare poses of an object by; 1 is perfect."""
-        return np.asarray(self.confirmed - self.seen_through)
+        return np.asarray(self.confirmed - self.seen_through - _OCCLUDED * self.occluded)
 
 
 class DepthModality:
