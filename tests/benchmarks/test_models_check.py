@@ -6,11 +6,14 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks import models_check
 from object_pose.evaluation.criteria import Criterion
 from object_pose.evaluation.samples import read_samples
+from object_pose.io.images import write_image
+from object_pose.runtime.predictor import Predictor
 from tiles import save_mask_model, save_tiles
 
 
@@ -50,3 +53,15 @@ def test_every_model_is_checked_past_a_missing_one(start, mask_model, tmp_path, 
 def test_an_unknown_task_is_one_line(start):
     outcome = start(models_check.BENCHMARK, "depth")
     assert outcome.code == 2 and outcome.err.startswith("benchmarks.models_check: there is no task depth here")
+
+
+def test_other_places_are_scored_together_and_each_alone(mask_model, tmp_path, monkeypatch):
+    data = save_tiles(tmp_path / "footprints_elsewhere", columns=1)
+    for kind in ("images", "masks"):
+        for file, place in zip(sorted((data / kind).iterdir()), ("here", "there")):
+            file.rename(file.with_name(f"{place}__{file.name}"))
+    write_image(data / "masks" / "there__0-1.png", np.zeros((48, 48, 3), np.uint8))
+    monkeypatch.setenv("OBJECT_POSE_DATA", str(tmp_path))
+    figures = models_check.SPLITS["segment"].more(Predictor(mask_model))
+    assert figures["elsewhere_here_iou"] == 0.5 and figures["elsewhere_there_iou"] == 0.0
+    assert figures["elsewhere_iou"] == figures["elsewhere_precision"] == 0.25 and figures["elsewhere_recall"] == 1.0

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
+from networks import save_model
 from object_pose.core.errors import DataError, ModelError
 from object_pose.core.params import make_config, parameters
 from object_pose.core.vision.decoders import DecodeOptions, Layout
@@ -150,3 +152,56 @@ def test_parameters_of_engine_and_decoder_are_one_list():
     names = [item.name for item in parameters(PredictorConfig)]
     assert {"engine", "device", "threads", "decoding.score_threshold", "labels"} <= set(names)
     assert make_config(PredictorConfig, {"decoding": {"score_threshold": 1}}).decoding.score_threshold == 1.0
+
+
+MASK_CARD = ModelCard(task="segment", layout="segment_mask", labels=("building",), input_wh=(128, 128)).to_metadata()
+
+
+@pytest.fixture
+def side_model(tmp_path):
+    """Make a network of any size whose mask is all 1 where its input is wider than 64, else 0; it tells ``octaves``."""
+
+    def make(octaves, name="side.onnx"):
+        nodes = [
+            helper.make_node("Shape", ["images"], ["width"], start=3),
+            helper.make_node("Cast", ["width"], ["width_f"], to=TensorProto.FLOAT),
+            helper.make_node("Greater", ["width_f", "limit"], ["is_wide"]),
+            helper.make_node("Cast", ["is_wide"], ["value"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMean", ["images"], ["grey"], axes=[1], keepdims=1),
+            helper.make_node("Mul", ["grey", "zero"], ["nothing"]),
+            helper.make_node("Add", ["nothing", "value"], ["probability"]),
+            helper.make_node("Identity", ["octaves"], ["resolution"]),
+        ]
+        constants = {"limit": np.array([64.0]), "zero": np.zeros(1), "octaves": np.array([[octaves]])}
+        kept = [numpy_helper.from_array(value.astype(np.float32), key) for key, value in constants.items()]
+        read = helper.make_tensor_value_info("images", TensorProto.FLOAT, (1, 3, "height", "width"))
+        gives = [
+            helper.make_tensor_value_info("probability", TensorProto.FLOAT, (1, 1, "height", "width")),
+            helper.make_tensor_value_info("resolution", TensorProto.FLOAT, (1, 1)),
+        ]
+        return save_model(helper.make_graph(nodes, "side", [read], gives, kept), tmp_path / name, MASK_CARD)
+
+    return make
+
+
+@pytest.mark.parametrize(("metres_per_pixel", "share"), [(0.02, 0.0), (0.05, 0.5), (0.4, 0.5)])
+def test_a_mask_model_reads_an_image_by_its_resolution(side_model, metres_per_pixel, share):
+    # Four mirrorings of the whole at 64 pixels; and the image at its own size, unless its pixels are too fine for that.
+    predictor = Predictor(side_model(-9.0), PredictorConfig(metres_per_pixel=metres_per_pixel))
+    result = predictor.predict(np.zeros((90, 120, 3), np.uint8))
+    assert result.probability.shape == (90, 120)
+    np.testing.assert_allclose(result.probability, share, atol=1e-6)
+
+
+def test_without_a_resolution_the_model_estimates_it(side_model):
+    image = np.zeros((90, 120, 3), np.uint8)
+    shares = [Predictor(side_model(octaves)).predict(image).probability.mean() for octaves in (-9.0, 2.0)]
+    assert shares == pytest.approx([0.0, 0.5])
+
+
+def test_a_small_aerial_image_is_read_once_at_each_mirroring(side_model):
+    predictor = Predictor(side_model(2.0))
+    assert predictor.predict(np.zeros((64, 64, 3), np.uint8)).probability.max() == 0.0
+    larger = predictor.with_decoding(DecodeOptions(input_scale=2.0))
+    image = np.zeros((256, 256, 3), np.uint8)
+    assert predictor.predict(image).probability.mean() == larger.predict(image).probability.mean() == 0.5

@@ -103,5 +103,5 @@ def test_what_has_no_area_is_no_region() -> None:
 
 def test_a_model_of_another_layout_is_refused() -> None:
     SEGMENT.check(Interface("segment_mask", ("building",), 0, ((1, 1, 256, 256),)))
-    with pytest.raises(ModelError, match="one output"):
+    with pytest.raises(ModelError, match="a mask model's output"):
         SEGMENT.check(Interface("segment_mask", ("building",), 0, ((1, 2, 256, 256),)))

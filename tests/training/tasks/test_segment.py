@@ -16,6 +16,7 @@ from object_pose.io.datasets.splitting import (
 )
 from object_pose.io.images import write_image
 from object_pose.runtime.card import ModelCard
+from object_pose.runtime.predictor import Predictor
 from object_pose.simulation.generators.aerial.tile import sample as aerial_sample
 from object_pose.tasks.segment import LAYOUT
 from object_pose.training.networks.unet import ExportedUNet, UNet
@@ -31,7 +32,7 @@ from object_pose.training.tasks.segment import (
     segment_recipe,
 )
 
-SMALL = SegmentTrainingConfig(input_size=64, photometric=0.0)
+SMALL = SegmentTrainingConfig(input_size=64, smallest_zoom=0.8, photometric=0.0)
 
 
 def _tiles(*names: str) -> MaskDataset:
@@ -107,33 +108,52 @@ def test_the_decoder_learns_two_tiles_and_the_encoder_stays() -> None:
 
 
 def test_the_loss_is_least_at_the_truth() -> None:
-    truth = torch.zeros(2, 1, 8, 8)
-    truth[:, :, :4] = 1.0
-    recipe = _recipe([])
+    truth = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
+    truth[:, :, :4] = 255
+    right, recipe = (truth > 0) * 40.0 - 20.0, _recipe([])
 
-    def total(logits: torch.Tensor) -> float:
-        return float(recipe.loss(lambda images: logits, (truth, truth))["total"])
+    def total(logits: torch.Tensor, octaves: float, metres_per_pixel: float) -> float:
+        outputs, resolutions = (logits, torch.full((2, 1), octaves)), torch.full((2, 1), metres_per_pixel)
+        return float(recipe.loss(lambda images: outputs, (truth, truth, resolutions))["total"])  # type: ignore[arg-type, return-value]
 
-    perfect = total(truth * 40 - 20)
+    perfect = total(right, 1.0, 0.2)
     assert perfect == pytest.approx(0.0, abs=1e-3)
-    assert total((truth * 40 - 20).roll(1, dims=2)) > 1.0 > perfect
+    assert total(right.roll(1, dims=2), 1.0, 0.2) > 1.0 > total(right, -1.0, 0.2) > perfect + 0.01
+    # A resolution that nobody knows costs nothing, whatever the network says.
+    assert total(right, 3.0, 0.0) == pytest.approx(perfect, abs=1e-6)
 
 
-def test_averaging_over_flips_makes_the_model_see_mirror_images_alike() -> None:
+def test_a_start_from_a_model_without_a_view_of_the_whole_gives_what_that_one_gave() -> None:
     torch.manual_seed(0)
     network, image = UNet().eval(), torch.rand(1, 3, 64, 64)
-    for flips, same in ((True, True), (False, False)):
-        exported = ExportedUNet(network, flips)
-        difference = (exported(image.flip([3])).flip([3]) - exported(image)).abs().max()
-        assert bool(difference < 1e-5) == same
+    before = network(image)[0]
+    assert float(network(image)[1].detach()) == 0.0
+    with torch.no_grad():
+        network.scene.bias += 0.5
+    assert (network(image)[0] - before).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("flips", [False, True])
-def test_the_exported_model_agrees_with_torch(flips: bool, tmp_path: Path) -> None:
+def test_a_zoomed_tile_has_another_resolution() -> None:
+    tile = MaskSample(*aerial_sample(2), metres_per_pixel=0.1)
+    config = SegmentTrainingConfig(input_size=64, smallest_zoom=0.5, largest_zoom=2.0, photometric=0.0)
+    drawn = [augmented(tile, config, np.random.default_rng(seed)).metres_per_pixel for seed in range(40)]
+    assert 0.05 <= min(drawn) < 0.07 and 0.15 < max(drawn) <= 0.2
+    # A window is never much larger than the tile that fills it.
+    wide = SegmentTrainingConfig(input_size=256, smallest_zoom=0.1, largest_zoom=2.0, photometric=0.0)
+    assert max(augmented(tile, wide, np.random.default_rng(s)).metres_per_pixel for s in range(40)) <= 0.1 / 0.8
+
+
+def test_the_exported_model_agrees_with_torch_and_sees_mirror_images_alike(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    card = ModelCard("segment", LAYOUT, labels=LABELS, input_wh=(64, 64))
-    difference = export_onnx(Exportable(ExportedUNet(UNet(), flips), card, ("probability",)), tmp_path / "model.onnx")
-    assert difference < 1e-4
+    card = ModelCard("segment", LAYOUT, labels=LABELS, input_wh=(128, 128))
+    axes: tuple[dict[int, str], ...] = ({2: "height", 3: "width"}, {})
+    names = ("probability", "resolution")
+    exportable = Exportable(ExportedUNet(UNet()), card, names, any_size=True, output_axes=axes)
+    assert export_onnx(exportable, tmp_path / "model.onnx") < 1e-4
+    predictor, (image, _) = Predictor(tmp_path / "model.onnx"), aerial_sample(2)
+    found, mirrored = (predictor.predict(item[:64, :64]).probability for item in (image, image[:64, :64][::-1, ::-1]))
+    assert found.std() > 1e-4
+    np.testing.assert_allclose(mirrored[::-1, ::-1], found, atol=1e-5)
 
 
 def test_a_folder_of_pairs_is_learned_from_without_its_held_out_fold(tmp_path: Path) -> None:

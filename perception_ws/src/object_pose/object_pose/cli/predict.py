@@ -21,7 +21,7 @@ from object_pose.tasks.registry import TASKS
 EXAMPLES = """examples:
   object-pose predict photo.png --camera camera.yaml --json
   object-pose predict classify tray.png --json
-  object-pose predict segment tiles/ --model models/mine.onnx --output out/tiles
+  object-pose predict segment tiles/ --metres-per-pixel 0.3 --output out/tiles
   object-pose predict photo.png --depth photo_depth.png --camera camera.yaml --output out/photo
   object-pose predict lmo/test/000002 --model models/lmo.onnx --output out/lmo
   object-pose predict film.mp4 --camera camera.yaml --track --output out/film

@@ -16,7 +16,7 @@ from object_pose.core.errors import ModelError
 from object_pose.core.frame import AlignedDepth
 from object_pose.core.params import parameter
 from object_pose.core.vision.decoders import DecodeOptions, merge_scales
-from object_pose.core.vision.image import enlarged_wh, smaller_wh, to_rgb
+from object_pose.core.vision.image import enlarged_wh, scaled_wh, smaller_wh, to_rgb
 from object_pose.runtime.card import METADATA_KEY, ModelCard
 from object_pose.runtime.engine import Engine, EngineConfig, load_engine
 from object_pose.runtime.foreign import open_foreign_model
@@ -24,9 +24,12 @@ from object_pose.runtime.resources import find_model
 from object_pose.runtime.roi_head import KnownBoxes, load_roi_head
 from object_pose.runtime.timing import StageClock
 from object_pose.tasks.registry import task_of_card
-from object_pose.tasks.task import Interface, Task
+from object_pose.tasks.task import GroundResolution, Interface, Prepared, Task
 
 _SCALE_STEP = 0.75  # of the size, each further scale
+# An aerial image as a whole is seen at this share of the usual size, in these mirrorings (axes that are flipped).
+_WHOLE_SCALE = 0.5
+_MIRRORINGS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3))
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,13 @@ class PredictorConfig(EngineConfig):
 
     labels: str = parameter(
         "", "class names with commas between, that the model must have; '' takes the model's own", read_only=True
+    )
+    metres_per_pixel: float = parameter(
+        0.0,
+        "ground resolution of aerial images, which models of masks are read by; 0 for the model's own estimate",
+        minimum=0.0,
+        maximum=100.0,
+        read_only=True,
     )
     decoding: DecodeOptions | None = None
 
@@ -67,6 +77,7 @@ class Predictor:
             self._roi_head = load_roi_head(self.path, self._engine.metadata, self.card, config)
         except ModelError as error:
             raise ModelError(f"model file {model_path}: {error.message}", error.hint) from error
+        self._metres_per_pixel = config.metres_per_pixel
         self._read_with(config.decoding or self.task.options)
 
     def with_decoding(self, options: DecodeOptions) -> Predictor:
@@ -99,6 +110,8 @@ class Predictor:
         for another kind of image.
         """
         clock = clock or StageClock()
+        if self.task.resolution is not None and self._engine.takes_any_size:
+            return self._predict_by_resolution(self.task.resolution, image, clock)
         with clock.stage("preprocess"):
             scales = [self.task.prepare(image, wh) for wh in self._input_whs(image)]
         with clock.stage("inference"):
@@ -111,6 +124,36 @@ class Predictor:
             with clock.stage("crops"):
                 result = self._roi_head.refine(to_rgb(image), result, self.decoding, depth, known)
         return result
+
+    def _predict_by_resolution(
+        self, resolution: GroundResolution[Any], image: NDArray[np.generic], clock: StageClock
+    ) -> Any:
+        """Return the mean over the whole image at half the model's usual size, mirrored, and the image at its own size.
+
+        Its own size is at most the usual one, and less where its pixels are finer than the model knows any.
+        """
+        with clock.stage("preprocess"):
+            whole = self.task.prepare(image, smaller_wh(self.card.input_wh, _WHOLE_SCALE))
+        with clock.stage("inference"):
+            mirrored = self._mirrored_outputs(whole)
+            metres_per_pixel = self._metres_per_pixel or resolution.estimate(mirrored[0], whole)
+            scale = min(1.0, metres_per_pixel / resolution.finest_m) if metres_per_pixel else 1.0
+            width, height = (round(side * self.decoding.input_scale) for side in self.card.input_wh)
+            wh = scaled_wh(whole.box.image_wh, scale, (width, height))
+            own = self.task.prepare(image, wh) if max(wh) > max(whole.box.canvas_wh) else None
+            outputs = self._engine.run(own.batch) if own else []
+        with clock.stage("decode"):
+            labels, options = self.card.labels, self._candidate_options
+            result = resolution.merge([self.task.decode(found, whole, labels, options) for found in mirrored])
+            return resolution.merge([result, self.task.decode(outputs, own, labels, options)]) if own else result
+
+    def _mirrored_outputs(self, prepared: Prepared) -> list[list[NDArray[np.float32]]]:
+        """Return what the network says of each mirroring of a canvas, maps mirrored back."""
+        found = []
+        for axes in _MIRRORINGS:
+            outputs = self._engine.run(np.ascontiguousarray(np.flip(prepared.batch, axes)))
+            found.append([np.flip(output, axes) if output.ndim == 4 else output for output in outputs])
+        return found
 
     def _input_whs(self, image: NDArray[np.generic]) -> list[tuple[int, int]]:
         """Return the input sizes at which the network runs on an image, the largest first."""

@@ -12,16 +12,28 @@ from object_pose.core.results.segmentation import Segmentation, SegmentationJson
 from object_pose.core.vision.decoders import DecodeOptions
 from object_pose.core.vision.drawing import draw_mask
 from object_pose.core.vision.image import unletterbox
-from object_pose.tasks.task import Array32, Interface, Prepared, Task, prepare_rgb
+from object_pose.tasks.task import Array32, GroundResolution, Interface, Prepared, Task, prepare_rgb
 
 LAYOUT = "segment_mask"
+# A model's second output, where it has one, is the image's ground resolution in octaves above this.
+RESOLUTION_UNIT_M = 0.1
+_FINEST_M = 0.05
 
 
 def _decode(
     outputs: Sequence[Array32], prepared: Prepared, labels: tuple[str, ...], options: DecodeOptions
 ) -> Segmentation:
-    (probability,) = outputs
-    return Segmentation(np.clip(unletterbox(probability[0, 0], prepared.box), 0.0, 1.0))
+    return Segmentation(np.clip(unletterbox(outputs[0][0, 0], prepared.box), 0.0, 1.0))
+
+
+def _estimated_resolution(outputs: Sequence[Array32], prepared: Prepared) -> float | None:
+    if len(outputs) < 2:
+        return None
+    return float(RESOLUTION_UNIT_M * 2.0 ** float(outputs[1][0, 0]) * prepared.box.scale[0])
+
+
+def _mean(results: Sequence[Segmentation]) -> Segmentation:
+    return Segmentation(np.mean([result.probability for result in results], axis=0, dtype=np.float32))
 
 
 def _summarise(result: Segmentation, labels: Sequence[str]) -> str:
@@ -38,8 +50,10 @@ def _score(results: Sequence[Segmentation], truths: Sequence[Mask], labels: tupl
 
 def _check(interface: Interface) -> None:
     shapes = interface.output_shapes
-    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][:2] != (1, 1):
-        raise ModelError(f"a mask model has one output (1, 1, H, W), this one has {list(shapes)}")
+    is_mask = bool(shapes) and len(shapes[0]) == 4 and shapes[0][:2] == (1, 1)
+    if not is_mask or shapes[1:] not in ((), ((1, 1),)):
+        expected = "(1, 1, H, W), and maybe the resolution (1, 1) after it"
+        raise ModelError(f"a mask model's output is {expected}; this one has {list(shapes)}")
 
 
 SEGMENT = Task[Segmentation, Mask](
@@ -56,4 +70,5 @@ SEGMENT = Task[Segmentation, Mask](
     draw=_draw,
     score=_score,
     check=_check,
+    resolution=GroundResolution(_FINEST_M, _estimated_resolution, _mean),
 )

@@ -46,6 +46,19 @@ _DEFAULT_OPTIONS = DecodeOptions()
 
 
 @dataclass(frozen=True)
+class GroundResolution(Generic[ResultT]):
+    """How images are read by their ground resolution.
+
+    ``estimate`` tells an image's metres a pixel from a network's outputs, None where they do not tell; an image of
+    pixels finer than ``finest_m`` is read at that; ``merge`` makes one result of those at several sizes.
+    """
+
+    finest_m: float
+    estimate: Callable[[Sequence[Array32], Prepared], float | None]
+    merge: Callable[[Sequence[ResultT]], ResultT]
+
+
+@dataclass(frozen=True)
 class Task(Generic[ResultT, TruthT]):
     """One task. Every function is pure; labels are the model's class names.
 
@@ -54,8 +67,9 @@ class Task(Generic[ResultT, TruthT]):
     ``json_type`` declares, ``summarise`` into a line for people; ``draw`` puts it on a copy of an (H, W, 3) RGB image;
     ``score`` maps results and truths of equal length to figures, ``metric`` being the one that models are chosen by.
     ``default_model`` is the shipped model's file name.
-    ``check`` raises ``ModelError`` for outputs that ``decode`` could not read; ``options`` are how it reads them unless
-    a user says otherwise, ``scored_options`` how it does for ``score``, where rankings want unlikely answers, too.
+    ``check`` raises ``ModelError`` for outputs that ``decode`` could not read; ``resolution`` is set where pixels have
+    a size on the ground, by which a network that takes any size reads an image; ``options`` are how outputs are read
+    unless a user says otherwise, ``scored_options`` how they are for ``score``, where rankings want unlikely answers.
     """
 
     name: str
@@ -71,6 +85,7 @@ class Task(Generic[ResultT, TruthT]):
     draw: Callable[[Image, ResultT, Labels], Image]
     score: Callable[[Sequence[ResultT], Sequence[TruthT], tuple[str, ...]], dict[str, float]]
     check: Callable[[Interface], None] = accept_any
+    resolution: GroundResolution[ResultT] | None = None
     options: DecodeOptions = _DEFAULT_OPTIONS
     scored_options: DecodeOptions = _DEFAULT_OPTIONS
 

@@ -66,6 +66,16 @@ def enlarged_wh(image_wh: tuple[int, int], input_wh: tuple[int, int], times: flo
     return width, height
 
 
+def scaled_wh(image_wh: tuple[int, int], scale: float, largest_wh: tuple[int, int]) -> tuple[int, int]:
+    """Return the canvas in which an image appears ``scale`` times its size, or less where that exceeds ``largest_wh``.
+
+    Sides are multiples of a network's coarsest stride.
+    """
+    scale = min(scale, *(side / own for side, own in zip(largest_wh, image_wh)))
+    width, height = (math.ceil(round(own * scale) / COARSEST_STRIDE) * COARSEST_STRIDE for own in image_wh)
+    return max(width, COARSEST_STRIDE), max(height, COARSEST_STRIDE)
+
+
 def smaller_wh(input_wh: tuple[int, int], scale: float) -> tuple[int, int]:
     """Return the least canvas that holds ``scale`` of a size, with sides that a network's coarsest stride divides."""
     width, height = (math.ceil(side * scale / COARSEST_STRIDE) * COARSEST_STRIDE for side in input_wh)

@@ -31,7 +31,8 @@ _GREATEST_DIFFERENCE = 1e-3
 class Exportable:
     """A trained network with its card; it reads ``images`` (1, channels, H, W) at the card's size.
 
-    ``batched`` networks take any number of images, those of ``any_size`` images of any multiple of their stride.
+    ``batched`` networks take any number of images, those of ``any_size`` images of any multiple of their stride;
+    ``output_axes`` names the axes of each output that then vary.
     """
 
     network: nn.Module
@@ -40,6 +41,7 @@ class Exportable:
     channels: int = 3
     batched: bool = False
     any_size: bool = False
+    output_axes: tuple[dict[int, str], ...] = ()
 
 
 def export_onnx(exportable: Exportable, path: Path) -> float:
@@ -88,7 +90,7 @@ def _examples(exportable: Exportable, example: torch.Tensor) -> list[torch.Tenso
 
 def _dynamic_axes(exportable: Exportable) -> dict[str, dict[int, str]]:
     if exportable.any_size:
-        return {"images": {2: "height", 3: "width"}} | {name: {2: "cells"} for name in exportable.output_names}
+        return {"images": {2: "height", 3: "width"}} | dict(zip(exportable.output_names, exportable.output_axes))
     names = ("images", *exportable.output_names) if exportable.batched else ()
     return {name: {0: "count"} for name in names}
 

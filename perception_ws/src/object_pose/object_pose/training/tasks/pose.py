@@ -106,4 +106,4 @@ def exportable_pose(run_dir: Path, config: PoseTrainingConfig, scene: SceneConfi
     load_average(run_dir, network)
     labels = tuple(model.name for model in models)
     card = ModelCard("pose", Layout.OBJECT_POSE_KEYPOINTS, labels, config.input_wh, KEYPOINT_COUNT, models)
-    return Exportable(ExportedYolo(network), card, ("detections",), any_size=True)
+    return Exportable(ExportedYolo(network), card, ("detections",), any_size=True, output_axes=({2: "cells"},))
