@@ -45,6 +45,10 @@ def test_splits_are_those_of_the_image_sets_with_the_classes_of_all(tmp_path):
     lists.mkdir(parents=True)
     (lists / "train.txt").write_text("a\nb\n")
     (lists / "val.txt").write_text("c  1\n")
+    (lists / "val.txt").write_bytes(b"\xf0c")
+    with pytest.raises(DataError, match=r"val\.txt cannot be read"):
+        open_dataset(tmp_path)
+    (lists / "val.txt").write_text("c  1\n")
     (lists / "cat_train.txt").write_text("a  1\nb -1\n")
     opened = open_dataset(tmp_path)
     assert {name: len(split.samples) for name, split in opened.splits.items()} == {"train": 2, "val": 1}

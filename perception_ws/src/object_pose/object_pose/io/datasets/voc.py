@@ -72,7 +72,11 @@ def read_voc(place: Path, labels: Sequence[str] | None = None, thorough: bool = 
 
 def _listed(file: Path) -> list[str]:
     """Return the image names of a list; a class's own list says 1 or -1 behind each."""
-    return [line.split()[0] for line in read_text(file).splitlines() if line.split()]
+    try:
+        lines = read_text(file).splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file} cannot be read as a list of images: {error}") from error
+    return [line.split()[0] for line in lines if line.split()]
 
 
 def _objects(file: Path) -> list[ElementTree.Element] | None:
