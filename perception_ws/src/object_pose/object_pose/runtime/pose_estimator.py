@@ -323,7 +323,9 @@ class PoseEstimator:
                 results = self._follow(moved, recent.frame, self._aligners[1])
                 lost = {item.track_id for item in results.rejections if item.reason in _CONTRADICTED}
                 now = {pose.track_id: pose for pose in results.poses}
-                found = [now.get(pose.track_id, pose) for pose in moved if pose.track_id not in lost]
+                kept = [pose for pose in moved if pose.track_id not in lost]
+                # The score stays the one that they were found with.
+                found = [replace(now.get(pose.track_id, pose), score=pose.score) for pose in kept]
                 frame, T_world_camera = recent.frame, recent.T_world_camera
 
     def _known_tracker(self) -> Tracker:

@@ -92,8 +92,11 @@ class KnownObjects:
                 rejections.append(_rejection(pose, aligned, row, box))
                 continue
             now = self._measured(pose, aligned, row, box)
-            if now.depth_used and now.score < self._config.acceptance.min_score:
-                detail = f"score {now.score:.2f} after all evidence"
+            # What was found without depth may have a low score already: there counts what depth makes of it.
+            min_score = self._config.acceptance.min_score
+            least = min_score if pose.score >= min_score else min_score * pose.score
+            if now.depth_used and now.score < least:
+                detail = f"depth confirms {now.visibility:.0%} of its surface, score {now.score:.2f}"
                 rejections.append(_rejected(pose, box, RejectionReason.DEPTH_DISAGREES, detail))
             else:
                 found.append(now)

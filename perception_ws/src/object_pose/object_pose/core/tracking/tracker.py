@@ -305,6 +305,8 @@ class Tracker:
             seen.add(track_id)
             if partner is None or partner.is_lost or partner.track_id not in then:
                 found.append(poses[-1])
+                if partner is not None:
+                    partner.registered_score, partner.is_tentative = pose.score, False
             else:
                 self._confirm(partner, then[track_id], pose, state)
         self._count_misses(moment, seen)

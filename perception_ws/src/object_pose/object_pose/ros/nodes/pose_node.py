@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import queue
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,7 @@ _LONGEST_TIMEOUT_S = 600.0
 _LONGEST_STEP_NS = 250_000_000
 _LEFT_KEPT = 512
 _HANDLED_WITHIN_S = 1.0
+_CONNECTED_WITHIN_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,7 @@ class PoseNode(PipelineNode):
         """Listen to the detections and the camera."""
         config = self.config(PoseNodeConfig)
         self._received_ns: int | None = None
+        self._first_frame_s = time.monotonic()
         self._newest_ns: int | None = None
         self._published_ns: int | None = None
         # Stamps of frames that came after a pause, that their detections answer, and that these alone track.
@@ -180,7 +183,9 @@ class PoseNode(PipelineNode):
 
     def _keep(self, paired: PairedSet) -> None:
         """Keep a frame for its detections, which may come after many others."""
-        if self._received_ns is not None and paired.stamp_ns - self._received_ns > _LONGEST_STEP_NS:
+        if self._received_ns is None:
+            self._first_frame_s = time.monotonic()
+        elif paired.stamp_ns - self._received_ns > _LONGEST_STEP_NS:
             self._after_pause.append(paired.stamp_ns)
         self._received_ns = paired.stamp_ns
         with self._frames_lock:
@@ -236,6 +241,8 @@ class PoseNode(PipelineNode):
             estimator = self._estimator_of(Path(message.model))
             frame = self._frame_of(paired, (message.image_width, message.image_height))
             header = message.header
+            if frame.depth_m is None and self._awaits_depth():
+                return
             T_fixed_camera = self._look_up_camera(header.frame_id, stamp_ns)
             found = frame, T_fixed_camera, read_detections(message, estimator.card)
             stamp_ns = paired.stamp_ns
@@ -250,6 +257,12 @@ class PoseNode(PipelineNode):
             if is_left:
                 self._publish(results, frame.camera, header, stamp_ns, self._inputs.dropped)
         self.diagnostics.timed(registration_ms=clock.timings_ms["total"])
+
+    def _awaits_depth(self) -> bool:
+        """Return whether the first depth is still on its way: topics of a camera connect one by one."""
+        is_new = time.monotonic() - self._first_frame_s < _CONNECTED_WITHIN_S
+        wants_depth = self.config(PoseNodeConfig).solver.use_depth
+        return is_new and wants_depth and self.count_publishers(self.resolve_topic_name(topics.DEPTH)) > 0
 
     def _wait_until_handled(self, stamp_ns: int) -> None:
         """Wait until tracking has taken up a frame, or passed it."""
