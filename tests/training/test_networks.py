@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from object_pose.training.networks.detection_loss import DetectionTargets, complete_iou, detection_loss
-from object_pose.training.networks.yolo import ExportedYolo, NanoYolo, YoloOutput
+from object_pose.training.networks.yolo import ExportedYolo, NanoYolo, Scale, YoloOutput
 from object_pose.training.tasks.oriented import OrientedNetwork
 
 
@@ -38,6 +38,25 @@ def test_a_detector_that_flips_sees_the_mirror_image_as_mirrored() -> None:
     expected[0] = 95.0 - seen[0]
     by_place = [torch.argsort(rows[0] + 1e3 * rows[1]) for rows in (mirrored, expected)]
     torch.testing.assert_close(mirrored[:, by_place[0]], expected[:, by_place[1]], atol=1e-3, rtol=1e-3)
+
+
+def test_each_scale_of_a_detector_gives_the_boxes_of_its_sizes_in_pixels_of_the_image() -> None:
+    torch.manual_seed(0)
+    network = NanoYolo(class_count=3).eval()
+    images = torch.rand(1, 3, 128, 192)
+    scales = (Scale(1.0, 0.0, 100.0), Scale(0.5, 100.0))
+    joined = ExportedYolo(network, scales=scales)(images)[0]
+    fine = ExportedYolo(network)(images)[0]
+    coarse = ExportedYolo(network)(torch.nn.functional.avg_pool2d(images, 2))[0]
+    assert joined.shape[1] == fine.shape[1] + coarse.shape[1]
+    fine_found, coarse_found = joined.split([fine.shape[1], coarse.shape[1]], dim=1)
+    torch.testing.assert_close(fine_found[:4], fine[:4])
+    torch.testing.assert_close(coarse_found[:2], 2.0 * (coarse[:2] + 0.5) - 0.5)
+    torch.testing.assert_close(coarse_found[2:4], 2.0 * coarse[2:4])
+    for found, alone, is_asked in ((fine_found, fine, torch.lt), (coarse_found, coarse, torch.ge)):
+        asked = is_asked(found[2:4].prod(dim=0).sqrt(), 100.0)
+        assert 0 < asked.sum() < len(asked)
+        torch.testing.assert_close(found[4:], alone[4:] * asked)
 
 
 def _perfect_output(targets: DetectionTargets) -> YoloOutput:

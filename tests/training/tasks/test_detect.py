@@ -147,6 +147,22 @@ def test_learns_eight_images_and_its_export_finds_their_objects(folder: Path, tm
     assert np.mean(overlaps) > 0.6
 
 
+@pytest.mark.parametrize(
+    ("scales", "sides", "reason"),
+    [
+        ("1.0, 0.5", "", "do not fit together"),
+        ("1.0, 0.5, 0.25", "60, 40", "do not fit together"),
+        ("1.5", "", "do not fit together"),
+        ("1.0, half", "60", "takes numbers"),
+        ("1.0, 0.4", "60", "multiples of 32"),
+    ],
+)
+def test_scales_that_make_no_sense_are_refused(scales: str, sides: str, reason: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        DetectTrainingConfig(input_width=128, input_height=128, scales=scales, scale_sides=sides)
+    assert reason in f"{caught.value} {caught.value.hint}"
+
+
 def test_a_coco_file_trains_as_well(folder: Path) -> None:
     document = {
         "images": [{"id": 5, "file_name": "images/film0_0.png", "width": 96, "height": 96}],

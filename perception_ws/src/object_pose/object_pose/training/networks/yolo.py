@@ -226,26 +226,48 @@ def mobilenet_yolo(class_count: int, frozen_blocks: int, pretrained: bool = Fals
     return Yolo(MobileNetBackbone(encoder, frozen_blocks), _MOBILENET_WIDTHS, class_count)
 
 
+@dataclass(frozen=True)
+class Scale:
+    """The network's input as a ``share`` of the image's size, and the boxes that are taken from there.
+
+    Their side, the root of the area in pixels of the image, is from ``smallest`` up to ``largest``.
+    """
+
+    share: float = 1.0
+    smallest: float = 0.0
+    largest: float = math.inf
+
+
 class ExportedYolo(nn.Module):
     """The network with the single output tensor of layout ``object_pose_keypoints``.
 
-    With ``flips`` it gives the mean over the image and its mirror image, which keypoints do not allow:
-    mirroring exchanges their names.
+    With ``flips`` it gives the mean over the image and its mirror image, which keypoints do not allow: mirroring
+    exchanges their names. Of several ``scales`` each gives the boxes of its sizes, which keypoints do not have either.
     """
 
-    def __init__(self, network: Yolo, flips: bool = False) -> None:
+    def __init__(self, network: Yolo, flips: bool = False, scales: Sequence[Scale] = (Scale(),)) -> None:
         super().__init__()
-        assert not (flips and network.keypoint_count)
-        self.network, self.flips = network, flips
+        assert not (network.keypoint_count and (flips or len(scales) > 1))
+        self.network, self.flips, self.scales = network, flips, tuple(scales)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map (1, 3, H, W) to (1, 4 + C + 3K, A): cx, cy, w, h, probabilities, K x (x, y, sigma)."""
-        output = self.network(images)
+        found = [self._at(scale, images) for scale in self.scales]
+        return found[0] if len(found) == 1 else torch.cat(found, dim=2)
+
+    def _at(self, scale: Scale, images: Tensor) -> Tensor:
+        resized = _resized(images, scale.share)
+        output = self.network(resized)
         boxes, probabilities = output.boxes_xyxy, output.logits.sigmoid()
         if self.flips:
-            boxes, probabilities = _mean(boxes, probabilities, *self._mirrored(images))
+            boxes, probabilities = _mean(boxes, probabilities, *self._mirrored(resized))
         low, high = boxes.split(2, dim=-1)
-        channels = [(low + high) / 2, high - low, probabilities]
+        middles, sizes = (low + high) / 2, high - low
+        if len(self.scales) > 1:
+            middles, sizes = (middles + 0.5) / scale.share - 0.5, sizes / scale.share
+            side = sizes.prod(dim=-1, keepdim=True).sqrt()
+            probabilities = probabilities * ((side >= scale.smallest) & (side < scale.largest))
+        channels = [middles, sizes, probabilities]
         if self.network.keypoint_count:
             channels.append(torch.cat([output.keypoints, output.sigmas[..., None]], dim=-1).flatten(2))
         return torch.cat(channels, dim=-1).transpose(1, 2)
@@ -264,6 +286,16 @@ class ExportedYolo(nn.Module):
         last = width - 1.0  # pixel centres are integers
         boxes = torch.stack([last - right, top, last - left, bottom], dim=-1)
         return boxes, output.logits.sigmoid()[:, order]
+
+
+def _resized(images: Tensor, share: float) -> Tensor:
+    """Shrink images (B, C, H, W): by halves as long as that is possible, so that every pixel counts, then the rest."""
+    while share <= 0.5:
+        images, share = nn.functional.avg_pool2d(images, 2), 2.0 * share
+    if share == 1.0:
+        return images
+    height, width = (round(int(size) * share) for size in images.shape[2:])
+    return nn.functional.interpolate(images, (height, width), mode="bilinear", align_corners=False)
 
 
 def _mean(boxes: Tensor, probabilities: Tensor, other_boxes: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from object_pose.core.results.detections import Detections
 from object_pose.core.vision.boxes import box_iou
 from object_pose.core.vision.decoders import DecodeOptions, Layout, OutputFormat, decode
 from object_pose.core.vision.drawing import draw_detections, side_by_side
-from object_pose.core.vision.image import to_batch
+from object_pose.core.vision.image import COARSEST_STRIDE, to_batch
 from object_pose.io.datasets.opening import read_boxes
 from object_pose.io.datasets.samples import BoxDataset, require_usable
 from object_pose.runtime.card import ModelCard
@@ -40,7 +41,7 @@ from object_pose.training.data.sources import (
     split_by_recording,
 )
 from object_pose.training.networks.detection_loss import DetectionLossWeights, DetectionTargets, detection_loss
-from object_pose.training.networks.yolo import ExportedYolo, NanoYolo, Yolo, check_sizes, mobilenet_yolo
+from object_pose.training.networks.yolo import ExportedYolo, NanoYolo, Scale, Yolo, check_sizes, mobilenet_yolo
 from object_pose.training.onnx.export import Exportable
 
 logger = logging.getLogger(__name__)
@@ -172,9 +173,9 @@ class DetectTrainingConfig:
     crop_width: int = parameter(256, "width of a training crop, pixels", minimum=64, maximum=2048)
     crop_height: int = parameter(256, "height of a training crop, pixels", minimum=64, maximum=2048)
     smallest_zoom: float = parameter(
-        0.6, "least size of objects in crops, of theirs at inference", minimum=0.1, maximum=1.0
+        0.6, "least size of objects in crops, of theirs in the input", minimum=0.1, maximum=1.0
     )
-    largest_zoom: float = parameter(1.5, "greatest size of objects in crops, likewise", minimum=1.0, maximum=4.0)
+    largest_zoom: float = parameter(1.5, "greatest size of objects in crops, likewise", minimum=0.2, maximum=4.0)
     mosaic_share: float = parameter(0.5, "share of samples made of four images", minimum=0.0, maximum=1.0)
     mosaic_end: float = parameter(0.85, "share of the training after which no mosaic is made", minimum=0.0, maximum=1.0)
     balance: float = parameter(
@@ -185,14 +186,35 @@ class DetectTrainingConfig:
     )
     photometric: float = parameter(0.4, "strength of colour, blur and noise augmentation", minimum=0.0, maximum=2.0)
     flips: bool = parameter(False, "the model averages over the image and its mirror image: twice the time")
+    scales: str = parameter(
+        "1.0", "sizes at which the model sees an image, as shares of the input, the finest first, commas between"
+    )
+    scale_sides: str = parameter("", "side, in pixels of the input, below which each scale but the last finds boxes")
 
     def __post_init__(self) -> None:
         check_sizes(self, ("input_width", "input_height", "crop_width", "crop_height"))
+        for scale in self.input_scales:
+            if any((size * scale.share) % COARSEST_STRIDE for size in self.input_wh):
+                raise ConfigError(
+                    f"a share of {scale.share} of {self.input_width}x{self.input_height} in 'scales' is no size",
+                    f"both sides of it must be multiples of {COARSEST_STRIDE}",
+                )
 
     @property
     def input_wh(self) -> tuple[int, int]:
         """The exported network's input size."""
         return self.input_width, self.input_height
+
+    @property
+    def input_scales(self) -> tuple[Scale, ...]:
+        """The exported network's scales."""
+        shares, sides = _numbers("scales", self.scales), _numbers("scale_sides", self.scale_sides)
+        if len(sides) != len(shares) - 1 or not all(0.0 < share <= 1.0 for share in shares) or sides != sorted(sides):
+            raise ConfigError(
+                f"scales '{self.scales}' and scale_sides '{self.scale_sides}' do not fit together",
+                "name shares of at most 1, finest first, and rising sides, one fewer",
+            )
+        return tuple(Scale(*values) for values in zip(shares, [0.0, *sides], [*sides, math.inf]))
 
 
 @dataclass(frozen=True)
@@ -205,6 +227,7 @@ class BoxRecipe(DetectionRecipe):
     mosaic_share: float = 0.5
     mosaic_end: float = 0.85
     flips: bool = False
+    scales: tuple[Scale, ...] = (Scale(),)
 
     def network(self) -> nn.Module:
         """Return the network before training, its backbone pretrained where it can be."""
@@ -245,7 +268,7 @@ class BoxRecipe(DetectionRecipe):
     ) -> list[Detections]:
         """Run the network as it will be exported on images of its input size."""
         assert isinstance(network, Yolo)
-        exported = ExportedYolo(network, self.flips).eval()
+        exported = ExportedYolo(network, self.flips, self.scales).eval()
         form = OutputFormat(Layout.YOLOV8_DETECT, self.class_count)
         device = next(network.parameters()).device
         outputs = (exported(torch.from_numpy(to_batch(sample.image)).to(device)) for sample in samples)
@@ -254,6 +277,13 @@ class BoxRecipe(DetectionRecipe):
     @staticmethod
     def _mirrored(sample: DetectionSample, rng: np.random.Generator) -> DetectionSample:
         return flipped(sample) if rng.random() < 0.5 else sample
+
+
+def _numbers(name: str, text: str) -> list[float]:
+    try:
+        return [float(word) for word in text.split(",") if word.strip()]
+    except ValueError as error:
+        raise ConfigError(f"parameter '{name}' is '{text}'", "it takes numbers, commas between") from error
 
 
 def detect_recipe(config: DetectTrainingConfig) -> BoxRecipe:
@@ -277,6 +307,7 @@ def detect_recipe(config: DetectTrainingConfig) -> BoxRecipe:
         mosaic_share=config.mosaic_share,
         mosaic_end=config.mosaic_end,
         flips=config.flips,
+        scales=config.input_scales,
     )
 
 
@@ -286,7 +317,7 @@ def exportable_detect(run_dir: Path, config: DetectTrainingConfig) -> Exportable
     network = _network(config.backbone, len(labels), config.frozen_blocks, pretrained=False)
     load_average(run_dir, network)
     card = ModelCard("detect", Layout.YOLOV8_DETECT, labels, config.input_wh)
-    return Exportable(ExportedYolo(network, config.flips), card, ("detections",))
+    return Exportable(ExportedYolo(network, config.flips, config.input_scales), card, ("detections",))
 
 
 def _network(backbone: str, class_count: int, frozen_blocks: int, pretrained: bool) -> Yolo:
