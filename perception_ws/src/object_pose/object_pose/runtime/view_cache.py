@@ -1,4 +1,4 @@
-"""Views of classes for the tracker, drawn once and kept in the user's cache folder: half a second a class otherwise."""
+"""Views of classes for the tracker, drawn once and kept in the user's cache folder: two seconds a class otherwise."""
 
 from __future__ import annotations
 
@@ -55,5 +55,5 @@ def _key(model: ObjectModel) -> str:
     digest = hashlib.sha256(Path(view_model.__file__).read_bytes())
     for values in (model.points_object, model.normals_object, model.surface_object, model.box_center):
         digest.update(np.ascontiguousarray(values).tobytes())
-    digest.update(str(model.diameter).encode())
+    digest.update(f"{model.diameter} {model.symmetry.axis} {model.symmetry.offset}".encode())
     return digest.hexdigest()[:24]

@@ -44,6 +44,8 @@ _MIN_DETERMINANT = 0.15  # of how a patch's extent has changed since its keyfram
 _MIN_FACING = 0.35
 _CONTOUR_PX = 6.0  # least distance of a patch from the contour
 _EDGE_SHARE = 0.02  # of a patch's gradient energy that counts where it has only one direction
+_LEAST_TEXTURE = _PIXELS * 4.0  # of a patch, in that energy: less is mostly noise
+_LEAST_CONTRAST = _PIXELS * 9.0  # of a patch whose match tells: noise of three levels of 256 has as much
 _LEAST_PATCHES = 6
 
 # A keyframe serves views up to so far from its own, and a new one is taken where texture matches less than this.
@@ -61,7 +63,7 @@ _VISIBLE, _MATCHING = range(2)
 
 @dataclass(frozen=True)
 class TextureEvidence:
-    """What texture says of N poses: how many patches are visible (N,), and the share (N,) that shows what it should."""
+    """What texture says of N poses: how many patches with contrast are visible (N,), and which share (N,) matches."""
 
     patches: Array
     matching: Array
@@ -480,7 +482,7 @@ def _take_keyframe(
     window = np.empty(15)
     count = 0
     for m in order[: len(places)]:
-        if scores[m] <= 0.0:
+        if scores[m] < _LEAST_TEXTURE:
             break
         p = surface[m]
         x = r[0, 0] * p[0] + r[0, 1] * p[1] + r[0, 2] * p[2] + t[0]
@@ -566,9 +568,9 @@ def _add_texture(
                 own += seen[p] * seen[p]
                 common += seen[p] * patch[p, 0]
             correlation = common / math.sqrt(own * square[3] + 1.0)
-            counts[i, _VISIBLE] += 1.0
-            if correlation > _MATCHED:
-                counts[i, _MATCHING] += 1.0
+            if square[3] > _LEAST_CONTRAST:
+                counts[i, _VISIBLE] += 1.0
+                counts[i, _MATCHING] += 1.0 if correlation > _MATCHED else 0.0
             if correlation < _MIN_CORRELATION:
                 continue
             contrast = np.float32(min(max(math.sqrt(square[3] / max(own, 1.0)), 0.5), 2.0))
