@@ -60,8 +60,7 @@ class LossReason(IntEnum):
     NOT_MEASURED = 2
     OCCLUDED = 3
     SEEN_THROUGH = 4
-    MOVED_TOO_FAR = 5
-    COLOUR_DISAGREES = 6
+    COLOUR_DISAGREES = 5
 
 
 @dataclass(frozen=True)
@@ -326,15 +325,26 @@ class FrameAligner:
 
 
 def compile_kernels() -> None:
-    """Compile what no earlier call has left on disk, which takes some seconds; later processes only load it."""
+    """Compile what no earlier call has left on disk, which takes a minute; later processes only load it."""
     corners = np.array(list(itertools.product((-0.03, 0.03), repeat=3)))
-    model = ObjectModel("cube", corners, corners, corners / 0.052, np.zeros(3), np.full(3, 0.06), 0.104)
-    aligner = FrameAligner([ViewModel.of(model, view_count=4)])
-    camera = Camera(64, 48, 60.0, 60.0, 31.5, 23.5)
-    pose, prior = se3.make_transform(translation=(0.0, 0.0, 0.3))[None], np.eye(6)[None]
-    # Seen through, so that it is searched for.
-    frame = Frame(np.zeros((48, 64, 3), dtype=np.uint8), camera, np.full((48, 64), 0.5, dtype=np.float32))
-    aligner.align(frame, np.zeros(1, dtype=np.intp), pose, prior)
+    rng = np.random.default_rng(0)
+    points = rng.uniform(-0.03, 0.03, (500, 3))
+    axes, rows = rng.integers(0, 3, 500), np.arange(500)
+    points[rows, axes] = 0.03 * np.sign(points[rows, axes])
+    normals = np.zeros_like(points)
+    normals[rows, axes] = np.sign(points[rows, axes])
+    model = ObjectModel("cube", corners, points, normals, np.zeros(3), np.full(3, 0.06), 0.104)
+    aligner = FrameAligner([ViewModel.of(model, view_count=20)], AlignerConfig(use_colour="always"))
+    camera = Camera(160, 120, 150.0, 150.0, 79.5, 59.5)
+    poses = np.stack([se3.make_transform(translation=(x, 0.0, 0.3)) for x in (-0.05, 0.05)])
+    prior, ids = np.tile(1e4 * np.eye(6), (2, 1, 1)), np.arange(2)
+    rgb = np.full((120, 160, 3), 200, dtype=np.uint8)
+    rgb[40:80, 35:125] = rng.integers(0, 120, (40, 90, 3))
+    # With depth on its front, without any, and with depth that sees through it, so that it is searched for.
+    depths = np.full((120, 160), 0.27, dtype=np.float32), None, np.full((120, 160), 0.5, dtype=np.float32)
+    aligner.learn(Frame(rgb, camera, depths[0]), np.zeros(2, dtype=np.intp), poses, ids)
+    for depth in depths:
+        aligner.align(Frame(rgb, camera, depth), np.zeros(2, dtype=np.intp), poses, prior, ids)
 
 
 class _Descent:

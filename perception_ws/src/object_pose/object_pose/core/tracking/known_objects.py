@@ -35,7 +35,6 @@ _REASONS = {
     LossReason.NOT_MEASURED: (RejectionReason.UNCERTAIN, NOT_MEASURED),
     LossReason.OCCLUDED: (RejectionReason.DEPTH_DISAGREES, "depth confirms only {confirmed:.0%} of its surface"),
     LossReason.SEEN_THROUGH: (RejectionReason.LOST, "depth sees through {seen_through:.0%} of it"),
-    LossReason.MOVED_TOO_FAR: (RejectionReason.LOST, "it is too far from where it was"),
     LossReason.COLOUR_DISAGREES: (RejectionReason.LOST, "colour confirms only {agreement:.0%} of contour and texture"),
 }
 
