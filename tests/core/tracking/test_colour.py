@@ -170,7 +170,7 @@ def test_texture_tells_how_far_a_body_of_revolution_has_turned() -> None:
         truth = start @ se3.make_transform(se3.exp_so3((0.0, 0.0, np.radians(degrees))), np.zeros(3))
         aligned = align(known, frame_of([(_SHAFT, truth)]), [(_SHAFT, pose)])
         pose = aligned.T_camera_object[0]
-        assert aligned.is_tracked[0] and errors(pose, truth)[1] < 2.0
+        assert aligned.is_tracked[0] and errors(pose, truth)[1] < 3.0
 
 
 def test_colour_is_asked_where_depth_leaves_a_direction_open() -> None:
