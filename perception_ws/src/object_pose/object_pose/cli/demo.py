@@ -39,7 +39,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_model_option(parser, default="parts.onnx")
     parser.add_argument("--rate", type=float, default=30.0, help="frames a second of the camera (default: 30)")
     parser.add_argument("--seed", type=int, default=0, help="scene of the simulated camera")
-    parser.add_argument("--processes", action="store_true", help="one process a node instead of one for all")
+    parser.add_argument(
+        "--processes",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="one process a node, which on two cores is steadier than one for all (default: yes)",
+    )
     parser.add_argument("--output", type=Path, default=Path("out/demo"), help="folder for summary, pictures and bag")
     parser.add_argument("--bag", action=argparse.BooleanOptionalAction, default=True, help="record inputs and outputs")
 
