@@ -30,7 +30,7 @@ EXAMPLES = """examples:
 """
 
 _PICTURES = 6
-_IMAGES_IN_BAG_HZ = 1.0
+_IMAGES_IN_BAG_HZ = 2.0
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -140,14 +140,16 @@ def _write_pictures(bag: Path, folder: Path, count: int) -> int:
         else:
             stamps.append(stamp)
     class_names = sorted({_class_name(item) for message in detections.values() for item in message.detections})
-    complete = [stamp for stamp in stamps if stamp in detections and stamp in cameras]
+    complete = [stamp for stamp in stamps if stamp in detections] if cameras else []
     chosen = complete[:: max(1, len(complete) // count)][:count]
     for _, _, message in read_bag(bag, [images]):
         stamp = stamp_ns(message)
         if stamp in chosen:
             poses = detections_3d_from_message(detections[stamp], class_names)
             folder.mkdir(parents=True, exist_ok=True)
-            picture = draw_poses(image_from_message(message), poses, cameras[stamp])
+            # The camera stays the same; its message of one frame may be lost.
+            camera = cameras.get(stamp, next(iter(cameras.values())))
+            picture = draw_poses(image_from_message(message), poses, camera)
             write_image(folder / f"{chosen.index(stamp):02d}.png", picture)
     return len(chosen)
 
