@@ -14,7 +14,7 @@ from object_pose.core.frame import AlignedDepth
 from object_pose.core.geometry.camera import Camera
 from object_pose.core.results.detections import Detections
 from object_pose.core.vision.decoders import DecodeOptions
-from object_pose.runtime.roi_head import RoiHead, packed_head, unpacked_head
+from object_pose.runtime.roi_head import KnownBoxes, RoiHead, packed_head, unpacked_head
 
 
 class Network:
@@ -153,3 +153,19 @@ def test_a_head_that_unpacks_to_gigabytes_is_refused_before_it_does():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 600 << 20
+
+
+def test_candidates_of_tracked_objects_are_confirmed_and_not_refined():
+    boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [0, 0, 10, 9], [50, 50, 60, 60], [80, 80, 90, 90]], np.float64)
+    candidates = Detections(
+        boxes,
+        np.array([0.6, 0.8, 0.4, 0.9, 0.1]),
+        np.array([0, 0, 1, 0, 0]),
+        np.zeros((5, 8, 2)),
+        np.ones((5, 8)),
+    )
+    known = KnownBoxes(np.array([[0, 0, 10, 10], [50, 50, 60, 60], [80, 80, 90, 90]], np.float64), np.array([0, 1, 0]))
+    confirmed, others = known.split(candidates, 0.3)
+    # The best of its class; one of another class than the track, and a weak one, are worth the RoI head.
+    assert confirmed.tolist() == [1]
+    assert others.tolist() == [3, 4]
