@@ -42,7 +42,7 @@ def test_a_camera_is_found_and_its_lens_model_chosen(camera):
 def test_the_uncertainty_is_that_of_the_error():
     ratios = []
     for seed in range(6):
-        result = calibrate_intrinsics(make_views(PLUMB_BOB, seed=seed), IntrinsicsConfig(model="plumb_bob"))
+        result = calibrate_intrinsics(make_views(PLUMB_BOB, seed=seed), IntrinsicsConfig(lens_model="plumb_bob"))
         x, y = np.meshgrid(np.linspace(0, 639, 20), np.linspace(0, 479, 15))
         error = projection_difference(result.camera, PLUMB_BOB, np.stack([x, y], axis=-1))
         inner = (slice(3, -3), slice(4, -4))
@@ -64,7 +64,7 @@ def test_a_view_that_does_not_fit_is_named():
     bad = views[5]
     spoilt = bad.pixels + np.random.default_rng(1).normal(0.0, 3.0, bad.pixels.shape)
     views[5] = type(bad)(bad.name, bad.image_wh, spoilt, bad.hypotheses)
-    assert calibrate_intrinsics(views, IntrinsicsConfig(model="plumb_bob")).rejected == (bad.name,)
+    assert calibrate_intrinsics(views, IntrinsicsConfig(lens_model="plumb_bob")).rejected == (bad.name,)
 
 
 def test_too_few_views_and_views_of_two_sizes_are_refused():

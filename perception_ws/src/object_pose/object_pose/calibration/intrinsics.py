@@ -35,7 +35,9 @@ _ITERATIONS = 10
 class IntrinsicsConfig:
     """How intrinsics are calibrated."""
 
-    model: str = parameter(AUTO, "lens model; 'auto' takes the one of least held-out error", choices=(AUTO, *MODELS))
+    lens_model: str = parameter(
+        AUTO, "lens model; 'auto' takes the one of least held-out error", choices=(AUTO, *MODELS)
+    )
     folds: int = parameter(4, "parts of the images that are held out one after another", minimum=2, maximum=20)
     max_rms_px: float = parameter(1.0, "a larger reprojection error is refused", minimum=0.0)
 
@@ -93,7 +95,7 @@ def calibrate_intrinsics(
         raise CalibrationError(
             f"{len(views)} images show the board, at least {MIN_VIEWS} are needed", "10 to 30 are advised"
         )
-    models = MODELS if config.model == AUTO else (config.model,)
+    models = MODELS if config.lens_model == AUTO else (config.lens_model,)
     views, rejected, bad_points = _without_bad(list(views), models[0])
     folds = max(2, min(config.folds, len(views) // 2))
     held_out = {model: _held_out(views, model, folds) for model in models}
