@@ -13,6 +13,7 @@ def test_how_a_recording_is_read_reaches_the_camera_node():
         "color_topic": "/cam/rgb",
         "depth_topic": "",
         "camera_info_topic": "/cam/info",
+        "depth_camera_info_topic": "/cam/depth_info",
         "tolerance_ms": "5",
         "depth_scale": "0.1",
     }

@@ -22,7 +22,7 @@ PACKAGE = ROOT / "perception_ws" / "src" / "object_pose"
 IMAGE, DEPTH = ROOT / "examples" / "parts.jpg", ROOT / "examples" / "parts_depth.png"
 CAMERA = ROOT / "calibration" / "intrinsics" / "simulated.yaml"
 SIMULATION = ("trimesh", "manifold3d", "networkx", "shapely")
-OPTIONAL = {*SIMULATION, "numba", "torch", "onnx", "matplotlib", "jinja2", "reportlab", "rosbags", "rclpy"}
+OPTIONAL = {*SIMULATION, "torch", "onnx", "matplotlib", "jinja2", "reportlab", "rosbags", "rclpy"}
 # Modules whose distribution has another name.
 DISTRIBUTIONS = {
     "cv2": "opencv-python-headless",

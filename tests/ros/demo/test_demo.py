@@ -18,7 +18,7 @@ LIMIT_S = 240.0
 @pytest.mark.timeout(LIMIT_S + 10.0)
 def test_the_demo_ends_by_itself_and_leaves_its_results(domain_id, tmp_path):
     output = tmp_path / "demo"
-    command = [sys.executable, "-m", "object_pose.cli.main", "demo", "--seconds", "3", "--output", str(output)]
+    command = [sys.executable, "-m", "object_pose.cli.main", "demo", "--seconds", "6", "--output", str(output)]
     environment = os.environ | {"ROS_DOMAIN_ID": str(domain_id), "ROS_LOG_DIR": str(tmp_path / "log")}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

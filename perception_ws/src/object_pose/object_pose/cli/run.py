@@ -24,7 +24,15 @@ EXAMPLES = """examples:
   object-pose run --ros-args -p pose_node:publish_tf:=true -r /detections_3d:=/gripper/objects
 """
 
-_RECORDING = ("color_topic", "depth_topic", "camera_info_topic", "tolerance_ms", "rectified", "depth_scale")
+_RECORDING = (
+    "color_topic",
+    "depth_topic",
+    "camera_info_topic",
+    "depth_camera_info_topic",
+    "tolerance_ms",
+    "rectified",
+    "depth_scale",
+)
 # Option -> the camera node's parameter that it sets.
 _CAMERA = {
     "source": "source",
