@@ -26,6 +26,7 @@ from object_pose.workflows.evaluate_bag import (
 
 _MODEL = "parts.onnx"
 _FIXED_FRAME = "world"
+_REGISTER_INTERVAL_S = 0.1  # as often as the nodes do while objects are tracked
 _STARTED_WITHIN_S = 120.0
 _RESULTS = ("results.jsonl", "results.csv")
 _CRITERIA = (
@@ -68,7 +69,10 @@ def _record(bag: Path, seconds: float, rate: float) -> None:
 def _figures(bag: Path, output: Path) -> dict[str, Any]:
     profile = PROFILES["live"]
     settings = EstimatorSettings(
-        find_model(_MODEL), PredictorConfig(decoding=profile.decoding), profile.solver, TrackerConfig()
+        find_model(_MODEL),
+        PredictorConfig(decoding=profile.decoding),
+        profile.solver,
+        TrackerConfig(register_interval_s=_REGISTER_INTERVAL_S),
     )
     copy = shutil.copytree(bag, output / "copy")
     first = report_on_bags(BagReportConfig((bag,), output / "first", settings, fixed_frame=_FIXED_FRAME))["live"]
