@@ -27,7 +27,7 @@ import cv2
 import numpy as np
 from rich.table import Table
 
-from benchmarks.harness import Benchmark, checked, criteria_table, plain, progress, report
+from benchmarks.harness import Benchmark, checked, criteria_table, median_ms, plain, progress, report
 from object_pose.core.frame import Frame
 from object_pose.core.pose.config import PROFILES
 from object_pose.core.results.pose import ObjectPose
@@ -143,16 +143,16 @@ def _scaling(model: str) -> dict[str, Any]:
     poses = _as_tracks(estimator.register(frame).results.poses, max(_COUNTS))
     known = KnownObjects(objects, views)
     for count in _COUNTS:
-        by_count[str(count)] = _median_ms(partial(known.align, frame, poses[:count]))
+        by_count[str(count)] = median_ms(partial(known.align, frame, poses[:count]))
     for width, height in _SIZES:
         config = LiveConfig(width=width, height=height, focal_px=610.0 * width / 640)
         large = _frames(config, 1)[0]
         found = _as_tracks(estimator.register(large).results.poses, _OBJECTS)
-        by_size[f"{width}x{height}"] = _median_ms(partial(known.align, large, found))
+        by_size[f"{width}x{height}"] = median_ms(partial(known.align, large, found))
     for count in (len(objects), _CLASSES):
         names = [dataclasses.replace(objects[i % len(objects)], name=f"part_{i}") for i in range(count)]
         more = KnownObjects(names, [views[i % len(objects)] for i in range(count)])
-        by_classes[str(count)] = _median_ms(partial(more.align, frame, poses[:_OBJECTS]))
+        by_classes[str(count)] = median_ms(partial(more.align, frame, poses[:_OBJECTS]))
     return {
         "align_ms_by_objects": by_count,
         "align_ms_by_image_9_objects": by_size,
@@ -165,7 +165,7 @@ def _surroundings(model: str) -> dict[str, Any]:
     """The machine's matrix product, its load, engines, memory, and the time from process start to the first pose."""
     timings = measure_engines(find_model(model), EngineConfig())
     matrix = np.random.default_rng(0).random((_MATRIX, _MATRIX), dtype=np.float32)
-    product_ms = _median_ms(lambda: matrix @ matrix)
+    product_ms = median_ms(lambda: matrix @ matrix)
     return {
         "matrix_gflops": 2e-6 * _MATRIX**3 / product_ms,
         "load": os.getloadavg()[0],
@@ -218,11 +218,6 @@ def _as_tracks(poses: Sequence[ObjectPose], count: int) -> list[ObjectPose]:
         place[0, 3] += 1e-4 * (number // len(poses))
         tracks.append(dataclasses.replace(pose, T_camera_object=place, track_id=number))
     return tracks
-
-
-def _median_ms(call: Callable[[], object], rounds: int = 15) -> float:
-    call()
-    return median(_ms(call) for _ in range(rounds))
 
 
 def _ms(call: Callable[[], object]) -> float:

@@ -6,8 +6,6 @@ import argparse
 import dataclasses
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +13,7 @@ import numpy as np
 import torch
 from rich.table import Table
 
-from benchmarks.harness import Benchmark, report
+from benchmarks.harness import Benchmark, median_ms, report
 from object_pose.training.config import TrainConfig
 from object_pose.training.data.augmentation import DetectionSample
 from object_pose.training.loop import Trainer
@@ -64,10 +62,10 @@ def training_speed(size: int, batch_size: int, threads: int, precision: str, rep
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(recipe, config, Path(folder))
         batch = recipe.collate([_sample(size, rng) for _ in range(batch_size)])
-        step_ms = _median_ms(lambda: trainer.train_step(batch), repeats)
+        step_ms = median_ms(lambda: trainer.train_step(batch), repeats)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     matrix = torch.ones((_MATRIX, _MATRIX), dtype=dtype)
-    product_ms = _median_ms(lambda: matrix @ matrix, repeats)
+    product_ms = median_ms(lambda: matrix @ matrix, repeats)
     return TrainingSpeed(threads, precision, step_ms / batch_size, 2.0 * _MATRIX**3 / product_ms / 1e6)
 
 
@@ -76,16 +74,6 @@ def _sample(size: int, rng: np.random.Generator) -> DetectionSample:
     low = rng.uniform(0.0, 0.7 * size, (_BOXES, 2))
     boxes = np.concatenate([low, low + rng.uniform(0.05, 0.3, (_BOXES, 2)) * size], axis=1)
     return DetectionSample(image, boxes, rng.integers(0, _CLASSES, _BOXES), np.zeros((_BOXES, 0, 2)))
-
-
-def _median_ms(work: Callable[[], object], repeats: int) -> float:
-    work()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return float(np.median(times) * 1e3)
 
 
 BENCHMARK = Benchmark("bench_train", "what a training step costs here", add_options, run, Path("out/bench"))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any, TypeVar
 
 from rich.console import Console, RenderableType
@@ -69,6 +71,17 @@ def progress(items: Iterable[ItemT], title: str, total: int | None = None, unit:
     """Show on standard error how many of the items have passed."""
     bar: Iterable[ItemT] = tqdm(items, total=total, desc=title, unit=unit)
     return bar
+
+
+def median_ms(work: Callable[[], object], repeats: int = 15) -> float:
+    """Return the median time of ``work`` in milliseconds, after one call that is not counted."""
+    work()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return 1e3 * median(times)
 
 
 def check(

@@ -70,20 +70,20 @@ def estimator_settings(options: argparse.Namespace, profile: str = "live") -> Es
     name = options.profile or profile
     given = given_values(options, PredictorConfig)
     detector = replace_values(PredictorConfig(decoding=PROFILES[name].decoding), given)
-    solver = replace_values(PROFILES[name].solver, given_values(options, PoseSolverConfig, _SOLVER))
-    tracker = replace_values(TrackerConfig(), given_values(options, TrackerConfig, _TRACKER)) if options.track else None
-    return EstimatorSettings(model_path(options), detector, solver, tracker, name)
+    return EstimatorSettings(model_path(options), detector, *_solver_and_tracker(options, name), name)
 
 
 def pipeline_from_options(
     options: argparse.Namespace, predictor: Predictor | None = None, profile: str = "live"
 ) -> PoseEstimator:
     """Return the estimator that the options describe, around a model that is open already or newly opened."""
-    solver = PROFILES[options.profile or profile].solver
-    return PoseEstimator(
-        predictor or open_predictor(options, model_path(options), profile=profile),
-        solver_config=replace_values(solver, given_values(options, PoseSolverConfig, _SOLVER)),
-        tracker_config=replace_values(TrackerConfig(), given_values(options, TrackerConfig, _TRACKER))
-        if options.track
-        else None,
-    )
+    solver, tracker = _solver_and_tracker(options, options.profile or profile)
+    predictor = predictor or open_predictor(options, model_path(options), profile=profile)
+    return PoseEstimator(predictor, solver_config=solver, tracker_config=tracker)
+
+
+def _solver_and_tracker(options: argparse.Namespace, profile: str) -> tuple[PoseSolverConfig, TrackerConfig | None]:
+    """Return the configurations of solver and tracker, the latter None where nothing is tracked."""
+    solver = replace_values(PROFILES[profile].solver, given_values(options, PoseSolverConfig, _SOLVER))
+    tracker = replace_values(TrackerConfig(), given_values(options, TrackerConfig, _TRACKER)) if options.track else None
+    return solver, tracker

@@ -16,14 +16,13 @@ from object_pose.core.arrays import Array
 from object_pose.core.errors import CalibrationError, DataError
 from object_pose.core.frame import Frame
 from object_pose.core.geometry.camera import Camera
-from object_pose.core.geometry.extrinsics import Extrinsics
 from object_pose.core.geometry.transform_tree import TransformTree
 from object_pose.core.params import parameter
 from object_pose.core.vision.depth_registration import DepthSource
 from object_pose.io.bags import BagWriter, describe_bag, read_bag
 from object_pose.io.camera_info import info_from_message, info_of_camera, message_fields
 from object_pose.io.images import depth_in_millimetres
-from object_pose.io.messages import depth_from_message, image_from_message, stamp_ns, transform_from_message
+from object_pose.io.messages import depth_from_message, extrinsics_from_message, image_from_message, stamp_ns
 
 logger = logging.getLogger(__name__)
 
@@ -138,9 +137,7 @@ def _transform_tree(path: str | Path, problem: str) -> TransformTree:
     tree = TransformTree(memory_s=float("inf"))
     for topic, _, message in read_bag(path, topics):
         for item in message.transforms:
-            parent, child = item.header.frame_id.lstrip("/"), item.child_frame_id.lstrip("/")
-            extrinsics = Extrinsics(parent, child, transform_from_message(item.transform))
-            tree.add(extrinsics, stamp_ns(item), fixed=topic == _TRANSFORM_TOPICS[1])
+            tree.add(extrinsics_from_message(item), stamp_ns(item), fixed=topic == _TRANSFORM_TOPICS[1])
     return tree
 
 

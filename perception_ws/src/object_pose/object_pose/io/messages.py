@@ -8,6 +8,7 @@ import numpy as np
 
 from object_pose.core.arrays import Array, DepthImage, Image
 from object_pose.core.geometry import se3
+from object_pose.core.geometry.extrinsics import Extrinsics
 from object_pose.core.results.pose import ObjectPose, ObjectTruth
 from object_pose.io.image_encodings import (
     RawImage,
@@ -59,6 +60,12 @@ def transform_from_message(transform: Any) -> Array:
     """Return the (4, 4) transform of a ``geometry_msgs/Transform``."""
     q, t = transform.rotation, transform.translation
     return se3.make_transform(se3.rotation_from_quat_wxyz((q.w, q.x, q.y, q.z)), (t.x, t.y, t.z))
+
+
+def extrinsics_from_message(stamped: Any) -> Extrinsics:
+    """Return where the child frame of a ``geometry_msgs/TransformStamped`` stands in its parent."""
+    parent, child = stamped.header.frame_id.lstrip("/"), stamped.child_frame_id.lstrip("/")
+    return Extrinsics(parent, child, transform_from_message(stamped.transform))
 
 
 def truths_from_message(message: Any) -> tuple[ObjectTruth, ...]:

@@ -15,10 +15,9 @@ from rclpy.node import Node
 from tf2_msgs.msg import TFMessage
 
 from object_pose.core.errors import DataError, ObjectPoseError
-from object_pose.core.geometry.extrinsics import Extrinsics
 from object_pose.core.geometry.transform_tree import TransformTree
 from object_pose.io.camera_info import info_from_message
-from object_pose.io.messages import depth_from_message, image_from_message, stamp_ns, transform_from_message
+from object_pose.io.messages import depth_from_message, extrinsics_from_message, image_from_message, stamp_ns
 from object_pose.ros.transport import qos, topics
 from object_pose.ros.transport.frame_inputs import CAMERA_INFO, COLOR, DEPTH, FrameInputsConfig, stream_source
 from object_pose.ros.transport.inputs import WatchedInput
@@ -107,8 +106,7 @@ class TopicExaminer(Node):
     def _on_transforms(self, fixed: bool) -> Any:
         def receive(message: TFMessage) -> None:
             for item in message.transforms:
-                parent, child = item.header.frame_id.lstrip("/"), item.child_frame_id.lstrip("/")
-                self.tree.add(Extrinsics(parent, child, transform_from_message(item.transform)), stamp_ns(item), fixed)
+                self.tree.add(extrinsics_from_message(item), stamp_ns(item), fixed)
 
         return receive
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -76,14 +77,10 @@ def report_on_bags(config: BagReportConfig, progress: ProgressCallback = ignore_
     summaries: dict[str, dict[str, Any]] = {}
     is_alone = len(jobs) == 1 or config.workers <= 1
     progress(Progress("bags", 0, len(jobs), "bag"))
-    if is_alone:
-        for done, (name, job) in enumerate(zip(names, jobs), start=1):
-            summaries[name] = _report(job, progress)
-            progress(Progress("bags", done, len(jobs), "bag"))
-    else:
-        for done, (place, summary) in enumerate(run_jobs(_report, jobs, config.workers), start=1):
-            summaries[names[place]] = summary
-            progress(Progress("bags", done, len(jobs), "bag"))
+    report = partial(_report, progress=progress) if is_alone else _report
+    for done, (place, summary) in enumerate(run_jobs(report, jobs, config.workers), start=1):
+        summaries[names[place]] = summary
+        progress(Progress("bags", done, len(jobs), "bag"))
     ordered = {name: summaries[name] for name in names}
     write_json(config.output / _SUMMARY, ordered)
     return ordered

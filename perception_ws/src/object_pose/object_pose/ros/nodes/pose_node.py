@@ -329,7 +329,10 @@ class PoseNode(PipelineNode):
     def _open(self, model: Path) -> PoseEstimator:
         config = self.config(PoseNodeConfig)
         tracker = config.tracker if config.track else None
-        predictor = with_fastest_engine(model, self.config(PredictorConfig))
+        predictor = self.config(PredictorConfig)
+        # Only the second pass runs the network here; for nothing else is an engine worth measuring.
+        if config.solver.second_pass:
+            predictor = with_fastest_engine(model, predictor)
         estimator = PoseEstimator(model, predictor, config.solver, tracker, self._track_ids)
         estimator.prepare()
         return estimator

@@ -9,9 +9,8 @@ from tf2_msgs.msg import TFMessage
 
 from object_pose.core.arrays import Array
 from object_pose.core.errors import DataError
-from object_pose.core.geometry.extrinsics import Extrinsics
 from object_pose.core.geometry.transform_tree import TransformTree
-from object_pose.io.messages import stamp_ns, transform_from_message
+from object_pose.io.messages import extrinsics_from_message, stamp_ns
 from object_pose.ros.nodes.pipeline_node import PipelineNode
 from object_pose.ros.transport import qos, topics
 
@@ -60,10 +59,8 @@ class TransformListener:
         def receive(message: TFMessage) -> None:
             with self._news:
                 for item in message.transforms:
-                    parent, child = item.header.frame_id.lstrip("/"), item.child_frame_id.lstrip("/")
                     with self._node.diagnostics.reporting("transform"):
-                        extrinsics = Extrinsics(parent, child, transform_from_message(item.transform))
-                        self._tree.add(extrinsics, stamp_ns(item), fixed)
+                        self._tree.add(extrinsics_from_message(item), stamp_ns(item), fixed)
                 self._news.notify_all()
 
         return receive
