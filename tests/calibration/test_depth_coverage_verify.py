@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from object_pose.calibration.boards import parse_board
+from object_pose.calibration.boards import BoardView, parse_board
 from object_pose.calibration.coverage import coverage, guidance
 from object_pose.calibration.depth import calibrate_depth
 from object_pose.calibration.simulated import exact_view, pose_before, simulate_hand_eye
@@ -66,7 +67,7 @@ def test_depth_that_does_not_see_the_board_is_refused():
 def test_coverage_says_what_is_missing_until_nothing_is():
     generator = np.random.default_rng(0)
     first = exact_view(BOARD, CAMERA, pose_before(BOARD, 0.9, np.zeros(2), 0.0), "first")
-    said = coverage([first], CAMERA).missing()
+    said = [view.advice for view in coverage([first], CAMERA).missing()]
     assert any("top left" in sentence for sentence in said) and any("tilt" in sentence for sentence in said)
     views = [first]
     views.append(exact_view(BOARD, CAMERA, pose_before(BOARD, 0.42, np.zeros(2), 0.0), "near"))
@@ -84,11 +85,28 @@ def test_coverage_says_what_is_missing_until_nothing_is():
 def test_guidance_speaks_of_the_newest_image():
     T = pose_before(BOARD, 0.9, np.array([0.1, 0.0]), 0.0)
     first = exact_view(BOARD, CAMERA, T, "first")
-    assert "not visible" in guidance(None, [])
-    assert "like first" in guidance(first, [first])
+    assert "not visible" in guidance(None, []).advice
+    assert "like first" in guidance(first, [first]).advice
     blurred = type(first)("second", first.image_wh, first.pixels + 60.0, first.hypotheses, 9.0)
-    assert "blurred" in guidance(blurred, [first])
-    assert "show the board" in guidance(first, [])
+    assert "blurred" in guidance(blurred, [first]).advice
+    useful = guidance(first, [])
+    assert useful.is_useful and "show the board" in useful.advice
+
+
+def test_views_that_are_asked_for_cover_what_is_missing():
+    views = [exact_view(BOARD, CAMERA, pose_before(BOARD, 0.9, np.zeros(2), 0.0), "first")]
+    for _ in range(30):
+        wanted = guidance(views[-1], views[:-1]).wanted
+        if wanted is None:
+            break
+        contour = wanted.contour(BOARD, CAMERA.wh)
+        assert (contour >= 0).all() and (contour <= np.array(CAMERA.wh) - 1).all()
+        flat = BOARD.points_m[:, :2]
+        rectangle = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * np.ptp(flat, axis=0) + flat.min(axis=0)
+        to_image = cv2.getPerspectiveTransform(rectangle.astype(np.float32), contour.astype(np.float32))
+        pixels = cv2.perspectiveTransform(flat[None], to_image)[0]
+        views.append(BoardView(str(len(views)), CAMERA.wh, pixels, BOARD.points_m[None]))
+    assert coverage(views).missing() == []
 
 
 @given(st.floats(0.1, 3.0), st.floats(1e-5, 1e-2), st.floats(1e-5, 1e-2))

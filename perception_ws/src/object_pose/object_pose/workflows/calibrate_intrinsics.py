@@ -107,7 +107,7 @@ def advice(result: IntrinsicsResult) -> list[str]:
         found.append(f"These images do not fit the others and are not used: {', '.join(calibration.rejected)}.")
     if result.blurred:
         found.append(f"These images are blurred: {', '.join(result.blurred)}.")
-    return found + [f"{sentence[0].upper()}{sentence[1:]}." for sentence in result.coverage.missing()]
+    return found + [f"{view.advice[0].upper()}{view.advice[1:]}." for view in result.coverage.missing()]
 
 
 def _page(job: IntrinsicsJob, result: IntrinsicsResult, files: dict[str, Path]) -> CalibrationPage:
