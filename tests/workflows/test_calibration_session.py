@@ -75,5 +75,5 @@ def test_hand_eye_says_where_to_go_next(tmp_path):
     assert capture_to_json(capture, job)["next_poses"][0]["sigma_mm_after"] == after
     assert CalibrationSession(job).look(EMPTY).next_poses[0].distance_m == capture.next_poses[0].distance_m
     result = session.solve()
-    assert result.gate.verdict == "passed"
+    assert result.gate.verdict in ("passed", "warned")
     assert np.linalg.norm(result.calibration.X[:3, 3] - truth.X[:3, 3]) < 2e-3
