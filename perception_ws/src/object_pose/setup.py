@@ -19,6 +19,7 @@ EXTRAS = {
     "bags": ["rosbags", "lz4", 'backports.zstd; python_version < "3.14"'],
     "simulation": ["trimesh", "manifold3d", "networkx", "shapely"],
     "step": ["cascadio"],
+    "web": ["fastapi", "uvicorn", "python-multipart", "prometheus-client", "onnx"],
     "reports": ["matplotlib", "Jinja2", "reportlab"],
     "train": ["object-pose[simulation]", "torch", "onnx", "onnxscript", "tensorboard", "protobuf", "h5py"],
     # ROS 2 Kilted from wheels and what builds messages with it; these releases belong together.
@@ -37,7 +38,16 @@ EXTRAS = {
         "ninja",
         "setuptools",
     ],
-    "test": ["pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "jsonschema", "faster-coco-eval"],
+    "test": [
+        "pytest",
+        "pytest-timeout",
+        "pytest-xdist",
+        "hypothesis",
+        "jsonschema",
+        "faster-coco-eval",
+        "httpx",
+        "schemathesis",
+    ],
 }
 # onnxruntime and onnxruntime-gpu overwrite each other's files, the ROS wheels exist for x86-64 Linux only, and cascadio
 # brings OpenCASCADE along, whose licence is the LGPL.

@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from object_pose.cli.frame_results import predict_poses, show_results
+from object_pose.cli.frame_results import pose_results, show_results
 from object_pose.cli.model_options import add_pipeline_options, estimator_settings, pipeline_from_options
 from object_pose.cli.options import add_config_options, config_from_options, model_file
 from object_pose.cli.progress_bar import ProgressBar
@@ -122,7 +122,7 @@ def _print_info(bag: Path, info: BagInfo) -> None:
 def _replay(options: argparse.Namespace) -> None:
     pipeline = pipeline_from_options(options)
     frames = bag_frames(options.bag, config_from_options(options, RecordingConfig))
-    show_results(frames, predict_poses(pipeline, with_timings=False), options.output, options.json)
+    show_results(frames, pose_results(pipeline, with_timings=False), options.output, options.json)
 
 
 def _evaluate(options: argparse.Namespace) -> None:

@@ -15,13 +15,12 @@ from tqdm import tqdm
 
 from object_pose.core.arrays import Image
 from object_pose.core.pose.misalignment import Cause
-from object_pose.core.vision.drawing import as_picture, draw_poses
 from object_pose.io.cameras.recorded import NamedFrame
 from object_pose.io.images import write_image
 from object_pose.io.writers import FrameRecord, json_lines
+from object_pose.runtime.frame_prediction import predict_poses, predict_task
 from object_pose.runtime.pose_estimator import PoseEstimator
 from object_pose.runtime.predictor import Predictor
-from object_pose.tasks.pose import summarise_poses
 
 logger = logging.getLogger(__name__)
 
@@ -38,20 +37,19 @@ class FrameResult:
 Predict = Callable[[NamedFrame], FrameResult]
 
 
-def predict_task(predictor: Predictor) -> Predict:
+def task_results(predictor: Predictor) -> Predict:
     """Return a function that gives what a model of any task says of a frame."""
-    task, labels = predictor.task, predictor.card.labels
+    labels = predictor.card.labels
 
     def predict(item: NamedFrame) -> FrameResult:
-        rgb = item.frame.rgb
-        result = predictor.predict(rgb, depth=item.frame.aligned_depth)
-        record = FrameRecord(item.name, item.frame.stamp_ns, (result,)).to_json(labels)
-        return FrameResult(record, task.summarise(result, labels), lambda: task.draw(as_picture(rgb), result, labels))
+        found = predict_task(predictor, item.frame)
+        record = FrameRecord(item.name, item.frame.stamp_ns, found.results).to_json(labels)
+        return FrameResult(record, found.summary, found.draw)
 
     return predict
 
 
-def predict_poses(pipeline: PoseEstimator, with_timings: bool = True) -> Predict:
+def pose_results(pipeline: PoseEstimator, with_timings: bool = True) -> Predict:
     """Return a function that gives a frame's detections and poses; without timings it repeats to the last digit.
 
     Why the image contradicts depth on many objects is logged once a cause.
@@ -60,18 +58,13 @@ def predict_poses(pipeline: PoseEstimator, with_timings: bool = True) -> Predict
     said: set[Cause] = set()
 
     def predict(item: NamedFrame) -> FrameResult:
-        frame = item.frame
-        found = pipeline.estimate(frame)
+        found = predict_poses(pipeline, item.frame)
         if found.misalignment and found.misalignment.cause not in said:
             said.add(found.misalignment.cause)
             logger.warning("%s: %s", item.name, found.misalignment)
-        results, timings = found.results, found.timings_ms if with_timings else None
-        record = FrameRecord(item.name, frame.stamp_ns, (found.detections, results), timings).to_json(labels)
-        return FrameResult(
-            record,
-            summarise_poses(results),
-            lambda: draw_poses(frame.rgb, results.poses, frame.camera, results.rejections),
-        )
+        timings = found.timings_ms if with_timings else None
+        record = FrameRecord(item.name, item.frame.stamp_ns, found.results, timings).to_json(labels)
+        return FrameResult(record, found.summary, found.draw)
 
     return predict
 

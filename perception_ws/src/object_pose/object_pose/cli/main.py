@@ -38,6 +38,8 @@ VERBS = {
     "report": "write a PDF report on a part-inspection model",
     "export": "turn a training run into an ONNX model with its card",
     "bag": "describe, replay and evaluate recorded bags",
+    "serve": "answer over HTTP: all tasks, models, and a page to look at",
+    "tokens": "create, list and revoke the tokens of the HTTP API",
     "models": "list and describe the installed models",
     "doctor": "say what this machine, camera and robot lack, with the cure of each",
     "onboard": "train a pose model of your own parts from CAD files, with a report",

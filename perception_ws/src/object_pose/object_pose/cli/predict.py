@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from object_pose.cli.frame_results import predict_poses, predict_task, show_results
+from object_pose.cli.frame_results import pose_results, show_results, task_results
 from object_pose.cli.model_options import add_pipeline_options, model_path, open_predictor, pipeline_from_options
 from object_pose.cli.options import add_config_options, config_from_options
 from object_pose.core.errors import ConfigError
@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
     gives_poses = bool(predictor.card.objects)
     frames = _frames(options, poses_wanted=gives_poses)
     predict = (
-        predict_poses(pipeline_from_options(options, predictor, profile)) if gives_poses else predict_task(predictor)
+        pose_results(pipeline_from_options(options, predictor, profile)) if gives_poses else task_results(predictor)
     )
     show_results(frames, predict, options.output, options.json)
     return 0

@@ -7,24 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TextIO, TypedDict
+from typing import Any, TextIO, TypedDict
 
 from object_pose.core.errors import DataError
 from object_pose.core.results.pose import ObjectPose
-from object_pose.core.results.schema import json_schema
+from object_pose.core.results.schema import Result, json_schema
 from object_pose.io.files import replacing
 from object_pose.tasks.registry import find_task
 
 _BOP_HEADER = "scene_id,im_id,obj_id,score,R,t,time"
 _MM_PER_M = 1e3
-
-
-class Result(Protocol):
-    """A task's result."""
-
-    def to_json(self, labels: Sequence[str]) -> Mapping[str, Any]:
-        """Return the result as JSON values; ``labels`` names the class ids."""
-        ...
 
 
 class _FrameHeadJson(TypedDict):

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import types
-from collections.abc import Iterable
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints, is_typeddict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Protocol, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from object_pose.core.arrays import Array
 
@@ -29,6 +29,14 @@ _SCALARS = {
     str: {"type": "string"},
     type(None): {"type": "null"},
 }
+
+
+class Result(Protocol):
+    """A task's result."""
+
+    def to_json(self, labels: Sequence[str]) -> Mapping[str, Any]:
+        """Return the result as JSON values; ``labels`` names the class ids."""
+        ...
 
 
 def json_schema(kind: Any) -> dict[str, Any]:

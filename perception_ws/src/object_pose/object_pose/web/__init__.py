@@ -1,0 +1,1 @@
+"""HTTP: the API, the page, and what stands between them and the network. The only package that imports fastapi."""

@@ -1,0 +1,67 @@
+"""What the web server is started with."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from object_pose.core.params import parameter
+
+STATE_VARIABLE = "OBJECT_POSE_STATE"
+
+
+@dataclass(frozen=True)
+class WebConfig:
+    """Where the server listens, what it keeps where, and what one request may cost."""
+
+    host: str = parameter("127.0.0.1", "address to listen on; other than loopback, tokens are needed", read_only=True)
+    port: int = parameter(8080, "TCP port; 0 takes a free one", minimum=0, maximum=65535, read_only=True)
+    certificate: str = parameter("", "TLS certificate chain (PEM); with key it makes HTTPS", read_only=True)
+    key: str = parameter("", "private key (PEM) of the certificate", read_only=True)
+    state_folder: str = parameter(
+        "", "folder of tokens, uploaded models, jobs and the audit log; '' for the user's own", read_only=True
+    )
+    datasets_folder: str = parameter("datasets", "folder whose data sets are listed", read_only=True)
+    reports_folder: str = parameter("out", "folder whose reports are shown", read_only=True)
+    shipped_models: bool = parameter(True, "serve the shipped models where no other was chosen", read_only=True)
+    workers: int = parameter(1, "predictions at a time", minimum=1, maximum=64, read_only=True)
+    queue_size: int = parameter(
+        8, "predictions that may wait; more are refused", minimum=1, maximum=4096, read_only=True
+    )
+    deadline_s: float = parameter(
+        30.0, "seconds that a prediction may wait and take", minimum=0.1, maximum=3600.0, read_only=True
+    )
+    requests_per_second: float = parameter(
+        50.0, "requests that one caller may send in the long run", minimum=0.1, maximum=1e5, read_only=True
+    )
+    burst: int = parameter(200, "requests that one caller may send at once", minimum=1, maximum=100_000, read_only=True)
+    max_upload_mb: int = parameter(256, "largest body of a request with files", minimum=1, maximum=4096, read_only=True)
+    max_json_mb: int = parameter(32, "largest body of a request in JSON", minimum=1, maximum=512, read_only=True)
+    max_image_mp: int = parameter(32, "largest image, in millions of pixels", minimum=1, maximum=134, read_only=True)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine reaches the server."""
+        try:
+            return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether the server speaks HTTPS."""
+        return bool(self.certificate)
+
+    @property
+    def state(self) -> Path:
+        """The folder of what the server keeps."""
+        return Path(self.state_folder).expanduser() if self.state_folder else default_state_folder()
+
+
+def default_state_folder() -> Path:
+    """Return the folder that the environment names, or the user's state folder of object_pose."""
+    named = os.environ.get(STATE_VARIABLE)
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(named) if named else Path(state) / "object_pose"

@@ -1,0 +1,107 @@
+"""Errors as HTTP answers: one JSON form for all, ``{"error": {"code", "message"}}``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from object_pose.core.errors import CalibrationError, ConfigError, DataError, ModelError, ObjectPoseError
+
+_CODES = {
+    400: "bad_request",
+    401: "unauthenticated",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    409: "conflict",
+    413: "too_large",
+    415: "unsupported_media_type",
+    422: "invalid",
+    429: "too_many_requests",
+    500: "internal",
+    503: "unavailable",
+}
+_CODES_OF_ERRORS: dict[type[ObjectPoseError], str] = {
+    ConfigError: "bad_config",
+    ModelError: "bad_model",
+    DataError: "bad_data",
+    CalibrationError: "bad_calibration",
+}
+_MEANINGS = {
+    400: "The input cannot be used as it is.",
+    401: "A token is needed: it is missing, unknown or revoked.",
+    403: "The token's scope is too small, or the request comes from another origin.",
+    404: "There is no such thing.",
+    405: "The route does not have this method.",
+    409: "The present state does not allow it.",
+    413: "The body is larger than is read.",
+    415: "The body is of another type than is read.",
+    422: "A parameter or field is missing or of the wrong type.",
+    429: "Too many requests, or the queue is full: Retry-After says when to come again.",
+    503: "It is not ready, or the deadline of the request has passed.",
+}
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong: ``code`` for programs, ``message`` for people (what, where, what to do)."""
+
+    code: str
+    message: str
+
+
+class ErrorBody(BaseModel):
+    """The body of every answer of 400 and above."""
+
+    error: ErrorDetail
+
+
+class HttpError(HTTPException):
+    """An answer of 400 or above; ``code`` is the usual one of the status unless given."""
+
+    def __init__(self, status: int, message: str, code: str = "", headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(status, message, headers)
+        self.code = code or _CODES.get(status, "error")
+
+    def response(self) -> JSONResponse:
+        """Return the answer."""
+        return JSONResponse({"error": {"code": self.code, "message": self.detail}}, self.status_code, self.headers)
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI description of error answers, for ``responses=`` of a route."""
+    return {status: {"model": ErrorBody, "description": _MEANINGS[status]} for status in statuses}
+
+
+def as_http_error(error: Exception) -> HttpError:
+    """Return what an exception is as an answer; those that nobody expected are 500 and say nothing of the inside."""
+    if isinstance(error, HttpError):
+        return error
+    if isinstance(error, ObjectPoseError):
+        code = next((code for kind, code in _CODES_OF_ERRORS.items() if isinstance(error, kind)), "")
+        return HttpError(400, str(error), code)
+    if isinstance(error, RequestValidationError):
+        return HttpError(422, "; ".join(_field_problem(item) for item in error.errors()))
+    if isinstance(error, HTTPException):
+        return HttpError(error.status_code, str(error.detail), headers=error.headers)
+    return HttpError(500, "the server failed; its log says how")
+
+
+def install(app: FastAPI) -> None:
+    """Make the app answer with this module's form."""
+
+    async def answer(_request: Request, error: Exception) -> JSONResponse:
+        return as_http_error(error).response()
+
+    for kind in (HttpError, ObjectPoseError, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, answer)
+
+
+def _field_problem(item: Mapping[str, Any]) -> str:
+    place = ".".join(str(part) for part in item.get("loc", ()))
+    return f"{place}: {item.get('msg', 'is wrong')}"

@@ -1,0 +1,192 @@
+"""The server's models: shipped and uploaded ones, and which of them each task uses."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from object_pose.core.errors import ModelError, ObjectPoseError
+from object_pose.core.frame import Frame
+from object_pose.core.pose.config import SINGLE_IMAGE
+from object_pose.io.files import replacing
+from object_pose.runtime.card import ModelCard
+from object_pose.runtime.frame_prediction import FramePrediction, predict_poses, predict_task
+from object_pose.runtime.model_cache import ModelCache
+from object_pose.runtime.pose_estimator import PoseEstimator
+from object_pose.runtime.predictor import Predictor
+from object_pose.runtime.resources import shipped_models
+from object_pose.tasks.registry import TASKS
+from object_pose.web.errors import HttpError
+
+logger = logging.getLogger(__name__)
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+_OPENED = 2 * len(TASKS)
+
+
+class OpenedModel:
+    """An open model that predicts as ``object-pose predict`` does; ``predict`` may be called from several threads."""
+
+    def __init__(self, path: Path) -> None:
+        opened = Predictor(path)
+        # Uploaded images have nothing to do with each other.
+        self.predictor = opened.with_decoding(SINGLE_IMAGE.decoding) if opened.task.name == "pose" else opened
+        self.card: ModelCard = opened.card
+        self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        self._of_thread = threading.local()
+
+    @property
+    def name(self) -> str:
+        """The file's name without its suffix."""
+        return self.predictor.path.stem
+
+    @property
+    def gives_poses(self) -> bool:
+        """Whether it knows its objects' geometry, so that an image needs its camera."""
+        return bool(self.card.objects)
+
+    def predict(self, frame: Frame) -> FramePrediction:
+        """Return what the model says of a single frame."""
+        if not self.gives_poses:
+            return predict_task(self.predictor, frame)
+        if not hasattr(self._of_thread, "estimator"):
+            self._of_thread.estimator = PoseEstimator(self.predictor, profile="single_image")
+        estimator: PoseEstimator = self._of_thread.estimator
+        estimator.forget_tracks()
+        return predict_poses(estimator, frame)
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model file that the server knows."""
+
+    name: str
+    path: Path
+    is_shipped: bool
+
+
+class ModelLibrary:
+    """Models by name, and one active model a task, kept over restarts in ``folder``; thread-safe.
+
+    ``on_use`` is called with the (name, SHA-256) of every task's model when one has been opened or switched.
+    """
+
+    def __init__(self, folder: Path, with_shipped: bool, on_use: Callable[[dict[str, tuple[str, str]]], None]) -> None:
+        self._folder, self._with_shipped, self._on_use = folder, with_shipped, on_use
+        self._choice_file = folder / "active.json"
+        self._cache = ModelCache(OpenedModel, _OPENED)
+        self._lock = threading.Lock()
+        self._chosen = self._read_choice()
+        self._active: dict[str, OpenedModel] = {}
+        self._problems: dict[str, str] = {}
+        self._stopped = threading.Event()
+        # Called with the task and the model file after a switch.
+        self.listeners: list[Callable[[str, Path], None]] = []
+
+    def files(self) -> dict[str, ModelFile]:
+        """Return all model files by name, shipped ones first."""
+        shipped = shipped_models() if self._with_shipped else []
+        uploaded = sorted(path for path in self._folder.glob("*.onnx") if re.match(NAME_PATTERN, path.stem))
+        found = {path.stem: ModelFile(path.stem, path, False) for path in uploaded}
+        return {path.stem: ModelFile(path.stem, path, True) for path in shipped} | found
+
+    def file(self, name: str) -> ModelFile:
+        """Return the file of a name; raises ``HttpError`` 404 where there is none."""
+        files = self.files()
+        if name not in files:
+            raise HttpError(404, f"there is no model '{name}': known are {', '.join(files) or 'none'}")
+        return files[name]
+
+    def opened(self, name: str) -> OpenedModel:
+        """Return a model by name, opened where it is not; raises ``ModelError`` where it cannot be."""
+        return self._cache.refresh(self.file(name).path)
+
+    def active_name(self, task: str) -> str | None:
+        """Return the name of the model that a task uses, None where it has none."""
+        files = self.files()
+        names = (self._chosen.get(task, ""), Path(TASKS[task].default_model).stem)
+        return next((name for name in names if name in files), None)
+
+    def active(self, task: str) -> OpenedModel:
+        """Return the model of a task; raises ``HttpError`` 404 for an unknown task, 400 where it has no model."""
+        if task not in TASKS:
+            raise HttpError(404, f"there is no task '{task}': known are {', '.join(TASKS)}")
+        with self._lock:
+            found = self._active.get(task)
+        return found or self._open_active(task)
+
+    def activate(self, name: str) -> OpenedModel:
+        """Make a model its task's: it is opened first, then swapped, and requests under way finish with the old one."""
+        model = self.opened(name)
+        task = model.predictor.task.name
+        with self._lock:
+            self._active[task] = model
+            self._chosen[task] = name
+            self._problems.pop(task, None)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with replacing(self._choice_file) as temporary:
+                temporary.write_text(json.dumps(self._chosen, indent=2) + "\n")
+        self._tell_use()
+        for listener in self.listeners:
+            listener(task, model.predictor.path)
+        return model
+
+    def open_all(self) -> None:
+        """Open the active model of every task; what fails is told by ``problems``."""
+        for task in TASKS:
+            if self.active_name(task) is not None and not self._stopped.is_set():
+                try:
+                    self.active(task)
+                except ObjectPoseError as error:
+                    logger.error("task %s: %s", task, error)
+
+    def stop_opening(self) -> None:
+        """Make ``open_all`` return after the model that it opens."""
+        self._stopped.set()
+
+    def problems(self) -> list[str]:
+        """Return why not every task that has a model is ready; empty where all are."""
+        with self._lock:
+            open_tasks, problems = set(self._active), dict(self._problems)
+        waiting = [task for task in TASKS if task not in open_tasks and self.active_name(task) is not None]
+        return [f"{task}: {problems.get(task, 'the model is being opened')}" for task in waiting]
+
+    def is_open(self, task: str) -> bool:
+        """Whether a task's model is open."""
+        with self._lock:
+            return task in self._active
+
+    def _open_active(self, task: str) -> OpenedModel:
+        name = self.active_name(task)
+        if name is None:
+            raise HttpError(400, f"the task {task} has no model: upload and activate one", "no_model")
+        try:
+            model = self.opened(name)
+        except ModelError as error:
+            with self._lock:
+                self._problems[task] = str(error)
+            raise
+        with self._lock:
+            self._active.setdefault(task, model)
+            self._problems.pop(task, None)
+        self._tell_use()
+        return model
+
+    def _tell_use(self) -> None:
+        with self._lock:
+            uses = {task: (model.name, model.sha256) for task, model in self._active.items()}
+        self._on_use(uses)
+
+    def _read_choice(self) -> dict[str, str]:
+        try:
+            chosen = json.loads(self._choice_file.read_text())
+        except (OSError, ValueError):
+            return {}
+        is_valid = isinstance(chosen, Mapping) and all(isinstance(name, str) for name in chosen.values())
+        return dict(chosen) if is_valid else {}

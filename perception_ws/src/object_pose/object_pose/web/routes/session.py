@@ -1,0 +1,59 @@
+"""Sessions of the page: a token once, a cookie that scripts cannot read from then on."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from object_pose.web.errors import HttpError, documented
+from object_pose.web.security.access import asks_for_token
+from object_pose.web.security.scopes import SESSION_COOKIE, Scope, caller, public
+from object_pose.web.security.tokens import SESSION_SECONDS
+from object_pose.web.services import Services
+
+
+class Login(BaseModel):
+    """A token, as ``object-pose tokens create`` shows it."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"token": "op_0123abcd_..."}]})
+    token: str = Field(max_length=256)
+
+
+class Session(BaseModel):
+    """What the caller may do (None: nothing without a token), and whether the server asks for tokens at all."""
+
+    scope: Scope | None
+    authentication: bool
+
+
+def router(services: Services) -> APIRouter:
+    """Return the routes of sessions."""
+    routes = APIRouter(prefix="/v1/session", tags=["session"], dependencies=[public()])
+    config, tokens = services.config, services.tokens
+
+    @routes.get("", summary="Who I am")
+    def show(request: Request) -> Session:
+        authentication = asks_for_token(config, tokens)
+        who = caller(request)
+        return Session(scope=who.scope if who.id or not authentication else None, authentication=authentication)
+
+    @routes.post("", summary="Log in", responses=documented(401))
+    def login(login: Login, response: Response) -> Session:
+        token = tokens.find(login.token)
+        if token is None:
+            raise HttpError(401, "the token is unknown or was revoked")
+        response.set_cookie(
+            SESSION_COOKIE,
+            tokens.begin_session(token),
+            max_age=SESSION_SECONDS,
+            secure=config.has_tls,
+            httponly=True,
+            samesite="strict",
+        )
+        return Session(scope=token.scope, authentication=True)
+
+    @routes.delete("", status_code=204, summary="Log out")
+    def logout(response: Response) -> None:
+        response.delete_cookie(SESSION_COOKIE, secure=config.has_tls, httponly=True, samesite="strict")
+
+    return routes

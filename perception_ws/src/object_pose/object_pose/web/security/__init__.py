@@ -1,0 +1,1 @@
+"""Who may call what: tokens, scopes, limits, headers and the audit log."""

@@ -1,0 +1,85 @@
+"""The app on a socket: uvicorn with our settings, and the refusal to be open to a network without tokens."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import uvicorn
+
+from object_pose.core.errors import ConfigError
+from object_pose.web.app import create_app
+from object_pose.web.config import WebConfig
+from object_pose.web.services import Services
+
+_BACKLOG = 512
+
+
+class WebServer:
+    """Listens from construction on, so that ``url`` is known; ``run`` serves until ``stop`` or SIGINT.
+
+    Raises ``ConfigError`` where the address is taken, where it is off loopback and there is no token, or where the
+    certificate cannot be used.
+    """
+
+    def __init__(self, services: Services) -> None:
+        config = services.config
+        if not config.is_loopback and not services.tokens.list():
+            raise ConfigError(
+                f"{config.host} is reached by others and there is no token",
+                "make one first: object-pose tokens create --scope operate --name NAME",
+            )
+        _check_certificate(config)
+        self._socket = _listen(config)
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                create_app(services),
+                ssl_certfile=config.certificate or None,
+                ssl_keyfile=config.key or None,
+                log_level="warning",
+                access_log=False,  # requests are in the metrics and the audit log; paths may hold secrets
+                server_header=False,
+                proxy_headers=False,
+                timeout_graceful_shutdown=3,
+                timeout_keep_alive=30,
+                h11_max_incomplete_event_size=64 << 10,
+                ws="none",
+                lifespan="on",
+            )
+        )
+
+    @property
+    def url(self) -> str:
+        """Where the server is reached from this machine."""
+        host, port = self._socket.getsockname()[:2]
+        name = f"[{host}]" if ":" in host else host
+        return f"{'https' if self._server.config.ssl_certfile else 'http'}://{name}:{port}"
+
+    def run(self) -> None:
+        """Serve; returns when the server was stopped."""
+        self._server.run(sockets=[self._socket])
+
+    def stop(self) -> None:
+        """End ``run``, from any thread."""
+        self._server.should_exit = True
+
+
+def _listen(config: WebConfig) -> socket.socket:
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(_BACKLOG)
+    except OSError as error:
+        hint = "another program may use the port: choose one with --port"
+        raise ConfigError(f"{config.host}:{config.port} cannot be listened on: {error.strerror}", hint) from error
+    return listening
+
+
+def _check_certificate(config: WebConfig) -> None:
+    if bool(config.certificate) != bool(config.key):
+        raise ConfigError("TLS needs both a certificate and its key", "give --certificate and --key")
+    for file in filter(None, (config.certificate, config.key)):
+        if not Path(file).is_file():
+            raise ConfigError(f"{file} does not exist", "name PEM files with --certificate and --key")
