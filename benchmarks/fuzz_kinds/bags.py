@@ -11,8 +11,14 @@ import numpy as np
 from benchmarks.fuzz_kinds.kind import CAMERA, Kind, picture, read_each
 from benchmarks.fuzz_mutation import Files
 from object_pose.core.frame import Frame
-from object_pose.io.bag_frames import RecordingConfig, read_bag_frames, write_frame
-from object_pose.io.bags import describe_bag, make_typestore, read_bag, write_bag
+from object_pose.io.bag_frames import (
+    OPTICAL_FRAME,
+    RecordingConfig,
+    read_bag_frames,
+    read_camera_transforms,
+    write_frame,
+)
+from object_pose.io.bags import BagWriter, describe_bag, make_typestore, read_bag, write_bag
 
 _STAMP_NS = 1_700_000_000_000_000_000
 
@@ -32,6 +38,9 @@ def _bag_seeds() -> list[Files]:
         with write_bag(folder / "text", store) as bag:
             for index, word in enumerate("abc"):
                 bag.write("/text", "std_msgs/msg/String", index, store.types["std_msgs/msg/String"](word))
+        with write_bag(folder / "packed", store, compress=True) as bag:
+            write_frame(bag, frames[0])
+            _write_transform(bag)
         messages = list(read_bag(folder / "bag"))
         with Writer(folder / "sqlite", version=9, storage_plugin=StoragePlugin.SQLITE3) as writer:
             topics = {topic: message.__msgtype__ for topic, _, message in messages}
@@ -45,10 +54,20 @@ def _bag_seeds() -> list[Files]:
                 message = ros1.types["std_msgs/msg/String"]("abc")
                 old.write(channel, _STAMP_NS, ros1.serialize_ros1(message, message.__msgtype__))
         seeds: list[Files] = [{"bag.bag": file.read_bytes()} for file in sorted(folder.glob("*.bag"))]
-        for name in ("bag", "text", "sqlite"):
+        for name in ("bag", "text", "packed", "sqlite"):
             files = {f"bag/{file.name}": file.read_bytes() for file in sorted((folder / name).iterdir())}
             seeds += [files, {Path(key).name: content for key, content in files.items() if not key.endswith(".yaml")}]
     return seeds
+
+
+def _write_transform(bag: BagWriter) -> None:
+    """Add the place of the camera in the robot's base."""
+    types = bag.store.types
+    place, turn = types["geometry_msgs/msg/Vector3"](0.1, 0.0, 0.5), types["geometry_msgs/msg/Quaternion"](0, 0, 0, 1)
+    header = types["std_msgs/msg/Header"](types["builtin_interfaces/msg/Time"](0, 0), "base")
+    transform = types["geometry_msgs/msg/Transform"](place, turn)
+    stamped = types["geometry_msgs/msg/TransformStamped"](header, OPTICAL_FRAME, transform)
+    bag.write("/tf_static", "tf2_msgs/msg/TFMessage", 0, types["tf2_msgs/msg/TFMessage"]([stamped]))
 
 
 def _ros1_writer(path: Path, compression: Any) -> Any:
@@ -66,6 +85,7 @@ def _read_bag(folder: Path) -> None:
         lambda: describe_bag(path),
         lambda: list(read_bag(path)),
         lambda: list(read_bag_frames(path, RecordingConfig(tolerance_ms=1.0))),
+        lambda: read_camera_transforms(path, "base"),
     )
 
 

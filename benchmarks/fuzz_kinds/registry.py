@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from benchmarks.fuzz_kinds import bags, datasets, files, messages, models
+from benchmarks.fuzz_kinds import bags, datasets, files, messages, models, robots
 from benchmarks.fuzz_kinds.kind import Kind
 
-KINDS: dict[str, Kind] = {**messages.KINDS, **files.KINDS, **datasets.KINDS, **models.KINDS, **bags.KINDS}
+KINDS: dict[str, Kind] = {
+    **messages.KINDS,
+    **files.KINDS,
+    **datasets.KINDS,
+    **models.KINDS,
+    **bags.KINDS,
+    **robots.KINDS,
+}

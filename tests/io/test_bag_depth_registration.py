@@ -9,7 +9,7 @@ from object_pose.core.frame import Frame
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
 from object_pose.core.vision.depth_registration import register_depth
-from object_pose.io.bag_frames import RecordingConfig, read_bag_frames, write_frame
+from object_pose.io.bag_frames import RecordingConfig, read_bag_frames, read_camera_transforms, write_frame
 from object_pose.io.bags import make_typestore, write_bag
 
 DEPTH_CAMERA = Camera(424, 240, 210.0, 210.0, 211.5, 119.5)
@@ -33,15 +33,15 @@ def write_unaligned(path, with_transform=True):
     return frame
 
 
-def write_transform(bag):
+def write_transform(bag, parent="color", child="depth", quat_wxyz=None):
     types = bag.store.types
-    w, x, y, z = se3.quat_wxyz_from_rotation(T_COLOR_DEPTH[:3, :3]).tolist()
+    w, x, y, z = quat_wxyz or se3.quat_wxyz_from_rotation(T_COLOR_DEPTH[:3, :3]).tolist()
     transform = types["geometry_msgs/msg/Transform"](
         types["geometry_msgs/msg/Vector3"](*T_COLOR_DEPTH[:3, 3].tolist()),
         types["geometry_msgs/msg/Quaternion"](x, y, z, w),
     )
-    header = types["std_msgs/msg/Header"](types["builtin_interfaces/msg/Time"](0, 0), "color")
-    stamped = types["geometry_msgs/msg/TransformStamped"](header, "depth", transform)
+    header = types["std_msgs/msg/Header"](types["builtin_interfaces/msg/Time"](0, 0), parent)
+    stamped = types["geometry_msgs/msg/TransformStamped"](header, child, transform)
     bag.write("/tf_static", "tf2_msgs/msg/TFMessage", 0, types["tf2_msgs/msg/TFMessage"]([stamped]))
 
 
@@ -59,6 +59,16 @@ def test_without_its_place_it_is_refused(tmp_path):
     write_unaligned(tmp_path / "bag", with_transform=False)
     with pytest.raises(DataError, match=r"has no /tf: depth cannot be registered"):
         list(read_bag_frames(tmp_path / "bag", CONFIG))
+
+
+def test_a_transform_that_is_none_is_left_out_and_said(tmp_path, caplog):
+    with write_bag(tmp_path / "bag", make_typestore()) as bag:
+        write_frame(bag, cube_frame(), frame_id="color")
+        write_transform(bag, "base", "color")
+        write_transform(bag, "base", "conveyor", quat_wxyz=[0.0] * 4)
+    stamp = cube_frame().stamp_ns
+    np.testing.assert_allclose(read_camera_transforms(tmp_path / "bag", "base")(stamp), T_COLOR_DEPTH, atol=1e-9)
+    assert "1 transforms are left out, the first: the transform from 'conveyor' to 'base'" in caplog.text
 
 
 def test_without_its_camera_info_the_sizes_differ_and_that_is_said(tmp_path):

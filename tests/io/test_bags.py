@@ -233,6 +233,15 @@ def test_sizes_that_differ_are_named(tmp_path, store, frame):
         list(read_bag_frames(tmp_path / "bag"))
 
 
+def test_a_definition_without_a_field_is_named(tmp_path, store, frame):
+    with write_bag(tmp_path / "bag", store) as writer:
+        write_frame(writer, frame)
+    (file,) = (tmp_path / "bag").glob("*.mcap")
+    file.write_bytes(file.read_bytes().replace(b"uint8 is_bigendian", b"uint8 is_bigendxxx"))
+    with pytest.raises(DataError, match=r"/image_raw defines sensor_msgs/msg/Image without the field 'is_bigendian'"):
+        list(read_bag_frames(tmp_path / "bag"))
+
+
 def test_our_own_messages_are_known(store):
     for name in ("vision_msgs/msg/Detection3DArray", "object_pose_msgs/msg/ObjectPoseArray", "tf2_msgs/msg/TFMessage"):
         assert name in store.types

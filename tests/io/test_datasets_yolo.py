@@ -124,6 +124,8 @@ def test_names_are_found_or_given_or_numbers(tmp_path):
     assert read_yolo(root, ("x", "y")).labels == ("x", "y")
     (tmp_path / "set" / "data.yaml").write_text("names: {0: cat, 1: dog}")
     assert read_yolo(root).labels == read_yolo(root, ("x", "y")).labels == ("cat", "dog")
+    (tmp_path / "set" / "data.yaml").write_text("names: {0: no, 1: 007}")  # not False and 7, as YAML may have it
+    assert read_yolo(root).labels == ("no", "007")
     (tmp_path / "set" / "data.yaml").write_text("names: {1: cat, 2: dog}")
     with pytest.raises(DataError, match=r"data.yaml: the ids of 'names' must be 0..1"):
         read_yolo(root)

@@ -4,10 +4,14 @@ import time
 from dataclasses import replace
 
 import pytest
+from geometry_msgs.msg import TransformStamped
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from std_msgs.msg import Header
+from tf2_msgs.msg import TFMessage
 
 from driver import FakeDriver
 from object_pose.ros.doctor import TopicExaminer
+from object_pose.ros.transport import qos
 from object_pose.ros.transport.frame_inputs import COLOR, FrameInputsConfig
 from object_pose.workflows.doctor import Level
 
@@ -62,6 +66,17 @@ def test_faults_of_cameras(examine, publication, text):
 def test_depth_in_another_unit(examine, frame):
     found = examine(FrameInputsConfig(depth_scale=1000.0))
     assert any("another unit" in item.cure for item in found), found
+
+
+def test_a_transform_that_is_none_is_named_and_the_others_are_used(ros):
+    examiner = ros.add(TopicExaminer(FrameInputsConfig()))
+    publisher = ros.node.create_publisher(TFMessage, "/tf_static", qos.LATCHED)
+    stamped = TransformStamped(header=Header(frame_id="base"), child_frame_id="conveyor")
+    stamped.transform.rotation.w = 0.0
+    ros.wait_for(lambda: publisher.publish(TFMessage(transforms=[stamped])) or examiner.refused_transforms, "transform")
+    found = [item for item in examiner.findings(None, "base") if item.subject == "transforms"]
+    assert [item.level for item in found] == [Level.WARNING]
+    assert "the transform from 'conveyor' to 'base'" in found[0].text
 
 
 def test_nobody_publishes(ros):

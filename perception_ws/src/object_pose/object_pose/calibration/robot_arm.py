@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -13,6 +13,7 @@ from object_pose.calibration.hand_eye_start import EYE_IN_HAND
 from object_pose.core.arrays import Array
 from object_pose.core.errors import CalibrationError
 from object_pose.core.geometry.se3 import adjoint, exp, inverse, make_transform
+from object_pose.io.files import parse_xml
 
 _TURNING, _SLIDING, _FIXED = ("revolute", "continuous"), ("prismatic",), ("fixed",)
 
@@ -62,8 +63,8 @@ class Arm:
 def parse_urdf(text: str, base: str, gripper: str) -> Arm:
     """Return the arm between two links of a URDF; raises ``CalibrationError`` where they are not connected."""
     try:
-        root = ElementTree.fromstring(text)
-    except ElementTree.ParseError as error:
+        root = parse_xml(text)
+    except ValueError as error:
         raise CalibrationError("the robot description is not XML", str(error)) from error
     by_child = {}
     for joint in root.iter("joint"):
@@ -92,7 +93,7 @@ def joint_twists(arm: Arm, mounting: str, positions: Sequence[Array]) -> Array:
     return np.stack(twists)
 
 
-def _joint(element: ElementTree.Element) -> Joint:
+def _joint(element: Element) -> Joint:
     name, kind = str(element.get("name")), str(element.get("type"))
     origin, axis = element.find("origin"), element.find("axis")
     try:

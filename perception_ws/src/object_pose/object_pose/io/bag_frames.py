@@ -26,7 +26,7 @@ from object_pose.io.messages import depth_from_message, extrinsics_from_message,
 
 logger = logging.getLogger(__name__)
 
-_OPTICAL_FRAME = "camera_color_optical_frame"
+OPTICAL_FRAME = "camera_color_optical_frame"
 _IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 _INFO_TYPES = ("sensor_msgs/msg/CameraInfo",)
 _TRANSFORM_TOPICS = ("/tf", "/tf_static")
@@ -135,14 +135,20 @@ def _transform_tree(path: str | Path, problem: str) -> TransformTree:
     if not topics:
         raise DataError(f"bag {path} has no /tf: {problem}", f"record {' and '.join(_TRANSFORM_TOPICS)}")
     tree = TransformTree(memory_s=float("inf"))
+    refused: list[str] = []
     for topic, _, message in read_bag(path, topics):
         for item in message.transforms:
-            tree.add(extrinsics_from_message(item), stamp_ns(item), fixed=topic == _TRANSFORM_TOPICS[1])
+            try:
+                tree.add(extrinsics_from_message(item), stamp_ns(item), fixed=topic == _TRANSFORM_TOPICS[1])
+            except (CalibrationError, DataError) as error:  # of a frame that may not matter; tf2 ignores it, too
+                refused.append(error.message)
+    if refused:
+        logger.warning("bag %s: %d transforms are left out, the first: %s", path, len(refused), refused[0])
     return tree
 
 
 def write_frame(
-    bag: BagWriter, frame: Frame, config: RecordingConfig | None = None, frame_id: str = _OPTICAL_FRAME
+    bag: BagWriter, frame: Frame, config: RecordingConfig | None = None, frame_id: str = OPTICAL_FRAME
 ) -> None:
     """Add a frame to a bag as the three messages of a camera, all with the frame's stamp."""
     config = config or RecordingConfig()

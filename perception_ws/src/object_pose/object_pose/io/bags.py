@@ -103,6 +103,8 @@ def read_bag(
                     f"bag {path}: {channel.topic} has the type {channel.message_type}",
                     f"expected {' or '.join(expected)}",
                 )
+            if channel.topic in topics:
+                bag.check_fields(channel)
         yield from bag.messages(topics)
 
 
@@ -154,6 +156,21 @@ class _OpenBag:
             for channel, time_ns, data in storage.messages(wanted) if wanted else ():
                 yield channel.topic, time_ns, self._decode(channel, data)
 
+    def check_fields(self, channel: Channel) -> None:
+        """Raise ``DataError`` where the bag defines a ROS 2 type that we know without a field that it has."""
+        if channel.encoding != "cdr" or channel.message_type not in self._default.fielddefs:
+            return
+        defined, known = self._store(channel).fielddefs, self._default.fielddefs
+        waiting = [channel.message_type]
+        while waiting:
+            name = waiting.pop()
+            fields = {field for field, _ in defined[name][1]} if name in defined else set()
+            for field, kind in known[name][1]:
+                if field not in fields:
+                    problem = f"bag {self._path}: {channel.topic} defines {name} without the field '{field}'"
+                    raise DataError(problem, "it was recorded with other message packages")
+                waiting += _named_types(kind)
+
     def _decode(self, channel: Channel, data: bytes) -> Any:
         store = self._store(channel)
         if channel.encoding == "cdr":
@@ -183,6 +200,14 @@ class _OpenBag:
         if channel.message_type in self._default.types and channel.encoding == "cdr":
             return self._default
         raise DataError(f"bag {self._path}: {channel.topic} of the type {channel.message_type} {problem}")
+
+
+def _named_types(kind: Any) -> list[str]:
+    """Return the message type that a field's type, as rosbags describes it, is made of; empty for a plain value."""
+    _, content = kind
+    if isinstance(content, str):
+        return [content]
+    return _named_types(content[0]) if isinstance(content[0], tuple) else []
 
 
 def _definitions(channel: Channel) -> Any:

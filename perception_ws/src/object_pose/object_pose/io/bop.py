@@ -17,6 +17,7 @@ from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
 from object_pose.core.geometry.symmetry import Symmetry
 from object_pose.core.results.pose import ObjectTruth
+from object_pose.io.files import read_text
 from object_pose.io.images import DEPTH_SUFFIXES, IMAGE_SUFFIXES, read_depth, read_image
 
 MM = 1e-3
@@ -155,7 +156,7 @@ def _truth(item: Mapping[str, Any], info: Mapping[str, Any], class_id: int, name
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(read_text(path))
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist", "is this a BOP scene or model folder?") from error
     except (ValueError, RecursionError) as error:

@@ -14,7 +14,7 @@ import yaml
 
 from object_pose.core.errors import CalibrationError
 from object_pose.core.geometry.distortion import EQUIDISTANT, NONE, PLUMB_BOB
-from object_pose.io.files import parse_xml, parse_yaml
+from object_pose.io.files import YamlLoader, parse_xml, parse_yaml
 
 # Field of a pinhole camera -> its names.
 _PINHOLE = {
@@ -60,7 +60,7 @@ def camera_fields(text: str) -> Mapping[str, Any]:
     return _in_fields(_only_camera(values))
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(YamlLoader):
     """Safe YAML that knows OpenCV's matrices."""
 
 

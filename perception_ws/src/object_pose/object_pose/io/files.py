@@ -20,7 +20,16 @@ from object_pose.core.errors import ConfigError
 _MOST_YAML_VALUES = 1 << 20
 
 
-def parse_yaml(text: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> Any:
+class YamlLoader(yaml.SafeLoader):
+    """Safe YAML that reads 1e-3 as the number that it is in YAML 1.2; in YAML 1.1 it is text without a point."""
+
+
+YamlLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+\Z"), list("-+.0123456789")
+)
+
+
+def parse_yaml(text: str, loader: type[yaml.SafeLoader | yaml.BaseLoader] = YamlLoader) -> Any:
     """Return the first and only document; raises ``ValueError`` saying what is wrong.
 
     Aliases may repeat values, but not so often that they make millions of a short text.

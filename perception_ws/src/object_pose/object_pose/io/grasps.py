@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 from object_pose.core.arrays import Array
 from object_pose.core.errors import ConfigError
 from object_pose.core.geometry import se3
-from object_pose.io.files import parse_yaml
+from object_pose.io.files import parse_yaml, read_text
 
 SUFFIX = ".grasps.yaml"
 _FIELDS = ("position", "rpy_deg", "quat_wxyz", "width")
@@ -42,7 +43,7 @@ def read_grasps(path: str | Path) -> dict[str, tuple[Grasp, ...]]:
     """
     file = Path(path)
     try:
-        document = parse_yaml(file.read_text())
+        document = parse_yaml(read_text(file))
     except OSError as error:
         raise ConfigError(f"grasp file {file} cannot be read: {error.strerror}") from error
     except ValueError as error:
@@ -82,6 +83,6 @@ def _numbers(item: Mapping[str, Any], name: str, count: int, where: str) -> Arra
         raise ConfigError(f"{where} has no {name}")
     values = item[name] if isinstance(item[name], list) else [item[name]]
     are_numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
-    if len(values) != count or not are_numbers or not np.all(np.isfinite(values)):
-        raise ConfigError(f"{where}: {name} must be {count} finite number(s), got {item[name]!r}")
-    return np.array(values, dtype=np.float64)
+    if len(values) == count and are_numbers and all(abs(value) <= sys.float_info.max for value in values):
+        return np.array(values, dtype=np.float64)
+    raise ConfigError(f"{where}: {name} must be {count} finite number(s), got {item[name]!r}")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from object_pose.core.arrays import Array, DepthImage, Image
+from object_pose.core.errors import DataError
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.extrinsics import Extrinsics
 from object_pose.core.results.pose import ObjectPose, ObjectTruth
@@ -17,6 +18,8 @@ from object_pose.io.image_encodings import (
     rgb_from_compressed,
     rgb_from_raw,
 )
+
+_QUATERNION_TOLERANCE = 1e-2  # of its length, as in tf2
 
 
 def stamp_ns(message: Any) -> int:
@@ -51,25 +54,41 @@ def _raw(message: Any) -> RawImage:
 
 
 def pose_from_message(pose: Any) -> Array:
-    """Return the (4, 4) transform of a ``geometry_msgs/Pose``."""
-    q, p = pose.orientation, pose.position
-    return se3.make_transform(se3.rotation_from_quat_wxyz((q.w, q.x, q.y, q.z)), (p.x, p.y, p.z))
+    """Return the (4, 4) transform of a ``geometry_msgs/Pose``; raises ``DataError`` where it is none."""
+    return _transform(pose.orientation, pose.position)
 
 
 def transform_from_message(transform: Any) -> Array:
-    """Return the (4, 4) transform of a ``geometry_msgs/Transform``."""
-    q, t = transform.rotation, transform.translation
-    return se3.make_transform(se3.rotation_from_quat_wxyz((q.w, q.x, q.y, q.z)), (t.x, t.y, t.z))
+    """Return the (4, 4) transform of a ``geometry_msgs/Transform``; raises ``DataError`` where it is none."""
+    return _transform(transform.rotation, transform.translation)
+
+
+def _transform(rotation: Any, translation: Any) -> Array:
+    quat = np.array([rotation.w, rotation.x, rotation.y, rotation.z], dtype=np.float64)
+    place = np.array([translation.x, translation.y, translation.z], dtype=np.float64)
+    if not np.isfinite([*quat, *place]).all() or not abs(np.linalg.norm(quat) - 1.0) <= _QUATERNION_TOLERANCE:
+        w, x, y, z = quat
+        raise DataError(
+            f"a pose at {place.tolist()} with the quaternion ({x:g}, {y:g}, {z:g}, {w:g}) is no rigid transform",
+            "positions are finite, and quaternions have the length 1",
+        )
+    return se3.make_transform(se3.rotation_from_quat_wxyz(quat), place)
 
 
 def extrinsics_from_message(stamped: Any) -> Extrinsics:
-    """Return where the child frame of a ``geometry_msgs/TransformStamped`` stands in its parent."""
+    """Return where the child frame of a ``geometry_msgs/TransformStamped`` stands in its parent.
+
+    Raises ``DataError`` or ``CalibrationError``, which name the frames, where it is no rigid transform between two.
+    """
     parent, child = stamped.header.frame_id.lstrip("/"), stamped.child_frame_id.lstrip("/")
-    return Extrinsics(parent, child, transform_from_message(stamped.transform))
+    try:
+        return Extrinsics(parent, child, transform_from_message(stamped.transform))
+    except DataError as error:
+        raise DataError(f"the transform from '{child}' to '{parent}': {error.message}", error.hint) from error
 
 
 def truths_from_message(message: Any) -> tuple[ObjectTruth, ...]:
-    """Return the true objects of an ``object_pose_msgs/ObjectTruthArray``."""
+    """Return the true objects of an ``object_pose_msgs/ObjectTruthArray``; raises ``DataError`` for a pose of none."""
     return tuple(
         ObjectTruth(
             int(item.class_id),
@@ -83,8 +102,11 @@ def truths_from_message(message: Any) -> tuple[ObjectTruth, ...]:
 
 
 def poses_from_message(message: Any) -> tuple[ObjectPose, ...]:
-    """Return the poses of an ``object_pose_msgs/ObjectPoseArray``."""
-    return tuple(_object_pose(item) for item in message.poses)
+    """Return the poses of an ``object_pose_msgs/ObjectPoseArray``; raises ``DataError`` for an impossible one."""
+    try:
+        return tuple(_object_pose(item) for item in message.poses)
+    except ValueError as error:
+        raise DataError(f"a recorded pose is impossible: {error}") from error
 
 
 def _object_pose(item: Any) -> ObjectPose:

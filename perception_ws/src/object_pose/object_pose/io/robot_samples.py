@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from object_pose.core.arrays import Array
 from object_pose.core.errors import DataError
 from object_pose.core.geometry.se3 import exp_so3, inverse, make_transform, rotation_from_quat_wxyz
-from object_pose.io.files import parse_yaml
+from object_pose.io.files import parse_yaml, read_text
 from object_pose.io.images import IMAGE_SUFFIXES, list_images
 
 GRIPPER_IN_BASE, BASE_IN_GRIPPER = "gripper_in_base", "base_in_gripper"
@@ -92,14 +92,14 @@ def _paired(folder: Path) -> list[RobotSample]:
     samples = []
     for number in both:
         path = poses[number]
-        values = _yaml(path) if path.suffix.lower() in (".yaml", ".yml", ".json") else path.read_text(errors="replace")
+        values = _yaml(path) if path.suffix.lower() in (".yaml", ".yml", ".json") else _text(path)
         samples.append(RobotSample(images[number], _pose(values, str(path))))
     return samples
 
 
 def _still(path: Path) -> list[RobotSample]:
     """Return the images beside a trajectory at which the robot stood still, with its mean pose."""
-    rows = [line.split() for line in path.read_text(errors="replace").splitlines() if line.strip()[:1] not in ("", "#")]
+    rows = [line.split() for line in _text(path).splitlines() if line.strip()[:1] not in ("", "#")]
     if len(rows) < 2 or any(len(row) != 8 for row in rows):
         raise DataError(f"{path} must hold lines 'stamp x y z qx qy qz qw'")
     values = [_numbers(row, str(path)) for row in rows]
@@ -144,9 +144,16 @@ def _numbered(folder: Path, suffixes: Sequence[str]) -> dict[int, Path]:
     return found
 
 
+def _text(path: Path) -> str:
+    try:
+        return read_text(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read", str(error)) from error
+
+
 def _yaml(path: Path) -> Any:
     try:
-        return parse_yaml(path.read_text(errors="replace"))
+        return parse_yaml(_text(path))
     except ValueError as error:
         raise DataError(f"{path} is not valid YAML: {error}") from error
 

@@ -14,7 +14,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from tf2_msgs.msg import TFMessage
 
-from object_pose.core.errors import DataError, ObjectPoseError
+from object_pose.core.errors import CalibrationError, DataError, ObjectPoseError
 from object_pose.core.geometry.transform_tree import TransformTree
 from object_pose.io.camera_info import info_from_message
 from object_pose.io.messages import depth_from_message, extrinsics_from_message, image_from_message, stamp_ns
@@ -57,6 +57,7 @@ class TopicExaminer(Node):
         super().__init__("object_pose_doctor")
         self.config = config
         self.tree = TransformTree()
+        self.refused_transforms: dict[str, str] = {}
         self.health: dict[str, DiagnosticStatus] = {}
         self.streams: dict[str, _Stream] = {}
         for stream in _STREAMS:
@@ -106,7 +107,10 @@ class TopicExaminer(Node):
     def _on_transforms(self, fixed: bool) -> Any:
         def receive(message: TFMessage) -> None:
             for item in message.transforms:
-                self.tree.add(extrinsics_from_message(item), stamp_ns(item), fixed)
+                try:
+                    self.tree.add(extrinsics_from_message(item), stamp_ns(item), fixed)
+                except (CalibrationError, DataError) as error:
+                    self.refused_transforms.setdefault(item.child_frame_id, error.message)
 
         return receive
 
@@ -192,18 +196,20 @@ class TopicExaminer(Node):
             yield warning("pairing", text, "is depth aligned to colour? (align_depth.enable:=true)")
 
     def _check_frames(self, fixed_frame: str) -> Iterator[Finding]:
-        """Yield whether the camera's frame is connected with the frame that poses are wanted in."""
+        """Yield transforms that are none, and whether the camera's frame is connected with the one that is wanted."""
+        for problem in self.refused_transforms.values():
+            yield warning("transforms", problem, "they are ignored: find who publishes them (ros2 topic info -v /tf)")
         stream = self.streams[COLOR]
         if not fixed_frame or stream.last is None:
             return
         camera_frame = stream.last.header.frame_id
         try:
             self.tree.look_up(fixed_frame, camera_frame.lstrip("/"), stream.stamps_ns[-1])
-        except DataError as problem:
+        except DataError as missing:
             # The newest transform may be on its way: an earlier frame decides.
             try:
                 self.tree.look_up(fixed_frame, camera_frame.lstrip("/"), stream.stamps_ns[len(stream.stamps_ns) // 2])
             except DataError:
-                yield error("transforms", problem.message, problem.hint or "publish the camera's place: hand-eye")
+                yield error("transforms", missing.message, missing.hint or "publish the camera's place: hand-eye")
                 return
         yield ok("transforms", f"{camera_frame} is known in {fixed_frame}")

@@ -39,7 +39,7 @@ from object_pose.evaluation.reports.calibration.report import (
     write_report,
 )
 from object_pose.io.camera_info import read_camera, write_camera
-from object_pose.io.files import parse_yaml, replacing
+from object_pose.io.files import parse_yaml, read_text, replacing
 from object_pose.io.images import read_image
 from object_pose.io.robot_samples import GRIPPER_IN_BASE, RobotSample, read_samples
 from object_pose.io.static_transforms import (
@@ -162,9 +162,9 @@ def _arm(job: HandEyeJob) -> Arm | None:
     if job.urdf is None:
         return None
     try:
-        text = job.urdf.read_text()
-    except OSError as error:
-        raise ConfigError(f"robot description {job.urdf} cannot be read: {error.strerror}") from error
+        text = read_text(job.urdf)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"robot description {job.urdf} cannot be read", str(error)) from error
     return parse_urdf(text, job.base_link, job.gripper_link)
 
 
@@ -368,7 +368,7 @@ class StoredHandEye:
 def read_hand_eye(path: Path) -> StoredHandEye:
     """Read a result of ``run_hand_eye`` with its camera beside it; raises ``CalibrationError`` naming what is wrong."""
     try:
-        values = parse_yaml(path.read_text())
+        values = parse_yaml(read_text(path))
     except FileNotFoundError as error:
         raise CalibrationError(f"hand-eye calibration {path} does not exist") from error
     except ValueError as error:
@@ -422,7 +422,7 @@ def verify_hand_eye(
         return VerifyResult(stored, tuple(errors), ())
     if samples is None:
         raise ConfigError("touched points need images of the board", "name them with --samples")
-    points = _touched_points(touched)
+    points = read_touched_points(touched)
     taken = read_samples(samples, direction)
     views, _ = detect_in_files(stored.board, [sample.image for sample in taken], progress)
     poses = {sample.name: sample.T_base_gripper for sample in taken}
@@ -431,10 +431,10 @@ def verify_hand_eye(
     return VerifyResult(stored, tuple(errors), tuple(touches))
 
 
-def _touched_points(path: Path) -> dict[int, Array]:
+def read_touched_points(path: Path) -> dict[int, Array]:
     """Read points of the board, by their ids, that the tool's tip touched: ``0: [x, y, z]`` lines, metres in base."""
     try:
-        values = parse_yaml(path.read_text())
+        values = parse_yaml(read_text(path))
         points = {int(index): np.array(place, dtype=np.float64).reshape(3) for index, place in dict(values).items()}
     except FileNotFoundError as error:
         raise ConfigError(f"{path} does not exist") from error

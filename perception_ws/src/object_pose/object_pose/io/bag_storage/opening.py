@@ -14,7 +14,7 @@ from object_pose.io.bag_storage.packing import is_zstd, unzstd_file
 from object_pose.io.bag_storage.ros1 import Ros1Storage
 from object_pose.io.bag_storage.sqlite import SqliteStorage
 from object_pose.io.bag_storage.storage import Channel, RawMessage, Storage
-from object_pose.io.files import parse_yaml
+from object_pose.io.files import parse_yaml, read_text
 
 _MAKERS: dict[str, Callable[[Path], Storage]] = {".mcap": McapStorage, ".db3": SqliteStorage, ".bag": Ros1Storage}
 SUFFIXES = tuple(_MAKERS)
@@ -61,7 +61,7 @@ def _unpacked_name(name: str) -> str:
 def _read_metadata(folder: Path) -> dict[str, Any]:
     """Return what ``metadata.yaml`` says; nothing where it is missing or broken, for the files say it themselves."""
     try:
-        found = parse_yaml((folder / _METADATA).read_text())["rosbag2_bagfile_information"]
+        found = parse_yaml(read_text(folder / _METADATA))["rosbag2_bagfile_information"]
     except (OSError, ValueError, TypeError, KeyError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from object_pose.core.arrays import Array
 from object_pose.core.errors import DataError
 from object_pose.io.datasets.samples import Fault, LabelledBoxes
-from object_pose.io.files import parse_yaml, read_text
+from object_pose.io.files import YamlLoader, parse_yaml, read_text
 
 _YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 YAML_SUFFIXES = (".yaml", ".yml")
@@ -65,9 +66,9 @@ def _read_text(path: Path) -> str:
         raise DataError(f"{path} cannot be read as class names: {error}") from error
 
 
-def _parse_yaml(path: Path, text: str) -> Any:
+def _parse_yaml(path: Path, text: str, loader: type[yaml.SafeLoader | yaml.BaseLoader] = YamlLoader) -> Any:
     try:
-        return parse_yaml(text)
+        return parse_yaml(text, loader)
     except ValueError as error:
         raise DataError(f"{path} is not valid YAML: {error}") from error
 
@@ -95,7 +96,7 @@ def check_names(names: Sequence[str], source: str) -> tuple[str, ...]:
 
 
 def _names_of_yaml(path: Path, text: str) -> list[str]:
-    values = _parse_yaml(path, text)
+    values = _parse_yaml(path, text, yaml.BaseLoader)  # a class may be called 'no', 'null' or '007'
     names = values.get("names") if isinstance(values, dict) else values
     if isinstance(names, dict):
         by_id = {int(key) if str(key).isdecimal() else key: name for key, name in names.items()}
