@@ -16,8 +16,8 @@ import numpy as np
 from benchmarks.fuzz_kinds.kind import CAMERA, Kind, depth_picture, encoded, picture, read_each, use_camera
 from benchmarks.fuzz_mutation import Files, dump_json, mutated_bytes
 from object_pose.core.geometry.distortion import MODEL_COEFFICIENTS
-from object_pose.io.camera_info import info_from_message
 from object_pose.core.geometry.transform_tree import TransformTree
+from object_pose.io.camera_info import info_from_message
 from object_pose.io.messages import (
     depth_from_message,
     extrinsics_from_message,

@@ -19,9 +19,7 @@ def quat(x=0.0, y=0.0, z=0.0, w=1.0):
 
 def stamped(parent="base", child="camera", rotation=None, translation=None):
     transform = SimpleNamespace(rotation=rotation or quat(), translation=translation or xyz())
-    return SimpleNamespace(
-        header=SimpleNamespace(frame_id=parent), child_frame_id=child, transform=transform
-    )
+    return SimpleNamespace(header=SimpleNamespace(frame_id=parent), child_frame_id=child, transform=transform)
 
 
 def test_a_quaternion_of_about_unit_length_is_a_rotation():

@@ -10,8 +10,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
 from object_pose.core.errors import CalibrationError
 from object_pose.core.geometry.distortion import EQUIDISTANT, NONE, PLUMB_BOB
 from object_pose.io.files import YamlLoader, parse_xml, parse_yaml
