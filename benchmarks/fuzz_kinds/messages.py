@@ -125,7 +125,7 @@ def _read_poses(fields: Mapping[str, Any]) -> None:
     size = SimpleNamespace(x=0.1, y=0.1, z=0.1)
     more = {"reprojection_rms_px": 0.5, "depth_rms_m": 0.001, "depth_used": True, "track_id": 3, "track_age": 9}
     estimate = SimpleNamespace(
-        **fields | more,
+        **{**fields, **more},
         pose=SimpleNamespace(pose=pose, covariance=fields["covariance"]),
         box=SimpleNamespace(center=pose, size=size),
     )
