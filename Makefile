@@ -8,7 +8,7 @@ SOURCES := perception_ws/src tests launch benchmarks
 unexport PYTHONPATH AMENT_PREFIX_PATH CMAKE_PREFIX_PATH LD_LIBRARY_PATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-train setup-bench setup-all demo test lint format real-check rbt-check pose-check bench-speed bench-pose train-parts models-check cases-check bag-check calibration-check fuzz real-folds train-smoke bench-train notebook clean
+.PHONY: help setup setup-train setup-bench setup-all demo test lint format docs real-check rbt-check pose-check bench-speed bench-pose train-parts models-check cases-check bag-check calibration-check fuzz real-folds train-smoke bench-train notebook clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -36,6 +36,9 @@ lint: setup-all ## Check style, types and who imports whom
 
 format: setup-all ## Format the sources
 	@.venv/bin/ruff check --fix $(SOURCES) && .venv/bin/ruff format $(SOURCES)
+
+docs: setup-all ## Build the documentation site, with the reference made from the code, into out/site
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --quiet --strict
 
 real-check: setup ## Run the LM-O model on real frames, through ROS and without, write out/real
 	@$(BENCHMARK).real_check

@@ -10,7 +10,6 @@ import subprocess
 import sys
 
 import pytest
-from object_pose_msgs.msg import KeypointDetectionArray
 from rclpy.serialization import serialize_message
 
 from networks import save_pose_model
@@ -18,13 +17,14 @@ from object_pose.io import annotated_bag
 from object_pose.io.bag_frames import write_frame
 from object_pose.io.bags import make_typestore, read_bag, write_bag
 from object_pose.io.messages import image_from_message
-from object_pose.ros.messages.conversions import results_to_message, truths_to_message
+from object_pose.ros.messages.conversions import truths_to_message
 from object_pose.ros.messages.images import make_header
 from object_pose.ros.transport import topics
 from object_pose.runtime.pose_estimator import PoseEstimator
 from object_pose.simulation.parts.objects import part_objects
 from object_pose.simulation.scenes.live import LiveConfig, LiveScene
 from object_pose.workflows.evaluate_bag import BagEvaluationConfig, evaluate_estimator_on_bag, evaluate_recorded_bag
+from recorded_bag import write_recorded_bag
 
 COUNT = 3
 PERIOD_NS = 50_000_000
@@ -41,20 +41,7 @@ def recorded(tmp_path_factory):
     frames = [scene.frame(index * 0.05, 1_000_000_000 + index * PERIOD_NS) for index in range(COUNT)]
     found = [(truth.class_id, truth.T_camera_object) for truth in frames[0].truths]
     model = save_pose_model([item.model for item in scene.objects], scene.camera, found, folder / "two_parts.onnx")
-    pipeline = PoseEstimator(model)
-    with write_bag(folder / "bag", make_typestore()) as bag:
-        for item in frames:
-            stamp_ns = item.frame.stamp_ns
-            header = make_header(stamp_ns, "camera_color_optical_frame")
-            results = pipeline.register(item.frame).results
-            write_frame(bag, item.frame)
-            for topic, message in (
-                (topics.recorded(topics.GROUND_TRUTH), truths_to_message(item.truths, header)),
-                (topics.recorded(topics.OBJECT_POSES), results_to_message(results, header)),
-                (topics.recorded(topics.KEYPOINTS), KeypointDetectionArray(header=header, model=str(model))),
-            ):
-                type_name = f"object_pose_msgs/msg/{type(message).__name__}"
-                bag.write(topic, type_name, stamp_ns, serialize_message(message))
+    write_recorded_bag(folder / "bag", frames, model)
     return folder
 
 

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import importlib
-import re
-import shlex
 from pathlib import Path
 
 import pytest
 
+from documented import are_valid, commands
 from object_pose import __version__
-from object_pose.cli.main import VERBS, make_parser
+from object_pose.cli.main import VERBS
 
 README = Path(__file__).parents[2] / "README.md"
-
-
-def commands(text: str) -> list[list[str]]:
-    """The arguments of each line that calls object-pose; what follows in brackets or after a # is a comment."""
-    lines = [line.strip() for line in text.splitlines()]
-    calls = [re.sub(r"\s+\(.*\)$", "", line) for line in lines if line.startswith("object-pose ")]
-    return [shlex.split(call, comments=True)[1:] for call in calls]
 
 
 def test_the_overview_names_every_verb(cli):
@@ -31,20 +23,6 @@ def test_the_overview_names_every_verb(cli):
 
 def test_the_version(cli):
     assert cli("--version").out == f"object-pose {__version__}\n"
-
-
-def are_valid(examples, folder):
-    """Parse commands where every model that they name is there."""
-    for arguments in examples:
-        for word in arguments:
-            if word.endswith(".onnx"):
-                (folder / word).parent.mkdir(parents=True, exist_ok=True)
-                (folder / word).touch()
-        if "--schema" in arguments:  # prints and ends the program
-            with pytest.raises(SystemExit, match="0"):
-                make_parser(arguments[0]).parse_args(arguments)
-        else:
-            assert make_parser(arguments[0]).parse_args(arguments).verb == arguments[0]
 
 
 @pytest.mark.parametrize("verb", VERBS)
