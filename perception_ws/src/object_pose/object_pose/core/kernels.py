@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numba
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
@@ -29,3 +31,12 @@ def inlined(function: FunctionT) -> FunctionT:
     """Compile a step of a kernel into the kernel itself: a call that passes many arrays costs as much as the step."""
     compiled: FunctionT = numba.njit(inline="always", nogil=True, fastmath=True, error_model="numpy")(function)
     return compiled
+
+
+def for_kernels(array: ArrayLike, dtype: type[np.generic]) -> NDArray[Any]:
+    """Return an array in the form that kernels are compiled for: C-contiguous, writable, of ``dtype``.
+
+    It is copied where it is not in that form. Another form, such as the read-only memory of a message, would compile a
+    kernel once more, for seconds.
+    """
+    return np.require(array, dtype, ("C", "W"))

@@ -20,6 +20,7 @@ from object_pose.core.arrays import Array, Mask, expect_shape
 from object_pose.core.frame import CameraFrame, Frame
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
+from object_pose.core.geometry.lens import rotated
 from object_pose.core.kernels import kernel
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.params import parameter
@@ -521,9 +522,8 @@ def _rotation_of(x: float, y: float, z: float, rotation: Array) -> None:
 @kernel
 def _nearest_view(r: Array, t: Array, center: Floats, directions: Floats) -> int:
     """Return the index of the direction (V, 3) from the centre to the camera that is nearest to a pose's."""
-    x = t[0] + r[0, 0] * center[0] + r[0, 1] * center[1] + r[0, 2] * center[2]
-    y = t[1] + r[1, 0] * center[0] + r[1, 1] * center[1] + r[1, 2] * center[2]
-    z = t[2] + r[2, 0] * center[0] + r[2, 1] * center[1] + r[2, 2] * center[2]
+    x, y, z = rotated(r, center[0], center[1], center[2])
+    x, y, z = x + t[0], y + t[1], z + t[2]
     dx = -(r[0, 0] * x + r[1, 0] * y + r[2, 0] * z)
     dy = -(r[0, 1] * x + r[1, 1] * y + r[2, 1] * z)
     dz = -(r[0, 2] * x + r[1, 2] * y + r[2, 2] * z)

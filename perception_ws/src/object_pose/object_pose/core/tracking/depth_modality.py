@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from object_pose.core.arrays import Array, DepthImage, Mask
 from object_pose.core.frame import CameraFrame
-from object_pose.core.kernels import kernel
+from object_pose.core.geometry.lens import lens_of, pixel_of, rays_of, rotated
+from object_pose.core.kernels import for_kernels, kernel
 from object_pose.core.pose.depth_evidence import DepthNoise
-from object_pose.core.tracking.lens import lens_of, pixel_of, rays_of
 from object_pose.core.tracking.modality import Objects, Systems, accumulate
 from object_pose.core.tracking.view_model import Floats, Ints, ViewTables
 
@@ -71,8 +71,7 @@ class DepthModality:
         """Take the frame's depth; False where it has none."""
         if frame.depth_m is None:
             return False
-        # Contiguous and writable, as kernels are compiled for it.
-        self._depth = np.require(frame.depth_m, np.float32, ("C", "W"))
+        self._depth = for_kernels(frame.depth_m, np.float32)
         self._lens, self._rays = lens_of(frame.camera), rays_of(frame.camera)
         self._counts = np.zeros((len(objects), _COLUMNS))
         return True
@@ -240,12 +239,8 @@ def _add_depth(
         squares = 0.0
         for m in range(count):
             point = surfaces[k, visible[k, view, m]]
-            qx = r[0, 0] * point[0] + r[0, 1] * point[1] + r[0, 2] * point[2]
-            qy = r[1, 0] * point[0] + r[1, 1] * point[1] + r[1, 2] * point[2]
-            qz = r[2, 0] * point[0] + r[2, 1] * point[1] + r[2, 2] * point[2]
-            nx = r[0, 0] * point[3] + r[0, 1] * point[4] + r[0, 2] * point[5]
-            ny = r[1, 0] * point[3] + r[1, 1] * point[4] + r[1, 2] * point[5]
-            nz = r[2, 0] * point[3] + r[2, 1] * point[4] + r[2, 2] * point[5]
+            qx, qy, qz = rotated(r, point[0], point[1], point[2])
+            nx, ny, nz = rotated(r, point[3], point[4], point[5])
             x, y, z = qx + t[0], qy + t[1], qz + t[2]
             if z < _MIN_DEPTH_M:
                 continue
@@ -390,12 +385,8 @@ def _add_edges(
         total_weight = total_residual = 0.0
         for m in range(contours.shape[2]):
             contour = contours[k, view, m]
-            qx = r[0, 0] * contour[0] + r[0, 1] * contour[1] + r[0, 2] * contour[2]
-            qy = r[1, 0] * contour[0] + r[1, 1] * contour[1] + r[1, 2] * contour[2]
-            qz = r[2, 0] * contour[0] + r[2, 1] * contour[1] + r[2, 2] * contour[2]
-            nx = r[0, 0] * contour[3] + r[0, 1] * contour[4] + r[0, 2] * contour[5]
-            ny = r[1, 0] * contour[3] + r[1, 1] * contour[4] + r[1, 2] * contour[5]
-            nz = r[2, 0] * contour[3] + r[2, 1] * contour[4] + r[2, 2] * contour[5]
+            qx, qy, qz = rotated(r, contour[0], contour[1], contour[2])
+            nx, ny, nz = rotated(r, contour[3], contour[4], contour[5])
             x, y, z = qx + t[0], qy + t[1], qz + t[2]
             if z < _MIN_DEPTH_M:
                 continue
@@ -494,8 +485,8 @@ def _search_shifts(
         count = min(visible_counts[k, view], _SEARCH_POINTS)
         for m in range(count):
             point = surfaces[k, visible[k, view, m]]
-            for row in range(3):
-                points[m, row] = r[row, 0] * point[0] + r[row, 1] * point[1] + r[row, 2] * point[2] + t[row]
+            x, y, z = rotated(r, point[0], point[1], point[2])
+            points[m, 0], points[m, 1], points[m, 2] = x + t[0], y + t[1], z + t[2]
         best = -1e9
         for a in range(-_SEARCH_STEPS, _SEARCH_STEPS + 1):
             for b in range(-_SEARCH_STEPS, _SEARCH_STEPS + 1):

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from object_pose.core.arrays import Array, DepthImage
+from object_pose.core.geometry.lens import HEIGHT, WIDTH, pixel_of, rotated
 from object_pose.core.kernels import inlined, kernel
-from object_pose.core.tracking.lens import HEIGHT, WIDTH, pixel_of
 from object_pose.core.tracking.modality import Objects
 from object_pose.core.tracking.view_model import Floats, Ints, ViewTables
 
@@ -100,9 +100,8 @@ def _draw(
         half_m = _OVERLAP * math.sqrt(areas[k, view] / max(count, 1))
         for m in range(count):
             p = surfaces[k, visible[k, view, m]]
-            x = r[0, 0] * p[0] + r[0, 1] * p[1] + r[0, 2] * p[2] + t[0]
-            y = r[1, 0] * p[0] + r[1, 1] * p[1] + r[1, 2] * p[2] + t[1]
-            z = r[2, 0] * p[0] + r[2, 1] * p[1] + r[2, 2] * p[2] + t[2]
+            x, y, z = rotated(r, p[0], p[1], p[2])
+            x, y, z = x + t[0], y + t[1], z + t[2]
             if z < _MIN_DEPTH_M:
                 continue
             u, v = pixel_of(lens, x / z, y / z)

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from object_pose.core.arrays import Array, DepthImage, Image, Mask
-from object_pose.core.frame import CameraFrame
+from object_pose.core.geometry.lens import pixel_of, rotated
 from object_pose.core.kernels import inlined, kernel
-from object_pose.core.tracking.lens import lens_of, pixel_of
+from object_pose.core.tracking.colour_frame import ColourFrame
 from object_pose.core.tracking.modality import Objects, Systems, accumulate
 from object_pose.core.tracking.occluders import Occluders, is_hidden
 from object_pose.core.tracking.view_model import Floats, Ints, ViewTables
@@ -30,7 +30,6 @@ _STRIDES = np.array([2, 2, 2, 2, 1, 1], dtype=np.int32)
 _SHIFT = 4  # of 8-bit colours to their bins
 _BINS = 1 << 3 * (8 - _SHIFT)
 _RARE = 1e-5  # share of a colour that was never seen
-_RATE = 0.1  # of learning new colours
 _LEARNT_FROM_PX, _LEARNT_TO_PX = 2.5, 20.0  # from the contour, to either side
 
 _PLACES, _WIDTH = 12, 8  # places of a change along a line, and segments around each that tell it
@@ -90,41 +89,28 @@ class RegionModality:
         self._ratios = np.zeros((0, _BINS), dtype=np.float32)
         self._separability = np.zeros(0)
         self._is_learnt: Mask = np.zeros(0, dtype=np.bool_)
-        self._rgb: Image = np.zeros((0, 0, 3), dtype=np.uint8)
-        self._measured_depth: DepthImage = np.zeros((0, 0), dtype=np.float32)
-        self._lens = np.zeros(0)
-        self._occluders = Occluders.none()
         self._object_rows = np.zeros(0, dtype=np.intp)
         self._counts = np.zeros((0, _COLUMNS))
 
-    def start(self, frame: CameraFrame, objects: Objects) -> bool:
-        """Take the frame's colour; False where it has none.
-
-        New tracks are learnt where they are expected if there is no depth, otherwise once it has measured them.
-        """
-        if frame.rgb is None:
-            return False
-        self._take(frame, objects)
+    def start(self, objects: Objects) -> None:
+        """Find the colours of the tracks of objects."""
         self._object_rows = self._rows_of(objects)
-        if frame.depth_m is None:
-            self._learn(objects, ~self.has_learnt)
         self._counts = np.zeros((len(objects), _COLUMNS))
-        return True
 
     @property
     def has_learnt(self) -> Mask:
         """Whose colours are known (N,) of the objects of the frame."""
         return self._is_learnt[self._object_rows]
 
-    def add(self, objects: Objects, systems: Systems) -> None:
+    def add(self, objects: Objects, systems: Systems, frame: ColourFrame, occluders: Occluders) -> None:
         """Add the distances of the contours to where their lines change."""
         tables = self._tables
         _add_region(
-            self._rgb,
-            self._measured_depth,
-            self._lens,
-            self._occluders.nearest,
-            self._occluders.depth,
+            frame.rgb,
+            frame.depth_m,
+            frame.lens,
+            occluders.nearest,
+            occluders.depth,
             self._ratios,
             self._object_rows,
             tables.diameters,
@@ -146,20 +132,37 @@ class RegionModality:
             self._counts,
         )
 
-    def finish(self, objects: Objects, is_tracked: Mask) -> None:
-        """Learn the colours of the objects that were tracked, and forget the tracks that are no more."""
-        self._occluders = Occluders.of(self._tables, objects, self._lens)
-        self._learn(objects, is_tracked)
+    def learn(self, objects: Objects, which: Mask, rates: Array, frame: ColourFrame, occluders: Occluders) -> None:
+        """Mix the colours on either side of the contours of objects into those of their tracks, at ``rates`` (N,).
+
+        Those of tracks that are new, or start again at a rate of 1, are taken as they are.
+        """
+        tables = self._tables
+        _learn_colours(
+            frame.rgb,
+            frame.depth_m,
+            frame.lens,
+            occluders.nearest,
+            occluders.depth,
+            tables.diameters,
+            tables.contours,
+            objects.class_ids,
+            objects.views,
+            which,
+            objects.rotation,
+            objects.translation,
+            self._object_rows,
+            np.where(self.has_learnt, rates, 1.0),
+            self._sides,
+            self._ratios,
+            self._separability,
+        )
+        self._is_learnt[self._object_rows[which]] = True
+
+    def forget_others(self, objects: Objects) -> None:
+        """Forget the tracks of other objects."""
         for track in self._rows.keys() - set(objects.track_ids.tolist()):
             del self._rows[track]
-
-    def learn(self, frame: CameraFrame, objects: Objects) -> None:
-        """Take the colours of new tracks, or of tracks found anew, from a frame whose poses are known."""
-        if frame.rgb is not None:
-            self._take(frame, objects)
-            self._object_rows = self._rows_of(objects)
-            self._is_learnt[self._object_rows] = False
-            self._learn(objects, np.ones(len(objects), dtype=np.bool_))
 
     def evidence(self) -> RegionEvidence:
         """Return what colour said in the last round."""
@@ -182,39 +185,6 @@ class RegionModality:
             if track not in self._rows:
                 self._rows[track] = self._free_row()
         return np.array([self._rows[track] for track in objects.track_ids.tolist()], dtype=np.intp)
-
-    def _take(self, frame: CameraFrame, objects: Objects) -> None:
-        assert frame.rgb is not None
-        self._rgb, self._lens = np.ascontiguousarray(frame.rgb), lens_of(frame.camera)
-        depth = np.zeros((0, 0)) if frame.depth_m is None else frame.depth_m
-        self._measured_depth = np.ascontiguousarray(depth, dtype=np.float32)
-        self._occluders = Occluders.of(self._tables, objects, self._lens)
-
-    def _learn(self, objects: Objects, which: Mask) -> None:
-        """Mix the colours on either side of the contours of objects into those of their tracks."""
-        if not np.any(which):
-            return
-        tables = self._tables
-        _learn_colours(
-            self._rgb,
-            self._measured_depth,
-            self._lens,
-            self._occluders.nearest,
-            self._occluders.depth,
-            tables.diameters,
-            tables.contours,
-            objects.class_ids,
-            objects.views,
-            which,
-            objects.rotation,
-            objects.translation,
-            self._object_rows,
-            np.where(self.has_learnt, _RATE, 1.0),
-            self._sides,
-            self._ratios,
-            self._separability,
-        )
-        self._is_learnt[self._object_rows[which]] = True
 
     def _free_row(self) -> int:
         """Return a row that no track has."""
@@ -257,11 +227,8 @@ def _line(
 
     ``line`` (7,) becomes its point about the object's origin and in depth, pixel, and unit normal in the image.
     """
-    x = r[0, 0] * contour[0] + r[0, 1] * contour[1] + r[0, 2] * contour[2]
-    y = r[1, 0] * contour[0] + r[1, 1] * contour[1] + r[1, 2] * contour[2]
-    z = r[2, 0] * contour[0] + r[2, 1] * contour[1] + r[2, 2] * contour[2]
-    nx = r[0, 0] * contour[3] + r[0, 1] * contour[4] + r[0, 2] * contour[5]
-    ny = r[1, 0] * contour[3] + r[1, 1] * contour[4] + r[1, 2] * contour[5]
+    x, y, z = rotated(r, contour[0], contour[1], contour[2])
+    nx, ny, _ = rotated(r, contour[3], contour[4], contour[5])
     line[0], line[1], line[2] = x, y, z
     depth = z + t[2]
     length = math.sqrt(nx * nx + ny * ny)

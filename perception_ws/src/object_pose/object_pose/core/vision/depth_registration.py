@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from object_pose.core.arrays import Array, DepthImage, expect_shape
 from object_pose.core.errors import DataError
 from object_pose.core.geometry.camera import Camera
+from object_pose.core.geometry.lens import lens_of, pixel_of, rays_of
 from object_pose.core.kernels import kernel
-from object_pose.core.tracking.lens import lens_of, pixel_of, rays_of
 
 _LEAST_DEPTH_M = 1e-3
 

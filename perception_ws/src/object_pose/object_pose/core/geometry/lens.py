@@ -1,4 +1,4 @@
-"""The camera as kernels read it: one vector of intrinsics and distortion, and the ray of every pixel.
+"""The camera as kernels read it: one vector of intrinsics and distortion, the ray of every pixel, and rotated points.
 
 The models are those of ``core.geometry.distortion``. Points are projected through the lens and measured where they are
 seen, so that no image has to be undistorted for each frame.
@@ -52,6 +52,16 @@ def rays_of(camera: Camera) -> NDArray[np.float32]:
     ideal = camera.undistort(np.stack([columns, rows], axis=-1).astype(np.float64))
     rays = (ideal - (camera.cx, camera.cy)) / (camera.fx, camera.fy)
     return np.ascontiguousarray(rays, dtype=np.float32)
+
+
+@inlined
+def rotated(r: Array, x: float, y: float, z: float) -> tuple[float, float, float]:
+    """Return a vector turned by the rotation ``r`` (3, 3)."""
+    return (
+        r[0, 0] * x + r[0, 1] * y + r[0, 2] * z,
+        r[1, 0] * x + r[1, 1] * y + r[1, 2] * z,
+        r[2, 0] * x + r[2, 1] * y + r[2, 2] * z,
+    )
 
 
 @inlined

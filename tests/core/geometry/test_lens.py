@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from object_pose.core.geometry.camera import Camera
-from object_pose.core.tracking.lens import lens_of, pixel_of, rays_of
+from object_pose.core.geometry.lens import lens_of, pixel_of, rays_of
 
 SIZE = (160, 120, 140.0, 142.0, 79.5, 59.5)
 CAMERAS = [
