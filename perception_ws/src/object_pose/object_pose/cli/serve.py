@@ -12,8 +12,7 @@ from object_pose.web.services import open_services
 EXAMPLES = """examples:
   object-pose serve
   object-pose serve --port 8000 --no-shipped-models
-  object-pose tokens create --scope predict --name planner
-  object-pose serve --host 0.0.0.0 --certificate server.pem --key server.key
+  object-pose serve --host 0.0.0.0 --certificate server.pem --key server.key   (make a token first)
 """
 
 

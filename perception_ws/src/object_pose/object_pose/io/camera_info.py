@@ -18,7 +18,7 @@ from object_pose.core.errors import CalibrationError
 from object_pose.core.geometry.camera import Camera
 from object_pose.core.geometry.distortion import EQUIDISTANT, MODEL_COEFFICIENTS, NONE, PLUMB_BOB, model_of
 from object_pose.io.camera_forms import camera_fields
-from object_pose.io.files import read_text, replacing
+from object_pose.io.files import decode_text, replacing
 
 _MODELS = {name: name for name in MODEL_COEFFICIENTS} | {"fisheye": EQUIDISTANT}
 _NOMINAL_FOV_DEG = 60.0
@@ -158,17 +158,26 @@ def read_camera_info(path: str | Path) -> CameraInfo:
     try:
         if file.stat().st_size > _LARGEST_FILE:
             raise CalibrationError(f"camera file {file} is larger than a camera file can be")
-        text = read_text(file)
+        content = file.read_bytes()
     except FileNotFoundError as error:
         raise CalibrationError(f"camera file {file} does not exist") from error
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise CalibrationError(f"camera file {file} cannot be read", str(error)) from error
+    return parse_camera_info(content, f"camera file {file}")
+
+
+def parse_camera_info(content: bytes, name: str) -> CameraInfo:
+    """Return what a camera file says, given its bytes and what to call it in errors; see ``read_camera_info``."""
+    if len(content) > _LARGEST_FILE:
+        raise CalibrationError(f"{name} is larger than a camera file can be")
     try:
-        return _from_fields(camera_fields(text))
+        return _from_fields(camera_fields(decode_text(content)))
+    except UnicodeDecodeError as error:
+        raise CalibrationError(f"{name} cannot be read", str(error)) from error
     except ValueError as error:
-        raise CalibrationError(f"camera file {file} is neither YAML, JSON, XML nor INI", str(error)) from error
+        raise CalibrationError(f"{name} is neither YAML, JSON, XML nor INI", str(error)) from error
     except CalibrationError as error:
-        raise CalibrationError(f"camera file {file}: {error.message}", error.hint) from error
+        raise CalibrationError(f"{name}: {error.message}", error.hint) from error
 
 
 def read_camera(path: str | Path, rectified: bool = False) -> Camera:

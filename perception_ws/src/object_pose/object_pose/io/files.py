@@ -66,7 +66,11 @@ def read_text(path: Path) -> str:
 
     Raises ``OSError`` and ``UnicodeDecodeError``.
     """
-    content = path.read_bytes()
+    return decode_text(path.read_bytes())
+
+
+def decode_text(content: bytes) -> str:
+    """Return the text in a file's bytes, see ``read_text``; raises ``UnicodeDecodeError``."""
     is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return content.decode("utf-16" if is_utf16 else "utf-8-sig").replace("\r\n", "\n")
 

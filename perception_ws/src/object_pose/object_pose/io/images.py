@@ -22,11 +22,17 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 DEPTH_SUFFIXES = (".png", ".tif", ".tiff", ".exr", ".npy")
 LARGEST_IMAGE_PIXELS = 1 << 27
 _MILLIMETRE = 1e-3
+_NPY_MAGIC = b"\x93NUMPY"
 
 
 def read_image(path: str | Path) -> Image:
     """Read an image file, colour or grey, as (H, W, 3) uint8 RGB; raises ``DataError`` where that is impossible."""
-    decoded = _decode(Path(path), cv2.IMREAD_COLOR)
+    return decode_rgb(_read_bytes(Path(path)), str(path))
+
+
+def decode_rgb(content: bytes, name: str, largest_pixels: int = LARGEST_IMAGE_PIXELS) -> Image:
+    """Return the bytes of an image file as (H, W, 3) uint8 RGB; raises ``DataError`` as ``decode_image`` does."""
+    decoded = decode_image(content, cv2.IMREAD_COLOR, name, largest_pixels)
     return to_rgb(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB))
 
 
@@ -46,23 +52,32 @@ def read_depth(path: str | Path, unit_m: float = _MILLIMETRE, float_unit_m: floa
     16-bit files (PNG, TIFF, NPY) hold multiples of ``unit_m``, by convention millimetres; floating-point ones (TIFF,
     EXR, NPY) those of ``float_unit_m``, by convention metres. Raises ``DataError`` for any other pixel type or shape.
     """
-    file = Path(path)
+    return decode_depth(_read_bytes(Path(path)), str(path), unit_m, float_unit_m)
+
+
+def decode_depth(
+    content: bytes,
+    name: str,
+    unit_m: float = _MILLIMETRE,
+    float_unit_m: float = 1.0,
+    largest_pixels: int = LARGEST_IMAGE_PIXELS,
+) -> DepthImage:
+    """Return the bytes of a depth file as (H, W) metres; see ``read_depth``."""
     try:
-        return depth_in_metres(_raw_depth(file), unit_m, float_unit_m)
+        return depth_in_metres(_raw_depth(content, name, largest_pixels), unit_m, float_unit_m)
     except DataError as error:
-        if str(file) in error.message:
+        if name in error.message:
             raise
-        raise DataError(f"{file}: {error.message}", error.hint) from error
+        raise DataError(f"{name}: {error.message}", error.hint) from error
 
 
-def _raw_depth(file: Path) -> NDArray[np.generic]:
-    content = _read_bytes(file)
-    if file.suffix.lower() == ".npy":
-        return decode_array(content, str(file))
+def _raw_depth(content: bytes, name: str, largest_pixels: int) -> NDArray[np.generic]:
+    if content.startswith(_NPY_MAGIC) or name.lower().endswith(".npy"):
+        return decode_array(content, name)
     if content.startswith(exr.MAGIC):
-        _check_pixels(str(file), exr.declared_wh(content))
+        _check_pixels(name, exr.declared_wh(content), largest_pixels)
         return exr.decode_depth(content)
-    return decode_image(content, cv2.IMREAD_UNCHANGED, str(file))
+    return decode_image(content, cv2.IMREAD_UNCHANGED, name, largest_pixels)
 
 
 def write_depth(path: str | Path, depth_m: DepthImage) -> None:
@@ -98,6 +113,11 @@ def depth_in_millimetres(depth_m: DepthImage) -> NDArray[np.uint16]:
     return np.where(valid, millimetres, 0).astype(np.uint16)
 
 
+def encode_image(rgb: Image, suffix: str) -> bytes:
+    """Return an (H, W, 3) RGB image as the bytes of a file of this suffix, such as ``.jpg``."""
+    return bytes(cv2.imencode(suffix, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1])
+
+
 def list_images(folder: str | Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[Path]:
     """Return the image files of a folder, sorted by name; raises ``DataError`` when there are none."""
     directory = Path(folder)
@@ -109,25 +129,25 @@ def list_images(folder: str | Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) 
     return files
 
 
-def decode_image(content: bytes, flags: int, name: str = "an image") -> NDArray[Any]:
+def decode_image(
+    content: bytes, flags: int, name: str = "an image", largest_pixels: int = LARGEST_IMAGE_PIXELS
+) -> NDArray[Any]:
     """Return the pixels of an encoded image as ``cv2.imdecode`` gives them.
 
-    Raises ``DataError`` where it is none, or larger than ``LARGEST_IMAGE_PIXELS``, before memory is taken for it.
+    Raises ``DataError`` where it is none, or larger than ``largest_pixels``, before memory is taken for it.
     """
     size = declared_wh(content)
     if size is not None:
-        _check_pixels(name, size)
+        _check_pixels(name, size, largest_pixels)
     image = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), flags) if size else None
     if image is None:
         raise DataError(f"{name} cannot be read as an image", "it is empty, truncated or of another format")
     return np.asarray(image)
 
 
-def _check_pixels(name: str, wh: tuple[int, int]) -> None:
-    if wh[0] * wh[1] > LARGEST_IMAGE_PIXELS:
-        raise DataError(
-            f"{name} of {wh[0]}x{wh[1]} pixels is larger than the {LARGEST_IMAGE_PIXELS} pixels that are read"
-        )
+def _check_pixels(name: str, wh: tuple[int, int], largest: int) -> None:
+    if wh[0] * wh[1] > largest:
+        raise DataError(f"{name} of {wh[0]}x{wh[1]} pixels is larger than the {largest} pixels that are read")
 
 
 def declared_wh(content: bytes) -> tuple[int, int] | None:
@@ -186,10 +206,6 @@ def _tiff_wh(content: bytes, order: str) -> tuple[int, int]:
         if tag in (256, 257):
             (found[tag],) = struct.unpack_from(f"{order}{'H' if kind == 3 else 'I'}", content, place + 8)
     return found[256], found[257]
-
-
-def _decode(path: Path, flags: int) -> NDArray[Any]:
-    return decode_image(_read_bytes(path), flags, str(path))
 
 
 def _read_bytes(path: Path) -> bytes:

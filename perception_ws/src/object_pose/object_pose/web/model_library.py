@@ -6,28 +6,36 @@ import hashlib
 import json
 import logging
 import re
+import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
+
+from pydantic import BaseModel
 
 from object_pose.core.errors import ModelError, ObjectPoseError
 from object_pose.core.frame import Frame
+from object_pose.core.object_model import ObjectModel
 from object_pose.core.pose.config import SINGLE_IMAGE
 from object_pose.io.files import replacing
 from object_pose.runtime.card import ModelCard
 from object_pose.runtime.frame_prediction import FramePrediction, predict_poses, predict_task
 from object_pose.runtime.model_cache import ModelCache
 from object_pose.runtime.pose_estimator import PoseEstimator
-from object_pose.runtime.predictor import Predictor
+from object_pose.runtime.predictor import Predictor, load_card
 from object_pose.runtime.resources import shipped_models
 from object_pose.tasks.registry import TASKS
 from object_pose.web.errors import HttpError
+from object_pose.web.model_check import check_upload
 
 logger = logging.getLogger(__name__)
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 _OPENED = 2 * len(TASKS)
+_CARDS = 200
 
 
 class OpenedModel:
@@ -62,6 +70,37 @@ class OpenedModel:
         return predict_poses(estimator, frame)
 
 
+class ModelDescription(BaseModel):
+    """A model as the API shows it: its file, and what its card says; ``problem`` is why it cannot be used."""
+
+    name: str
+    task: str = ""
+    classes: list[str] = []
+    active: bool = False
+    shipped: bool
+    sha256: str = ""
+    bytes: int = 0
+    gives_poses: bool = False
+    input_wh: list[int] = []
+    version: str = ""
+    data: str = ""
+    metric: str = ""
+    licence: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class _KnownCard:
+    card: ModelCard
+    sha256: str
+    bytes: int
+
+    @classmethod
+    def read(cls, path: Path) -> _KnownCard:
+        content = path.read_bytes()
+        return cls(load_card(path), hashlib.sha256(content).hexdigest(), len(content))
+
+
 @dataclass(frozen=True)
 class ModelFile:
     """A model file that the server knows."""
@@ -81,6 +120,7 @@ class ModelLibrary:
         self._folder, self._with_shipped, self._on_use = folder, with_shipped, on_use
         self._choice_file = folder / "active.json"
         self._cache = ModelCache(OpenedModel, _OPENED)
+        self._cards = ModelCache(_KnownCard.read, _CARDS)
         self._lock = threading.Lock()
         self._chosen = self._read_choice()
         self._active: dict[str, OpenedModel] = {}
@@ -145,6 +185,65 @@ class ModelLibrary:
                     self.active(task)
                 except ObjectPoseError as error:
                     logger.error("task %s: %s", task, error)
+
+    def describe(self, file: ModelFile) -> ModelDescription:
+        """Return what a model's card and file say; of one that cannot be opened, why."""
+        try:
+            known = self._cards.refresh(file.path)
+        except ObjectPoseError as error:
+            return ModelDescription(name=file.name, shipped=file.is_shipped, problem=str(error))
+        card = known.card
+        return ModelDescription(
+            name=file.name,
+            task=card.task,
+            classes=list(card.labels),
+            active=self.active_name(card.task) == file.name,
+            shipped=file.is_shipped,
+            sha256=known.sha256,
+            bytes=known.bytes,
+            gives_poses=bool(card.objects),
+            input_wh=list(card.input_wh),
+            version=card.version,
+            data=card.data,
+            metric=card.metric,
+            licence=card.licence,
+        )
+
+    def objects(self, name: str) -> tuple[ObjectModel, ...]:
+        """Return the geometry of a model's objects, empty where it knows none."""
+        return self._cards.refresh(self.file(name).path).card.objects
+
+    def add(self, name: str, content: BinaryIO) -> None:
+        """Keep an uploaded file as a model, once a process of its own has opened it.
+
+        Raises ``HttpError`` 409 for a name that is taken, ``ModelError`` for what is no model of ours.
+        """
+        self._check_is_free(name)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".upload-", dir=self._folder) as folder:
+            # Under another name than that of the model, in a folder without any other file.
+            file = Path(folder) / f"{name}.onnx"
+            with file.open("wb") as target:
+                shutil.copyfileobj(content, target)
+            check_upload(file)
+            with self._lock:
+                self._check_is_free(name)
+                file.rename(self._folder / file.name)
+
+    def remove(self, name: str) -> None:
+        """Delete an uploaded model; raises ``HttpError`` 409 for one that is shipped or in use."""
+        file = self.file(name)
+        if file.is_shipped:
+            raise HttpError(409, f"the model '{name}' is shipped and stays")
+        with self._lock:
+            used = [task for task in TASKS if self.active_name(task) == name]
+            if used:
+                raise HttpError(409, f"the model '{name}' is that of {', '.join(used)}: activate another one first")
+            file.path.unlink(missing_ok=True)
+
+    def _check_is_free(self, name: str) -> None:
+        if name in self.files():
+            raise HttpError(409, f"there is a model '{name}' already: choose another name, or delete it first")
 
     def stop_opening(self) -> None:
         """Make ``open_all`` return after the model that it opens."""

@@ -1,0 +1,81 @@
+"""The server's models: list, upload, switch, delete, and the parts that a model of poses knows."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePath
+from typing import Annotated
+
+from fastapi import APIRouter, File, Form, Path, Response, UploadFile
+from pydantic import BaseModel
+
+from object_pose.web.errors import HttpError, documented
+from object_pose.web.model_library import NAME_PATTERN, ModelDescription
+from object_pose.web.parts import PartDescription, describe_parts, part_glb
+from object_pose.web.security.scopes import Scope, requires
+from object_pose.web.services import Services
+
+Name = Annotated[str, Path(pattern=NAME_PATTERN, description="name of a model", examples=["parts"])]
+
+
+class Switched(BaseModel):
+    """The task whose model was switched, and the model that it uses now."""
+
+    task: str
+    model: str
+
+
+def router(services: Services) -> APIRouter:
+    """Return the routes of models."""
+    routes = APIRouter(prefix="/v1/models", tags=["models"])
+    models = services.models
+    read, operate = [requires(Scope.READ)], [requires(Scope.OPERATE)]
+
+    @routes.get("", dependencies=read, summary="All models")
+    def all_models() -> list[ModelDescription]:
+        return [models.describe(file) for file in models.files().values()]
+
+    @routes.post("", dependencies=operate, status_code=201, summary="Upload a model", responses=documented(409))
+    def upload(
+        model: Annotated[UploadFile, File(description="one ONNX file with its card")],
+        name: Annotated[str, Form(description="its name; '' takes the file's", max_length=64)] = "",
+    ) -> ModelDescription:
+        chosen = name or PurePath(model.filename or "").stem
+        if not re.match(NAME_PATTERN, chosen):
+            raise HttpError(422, f"'{chosen[:64]}' cannot name a model: use letters, digits, '.', '_' and '-'")
+        models.add(chosen, model.file)
+        return models.describe(models.file(chosen))
+
+    @routes.get("/{name}", dependencies=read, summary="One model", responses=documented(404))
+    def one_model(name: Name) -> ModelDescription:
+        return models.describe(models.file(name))
+
+    @routes.delete(
+        "/{name}", dependencies=operate, status_code=204, summary="Delete a model", responses=documented(404, 409)
+    )
+    def delete(name: Name) -> None:
+        models.remove(name)
+
+    @routes.post("/{name}/activate", dependencies=operate, summary="Use a model", responses=documented(404))
+    def activate(name: Name) -> Switched:
+        return Switched(task=models.activate(name).predictor.task.name, model=name)
+
+    @routes.get("/{name}/parts", dependencies=read, summary="The parts it knows", responses=documented(404))
+    def parts(name: Name) -> list[PartDescription]:
+        return describe_parts(models.objects(name))
+
+    @routes.get(
+        "/{name}/parts/{part}.glb",
+        dependencies=read,
+        summary="A part's surface, in metres",
+        response_class=Response,
+        responses={
+            200: {"content": {"model/gltf-binary": {"schema": {"type": "string", "format": "binary"}}}},
+            **documented(404),
+        },
+    )
+    def mesh(name: Name, part: Annotated[str, Path(max_length=128, examples=["gear"])]) -> Response:
+        content = part_glb(models.objects(name), part)
+        return Response(content, media_type="model/gltf-binary", headers={"Cache-Control": "private, max-age=3600"})
+
+    return routes
