@@ -73,6 +73,8 @@ def _model_seeds() -> list[Files]:
     one_class = common | {"names": "['roof']", "task": "segment"}
     masks = {"out": np.full((1, 5 + 32, 21), 0.6), "protos": np.full((1, 32, 8, 8), 0.1)}
     detr = {"labels": np.zeros((1, 9)), "boxes": np.full((1, 9, 4), 8.0), "scores": np.full((1, 9), 0.5)}
+    counted = {"num_dets": np.ones((1, 1)), "det_boxes": np.full((1, 9, 4), 8.0)}
+    counted |= {"det_scores": np.full((1, 9), 0.5), "det_classes": np.ones((1, 9))}
     return [
         _network({"out": candidate}, pose_card().to_metadata()),
         _network({"out": np.full((1, 12, 21), 0.6)}, keypoints),
@@ -84,6 +86,9 @@ def _model_seeds() -> list[Files]:
         _network({"out": np.full((1, 21, 7), 0.6)}, {"names": names}),
         _network(detr, {"names": names}),
         _network({"dets": np.full((1, 9, 4), 0.5), "labels": np.full((1, 9, 3), 0.5)}, {"names": names}),
+        _network({"output": np.array([[0, 4, 4, 20, 20, 1, 0.9]])}, {"names": names}),
+        _network({"boxes": np.full((3, 4), 9.0), "labels": np.ones(3), "scores": np.ones(3)}, {"names": names}),
+        _network(counted, {"names": names}, (1, _SIDE, _SIDE, 3)),
     ]
 
 

@@ -9,7 +9,8 @@ from onnx import TensorProto, helper, numpy_helper
 from networks import save_model
 from object_pose.core.errors import ModelError
 from object_pose.core.vision.decoders import Layout
-from object_pose.runtime.foreign import identify
+from object_pose.runtime.engine import load_engine
+from object_pose.runtime.foreign import identify, open_foreign_model
 from object_pose.runtime.predictor import Predictor, PredictorConfig
 
 WH = (640, 640)
@@ -121,7 +122,51 @@ def detr_logits(none=0):
     return logits
 
 
+def yolov5_rows():
+    rows = np.zeros((1, 25200, 7), np.float32)
+    rows[0, 9] = [*centre(BOX), 0.95, 0.0, 0.9 / 0.95]
+    return rows
+
+
+def listed(name_boxes, name_scores, name_classes, name_count, box=BOX, first_class=0):
+    """One object that counts before one that does not."""
+    return {
+        name_count: np.array([[1]], np.int32),
+        name_boxes: np.array([[box, box, box]], np.float32),
+        name_scores: np.array([[0.9, 0.8, 0.7]], np.float32),
+        name_classes: np.array([[1, 0, 0]], np.int32) + np.int32(first_class),
+    }
+
+
+def turned(box):
+    left, top, right, bottom = np.array(box) / 640.0
+    return (top, left, bottom, right)
+
+
+TENSORFLOW = ("detection_boxes", "detection_scores", "detection_classes", "num_detections")
+TORCHVISION = (
+    np.array([BOX], np.float32),
+    np.array([2], np.int64),  # 0 is the background
+    np.array([0.9], np.float32),
+)
 FILES = {
+    "yolov5": ({"output0": yolov5_rows()}, {}),
+    "yolov5 with its maps": (
+        {"output": yolov5_rows(), **{f"map{n}": np.zeros((1, 3, n, n, 7), np.float32) for n in (20, 40, 80)}},
+        {},
+    ),
+    "yolov6": (
+        {"outputs": np.array([[[*centre(BOX), 1.0, 0.0, 0.9]] + [[0, 0, 0, 0, 1, 0, 0]] * 8399], np.float32)},
+        {},
+    ),
+    "yolov7, end2end": ({"output": np.array([[0, *BOX, 1, 0.9]], np.float32)}, {}),
+    "yolo-nas, flat": ({"graph2_flat_predictions": np.array([[0, *BOX, 0.9, 1]], np.float32)}, {}),
+    "yolo-nas, batch": (listed("pred_boxes", "pred_scores", "pred_classes", "num_predictions"), {}),
+    "efficient nms": (listed("det_boxes", "det_scores", "det_classes", "num_dets"), {}),
+    "tensorflow": (listed(*TENSORFLOW, box=turned(BOX), first_class=1), {}),
+    "torchvision": (dict(zip(("boxes", "labels", "scores"), TORCHVISION)), {}),
+    "torchvision without names": (dict(zip(("2544", "2546", "2545"), TORCHVISION)), {}),
+    "double precision": ({"output0": columns(*centre(BOX), 0.0, 0.9).astype(np.float64)}, {}),
     "yolov8": ({"output0": columns(*centre(BOX), 0.0, 0.9)}, {}),
     "yolov8, half precision": ({"output0": columns(*centre(BOX), 0.0, 0.9).astype(np.float16)}, {}),
     "end to end, nms=True": ({"output0": queries([*BOX, 0.9, 1.0])}, {"task": "detect", **NMS}),
@@ -156,6 +201,56 @@ def test_every_layout_finds_the_same_object(tmp_path, name, names):
     np.testing.assert_allclose(found.scores, 0.9, atol=1e-3)
 
 
+@pytest.mark.parametrize("shape", [(1, 3, 64, 96), (1, 64, 96, 3), (3, 64, 96), (64, 96, 3)])
+@pytest.mark.parametrize(("dtype", "value"), [(np.float32, 0.2), (np.float16, 0.2), (np.uint8, 51.0)])
+def test_images_are_fed_as_the_network_reads_them(tmp_path, shape, dtype, value):
+    """A network whose score is what it reads at the one pixel that is not black."""
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    axis = len(shape) - 1 if shape[-1] == 3 else len(shape) - 3
+    place = {axis: 1, axis + 1 if shape[-1] != 3 else axis - 2: 5, axis + 2 if shape[-1] != 3 else axis - 1: 7}
+    names, starts = ["starts", "ends", "axes"], [place[a] for a in sorted(place)]
+    values = [starts, [start + 1 for start in starts], sorted(place)]
+    constants = [numpy_helper.from_array(np.array(item, np.int64), name) for name, item in zip(names, values)]
+    constants.append(numpy_helper.from_array(np.array([1], np.int64), "flat"))
+    constants.append(numpy_helper.from_array(np.array([0, *BOX, 1], np.float32), "row"))
+    nodes = [
+        helper.make_node("Slice", ["images", *names], ["pixel"]),
+        helper.make_node("Reshape", ["pixel", "flat"], ["one"]),
+        helper.make_node("Cast", ["one"], ["number"], to=TensorProto.FLOAT),
+        helper.make_node("Concat", ["row", "number"], ["joined"], axis=0),
+        helper.make_node("Unsqueeze", ["joined", "zero"], ["output"]),
+    ]
+    constants.append(numpy_helper.from_array(np.array([0], np.int64), "zero"))
+    inputs = [helper.make_tensor_value_info("images", kind, shape)]
+    outputs = [helper.make_tensor_value_info("output", TensorProto.FLOAT, (1, 7))]
+    graph = helper.make_graph(nodes, "look", inputs, outputs, constants)
+    network = open_foreign_model(load_engine(save_model(graph, tmp_path / "model.onnx")), LABELS)[0]
+    batch = np.zeros((1, 3, 64, 96), np.float32)
+    batch[0, 1, 5, 7] = 0.2
+    assert network.input_shape == batch.shape
+    assert network.run(batch)[0][0, 0, 4] == pytest.approx(value, abs=1e-3)
+
+
+def test_names_may_hold_the_background(tmp_path):
+    model = save(tmp_path / "model.onnx", dict(zip(("boxes", "labels", "scores"), TORCHVISION)))
+    predictor = Predictor(model, PredictorConfig(labels="__background__, bolt, nut"))
+    assert predictor.predict(np.zeros((640, 640, 3), np.uint8)).class_ids.tolist() == [2]
+    assert predictor.card.labels[2] == "nut"
+
+
+def test_a_plugin_that_is_not_there_is_named(tmp_path):
+    node = helper.make_node("EfficientNMS_TRT", ["images"], ["num_dets"], domain="TRT")
+    inputs = [helper.make_tensor_value_info("images", TensorProto.FLOAT, (1, 3, 64, 64))]
+    graph = helper.make_graph(
+        [node], "nms", inputs, [helper.make_tensor_value_info("num_dets", TensorProto.INT32, (1, 1))]
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("TRT", 1)]
+    path = tmp_path / "model.onnx"
+    path.write_bytes(helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString())
+    with pytest.raises(ModelError, match=r"needs the operator TRT:EfficientNMS_TRT, .*without plugins"):
+        Predictor(path)
+
+
 @pytest.mark.parametrize("last", [False, True])
 def test_keypoints_of_two_values_are_visible(tmp_path, last):
     points = [280.0, 210.0, 360.0, 270.0]
@@ -168,10 +263,14 @@ def test_keypoints_of_two_values_are_visible(tmp_path, last):
     np.testing.assert_allclose(found.keypoint_sigmas, 0.02 * np.sqrt(100 * 80), rtol=1e-5)
 
 
-@pytest.mark.parametrize("last", [False, True])
-def test_instance_masks_of_one_class_become_its_mask(tmp_path, last):
+@pytest.mark.parametrize("kind", ["v8", "end to end", "v5"])
+def test_instance_masks_of_one_class_become_its_mask(tmp_path, kind):
     weights = [logit(0.9)] + [0.0] * 31
-    rows = queries([*BOX, 0.9, 0.0, *weights]) if last else columns(*centre(BOX), 0.9, *weights)
+    rows = {
+        "v8": lambda: columns(*centre(BOX), 0.9, *weights),
+        "end to end": lambda: queries([*BOX, 0.9, 0.0, *weights]),
+        "v5": lambda: queries([*centre(BOX), 0.9, 0.95, *weights], 25200),
+    }[kind]()
     outputs = {"output0": rows, "output1": np.ones((1, 32, 160, 160), np.float32)}
     metadata = {"task": "segment", "names": "['roof']"}
     found = Predictor(save(tmp_path / "model.onnx", outputs, metadata)).predict(np.zeros((640, 640, 3), np.uint8))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata, util
@@ -158,7 +159,7 @@ class OnnxRuntimeEngine:
         self.name = f"onnxruntime {self._session.get_providers()[0].removesuffix('ExecutionProvider')}"
         self._image, self._takes_size = _image_input(path, inputs)
         self.input_shape = _input_shape(path, self._image, self.metadata)
-        self.takes_any_size = not all(isinstance(size, int) for size in self._image.shape[2:])
+        self.takes_any_size = not all(isinstance(size, int) for size in self._image.chw[2:])
         self.output_shapes = _warm_up(self, path)
 
     def run(self, batch: Batch) -> list[Batch]:
@@ -198,7 +199,8 @@ class OpenVinoEngine:
         self._image, self._takes_size = _image_input(path, inputs)
         self.input_shape = _input_shape(path, self._image, self.metadata)
         if embedded is None:
-            model.reshape({self._image.name: self.input_shape} | ({SIZE_INPUT: (1, 2)} if self._takes_size else {}))
+            shapes = {self._image.name: self._image.own_shape(self.input_shape)}
+            model.reshape(shapes | ({SIZE_INPUT: (1, 2)} if self._takes_size else {}))
         self.output_names = tuple(item.get_any_name() for item in model.outputs)
         hints = {"INFERENCE_NUM_THREADS": config.thread_count, "PERFORMANCE_HINT": "LATENCY"}
         self._model = openvino.Core().compile_model(model, "CPU", hints)
@@ -239,6 +241,12 @@ def _import(module: str, hint: str) -> Any:
 
 
 def _unreadable(path: Path, error: Exception) -> ModelError:
+    missing = re.search(r"(\S+?)(\(-?\d+\))? is not a registered function/op", str(error))
+    if missing is not None:
+        return ModelError(
+            f"model file {path} needs the operator {missing[1]}, which is not part of ONNX",
+            "export it without plugins, such as those of TensorRT",
+        )
     return ModelError(
         f"model file {path} cannot be read: it is truncated, or not an ONNX model of a known version",
         _first_line(error),
@@ -274,12 +282,46 @@ class _Input:
 
     name: str
     shape: tuple[Any, ...]
-    type: str
+    type_name: str
 
     @property
-    def is_half(self) -> bool:
-        """Whether it reads 16-bit floats."""
-        return self.type in ("tensor(float16)", "f16")
+    def dtype(self) -> type[np.generic] | None:
+        """What it reads: floats from 0 to 1, or bytes from 0 to 255; None where it reads neither."""
+        return _IMAGE_TYPES.get(self.type_name)
+
+    @property
+    def has_channels_last(self) -> bool:
+        """Whether it reads (1, H, W, 3) or (H, W, 3)."""
+        return len(self.shape) in (3, 4) and self.shape[-1] == 3 and self.shape[-3] not in (1, 3)
+
+    @property
+    def chw(self) -> tuple[Any, ...]:
+        """Its shape as (1, C, H, W); torchvision's detectors read one image (C, H, W)."""
+        shape = (1, *self.shape) if len(self.shape) == 3 else self.shape
+        return (shape[0], shape[3], shape[1], shape[2]) if len(shape) == 4 and self.has_channels_last else shape
+
+    def own_shape(self, input_shape: tuple[int, int, int, int]) -> tuple[int, ...]:
+        """Return the shape of (1, C, H, W) as the file has it."""
+        batch, channels, height, width = input_shape
+        shape = (batch, height, width, channels) if self.has_channels_last else input_shape
+        return shape[4 - len(self.shape) :]
+
+    def feed(self, batch: Batch) -> NDArray[np.generic]:
+        """Return an image batch as the network reads it."""
+        values = np.rint(batch * 255.0) if self.dtype is np.uint8 else batch
+        if self.has_channels_last:
+            values = np.ascontiguousarray(np.moveaxis(values, 1, -1))
+        return (values[0] if len(self.shape) == 3 else values).astype(self.dtype, copy=False)
+
+
+_IMAGE_TYPES: dict[str, type[np.generic]] = {
+    "tensor(float)": np.float32,
+    "f32": np.float32,
+    "tensor(float16)": np.float16,
+    "f16": np.float16,
+    "tensor(uint8)": np.uint8,
+    "u8": np.uint8,
+}
 
 
 def _image_input(path: Path, inputs: list[_Input]) -> tuple[_Input, bool]:
@@ -287,28 +329,30 @@ def _image_input(path: Path, inputs: list[_Input]) -> tuple[_Input, bool]:
     images = [item for item in inputs if item.name != SIZE_INPUT]
     if len(images) != 1:
         raise ModelError(f"model file {path} has {len(inputs)} inputs, expected one image")
-    if images[0].type not in ("tensor(float)", "f32") and not images[0].is_half:
+    if images[0].dtype is None:
         hint = "export it in full or half precision"
-        raise ModelError(f"model file {path} reads {images[0].type}, expected float32 or float16", hint)
+        raise ModelError(f"model file {path} reads {images[0].type_name}, expected float32, float16 or uint8", hint)
     return images[0], len(inputs) > 1
 
 
 def _feed(batch: Batch, image: _Input, takes_size: bool) -> dict[str, NDArray[np.generic]]:
-    feed: dict[str, NDArray[np.generic]] = {image.name: batch.astype(np.float16) if image.is_half else batch}
+    feed = {image.name: image.feed(batch)}
     if takes_size:
         feed[SIZE_INPUT] = np.array([batch.shape[:1:-1]], dtype=np.int64)
     return feed
 
 
 def _as_float32(output: NDArray[np.generic]) -> Batch:
-    """Return half-precision outputs and class numbers as float32, in which all of ours are exact."""
-    is_known = output.dtype == np.float16 or np.issubdtype(output.dtype, np.integer)
-    return output.astype(np.float32) if is_known else output  # type: ignore[return-value]
+    """Return outputs of other precision and class numbers as float32, in which all of ours are exact."""
+    if not isinstance(output, np.ndarray):
+        raise ModelError("the network gives sequences or maps, expected arrays", "export it without them")
+    is_known = np.issubdtype(output.dtype, np.floating) or np.issubdtype(output.dtype, np.integer)
+    return output.astype(np.float32, copy=False) if is_known else output  # type: ignore[return-value]
 
 
 def _input_shape(path: Path, image: _Input, metadata: Mapping[str, str]) -> tuple[int, int, int, int]:
     """Return (1, C, H, W); the batch may be left open in the file, height and width where its metadata tell them."""
-    shape = image.shape
+    shape = image.chw
     if len(shape) == 4 and not all(isinstance(size, int) for size in shape[2:]):
         usual = _usual_size(path, metadata)
         shape = (*shape[:2], *(size if isinstance(size, int) else own or size for size, own in zip(shape[2:], usual)))

@@ -1,8 +1,7 @@
 """Models that other trainers exported: their inputs and outputs as those of our layouts, and a card of their metadata.
 
-Ultralytics YOLO (detect, pose, segment, obb; with or without NMS), YOLOv5, YOLOX, and the DETR family: RT-DETR, D-FINE,
-DEIM (labels, boxes and scores, or logits and boxes, or both in one output) and RF-DETR. Shapes tell which it is;
-metadata only where several fit.
+Ultralytics YOLO (detect, pose, segment, obb; with or without NMS), YOLOv5 to v7, YOLOX, and the networks of
+``foreign_lists``. Shapes tell which it is; metadata only where several fit.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,46 +19,31 @@ from object_pose.core.errors import ModelError
 from object_pose.core.vision.boxes import suppress
 from object_pose.core.vision.decoders import Layout
 from object_pose.runtime.card import ModelCard
+from object_pose.runtime.foreign_format import Batch, ForeignFormat, Shape, Wh, sigmoid
+from object_pose.runtime.foreign_lists import decode_relative, list_formats, numbered_rows
 from object_pose.tasks.oriented import LIST_LAYOUT
 from object_pose.tasks.segment import LAYOUT as MASK_LAYOUT
 
 if TYPE_CHECKING:
     from object_pose.runtime.engine import Engine
 
-Batch = NDArray[np.float32]
-Shape = tuple[int, ...]
-Wh = tuple[int, int]
-Prepare = Callable[[Batch], Batch]
-Convert = Callable[[list[Batch], Wh], list[Batch]]
-
 _STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32), (16, 32))
 _ANCHORS_PER_CELL_V5 = 3
+_MAP_RANK = 5  # of the raw maps (1, anchors, h, w, values) that YOLOv5 and v7 may give beside their rows
 _MAX_END_TO_END = 1000
 _TASKS = ("detect", "pose", "segment", "obb")
 _MOST_TEXT = 1 << 20  # characters of a metadata property
 _LARGEST_RAW_PX = 16.0  # of YOLOX's raw offsets from a cell, which decoded positions exceed
+_BACKGROUND = ("background", "bg", "n/a")
+_CLASS_COLUMN = 5  # of rows that a network lists itself
 _MASK_SCORE, _MASK_IOU, _MASK_COUNT = 0.25, 0.5, 100
-_IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)[:, None, None]
-_IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)[:, None, None]
-
-
-@dataclass(frozen=True)
-class ForeignFormat:
-    """The format of a foreign network: ``prepare`` maps its input, ``convert`` its outputs to those of ``layout``."""
-
-    task: str
-    layout: str
-    expected: str
-    keypoint_count: int = 0
-    prepare: Prepare = lambda batch: batch
-    convert: Convert = lambda outputs, input_wh: outputs
 
 
 class ForeignNetwork:
-    """A foreign network as an ``Engine`` of one of our layouts."""
+    """A foreign network as an ``Engine`` of one of our layouts; ``first_class`` is the number of its first class."""
 
-    def __init__(self, engine: Engine, kind: ForeignFormat) -> None:
-        self._engine, self._format = engine, kind
+    def __init__(self, engine: Engine, kind: ForeignFormat, first_class: int = 0) -> None:
+        self._engine, self._format, self._first_class = engine, kind, first_class
         self.name, self.metadata = engine.name, engine.metadata
         self.input_shape = engine.input_shape
         self.takes_any_size = engine.takes_any_size
@@ -70,7 +54,13 @@ class ForeignNetwork:
     def run(self, batch: Batch) -> list[Batch]:
         """Run the network; see ``Engine``."""
         outputs = self._engine.run(self._format.prepare(batch))
-        return self._format.convert(outputs, (batch.shape[3], batch.shape[2]))
+        try:
+            converted = self._format.convert(outputs, (batch.shape[3], batch.shape[2]))
+        except (ValueError, IndexError) as error:
+            raise ModelError(f"the network's outputs do not fit together: {error}", "export it again") from error
+        if self._first_class:
+            converted[0][..., _CLASS_COLUMN] -= self._first_class
+        return converted
 
 
 def open_foreign_model(engine: Engine, labels: tuple[str, ...]) -> tuple[Engine, ModelCard]:
@@ -88,7 +78,10 @@ def open_foreign_model(engine: Engine, labels: tuple[str, ...]) -> tuple[Engine,
     _, _, height, width = engine.input_shape
     outputs = dict(zip(engine.output_names, engine.output_shapes))
     kind = identify(metadata, outputs, (width, height), len(names))
-    network = ForeignNetwork(engine, kind)
+    if kind.prepare is _to_bgr_255 and _objectness_is_one(engine):
+        kind = ForeignFormat("detect", Layout.YOLOV5, "yolov6")
+    names_background = names[0].strip("_ ").lower() in _BACKGROUND
+    network = ForeignNetwork(engine, kind, int(kind.has_background and not names_background))
     name, licence = metadata.get("description", "")[:80], metadata.get("license", "")[:80]
     card = ModelCard(kind.task, kind.layout, names, (width, height), kind.keypoint_count, name=name, licence=licence)
     return network, card
@@ -98,6 +91,11 @@ def identify(
     metadata: Mapping[str, str], outputs: Mapping[str, Shape], input_wh: Wh, class_count: int
 ) -> ForeignFormat:
     """Return the one format that the outputs' shapes, by name, fit; raises ``ModelError`` where none or several do."""
+    kept = [index for index, shape in enumerate(outputs.values()) if len(shape) != _MAP_RANK]
+    if 0 < len(kept) < len(outputs):
+        lists = {name: shape for name, shape in outputs.items() if len(shape) != _MAP_RANK}
+        kind = identify(metadata, lists, input_wh, class_count)
+        return replace(kind, convert=lambda found, wh: kind.convert([found[index] for index in kept], wh))
     task = metadata.get("task", "pose" if "kpt_shape" in metadata else "detect")
     if task not in _TASKS:
         raise ModelError(f"the model's task is '{task}'", f"expected one of {', '.join(_TASKS)}")
@@ -128,11 +126,12 @@ def _formats(
     if len(shapes) == 2 and len(shapes[1]) == 4:
         return _mask_formats(shapes[0], shapes[1], input_wh, classes)
     if len(shapes) > 1:
-        return _detr_formats(outputs, classes)
+        return list_formats(outputs, classes)
     (shape,) = shapes
+    if len(shape) == 2 and task == "detect":
+        return [(numbered_rows(), shape[0] <= _MAX_END_TO_END and shape[1] == 7)]
     rows, columns = (shape[1], shape[2]) if len(shape) == 3 and shape[0] == 1 else (-1, -1)
-    cells = {sum((input_wh[0] // s) * (input_wh[1] // s) for s in strides) for strides in _STRIDES}
-    anchors = {_ANCHORS_PER_CELL_V5 * count for count in cells}
+    cells, anchors = _counts(input_wh)
     is_list = rows <= _MAX_END_TO_END and rows not in anchors
     if task == "obb":
         first = ForeignFormat(
@@ -157,9 +156,21 @@ def _formats(
     yolox = ForeignFormat(
         "detect", Layout.YOLOV5, f"yolox (1, N, {5 + classes})", prepare=_to_bgr_255, convert=_decode_yolox
     )
-    detr = ForeignFormat("detect", Layout.YOLOV8_DETECT, f"detr (1, N, {4 + classes})", convert=_decode_detr)
+    detr = ForeignFormat("detect", Layout.YOLOV8_DETECT, f"detr (1, N, {4 + classes})", convert=decode_relative)
     yolox_fits = rows in cells - anchors and columns == 5 + classes
     return [*found, (yolox, yolox_fits), (detr, is_list and rows not in cells and columns == 4 + classes)]
+
+
+def _counts(input_wh: Wh) -> tuple[set[int], set[int]]:
+    """Return how many rows networks of an input size may have: one a cell, and YOLOv5's three."""
+    cells = {sum((input_wh[0] // s) * (input_wh[1] // s) for s in strides) for strides in _STRIDES}
+    return cells, {_ANCHORS_PER_CELL_V5 * count for count in cells}
+
+
+def _objectness_is_one(engine: Engine) -> bool:
+    """Whether rows of YOLOX's shape are YOLOv6's, which has no objectness and says 1, and reads RGB from 0 to 1."""
+    rows = engine.run(np.zeros(engine.input_shape, np.float32))[0]
+    return bool((rows[..., 4] == 1.0).all())
 
 
 def _is_meant(kind: ForeignFormat, metadata: Mapping[str, str]) -> bool:
@@ -220,70 +231,27 @@ def _decode_yolox(outputs: list[Batch], input_wh: Wh) -> list[Batch]:
     return [np.concatenate([(rows[..., :2] + cells) * scale, sizes, rows[..., 4:]], axis=-1)]
 
 
-def _decode_detr(outputs: list[Batch], input_wh: Wh) -> list[Batch]:
-    """Return (1, N, 4 + C) of boxes as shares of the image as (1, 4 + C, N) in pixels."""
-    rows = outputs[0].copy()
-    rows[..., :4] *= np.tile(np.array(input_wh, np.float32), 2)
-    return [np.swapaxes(rows, 1, 2)]
-
-
-def _detr_formats(outputs: Mapping[str, Shape], classes: int) -> list[tuple[ForeignFormat, bool]]:
-    """Read labels, boxes and scores, or logits and boxes, in whatever order they come."""
-    names, order = set(outputs), list(outputs)
-    if names == {"labels", "boxes", "scores"}:
-        count = outputs["boxes"][1] if len(outputs["boxes"]) == 3 else -1
-        fits = outputs == {"labels": (1, count), "boxes": (1, count, 4), "scores": (1, count)}
-
-        def join(found: list[Batch], input_wh: Wh) -> list[Batch]:
-            by_name = dict(zip(order, found))
-            columns = by_name["boxes"], by_name["scores"][..., None], by_name["labels"][..., None]
-            return [np.concatenate(columns, axis=-1)]
-
-        text = "labels (1, N), boxes (1, N, 4) and scores (1, N)"
-        return [(ForeignFormat("detect", Layout.END_TO_END, text, convert=join), fits)]
-    boxes, logits = ("dets", "labels") if "dets" in names else ("pred_boxes", "logits")
-    text = f"pred_boxes (1, N, 4) and logits (1, N, {classes})"
-    # RF-DETR keeps a class of none at the end.
-    is_rf = boxes == "dets"
-    widths = (classes, classes + 1) if is_rf else (classes,)
-    fits = names == {boxes, logits} and outputs[boxes][2:] == (4,) and outputs[logits][2:] in [(n,) for n in widths]
-
-    def sigmoid(found: list[Batch], input_wh: Wh) -> list[Batch]:
-        by_name = dict(zip(order, found))
-        scores = _sigmoid(by_name[logits][..., :classes])
-        return _decode_detr([np.concatenate([by_name[boxes], scores], axis=-1)], input_wh)
-
-    if is_rf:
-        return [(ForeignFormat("detect", Layout.YOLOV8_DETECT, text, prepare=_normalised, convert=sigmoid), fits)]
-    return [(ForeignFormat("detect", Layout.YOLOV8_DETECT, text, convert=sigmoid), fits)]
-
-
-def _normalised(batch: Batch) -> Batch:
-    return np.asarray((batch - _IMAGENET_MEAN) / _IMAGENET_STD, dtype=np.float32)
-
-
-def _sigmoid(values: Batch) -> Batch:
-    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(values, -60.0, 60.0))), dtype=np.float32)
-
-
 def _mask_formats(shape: Shape, protos: Shape, input_wh: Wh, classes: int) -> list[tuple[ForeignFormat, bool]]:
     """Read instance masks of one class as the mask of that class: rows of boxes and weights, and prototype masks."""
     if classes != 1:
         raise ModelError(f"the model segments {classes} classes", "the task 'segment' has masks of one class")
     weights = protos[1]
-    is_list = shape[2:] == (6 + weights,)
+    has_rows = shape[2:] == (6 + weights,)  # box, score and class; or, of YOLOv5, box, objectness and probability
+    is_v5 = has_rows and shape[1] in _counts(input_wh)[1]
     text = f"boxes with {weights} mask weights, (1, {5 + weights}, N) or (1, N, {6 + weights}), and prototype masks"
 
     def draw(outputs: list[Batch], input_wh: Wh) -> list[Batch]:
-        found = (outputs[0][0] if is_list else outputs[0][0].T).astype(np.float64)
+        found = (outputs[0][0] if has_rows else outputs[0][0].T).astype(np.float64)
+        if is_v5:
+            found[:, 4] *= found[:, 5]
         found = found[(found[:, 4] > _MASK_SCORE) & np.isfinite(found).all(axis=1)]
         boxes = found[:, :4]
-        if not is_list:
+        if is_v5 or not has_rows:
             boxes = np.hstack([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2])
         kept, _ = suppress(boxes, found[:, 4], np.zeros(len(found), np.int64), _MASK_IOU, _MASK_COUNT)
         return [_union_of_masks(boxes[kept], found[kept, -weights:], outputs[1][0], input_wh)]
 
-    fits = len(shape) == 3 and shape[0] == protos[0] == 1 and (is_list or shape[1] == 5 + weights)
+    fits = len(shape) == 3 and shape[0] == protos[0] == 1 and (has_rows or shape[1] == 5 + weights)
     return [(ForeignFormat("segment", MASK_LAYOUT, text, convert=draw), fits)]
 
 
@@ -295,7 +263,7 @@ def _union_of_masks(boxes: NDArray[np.float64], weights: NDArray[np.float64], pr
     for (left, top, right, bottom), own in zip(corners, weights):
         rows = slice(max(int(np.floor(top)), 0), max(int(np.ceil(bottom)), 0))
         columns = slice(max(int(np.floor(left)), 0), max(int(np.ceil(right)), 0))
-        mask = _sigmoid(np.tensordot(own.astype(np.float32), protos[:, rows, columns], axes=1))
+        mask = sigmoid(np.tensordot(own.astype(np.float32), protos[:, rows, columns], axes=1))
         union[rows, columns] = np.maximum(union[rows, columns], mask)
     return union[None, None]
 
