@@ -32,4 +32,5 @@ class ForeignFormat:
 
 
 def sigmoid(values: Batch) -> Batch:
+    """Return 1 / (1 + exp(-x)) of any shape."""
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(values, -60.0, 60.0))), dtype=np.float32)
