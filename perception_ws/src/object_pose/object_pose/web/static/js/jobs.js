@@ -1,0 +1,87 @@
+// Jobs of the server: start, follow, cancel.
+
+import { getJson, openEvents, post } from "./api.js";
+import { durationText, h, setText, toDate } from "./dom.js";
+
+/**
+ * @typedef {{id: string, kind: string, options: Record<string, any>, state: string, fraction: number|null, stage: string|null,
+ *   created_at: any, started_at: any, ended_at: any, error: string|null, result: any, files: string[]}} Job
+ */
+
+export const TONES = { running: "accent", done: "good", failed: "bad", interrupted: "warn", cancelled: "", queued: "" };
+
+/** @param {Job} job */
+export const isOver = (job) => !["queued", "running"].includes(job.state);
+
+/** @param {string} id @param {string} path */
+export const fileUrl = (id, path) => `/v1/jobs/${encodeURIComponent(id)}/files/${path.split("/").map(encodeURIComponent).join("/")}`;
+
+/** @param {string} kind @param {Record<string, any>} options @returns {Promise<Job>} */
+export const startJob = (kind, options) => post("/v1/jobs", { kind, options });
+
+/**
+ * Follow a job until it is over, or `close` is called.
+ * @param {string} id @param {{job?: (job: Job) => void, message?: (text: string) => void, log?: (text: string) => void}} handlers
+ * @returns {() => void} close
+ */
+export function watchJob(id, { job: onJob = () => {}, message = () => {}, log = () => {} }) {
+  let closed = false, job = /** @type {Job|null} */ (null);
+  const read = async () => {
+    const found = await getJson(`/v1/jobs/${encodeURIComponent(id)}`);
+    if (closed) return;
+    job = found;
+    onJob(job);
+    if (isOver(job)) close();
+  };
+  const closeEvents = openEvents(`/v1/jobs/${encodeURIComponent(id)}/events`, {
+    progress: (data) => {
+      if (!job) return;
+      if (job.state === "queued") read().catch(() => {});
+      Object.assign(job, { fraction: data.fraction, stage: data.stage });
+      onJob(job);
+      if (data.message) message(data.message);
+    },
+    log: (data) => log(typeof data === "string" ? data : data.text ?? data.line ?? ""),
+    end: () => read().catch(() => {}),
+  }, { again: () => !closed });
+  function close() {
+    closed = true;
+    closeEvents();
+  }
+  read().catch(() => {});
+  return close;
+}
+
+/** Wait for a job's end; raises its error. @param {string} id @param {(job: Job) => void} [onJob] @returns {Promise<Job>} */
+export function finished(id, onJob = () => {}) {
+  return new Promise((resolve, reject) => {
+    watchJob(id, {
+      job: (job) => {
+        onJob(job);
+        if (job.state === "done") resolve(job);
+        else if (isOver(job)) reject(new Error(job.error || `The job was ${job.state}.`));
+      },
+    });
+  });
+}
+
+/** A bar with the stage of a job. */
+export class JobProgress {
+  constructor() {
+    this.bar = h("progress", { max: 1, "aria-label": "Progress of the job" });
+    this.stage = h("span");
+    this.time = h("span", { class: "soft" });
+    this.element = h("div", { class: "progress" }, this.bar, h("p", { "aria-live": "polite" }, this.stage, this.time));
+  }
+
+  /** @param {Job} job @param {string} [message] */
+  show(job, message = "") {
+    if (job.fraction === null || job.fraction === undefined) this.bar.removeAttribute("value");
+    else this.bar.value = isOver(job) && job.state === "done" ? 1 : job.fraction;
+    setText(this.stage, [isOver(job) ? job.state : job.stage || job.state, message].filter(Boolean).join(" · "));
+    const start = toDate(job.started_at), end = toDate(job.ended_at) ?? new Date();
+    const spent = start ? (end.getTime() - start.getTime()) / 1000 : 0;
+    const left = !isOver(job) && job.fraction > 0.02 ? spent * (1 / job.fraction - 1) : null;
+    setText(this.time, start ? `${Math.round(100 * (job.fraction ?? 0))} % · ${durationText(spent)}${left === null ? "" : ` · about ${durationText(left)} left`}` : "");
+  }
+}
