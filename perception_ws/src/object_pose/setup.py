@@ -81,7 +81,9 @@ setup(
     maintainer_email="object-pose@example.org",
     python_requires=">=3.10",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["py.typed", "evaluation/reports/**/*.html", "evaluation/reports/**/*.jinja"]},
+    package_data={
+        NAME: ["py.typed", "evaluation/reports/**/*.html", "evaluation/reports/**/*.jinja", "web/static/**/*"]
+    },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
