@@ -140,7 +140,7 @@ def test_a_missing_source_is_named(cli, files, source):
         (["generate", "--output", "out", "--objects", "absent"], "models_info.json does not exist"),
         (["generate", "--output", "out", "--scenes", "0"], "'scenes' is 0"),
         (["train", "pose", "--output", "run", "--input-width", "100"], "multiple of 32"),
-        (["models", "absent.onnx"], "absent.onnx"),
+        (["models", "show", "absent.onnx"], "absent.onnx"),
     ],
 )
 def test_other_verbs_say_what_is_wrong_too(cli, arguments, text, tmp_path, monkeypatch):

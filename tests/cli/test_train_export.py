@@ -48,7 +48,7 @@ def test_a_model_is_trained_resumed_exported_and_used(cli, tmp_path, photo):
 
     outcome = cli("export", "--run", run_dir, "--output", model, "--metric", "none yet", "--licence", "Apache-2.0")
     assert outcome.code == 0, outcome.err
-    (card,) = json.loads(cli("models", model, "--json").out)
+    card = json.loads(cli("models", "show", model, "--json").out)
     assert (card["labels"], card["input_wh"], card["metric"]) == (list(PART_NAMES), [96, 64], "none yet")
     assert card["command"].startswith(f"object-pose train pose --output {run_dir}")
     assert card["sha256"] in outcome.out

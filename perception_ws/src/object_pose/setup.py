@@ -22,6 +22,8 @@ EXTRAS = {
     "web": ["fastapi", "uvicorn", "python-multipart", "prometheus-client", "onnx"],
     "reports": ["matplotlib", "Jinja2", "reportlab"],
     "train": ["object-pose[simulation]", "torch", "onnx", "onnxscript", "tensorboard", "protobuf", "h5py"],
+    # MLflow without its server, with what a local store in SQLite needs; MLflow 3 and our versions need Python 3.11.
+    "ops": [f'{name}; python_version >= "3.11"' for name in ("mlflow-skinny", "SQLAlchemy", "alembic", "optuna")],
     # ROS 2 Kilted from wheels and what builds messages with it; these releases belong together.
     "ros": [
         "ros-rclpy==9.1.2",

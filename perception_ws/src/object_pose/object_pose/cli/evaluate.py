@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -17,7 +19,8 @@ from object_pose.cli.model_options import (
     pipeline_from_options,
 )
 from object_pose.cli.progress_bar import ProgressBar
-from object_pose.core.errors import ConfigError
+from object_pose.cli.store_option import add_store_option, chosen_store
+from object_pose.core.errors import ConfigError, ObjectPoseError
 from object_pose.core.metrics.pose import MIN_VISIBILITY
 from object_pose.evaluation.bop_scorer import BopBin, BopScore
 from object_pose.evaluation.pose_runner import MIN_SCORE, PoseEvaluation
@@ -26,6 +29,8 @@ from object_pose.evaluation.samples import TEST_COUNTS, TEST_SEED
 from object_pose.tasks.registry import TASKS
 from object_pose.workflows.evaluate import EvaluateConfig, PoseEvaluateConfig, evaluate_model, evaluate_poses
 from object_pose.workflows.progress import ignore_progress
+
+logger = logging.getLogger(__name__)
 
 EXAMPLES = """examples:
   object-pose evaluate pose --rendered 200
@@ -54,6 +59,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         sub.add_argument("--output", type=Path, help="folder for summary.json, report.html, pictures and plots")
         sub.add_argument("--run", type=Path, dest="run_dir", help="run folder of 'train' whose losses are drawn, too")
         sub.add_argument("--json", action="store_true", help="print JSON")
+        add_store_option(sub, "store")
         if is_pose:
             _add_pose_options(sub)
         else:
@@ -74,6 +80,7 @@ def _add_pose_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Evaluate and print the table."""
     evaluation = _evaluate_poses(options) if options.task == "pose" else _evaluate_model(options)
+    _track(options, evaluation.to_json())
     if options.json:
         print(json.dumps(evaluation.to_json()))
     elif isinstance(evaluation, PoseEvaluation):
@@ -81,6 +88,21 @@ def run(options: argparse.Namespace) -> int:
     else:
         _print_evaluation(evaluation)
     return 0
+
+
+def _track(options: argparse.Namespace, figures: dict[str, Any]) -> None:
+    """Log the evaluation in the store that the user or the environment names; one that is away costs a warning."""
+    store = chosen_store(options.store)
+    if store is None:
+        return
+    from object_pose.mlops.tracking import log_evaluation
+
+    given = {name: str(getattr(options, name)) for name in ("rendered", "seed") if getattr(options, name)}
+    model = model_path(options, TASKS[options.task].default_model)
+    try:
+        log_evaluation(store, options.task, figures, given, model, options.data, options.output)
+    except ObjectPoseError as error:
+        logger.warning("the evaluation is not in the store: %s", error)
 
 
 def _evaluate_model(options: argparse.Namespace) -> TaskEvaluation:

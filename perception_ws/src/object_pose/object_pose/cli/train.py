@@ -12,8 +12,10 @@ from rich.table import Table
 
 from object_pose.cli.options import add_config_options, config_from_options
 from object_pose.cli.progress_bar import ProgressBar
+from object_pose.cli.store_option import add_store_option, chosen_store
 from object_pose.core.errors import ConfigError
 from object_pose.core.params import parameters
+from object_pose.training.callbacks import TrainingCallback
 from object_pose.training.config import TrainConfig
 from object_pose.training.networks.blocks import (
     PartSummary,
@@ -29,6 +31,7 @@ EXAMPLES = """examples:
   object-pose train oriented --output runs/oriented --resume
   object-pose train detect --data workplace/train --output runs/workplace --config my.yaml --device cuda --seed 1
   object-pose train oriented --output runs/oriented --summary
+  object-pose train classify --data parts/ --output runs/mine --store   (logged: 'object-pose models')
   object-pose train --recipe models/recipes/parts.yaml --output runs/parts
 """
 
@@ -44,6 +47,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         if item.name in MACHINE_OPTIONS:
             flag, dest, metavar = f"--{item.name}", f"recipe_{item.name}", item.type.__name__.upper()
             group.add_argument(flag, type=item.type, dest=dest, metavar=metavar, help=f"{item.description}, everywhere")
+    add_store_option(group, "recipe_store")
     tasks = parser.add_subparsers(dest="task", metavar="TASK")
     for task in TASKS.values():
         sub = tasks.add_parser(_verb(task.name), help=task.summary, description=task.summary)
@@ -51,6 +55,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         sub.add_argument("--summary", action="store_true", help="print the network's parts and end")
         sub.add_argument("--resume", action="store_true", help="go on from the run folder's checkpoint")
         sub.add_argument("--config", type=Path, help="YAML file of options; the command line wins")
+        add_store_option(sub, "store")
         add_config_options(sub, TrainConfig, "training")
         for config_class in task.configs:
             add_config_options(sub, config_class, config_class.__name__)
@@ -71,7 +76,8 @@ def _run_recipe(options: argparse.Namespace, machine: Mapping[str, Any]) -> int:
     recipe = read_recipe(options.recipe)
     output = options.recipe_output or Path("runs", recipe.name)
     with ProgressBar() as bar:
-        result = run_recipe(recipe, output, machine=machine, progress=bar)
+        callbacks = _tracking(options.recipe_store)
+        result = run_recipe(recipe, output, machine=machine, progress=bar, callbacks=callbacks)
     if result.model is None:
         print(f"time is up in stage '{result.unfinished}'; the same command goes on")
         return 0
@@ -88,14 +94,23 @@ def _run_task(options: argparse.Namespace) -> int:
         return 0
     # Whoever repeats the run starts it anew.
     command = options.command.replace(" --resume", "")
+    job = TrainingJob(task, options.output, training, configs, command)
     with ProgressBar() as bar:
-        result = train(
-            TrainingJob(task, options.output, training, configs, command), resume=options.resume, progress=bar
-        )
+        result = train(job, resume=options.resume, progress=bar, callbacks=_tracking(options.store))
     if not result.is_complete:
         print(f"{result.steps_done} of {result.steps} steps are done; go on with --resume")
     print(f"trained; export with: object-pose export --run {options.output} --output models/NAME.onnx")
     return 0
+
+
+def _tracking(where: str | None) -> list[TrainingCallback]:
+    """Return what copies a run to the store that the user or the environment names; nothing where neither does."""
+    store = chosen_store(where)
+    if store is None:
+        return []
+    from object_pose.mlops.tracking import TrackedTraining
+
+    return [TrackedTraining(store)]
 
 
 def _verb(task_name: str) -> str:

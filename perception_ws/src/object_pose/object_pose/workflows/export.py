@@ -17,7 +17,14 @@ from object_pose.io.run_folder import RunFolder
 from object_pose.runtime.card import ModelCard
 from object_pose.runtime.predictor import load_card
 from object_pose.simulation.parts.objects import load_objects
-from object_pose.training.onnx.export import Exportable, average_models, embed_roi_head, export_onnx, replace_card
+from object_pose.training.onnx.export import (
+    Exportable,
+    average_models,
+    difference_from_torch,
+    embed_roi_head,
+    export_onnx,
+    replace_card,
+)
 from object_pose.training.tasks.registry import find_task
 
 
@@ -88,6 +95,11 @@ def export_average(models: list[Path], output: Path, *, text: CardText = CardTex
         average_models(models, temporary)
         replace_card(temporary, text.on(cards[0]))
     return describe_file(output, None)
+
+
+def difference_from_run(run_dir: Path, model: Path) -> float:
+    """Return the largest relative difference between a run's network and a model file exported from it."""
+    return difference_from_torch(_exportable(run_dir)[0], model)
 
 
 def describe_file(path: Path, difference: float | None = None) -> ExportedModel:

@@ -34,6 +34,7 @@ from object_pose.io.files import parse_yaml, read_text
 from object_pose.io.run_folder import RunFolder
 from object_pose.io.writers import write_json
 from object_pose.runtime.resources import find, find_data
+from object_pose.training.callbacks import TrainingCallback
 from object_pose.workflows.export import CardText, ExportedModel, describe_file, export_average, export_run
 from object_pose.workflows.progress import Progress, ProgressCallback, ignore_progress
 from object_pose.workflows.train import TrainingJob, make_job, train
@@ -139,8 +140,11 @@ def run_recipe(
     *,
     machine: Mapping[str, Any] | None = None,
     progress: ProgressCallback = ignore_progress,
+    callbacks: Sequence[TrainingCallback] = (),
 ) -> RecipeResult:
     """Run the stages that are not done yet, going on with one that was broken off, into ``output``.
+
+    ``callbacks`` are called in each training beside ``progress``.
 
     Raises ``ConfigError`` or ``DataError`` before anything starts where ``check_recipe`` does, and where ``output``
     was begun with other options. Raises ``CancelledError`` on Ctrl-C or where ``progress`` does: the same call goes on.
@@ -154,7 +158,7 @@ def run_recipe(
             if RunFolder(job.run_dir).steps_done >= job.training.steps:
                 continue
             try:
-                result = train(job, resume=True, progress=progress)
+                result = train(job, resume=True, progress=progress, callbacks=callbacks)
             except CancelledError as error:
                 raise CancelledError(f"stage '{stage.name}': {error.message}", "the same call goes on") from error
             if not result.is_complete:

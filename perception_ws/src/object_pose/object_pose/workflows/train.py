@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,8 +56,16 @@ def make_job(task_name: str, run_dir: Path, options: Mapping[str, Any], command:
     return TrainingJob(task, run_dir, made[0], tuple(made[1:]), command)
 
 
-def train(job: TrainingJob, *, resume: bool = False, progress: ProgressCallback = ignore_progress) -> TrainingResult:
+def train(
+    job: TrainingJob,
+    *,
+    resume: bool = False,
+    progress: ProgressCallback = ignore_progress,
+    callbacks: Sequence[TrainingCallback] = (),
+) -> TrainingResult:
     """Train to the configured number of steps, or until the time limit; say how many steps are done.
+
+    ``callbacks`` are called beside ``progress``, such as those that copy the run to a store.
 
     Raises ``ConfigError`` where the folder holds a run and ``resume`` is not set, ``DataError`` where the data cannot
     be learned from, and ``CancelledError`` on Ctrl-C or where ``progress`` does, with the checkpoint kept.
@@ -66,8 +74,8 @@ def train(job: TrainingJob, *, resume: bool = False, progress: ProgressCallback 
     folder = RunFolder(job.run_dir)
     folder.check_free(resume)
     recipe = job.task.recipe(*job.configs)
-    callbacks = [_ReportedSteps(job.stage, progress)]
-    trainer = Trainer(recipe, job.training, job.run_dir, job.command, callbacks, started_at)
+    called = (_ReportedSteps(job.stage, progress), *callbacks)
+    trainer = Trainer(recipe, job.training, job.run_dir, job.command, called, started_at)
     configs = {type(config).__name__: dataclasses.asdict(config) for config in job.configs}
     folder.write_settings(RunSettings(job.task.name, configs, job.training.seed, job.command))
     return trainer.run(resume)

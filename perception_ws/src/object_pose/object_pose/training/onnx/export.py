@@ -66,6 +66,14 @@ def export_onnx(exportable: Exportable, path: Path) -> float:
     return difference
 
 
+def difference_from_torch(exportable: Exportable, path: Path) -> float:
+    """Return the largest relative difference between a trained network's outputs and those of its exported file."""
+    width, height = exportable.card.input_wh
+    generator = torch.Generator().manual_seed(0)
+    example = torch.rand((1, exportable.channels, height, width), generator=generator)
+    return _parity(exportable.network.eval().float(), path, example)
+
+
 def _write(network: nn.Module, example: torch.Tensor, exportable: Exportable, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,0 +1,1 @@
+"""The report of the gate before a model is promoted."""

@@ -1,0 +1,1 @@
+"""Experiments, the model registry and tuning: the only place that knows MLflow and Optuna."""

@@ -1,0 +1,387 @@
+"""The gate before a model is promoted: beside the champion on a pinned test set, in one run.
+
+Both models answer each sample in turn, so that the machine treats them alike. The difference of their quality has a
+confidence interval by the paired bootstrap (Efron and Tibshirani, "An introduction to the bootstrap", 1993): samples
+are drawn again with both answers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from object_pose.core.arrays import Array
+from object_pose.core.errors import ConfigError
+from object_pose.core.metrics.drift import DriftReference, describe_depth, describe_image, describe_poses
+from object_pose.core.metrics.pose import FrameMatches, match_frame, score_frames
+from object_pose.core.params import parameter
+from object_pose.core.pose.config import LIVE
+from object_pose.evaluation.pose_runner import MIN_SCORE, LabelledFrame, bop_frames
+from object_pose.evaluation.samples import TEST_SEED, Sample, read_samples
+from object_pose.evaluation.views import VIEWS
+from object_pose.runtime.card import ModelCard
+from object_pose.runtime.pose_estimator import PoseEstimator
+from object_pose.runtime.predictor import Predictor
+from object_pose.runtime.timing import StageClock
+from object_pose.tasks.registry import find_task
+from object_pose.workflows.progress import ProgressCallback, ignore_progress, reported
+
+_SEED = 0
+_GREATEST_DIFFERENCE = 1e-3  # of torch and ONNX, relative to an output's range
+_SAME_GEOMETRY_M = 1e-6
+_WORST = 10
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """What models are compared on: labelled ``data`` of a ``digest``, or ``rendered`` samples of a ``seed``."""
+
+    __test__ = False  # no class of tests
+
+    data: Path | None = None
+    rendered: int = 0
+    seed: int = TEST_SEED
+    objects: str = "parts"
+    digest: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.data is None) == (self.rendered == 0):
+            raise ConfigError("the gate has no test set", "name labelled data, or a number of rendered samples")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the test set as JSON values."""
+        data = str(self.data) if self.data else ""
+        return {**vars(self), "data": data}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> TestSet:
+        """Return what ``to_json`` gave."""
+        return cls(**{**record, "data": Path(record["data"]) if record["data"] else None})
+
+
+@dataclass(frozen=True)
+class GateConfig:
+    """What a candidate has to reach beside the champion."""
+
+    confidence: float = parameter(0.95, "of the interval of the difference in quality", minimum=0.5, maximum=0.999)
+    resamples: int = parameter(2000, "resamples of the bootstrap", minimum=100, maximum=100_000)
+    max_loss: float = parameter(
+        0.02, "mean quality that a candidate may lose, however sure that is", minimum=0.0, maximum=1.0
+    )
+    min_samples: int = parameter(20, "samples below which nothing is promoted", minimum=2, maximum=1_000_000)
+    max_latency_ratio: float = parameter(
+        1.25, "the candidate's median time over the champion's, in one run", minimum=0.1, maximum=100.0
+    )
+    min_quality: float = parameter(0.0, "least mean quality of a first champion", minimum=0.0, maximum=1.0)
+
+
+@dataclass(frozen=True)
+class GateCheck:
+    """One requirement and whether it is met; ``is_met`` is None where it could not be looked at."""
+
+    name: str
+    is_met: bool | None
+    text: str
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean difference with its confidence interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class GateReport:
+    """What the gate found. ``figures`` are of candidate and champion by name, ``worst`` the samples that lost most."""
+
+    task: str
+    candidate: str
+    champion: str
+    samples: int
+    checks: tuple[GateCheck, ...]
+    figures: Mapping[str, Mapping[str, float]]
+    difference: Interval | None
+    worst: tuple[tuple[str, float, float], ...]
+    test_set: TestSet
+
+    @property
+    def passed(self) -> bool:
+        """Whether no requirement is missed."""
+        return all(check.is_met is not False for check in self.checks)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as JSON values; figures that do not exist become null."""
+        figures = {
+            model: {name: None if math.isnan(v) else round(v, 5) for name, v in values.items()}
+            for model, values in self.figures.items()
+        }
+        return {
+            "passed": self.passed,
+            "task": self.task,
+            "candidate": self.candidate,
+            "champion": self.champion,
+            "samples": self.samples,
+            "checks": [vars(check) for check in self.checks],
+            "figures": figures,
+            "difference": vars(self.difference) if self.difference else None,
+            "worst": [{"sample": n, "candidate": c, "champion": o} for n, c, o in self.worst],
+            "test_set": self.test_set.to_json(),
+        }
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """The report, and what input and answers looked like on the test set: the reference of the monitor."""
+
+    report: GateReport
+    reference: DriftReference
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What one model made of one sample; ``outcome`` is what its task's figures are made of."""
+
+    quality: float
+    outcome: Any
+    milliseconds: float
+    statistics: Mapping[str, float]
+
+
+# A sample with its name, image, depth, and what a model makes of it.
+_Case = tuple[str, Any, Any, Callable[[Any], _Answer]]
+
+
+def run_gate(
+    candidate: Path,
+    champion: Path | None,
+    test_set: TestSet,
+    config: GateConfig = GateConfig(),
+    run_dir: Path | None = None,
+    progress: ProgressCallback = ignore_progress,
+) -> GateResult:
+    """Compare a candidate with the champion, None for the first of its name; ``run_dir`` has the candidate's weights.
+
+    Raises ``ModelError`` for a file that is no model and ``DataError`` for a faulty test set.
+    """
+    paths = [candidate] if champion is None else [candidate, champion]
+    predictors = [Predictor(path) for path in paths]
+    cards = [item.card for item in predictors]
+    checks = [_same_interface(*cards)] if champion else []
+    is_comparable = all(check.is_met for check in checks)
+    models = [_as_measured(item) for item in (predictors if is_comparable else predictors[:1])]
+    answers, names, statistics, descriptors = _answers(models, cards[0], test_set, progress)
+    if len(names) < 2:
+        raise ConfigError(f"the test set has {len(names)} samples", "take at least two")
+    checks += [_enough(names, config), _parity(candidate, run_dir)]
+    qualities = np.array([[answer.quality for answer in row] for row in answers])  # (models, N)
+    difference = None
+    if len(qualities) == 2:
+        difference = paired_bootstrap(qualities[0] - qualities[1], config.confidence, config.resamples)
+        checks += [_not_worse(difference, config), _fast_enough(answers, config)]
+    elif champion is None:
+        checks.append(_good_enough(float(qualities[0].mean()), config))
+    report = GateReport(
+        cards[0].task,
+        str(candidate),
+        str(champion or ""),
+        len(names),
+        tuple(checks),
+        {model: _figures(row, cards[0]) for model, row in zip(("candidate", "champion"), answers)},
+        difference,
+        _lost_most(names, qualities),
+        test_set,
+    )
+    return GateResult(report, DriftReference.of(statistics, descriptors))
+
+
+def paired_bootstrap(differences: Array, confidence: float, resamples: int) -> Interval:
+    """Return the mean of paired differences (N,) with its percentile interval over resampled pairs."""
+    rng = np.random.default_rng(_SEED)
+    count = len(differences)
+    # Counts of each pair in a resample: the same as drawing indices, without an array of resamples x N of them.
+    means = np.concatenate(
+        [
+            rng.multinomial(count, np.full(count, 1.0 / count), size=min(200, resamples - start)) @ differences / count
+            for start in range(0, resamples, 200)
+        ]
+    )
+    low, high = np.quantile(means, [0.5 * (1.0 - confidence), 0.5 * (1.0 + confidence)])
+    return Interval(float(differences.mean()), float(low), float(high))
+
+
+def write_gate_report(report: GateReport, folder: Path) -> None:
+    """Write report.html and report.json."""
+    from object_pose.evaluation.reports.gate.report import write_report  # only here: it needs matplotlib and Jinja2
+
+    write_report(report.to_json(), folder)
+
+
+def _as_measured(predictor: Predictor) -> Predictor | PoseEstimator:
+    """Return a model as its task is scored; one of poses as live frames are registered."""
+    if predictor.task.name == "pose" and predictor.card.objects:
+        return PoseEstimator(predictor.with_decoding(LIVE.decoding))
+    return predictor.with_decoding(predictor.task.scored_options)
+
+
+def _answers(
+    models: Sequence[Any], card: ModelCard, test_set: TestSet, progress: ProgressCallback
+) -> tuple[list[list[_Answer]], list[str], list[dict[str, float]], list[Array]]:
+    """Return each model's answers, the samples' names, and statistics and descriptors of the first model's frames."""
+    is_pose = isinstance(models[0], PoseEstimator)
+    cases = _pose_cases(card, test_set) if is_pose else _task_cases(card, test_set)
+    answers: list[list[_Answer]] = [[] for _ in models]
+    names, statistics, descriptors = [], [], []
+    for number, (name, image, depth_m, answer) in enumerate(reported(cases, progress, "gate", test_set.rendered)):
+        order = range(len(models)) if number % 2 else reversed(range(len(models)))  # who is first warms the caches
+        for index in order:
+            answers[index].append(answer(models[index]))
+        of_image, descriptor = describe_image(np.asarray(image))
+        of_depth = {} if depth_m is None else describe_depth(depth_m)
+        names.append(name)
+        statistics.append({**of_image, **of_depth, **answers[0][-1].statistics})
+        descriptors.append(descriptor)
+    return answers, names, statistics, descriptors
+
+
+def _task_cases(card: ModelCard, test_set: TestSet) -> Iterator[_Case]:
+    for sample in _samples(card, test_set):
+        yield sample.name, _rgb(sample.image), None, partial(_predicted, sample)
+
+
+def _predicted(sample: Sample, predictor: Predictor) -> _Answer:
+    clock = StageClock()
+    with clock.stage("all"):
+        result = predictor.predict(sample.image, depth=sample.depth)
+    quality = VIEWS[predictor.task.name].quality(result, sample.truth)
+    return _Answer(quality, (result, sample.truth), clock.timings_ms["all"], {})
+
+
+def _samples(card: ModelCard, test_set: TestSet) -> Iterator[Sample]:
+    if test_set.data:
+        return read_samples(card.task, test_set.data, card)
+    from object_pose.evaluation.rendered import rendered_samples  # only here: data on disk need no renderer
+
+    return rendered_samples(card.task, test_set.rendered, test_set.seed, card)
+
+
+def _rgb(image: Any) -> Any:
+    grey = np.asarray(image)
+    return np.repeat(grey[..., None], 3, axis=2) if grey.ndim == 2 else grey[..., :3]
+
+
+def _pose_cases(card: ModelCard, test_set: TestSet) -> Iterator[_Case]:
+    for item in _frames(card, test_set):
+        name = f"{item.scene_id:06d}_{item.image_id:06d}"
+        yield name, item.frame.rgb, item.frame.depth_m, partial(_estimated, item)
+
+
+def _estimated(item: LabelledFrame, estimator: PoseEstimator) -> _Answer:
+    estimate = estimator.register(item.frame)
+    matches = match_frame(estimate.results.poses, item.truths, estimator.card.objects).above(MIN_SCORE)
+    statistics = describe_poses(estimate.results)
+    return _Answer(_f1(matches), matches, estimate.timings_ms["total"], statistics)
+
+
+def _f1(matches: FrameMatches) -> float:
+    """Return F1 of the accepted poses of a frame, 1 where rightly nothing was found."""
+    right = sum(match.is_correct for match in matches.matches)
+    total = 2 * len(matches.matches) + len(matches.missed) + len(matches.false_poses)
+    return 2.0 * right / total if total else 1.0
+
+
+def _frames(card: ModelCard, test_set: TestSet) -> Iterator[LabelledFrame]:
+    if test_set.data:
+        return bop_frames(test_set.data, card.labels)
+    from object_pose.evaluation.rendered import rendered_frames
+    from object_pose.simulation.scenes.scene import TEST_SCENES
+
+    return rendered_frames(test_set.objects, test_set.rendered, test_set.seed, TEST_SCENES)
+
+
+def _figures(answers: Sequence[_Answer], card: ModelCard) -> dict[str, float]:
+    """Return the task's figures, mean quality and median time."""
+    common = {
+        "quality": float(np.mean([answer.quality for answer in answers])),
+        "median_ms": float(np.median([answer.milliseconds for answer in answers])),
+    }
+    outcomes = [answer.outcome for answer in answers]
+    if isinstance(outcomes[0], FrameMatches):
+        score = score_frames(outcomes)
+        names = ("recall_add_01d", "precision", "translation_error_mm_p50", "rotation_error_deg_p50")
+        return common | {name: float(getattr(score, name)) for name in names}
+    results, truths = zip(*outcomes)
+    return common | dict(find_task(card.task).score(list(results), list(truths), card.labels))
+
+
+def _same_interface(candidate: ModelCard, champion: ModelCard) -> GateCheck:
+    """Whoever uses the champion must find the same classes, in their order, and the same objects."""
+    name = "classes and geometry"
+    if candidate.task != champion.task:
+        return GateCheck(name, False, f"the task is {candidate.task}, the champion's {champion.task}")
+    if candidate.labels != champion.labels:
+        return GateCheck(
+            name, False, f"the classes are {', '.join(candidate.labels)}, not {', '.join(champion.labels)}"
+        )
+    if len(candidate.objects) != len(champion.objects):
+        return GateCheck(name, False, f"{len(candidate.objects)} objects have geometry, {len(champion.objects)} before")
+    for ours, theirs in zip(candidate.objects, champion.objects):
+        if abs(ours.diameter - theirs.diameter) > _SAME_GEOMETRY_M or not np.allclose(
+            ours.box_size, theirs.box_size, atol=_SAME_GEOMETRY_M
+        ):
+            return GateCheck(name, False, f"the object '{ours.name}' has another size")
+        if not np.allclose(ours.box_center, theirs.box_center, atol=_SAME_GEOMETRY_M):
+            return GateCheck(name, False, f"the object '{ours.name}' has another origin")
+    return GateCheck(name, True, f"{len(candidate.labels)} classes, the same as the champion's")
+
+
+def _enough(names: Sequence[str], config: GateConfig) -> GateCheck:
+    return GateCheck("samples", len(names) >= config.min_samples, f"{len(names)}, at least {config.min_samples}")
+
+
+def _parity(candidate: Path, run_dir: Path | None) -> GateCheck:
+    name = "torch and ONNX agree"
+    if run_dir is None:
+        return GateCheck(name, None, "the weights are not here")
+    from object_pose.workflows.export import difference_from_run  # only here: it needs torch
+
+    difference = difference_from_run(run_dir, candidate)
+    return GateCheck(name, difference < _GREATEST_DIFFERENCE, f"they differ by {difference:.1e} of the output's range")
+
+
+def _not_worse(difference: Interval, config: GateConfig) -> GateCheck:
+    is_met = difference.high >= 0.0 and difference.mean >= -config.max_loss
+    interval = (
+        f"{difference.mean:+.4f} ({100 * config.confidence:g} %: {difference.low:+.4f} to {difference.high:+.4f})"
+    )
+    return GateCheck(
+        "not worse", is_met, f"quality {interval}, may not be below 0 surely, nor lose {config.max_loss:g}"
+    )
+
+
+def _fast_enough(answers: Sequence[Sequence[_Answer]], config: GateConfig) -> GateCheck:
+    candidate, champion = (float(np.median([answer.milliseconds for answer in row])) for row in answers)
+    text = f"{candidate:.1f} ms, the champion {champion:.1f} ms, at most {config.max_latency_ratio:g} times as long"
+    return GateCheck("latency", candidate <= config.max_latency_ratio * champion, text)
+
+
+def _good_enough(quality: float, config: GateConfig) -> GateCheck:
+    return GateCheck(
+        "first champion", quality >= config.min_quality, f"quality {quality:.4f}, at least {config.min_quality:g}"
+    )
+
+
+def _lost_most(names: Sequence[str], qualities: Array) -> tuple[tuple[str, float, float], ...]:
+    if len(qualities) < 2:
+        return ()
+    order = np.argsort(qualities[0] - qualities[1], kind="stable")[:_WORST]
+    rows = ((names[i], float(qualities[0, i]), float(qualities[1, i])) for i in order)
+    return tuple(row for row in rows if row[1] < row[2])
