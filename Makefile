@@ -8,13 +8,16 @@ SOURCES := perception_ws/src tests launch benchmarks
 unexport PYTHONPATH AMENT_PREFIX_PATH CMAKE_PREFIX_PATH LD_LIBRARY_PATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-train setup-bench setup-all demo test lint format docs real-check rbt-check pose-check bench-speed bench-pose train-parts models-check cases-check bag-check calibration-check fuzz real-folds train-smoke bench-train notebook clean
+.PHONY: help setup setup-planning setup-train setup-bench setup-all demo test lint format docs real-check rbt-check pose-check bench-speed bench-pose train-parts models-check cases-check bag-check calibration-check fuzz real-folds train-smoke bench-train notebook clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 setup: ## Make .venv: ROS 2, inference, simulation, messages
 	@scripts/setup
+
+setup-planning: ## The same, with messages of MoveIt and of BOP's industrial challenge for machines that lack them
+	@scripts/setup planning
 
 setup-train: ## The same, with what trains and exports
 	@scripts/setup train weights

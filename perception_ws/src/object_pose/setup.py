@@ -100,8 +100,10 @@ setup(
     entry_points={
         "console_scripts": [
             "object-pose = object_pose.cli.main:main",
+            "bin_picking_node = object_pose.ros.nodes.bin_picking_node:main",
             "camera_node = object_pose.ros.nodes.camera_node:main",
             "detection_node = object_pose.ros.nodes.detection_node:main",
+            "planning_scene_node = object_pose.ros.nodes.planning_scene_node:main",
             "pose_node = object_pose.ros.nodes.pose_node:main",
         ],
     },

@@ -17,10 +17,9 @@ from object_pose.core.metrics.pose import MIN_VISIBILITY, FrameMatches, PoseScor
 from object_pose.core.pose.config import LIVE
 from object_pose.core.results.pose import ObjectTruth
 from object_pose.evaluation.bop_scorer import BopScore, BopScorer
-from object_pose.io.bop import read_bop_scene
+from object_pose.io.bop import bop_names, read_bop_scene
 from object_pose.runtime.pose_estimator import FrameEstimate, PoseEstimator
 
-_BOP_NAME = "obj_"
 MIN_SCORE = LIVE.solver.acceptance.min_score
 
 
@@ -113,10 +112,3 @@ def bop_frames(data: Path, labels: Sequence[str], with_depth: bool = True) -> It
         for item in read_bop_scene(scene, names):
             frame = item.frame if with_depth else dataclasses.replace(item.frame, depth_m=None)
             yield LabelledFrame(item.scene_id, item.image_id, frame, item.truths)
-
-
-def bop_names(labels: Sequence[str]) -> dict[int, str]:
-    """Return the BOP object id of each label: its number in 'obj_000005', or its place, counted from 1."""
-    if all(label.startswith(_BOP_NAME) and label[len(_BOP_NAME) :].isdecimal() for label in labels):
-        return {int(label[len(_BOP_NAME) :]): label for label in labels}
-    return dict(enumerate(labels, start=1))

@@ -21,6 +21,7 @@ from object_pose.io.files import read_text
 from object_pose.io.images import DEPTH_SUFFIXES, IMAGE_SUFFIXES, read_depth, read_image
 
 MM = 1e-3
+_NAME_PREFIX = "obj_"
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,13 @@ def read_bop_scene(scene: str | Path, names: Mapping[int, str], depth_scale: flo
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise DataError(f"{folder}: image {key} has an object without a valid field: {error!r}") from error
         yield BopFrame(scene_id, int(key), frame, found)
+
+
+def bop_names(labels: Sequence[str]) -> dict[int, str]:
+    """Return the BOP object id of each label: its number in 'obj_000005', or its place, counted from 1."""
+    if all(label.startswith(_NAME_PREFIX) and label[len(_NAME_PREFIX) :].isdecimal() for label in labels):
+        return {int(label[len(_NAME_PREFIX) :]): label for label in labels}
+    return dict(enumerate(labels, start=1))
 
 
 def read_models_info(path: str | Path) -> dict[int, BopModelInfo]:

@@ -13,7 +13,6 @@ from object_pose.evaluation.pose_runner import (
     LabelledFrame,
     PoseEvaluation,
     bop_frames,
-    bop_names,
     evaluate_pose,
 )
 from object_pose.evaluation.runner import TaskEvaluation, evaluate_task
@@ -23,6 +22,7 @@ from object_pose.evaluation.samples import (
     Samples,
     read_samples,
 )
+from object_pose.io.bop import bop_names
 from object_pose.io.run_folder import RunFolder
 from object_pose.io.writers import bop_csv
 from object_pose.runtime.pose_estimator import FrameEstimate, PoseEstimator

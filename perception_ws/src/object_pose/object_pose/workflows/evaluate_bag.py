@@ -18,10 +18,11 @@ from object_pose.core.errors import DataError, ModelError
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.vision.drawing import draw_poses
 from object_pose.evaluation.bags import BagRun, evaluate_recorded_poses, labelled_bag_frames, read_truths
-from object_pose.evaluation.pose_runner import PoseEvaluation, bop_names, evaluate_pose
+from object_pose.evaluation.pose_runner import PoseEvaluation, evaluate_pose
 from object_pose.io.annotated_bag import annotated_bag
 from object_pose.io.bag_frames import RecordingConfig, read_bag_frames, read_camera_transforms
 from object_pose.io.bags import describe_bag, read_bag
+from object_pose.io.bop import bop_names
 from object_pose.io.writers import FrameRecord, bop_csv, json_lines, write_json
 from object_pose.runtime.estimator_settings import EstimatorSettings
 from object_pose.runtime.pose_estimator import PoseEstimator

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 from geometry_msgs.msg import Point, Vector3
@@ -75,10 +77,13 @@ class MarkerBoard:
 
 def mesh_uri(class_name: str) -> str:
     """Return where the CAD mesh of a shipped object is, '' for others."""
-    for folder in folders("models"):
-        for path in sorted((folder / "meshes").glob(f"{class_name}.*")):
-            return path.resolve().as_uri()
-    return ""
+    found = (mesh_file(folder / "meshes", class_name) for folder in folders("models"))
+    return next((path.resolve().as_uri() for path in found if path), "")
+
+
+def mesh_file(folder: Path, class_name: str) -> Path | None:
+    """Return the file of a class's CAD mesh in a folder, None where there is none."""
+    return next(iter(sorted(folder.glob(f"{glob.escape(class_name)}.*"))), None)
 
 
 def _delete(namespace: str, number: int, header: Header) -> Marker:

@@ -20,7 +20,8 @@ class BlockingService:
     """Serves ``service_type`` in a thread of its own, ``name`` being resolved as ``owner`` would.
 
     rclpy has no deferred responses, and a waiting callback in the owner's executor would hold up what it waits for. A
-    request whose callback raises is answered with ``success`` false and the reason as its ``message``.
+    request whose callback raises is answered with ``success`` false and the reason as its ``message``; by an empty
+    response and a line in the log where the service has no such fields.
     """
 
     def __init__(self, owner: Node, service_type: type, name: str, callback: Callable[[Any, Any], Any]) -> None:
@@ -52,6 +53,9 @@ class BlockingService:
             self._owner.get_logger().error(traceback.format_exc())
             text = f"{type(error).__name__}: {error}"
         answer = type(response)()
+        if not hasattr(answer, "message"):
+            self._owner.get_logger().error(text)
+            return answer
         answer.message = text.encode("utf-8", "replace").decode()
         return answer
 

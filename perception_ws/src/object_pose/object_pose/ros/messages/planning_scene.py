@@ -1,0 +1,192 @@
+"""Tracked objects as collision objects of MoveIt's planning scene: added, moved and removed as tracks come and go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from geometry_msgs.msg import Point, Pose
+from numpy.typing import NDArray
+from rclpy.time import Time
+from scipy.spatial import ConvexHull
+from shape_msgs.msg import Mesh, MeshTriangle, SolidPrimitive
+from std_msgs.msg import Header
+
+from object_pose.core.arrays import Array
+from object_pose.core.errors import DataError
+from object_pose.core.geometry import se3
+from object_pose.core.object_model import ObjectModel
+from object_pose.core.results.pose import ObjectPose
+from object_pose.io.grasps import Grasp
+from object_pose.ros.messages.conversions import pose_to_message
+from object_pose.ros.messages.interfaces import optional_interface
+from object_pose.simulation.parts.mesh_files import read_mesh
+
+MESH, HULL, BOX = "mesh", "hull", "box"
+SHAPES = (MESH, HULL, BOX)
+_UNITS_M = (1.0, 1e-3)  # of mesh files
+_SAME_SIZE = 0.03  # of an object's diameter by which its mesh may be larger or smaller
+
+
+@dataclass(frozen=True)
+class CollisionShape:
+    """The shape of a class relative to the object's frame: meshes or primitives with their poses, and named frames."""
+
+    meshes: Sequence[Mesh]
+    primitives: Sequence[SolidPrimitive]
+    poses: Sequence[Pose]
+    frames: Mapping[str, Pose]
+
+
+def collision_shape(
+    model: ObjectModel, shape: str, mesh_file: Path | None, grasps: Sequence[Grasp] = ()
+) -> CollisionShape:
+    """Return one of ``SHAPES`` of a class; where it has no mesh file, its surface points' hull stands for the mesh.
+
+    Grasps become named frames 'grasp_0', 'grasp_1', ..., by which MoveIt plans. Raises ``DataError`` for a mesh file of
+    another size than the object.
+    """
+    frames = {f"grasp_{index}": pose_to_message(grasp.T_object_grasp) for index, grasp in enumerate(grasps)}
+    if shape == BOX:
+        box = SolidPrimitive(type=SolidPrimitive.BOX, dimensions=model.box_size.tolist())
+        return CollisionShape((), (box,), (pose_to_message(se3.make_transform(translation=model.box_center)),), frames)
+    vertices, faces = _hull(model) if mesh_file is None else _mesh(model, mesh_file)
+    if shape == HULL and mesh_file is not None:
+        hull = ConvexHull(vertices)
+        vertices, faces = _compact(vertices, hull.simplices)
+    mesh = Mesh(
+        triangles=[MeshTriangle(vertex_indices=face) for face in np.asarray(faces, dtype=np.uint32)],
+        vertices=[Point(x=x, y=y, z=z) for x, y, z in vertices.tolist()],
+    )
+    return CollisionShape((mesh,), (), (Pose(),), frames)
+
+
+class CollisionObjects:
+    """Turns the poses of each frame into changes of the planning scene, and remembers what it told.
+
+    An object that the robot holds is left alone. One that has not been seen for ``keep_s`` is removed, one that has
+    moved by less than ``min_move_m`` and ``min_turn_rad`` is not sent again.
+    """
+
+    def __init__(
+        self, shape_of: Callable[[ObjectPose], CollisionShape], keep_s: float, min_move_m: float, min_turn_rad: float
+    ) -> None:
+        self._shape_of = shape_of
+        self._keep_ns = int(keep_s * 1e9)
+        self._least = min_move_m, min_turn_rad
+        self._messages = optional_interface("moveit_msgs.msg")
+        self._told: dict[str, _Told] = {}
+
+    def update(self, poses: Sequence[ObjectPose], header: Header, attached: Collection[str] = ()) -> list[Any]:
+        """Return the ``moveit_msgs/CollisionObject`` messages that a frame asks for, in the header's frame."""
+        now_ns, kind = Time.from_msg(header.stamp).nanoseconds, self._messages.CollisionObject
+        found: list[Any] = []
+        for pose in poses:
+            if pose.track_id < 0:
+                continue
+            name = f"{pose.class_name}_{pose.track_id}"
+            told = self._told.get(name)
+            if told is not None:
+                told.seen_ns = now_ns
+            if name in attached:
+                continue
+            if told is None or told.frame_id != header.frame_id:
+                found.append(self._added(name, pose, header))
+            elif self._has_moved(told.pose, pose.T_camera_object):
+                found.append(
+                    kind(header=header, id=name, pose=pose_to_message(pose.T_camera_object), operation=kind.MOVE)
+                )
+            else:
+                continue
+            self._told[name] = _Told(pose.T_camera_object, header.frame_id, now_ns)
+        gone = [
+            name
+            for name, told in self._told.items()
+            if name not in attached and abs(now_ns - told.seen_ns) > self._keep_ns
+        ]
+        return found + self._removed(gone, header)
+
+    def clear(self, attached: Collection[str] = ()) -> list[Any]:
+        """Return what removes every object that the robot does not hold; the next frame adds them anew."""
+        names = [name for name in self._told if name not in attached]
+        return self._removed(names, Header())
+
+    def forget(self) -> None:
+        """Add every object anew with the next frame: who listens has not heard of them."""
+        self._told.clear()
+
+    def _added(self, name: str, pose: ObjectPose, header: Header) -> Any:
+        shape, kind = self._shape_of(pose), self._messages.CollisionObject
+        message = kind(header=header, id=name, pose=pose_to_message(pose.T_camera_object), operation=kind.ADD)
+        message.type.key = pose.class_name
+        message.meshes, message.primitives = list(shape.meshes), list(shape.primitives)
+        message.mesh_poses = list(shape.poses) if shape.meshes else []
+        message.primitive_poses = list(shape.poses) if shape.primitives else []
+        message.subframe_names, message.subframe_poses = list(shape.frames), list(shape.frames.values())
+        return message
+
+    def _removed(self, names: Sequence[str], header: Header) -> list[Any]:
+        kind = self._messages.CollisionObject
+        for name in names:
+            header = Header(stamp=header.stamp, frame_id=self._told.pop(name).frame_id)
+        return [kind(header=header, id=name, operation=kind.REMOVE) for name in names]
+
+    def _has_moved(self, before: Array, after: Array) -> bool:
+        shift = float(np.linalg.norm(after[:3, 3] - before[:3, 3]))
+        return shift > self._least[0] or se3.rotation_angle(before[:3, :3], after[:3, :3]) > self._least[1]
+
+
+@dataclass
+class _Told:
+    """What the planning scene knows of an object."""
+
+    pose: Array
+    frame_id: str
+    seen_ns: int
+
+
+class AttachedObjects:
+    """The names of objects that the robot holds, from MoveIt's ``PlanningScene`` messages, whole ones and changes."""
+
+    def __init__(self) -> None:
+        self.names: frozenset[str] = frozenset()
+
+    def update(self, scene: Any) -> None:
+        """Take up one message."""
+        names = set(self.names) if scene.is_diff and scene.robot_state.is_diff else set()
+        if scene.is_diff and not scene.robot_state.is_diff and not scene.robot_state.attached_collision_objects:
+            return  # a change of the world alone
+        for item in scene.robot_state.attached_collision_objects:
+            if item.object.operation == type(item.object).REMOVE:
+                names.discard(item.object.id)
+            else:
+                names.add(item.object.id)
+        self.names = frozenset(names)
+
+
+def _hull(model: ObjectModel) -> tuple[Array, NDArray[Any]]:
+    points = model.surface_object if len(model.surface_object) else model.points_object
+    return _compact(points, ConvexHull(points).simplices)
+
+
+def _mesh(model: ObjectModel, file: Path) -> tuple[Array, NDArray[Any]]:
+    mesh = read_mesh(file).mesh
+    vertices = np.asarray(mesh.vertices, dtype=np.float64)
+    size = np.ptp(vertices, axis=0)
+    for unit_m in _UNITS_M:
+        if np.abs(size * unit_m - model.box_size).max() < _SAME_SIZE * model.diameter:
+            return vertices * unit_m, np.asarray(mesh.faces)
+    raise DataError(
+        f"{file} is {' x '.join(f'{side:g}' for side in size)}, and '{model.name}' "
+        f"{' x '.join(f'{side:.4f}' for side in model.box_size)} m",
+        "is it the mesh that the model was made of, in metres or millimetres?",
+    )
+
+
+def _compact(vertices: Array, faces: NDArray[Any]) -> tuple[Array, NDArray[Any]]:
+    """Return the vertices that faces use, and the faces of these."""
+    used, numbers = np.unique(faces, return_inverse=True)
+    return vertices[used], np.reshape(numbers, faces.shape)

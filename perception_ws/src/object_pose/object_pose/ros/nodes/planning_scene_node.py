@@ -1,0 +1,132 @@
+"""Poses of tracked objects in; collision objects of MoveIt's planning scene out, with their CAD meshes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from vision_msgs.msg import Detection3DArray
+
+from object_pose.core.params import parameter
+from object_pose.core.results.pose import ObjectPose
+from object_pose.io.grasps import grasps_file, read_grasps
+from object_pose.ros.messages.conversions import detections_3d_from_message
+from object_pose.ros.messages.interfaces import optional_interface
+from object_pose.ros.messages.markers import mesh_file
+from object_pose.ros.messages.planning_scene import (
+    MESH,
+    SHAPES,
+    AttachedObjects,
+    CollisionObjects,
+    CollisionShape,
+    collision_shape,
+)
+from object_pose.ros.nodes.pipeline_node import PipelineNode
+from object_pose.ros.nodes.spinning import spin_node
+from object_pose.ros.transport import qos, topics
+from object_pose.runtime.predictor import load_card
+from object_pose.runtime.resources import find_model
+
+
+@dataclass(frozen=True)
+class PlanningSceneConfig:
+    """The parameters of the planning scene node."""
+
+    model: str = parameter("parts.onnx", "model whose objects are published", read_only=True)
+    meshes: str = parameter(
+        "", "folder of mesh files by class name, metres or millimetres; '' is meshes beside the model", read_only=True
+    )
+    shape: str = parameter(
+        MESH,
+        "'mesh', its convex 'hull' or a 'box': the simpler, the faster are MoveIt's collision checks",
+        choices=SHAPES,
+        read_only=True,
+    )
+    keep_s: float = parameter(
+        1.0, "how long an object stays after it was last seen", minimum=0.0, maximum=3600.0, read_only=True
+    )
+    min_move_mm: float = parameter(
+        2.0, "smaller motions are not sent to the planning scene", minimum=0.0, maximum=1000.0, read_only=True
+    )
+    min_turn_deg: float = parameter(1.0, "the same of rotations", minimum=0.0, maximum=180.0, read_only=True)
+
+
+class PlanningSceneNode(PipelineNode):
+    """Adds, moves and removes collision objects as the pose node's tracks come and go; what the robot holds it leaves.
+
+    Poses are taken as the pose node publishes them: its ``target_frame`` is the planning frame, or one known to /tf.
+    """
+
+    def __init__(self, **node_options: object) -> None:
+        super().__init__("planning_scene_node", PlanningSceneConfig, **node_options)
+
+    def configure(self) -> None:
+        """Read the shapes of the model's objects; refuse to start without MoveIt's messages."""
+        self._messages = optional_interface("moveit_msgs.msg")
+        config = self.config(PlanningSceneConfig)
+        self._model = find_model(config.model)
+        self._card = load_card(self._model)
+        folder = Path(config.meshes) if config.meshes else self._model.parent / "meshes"
+        grasps = read_grasps(grasps_file(self._model)) if grasps_file(self._model).exists() else {}
+        self._shapes = {
+            item.name: collision_shape(item, config.shape, mesh_file(folder, item.name), grasps.get(item.name, ()))
+            for item in self._card.objects
+        }
+        self._scene = self.create_lifecycle_publisher(
+            self._messages.CollisionObject, topics.COLLISION_OBJECT, qos.PLANNING_SCENE, **qos.publisher_events()
+        )
+        self._listeners = 0
+
+    def activate(self) -> None:
+        """Follow the pose node, and what MoveIt says is attached to the robot."""
+        config = self.config(PlanningSceneConfig)
+        self._attached = AttachedObjects()
+        self._objects = CollisionObjects(
+            self._shape_of, config.keep_s, 1e-3 * config.min_move_mm, float(np.deg2rad(config.min_turn_deg))
+        )
+        self.watch(Detection3DArray, topics.DETECTIONS_3D, self._update, qos.RESULT)
+        # MoveIt may not run yet, so it is not watched as an input is.
+        self._monitored = self.create_subscription(
+            self._messages.PlanningScene,
+            topics.MONITORED_PLANNING_SCENE,
+            self._attached.update,
+            qos.PLANNING_SCENE,
+            **qos.subscription_events(),
+        )
+
+    def deactivate(self) -> None:
+        """Remove what was added."""
+        self.destroy_subscription(self._monitored)
+        self._send(self._objects.clear(self._attached.names))
+
+    def _update(self, message: Detection3DArray) -> None:
+        listeners = self._scene.get_subscription_count()
+        if listeners > self._listeners:
+            self._objects.forget()
+        self._listeners = listeners
+        if not listeners:
+            return
+        poses = detections_3d_from_message(message, self._card.labels)
+        if any(pose.track_id < 0 for pose in poses):
+            self.diagnostics.problem("untracked", "objects without ids cannot be followed: set track of the pose node")
+        known = [pose for pose in poses if pose.class_name in self._shapes]
+        self._send(self._objects.update(known, message.header, self._attached.names))
+        self.diagnostics.processed()
+
+    def _send(self, changes: list[Any]) -> None:
+        for change in changes:
+            self._scene.publish(change)
+
+    def _shape_of(self, pose: ObjectPose) -> CollisionShape:
+        return self._shapes[pose.class_name]
+
+
+def main() -> int:
+    """Run the node alone."""
+    return spin_node(PlanningSceneNode)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

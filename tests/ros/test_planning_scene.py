@@ -1,0 +1,166 @@
+"""Tracked parts in MoveIt's planning scene: added with their meshes, moved, removed, and left alone while attached."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from vision_msgs.msg import Detection3DArray
+
+from cube import make_cube
+from driver import start
+from object_pose.core.errors import ConfigError, DataError
+from object_pose.core.geometry import se3
+from object_pose.io.messages import pose_from_message
+from object_pose.ros.messages import interfaces
+from object_pose.ros.messages.conversions import detections_3d_to_message
+from object_pose.ros.messages.images import make_header
+from object_pose.ros.messages.planning_scene import BOX, HULL, MESH, AttachedObjects, collision_shape
+from object_pose.ros.nodes.planning_scene_node import PlanningSceneNode
+from object_pose.ros.transport import qos, topics
+from object_pose.runtime.predictor import load_card
+from object_pose.runtime.resources import find, find_model
+from poses import pose_of
+
+messages = pytest.importorskip("moveit_msgs.msg", reason="scripts/setup planning builds it")
+CARD = load_card(find_model("parts.onnx"))
+ADD, REMOVE, MOVE = (getattr(messages.CollisionObject, name) for name in ("ADD", "REMOVE", "MOVE"))
+
+
+class MoveIt:
+    """What MoveIt's scene monitor does: it hears changes, and tells what it knows."""
+
+    def __init__(self, ros):
+        self.ros = ros
+        self.heard = ros.collect(messages.CollisionObject, topics.COLLISION_OBJECT, qos.PLANNING_SCENE)
+        self._scene = ros.node.create_publisher(
+            messages.PlanningScene, topics.MONITORED_PLANNING_SCENE, qos.PLANNING_SCENE
+        )
+        self._detections = ros.node.create_publisher(Detection3DArray, topics.DETECTIONS_3D, qos.RESULT)
+        self._stamp_ns = 10**9
+
+    def wait_until_heard(self):
+        publishers = (self._scene, self._detections)
+        connected = lambda: all(item.get_subscription_count() for item in publishers)  # noqa: E731
+        self.ros.wait_for(connected, "the node's subscriptions")
+        self.ros.wait_for(lambda: self.ros.node.count_publishers("/" + topics.COLLISION_OBJECT), "the node's publisher")
+
+    def see(self, *poses, seconds=0.1):
+        """Publish what the pose node sees, a moment after the last; poses are (class id, track id, pose)."""
+        self._stamp_ns += int(seconds * 1e9)
+        header = make_header(self._stamp_ns, "base_link")
+        found = [pose_of(CARD.objects[c], c, T, track_id=track) for c, track, T in poses]
+        self._detections.publish(detections_3d_to_message(found, header))
+
+    def attach(self, name, operation=ADD):
+        scene = messages.PlanningScene(is_diff=True)
+        scene.robot_state.is_diff = True
+        scene.robot_state.attached_collision_objects = [messages.AttachedCollisionObject(link_name="tool0")]
+        scene.robot_state.attached_collision_objects[0].object.id = name
+        scene.robot_state.attached_collision_objects[0].object.operation = operation
+        self._scene.publish(scene)
+
+    def next(self, count):
+        self.ros.wait_for(lambda: len(self.heard) >= count, f"change {count}")
+        assert len(self.heard) == count
+        return self.heard[-1]
+
+
+def at(x):
+    return se3.make_transform(se3.exp_so3([0.0, 0.3, 0.0]), (x, 0.1, 0.02))
+
+
+def test_parts_are_added_moved_and_removed_as_tracks_come_and_go(ros):
+    node, moveit = start(ros, PlanningSceneNode), MoveIt(ros)
+    moveit.wait_until_heard()
+    moveit.see((0, 7, at(0.4)))
+    added = moveit.next(1)
+    assert (added.operation, added.id, added.header.frame_id, added.type.key) == (ADD, "gear_7", "base_link", "gear")
+    np.testing.assert_allclose(pose_from_message(added.pose), at(0.4), atol=1e-12)
+    (mesh,) = added.meshes
+    vertices = np.array([(p.x, p.y, p.z) for p in mesh.vertices])
+    np.testing.assert_allclose(np.ptp(vertices, axis=0), CARD.objects[0].box_size, atol=1e-3)
+    faces = np.array([t.vertex_indices for t in mesh.triangles])
+    assert faces.max() < len(vertices) and len(faces) > 500
+    assert added.subframe_names[0] == "grasp_0" and len(added.subframe_poses) == len(added.subframe_names)
+
+    moveit.see((0, 7, at(0.4005)))  # less than a planner cares for
+    moveit.see((0, 7, at(0.45)), (3, 8, at(0.6)))
+    moveit.next(3)
+    moved, second = moveit.heard[1:]
+    assert (moved.operation, moved.id, len(moved.meshes)) == (MOVE, "gear_7", 0)
+    np.testing.assert_allclose(moved.pose.position.x, 0.45)
+    assert (second.operation, second.id) == (ADD, "bracket_8")
+
+    moveit.see((3, 8, at(0.6)), seconds=0.5)
+    moveit.see((3, 8, at(0.6)), seconds=0.6)
+    removed = moveit.next(4)
+    assert (removed.operation, removed.id) == (REMOVE, "gear_7")
+    node.trigger_deactivate()
+    assert (moveit.next(5).operation, moveit.heard[-1].id) == (REMOVE, "bracket_8")
+
+
+def test_what_the_robot_holds_is_left_alone_until_it_is_put_down(ros):
+    node, moveit = start(ros, PlanningSceneNode), MoveIt(ros)
+    moveit.wait_until_heard()
+    moveit.see((0, 7, at(0.4)))
+    moveit.next(1)
+    moveit.attach("gear_7")
+    ros.wait_for(lambda: node._attached.names, "the attached object")
+    moveit.see((0, 7, at(0.5)))
+    moveit.see(seconds=5.0)
+    moveit.see((3, 8, at(0.6)))
+    assert moveit.next(2).id == "bracket_8"
+    moveit.attach("gear_7", REMOVE)
+    ros.wait_for(lambda: not node._attached.names, "the object put down")
+    moveit.see((3, 8, at(0.6)))
+    assert (moveit.next(3).operation, moveit.heard[-1].id) == (REMOVE, "gear_7")
+
+
+def test_a_planner_that_comes_later_hears_of_everything(ros):
+    start(ros, PlanningSceneNode)
+    moveit = MoveIt(ros)
+    moveit.wait_until_heard()
+    moveit.see((0, 7, at(0.4)))
+    moveit.next(1)
+    late = ros.collect(messages.CollisionObject, topics.COLLISION_OBJECT, qos.PLANNING_SCENE)
+    ros.wait_for(lambda: ros.node.count_subscribers("/" + topics.COLLISION_OBJECT) == 2, "the second planner")
+
+    def heard():
+        moveit.see((0, 7, at(0.4)))
+        return late
+
+    ros.wait_for(heard, "the object")
+    assert late[0].operation == ADD
+
+
+def test_whole_scenes_and_changes_of_the_world_say_what_is_attached():
+    attached, scene = AttachedObjects(), messages.PlanningScene()
+    scene.robot_state.attached_collision_objects = [messages.AttachedCollisionObject()]
+    scene.robot_state.attached_collision_objects[0].object.id = "gear_1"
+    attached.update(scene)
+    attached.update(messages.PlanningScene(is_diff=True))
+    assert attached.names == {"gear_1"}
+    attached.update(messages.PlanningScene())
+    assert attached.names == frozenset()
+
+
+def test_shapes_get_simpler_and_a_mesh_of_another_part_is_refused(tmp_path):
+    gear = CARD.objects[0]
+    file = find("models", "meshes/gear.stl")
+    triangles = [len(collision_shape(gear, shape, file).meshes[0].triangles) for shape in (MESH, HULL)]
+    assert triangles[1] < triangles[0]
+    (box,) = collision_shape(gear, BOX, file).primitives
+    np.testing.assert_allclose(box.dimensions, gear.box_size)
+    hull = collision_shape(make_cube(), MESH, None).meshes[0]
+    assert len(hull.triangles) >= 12
+    with pytest.raises(DataError, match="is it the mesh that the model was made of"):
+        collision_shape(CARD.objects[3], MESH, file)
+
+
+def test_without_moveit_the_node_says_what_to_do(ros, monkeypatch):
+    def missing(name):
+        raise ImportError(f"No module named '{name}'")
+
+    monkeypatch.setattr(interfaces, "import_module", missing)
+    with pytest.raises(ConfigError, match="moveit_msgs is not installed"):
+        start(ros, PlanningSceneNode)
