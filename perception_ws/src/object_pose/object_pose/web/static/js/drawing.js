@@ -12,7 +12,9 @@ export class Pencil {
   constructor(context, scale) {
     this.context = context;
     this.scale = scale;
-    this.unit = Math.max(window.devicePixelRatio || 1, 1);
+    const ratio = Math.max(window.devicePixelRatio || 1, 1);
+    // Lines and letters are smaller on small pictures.
+    this.unit = ratio * Math.min(Math.max(context.canvas.width / ratio / 560, 0.7), 1);
     context.lineCap = context.lineJoin = "round";
   }
 
@@ -89,6 +91,7 @@ export function drawPose(pencil, outline, item, layers) {
   pencil.context.globalAlpha = 1;
 }
 
+const FAINT_SCORE = 0.3;
 const percent = (score) => `${Math.round(100 * score)} %`;
 const DRAWN_AS = {
   detect: (pencil, result, chosen) => result.detections.forEach((item, index) => {
@@ -138,18 +141,12 @@ const DRAWN_AS = {
   pose: (pencil, result, chosen) => {
     if (!result.camera_matrix) return;
     const K = result.camera_matrix.flat();
-    result.poses.forEach((item, index) => {
+    [...result.poses.entries()].reverse().forEach(([index, item]) => {
       const [w, x, y, z] = item.quat_wxyz, box = { center: item.box_center, size: item.box_size };
       const outline = outlineOf(K, transformOf(item.position, [x, y, z, w]), box);
-      const shown = { name: item.class_name, text: `${item.class_name} ${percent(item.score)}`, selected: index === chosen };
+      const shown = { name: item.class_name, text: `${item.class_name} ${percent(item.score)}`, selected: index === chosen, faint: item.score < FAINT_SCORE && index !== chosen };
       if (outline) drawPose(pencil, outline, shown, { boxes: true, axes: true, labels: true });
     });
-    for (const item of result.rejections ?? []) {
-      const [x1, y1, x2, y2] = item.box_xyxy;
-      pencil.context.setLineDash([4 * pencil.unit, 6 * pencil.unit]);
-      pencil.polygon([[x1, y1], [x2, y1], [x2, y2], [x1, y2]], "#c3cad4", 1);
-      pencil.context.setLineDash([]);
-    }
   },
 };
 

@@ -10,6 +10,8 @@ const CLOUD_POINTS = 20000;
 const CLOUD_PAUSE_MS = 300;
 const ELLIPSOID_SIGMAS = 3, ELLIPSOID_MAGNIFIED = 10;
 const FRUSTUM_M = 0.12;
+// Measured points lie on the surfaces; some millimetres keep these in front.
+const AHEAD_OF_POINTS = { polygonOffset: true, polygonOffsetFactor: -1, polygonOffsetUnits: -1200 };
 
 export class LiveScene {
   /**
@@ -126,7 +128,7 @@ export class LiveScene {
   #make(pose, part) {
     const size = part?.size ?? [0.04, 0.04, 0.04], center = part?.center ?? [0, 0, 0];
     const boxGeometry = new THREE.BoxGeometry(...size).translate(center[0], center[1], center[2]);
-    const material = new THREE.MeshStandardMaterial({ roughness: 0.62, metalness: 0.05, transparent: !part?.geometry, opacity: part?.geometry ? 1 : 0.5 });
+    const material = new THREE.MeshStandardMaterial({ roughness: 0.62, metalness: 0.05, ...AHEAD_OF_POINTS, transparent: !part?.geometry, opacity: part?.geometry ? 1 : 0.5 });
     const body = new THREE.Mesh(part?.geometry ?? boxGeometry, material);
     const edge = new THREE.LineSegments(new THREE.EdgesGeometry(boxGeometry), new THREE.LineBasicMaterial({ color: SELECTION }));
     body.add(edge);

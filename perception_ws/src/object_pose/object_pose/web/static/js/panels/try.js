@@ -89,7 +89,7 @@ class TryView {
   setTask(name) {
     this.task = name;
     const task = this.tasks.find((item) => item.name === name);
-    this.about.textContent = `${task.description ?? ""} Model: ${task.model ?? "none"}.`.trim();
+    this.about.textContent = `${sentence(task.description)} Model: ${task.model ?? "none"}.`;
     this.extra.hidden = !task.inputs.includes("camera");
     this.result = null;
     this.output.hidden = true;
@@ -135,7 +135,7 @@ class TryView {
     this.runButton.textContent = "Running …";
     showFault(this.fault, null);
     try {
-      this.result = await post(`/v1/predict/${this.task}`, form, { signal: abort.signal });
+      this.result = sorted(await post(`/v1/predict/${this.task}`, form, { signal: abort.signal }));
       this.chosen = null;
       await this.show();
     } catch (error) {
@@ -196,6 +196,15 @@ class TryView {
       setTimeout(() => URL.revokeObjectURL(link.href), 1000);
     });
   }
+}
+
+/** @param {string} text */
+const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1).replace(/\.$/, "")}.`;
+
+/** Best first. @param {any} result */
+function sorted(result) {
+  result.poses?.sort((a, b) => b.score - a.score);
+  return result;
 }
 
 const percent = (score) => `${fixed(100 * score, 1)} %`;
