@@ -94,6 +94,8 @@ def router(services: Services) -> APIRouter:
             "model": model.name,
             "inference_ms": round(found.timings_ms["total"], 3),
             "size_wh": list(frame.camera.wh),
+            # Poses are drawn with it.
+            **({"camera_matrix": frame.camera.matrix.tolist()} if model.gives_poses else {}),
         }
         return Response(json.dumps(record, allow_nan=False), media_type="application/json")
 
@@ -137,6 +139,7 @@ def _result_description() -> dict[str, Any]:
         "inference_ms": {"type": "number"},
         "size_wh": json_schema(list[int]) | {"description": "width and height of the image"},
     }
+    matrix = json_schema(list[list[float]]) | {"description": "K (3 x 3) of the image; where there are poses"}
     schemas = []
     for task in TASKS.values():
         schema = task.schema
@@ -144,7 +147,7 @@ def _result_description() -> dict[str, Any]:
             {
                 **schema,
                 "title": f"Result of {task.name}",
-                "properties": schema["properties"] | added,
+                "properties": schema["properties"] | added | ({"camera_matrix": matrix} if task.name == "pose" else {}),
                 "required": [*schema["required"], *added],
             }
         )

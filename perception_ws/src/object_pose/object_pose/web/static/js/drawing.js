@@ -139,7 +139,7 @@ const DRAWN_AS = {
     pencil.label([context.canvas.width / pencil.scale / 2, 40 / pencil.scale], `${result.class_name} ${percent(result.score)}`, stroke);
   },
   pose: (pencil, result, chosen) => {
-    if (!result.camera_matrix) return;
+    if (!result.camera_matrix || !result.poses) return;
     const K = result.camera_matrix.flat();
     [...result.poses.entries()].reverse().forEach(([index, item]) => {
       const [w, x, y, z] = item.quat_wxyz, box = { center: item.box_center, size: item.box_size };

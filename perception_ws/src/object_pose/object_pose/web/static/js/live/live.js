@@ -14,7 +14,7 @@ export const live = new LiveState();
 /** @type {Map<string, import("../meshes.js").Part>} */
 let parts = new Map();
 let partsModel = null;
-let picture, scene, plots, isShown = false;
+let picture, scene, plots, isShown = false, isStreaming = false;
 
 /** Build the view; called once. */
 export function setUpLive() {
@@ -23,6 +23,7 @@ export function setUpLive() {
   new ObjectTable(live);
   plots = new Plots(live);
   live.addEventListener("availability", updateControls);
+  live.addEventListener("availability", updateStreams);
   live.addEventListener("status", updateText);
   live.addEventListener("frame", loadParts);
   byId("pause").addEventListener("click", togglePause);
@@ -33,6 +34,7 @@ export function setUpLive() {
     picture.layers[target.name] = target.checked;
     picture.draw();
   });
+  updateControls();
   byId("scene").querySelector("fieldset").addEventListener("change", ({ target }) => scene?.setVisible(target.name, target.checked));
 }
 
@@ -48,12 +50,19 @@ function make3d() {
 
 /** Start what only runs while it is seen. @param {boolean} shown */
 export function showLive(shown) {
-  if (shown === isShown) return;
+  if (shown && !isShown) plots.setTheme();
   isShown = shown;
-  if (shown) {
+  updateStreams();
+}
+
+/** Read picture and cloud while they are seen and there is a pipeline. */
+function updateStreams() {
+  const wanted = isShown && Boolean(live.available);
+  if (wanted === isStreaming) return;
+  isStreaming = wanted;
+  if (wanted) {
     picture.run();
     scene?.run();
-    plots.setTheme();
   } else {
     picture.pause();
     scene?.pause();
@@ -62,10 +71,9 @@ export function showLive(shown) {
 
 /** Ask for everything anew, as after a login. */
 export function restartLive() {
+  live.available = null;
+  updateStreams();
   live.start();
-  if (!isShown) return;
-  showLive(false);
-  showLive(true);
 }
 
 /** Take the theme's colours. */

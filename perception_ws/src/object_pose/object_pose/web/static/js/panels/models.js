@@ -16,7 +16,7 @@ class ModelsView {
   /** @param {HTMLElement} host */
   constructor(host) {
     this.fault = h("p", { class: "message", role: "alert", hidden: true });
-    this.body = h("tbody");
+    this.body = h("tbody", {}, h("tr", {}, h("td", { colSpan: 9, class: "empty-row" }, "Loading …")));
     this.rollback = h("button", { type: "button", class: "small", onclick: () => this.send("/v1/models/rollback", "Rolled back.") }, "Roll back");
     this.drop = dropZone({ label: "Upload a model", hint: "ONNX, checked before it is loaded", accept: ".onnx", onfiles: ([file]) => this.upload(file) });
     host.append(

@@ -218,7 +218,7 @@ const EMPTY = { detect: "Nothing found.", oriented: "Nothing found.", pose: "No 
 const FACTS = {
   segment: (result) => [["Covered", percent(result.cover)], ["Regions", String(result.regions.length)]],
   classify: (result) => [["Class", result.class_name], ["Score", percent(result.score)]],
-  pose: (result) => [["Poses", String(result.poses.length)], ["Rejected", String(result.rejections?.length ?? 0)]],
+  pose: (result) => [["Poses", String(result.poses?.length ?? 0)], ["Rejected", String(result.rejections?.length ?? 0)]],
 };
 
 const TABLES = {
@@ -241,7 +241,7 @@ const TABLES = {
   }),
   pose: (result) => ({
     head: ["Class", "Score", "x mm", "y mm", "z mm", "Roll °", "Pitch °", "Yaw °", "σ mm", "σ °", "Depth"],
-    rows: result.poses.map((item) => {
+    rows: (result.poses ?? []).map((item) => {
       const [w, x, y, z] = item.quat_wxyz, sigma = uncertainty(item.covariance?.flat() ?? null);
       return [named(item.class_name), percent(item.score), ...item.position.map((value) => fixed(1000 * value, 1)),
         ...rollPitchYaw(transformOf(item.position, [x, y, z, w])).map((angle) => fixed(angle, 1)),
