@@ -1,7 +1,5 @@
 """Known objects carried to the next frame by depth, against ray-cast truth."""
 
-import sys
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +8,7 @@ from hypothesis import strategies as st
 from object_pose.core.frame import Frame
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
-from object_pose.core.tracking.aligner import FrameAligner, LossReason, TrackStatus, compile_kernels
+from object_pose.core.tracking.aligner import FrameAligner, LossReason, TrackStatus
 from object_pose.core.tracking.view_model import ViewModel
 from pose_scene import BRACKET_ID, MODELS, PLATE_ID, SHAFT_ID, SOLIDS, random_view
 from raycast import CAMERA, add_sensor_noise, render_depth
@@ -199,24 +197,3 @@ def test_the_covariance_covers_the_error(aligner):
         offset = np.concatenate([pose[:3, 3] - truth[:3, 3], se3.log_so3(pose[:3, :3] @ truth[:3, :3].T)])
         inside.append(offset @ np.linalg.solve(covariance, offset) < 12.6)  # 95 % of six degrees of freedom
     assert np.mean(inside) >= 0.8
-
-
-def test_kernels_are_compiled_once_whatever_arrays_come(aligner):
-    """Compiling takes seconds, which no frame may cost: read-only and strided arrays meet what was compiled before."""
-    compile_kernels()
-    known = {name: len(function.signatures) for name, function in compiled().items()}
-    truth = random_view(np.random.default_rng(8))
-    depth = np.asfortranarray(frame_of([(BRACKET_ID, truth)]).depth_m)
-    depth.setflags(write=False)
-    ids = np.full(4, BRACKET_ID, dtype=np.int32)[::2]
-    poses = np.broadcast_to(truth, (2, 4, 4))
-    aligner.align(frame_with(depth), ids, poses, np.broadcast_to(LOOSE, (2, 6, 6)), ids)
-    assert known
-    assert {name: len(function.signatures) for name, function in compiled().items()} == known
-
-
-def compiled():
-    """Return the kernels of the tracker that this process has used."""
-    modules = [module for name, module in sys.modules.items() if name.startswith("object_pose.core.tracking.")]
-    members = {f"{module.__name__}.{name}": item for module in modules for name, item in vars(module).items()}
-    return {name: item for name, item in members.items() if getattr(item, "signatures", None)}

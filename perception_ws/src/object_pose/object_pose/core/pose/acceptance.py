@@ -165,6 +165,10 @@ def find_duplicates(
     candidate_ids = np.arange(len(scores)) if candidate_ids is None else candidate_ids
     ids = np.full(len(scores), -1) if confirmed_ids is None else confirmed_ids
     better: list[int | None] = [None] * len(scores)
+    apart = np.linalg.norm(centers[:, None] - centers, axis=2)
+    near = (apart < distance * np.minimum(diameters, diameters[:, None])) | (candidate_ids == candidate_ids[:, None])
+    if np.count_nonzero(near) == len(scores):  # each is near itself
+        return better
     kept: list[int] = []
     for index in np.argsort(-scores, kind="stable"):
         reach = distance * np.minimum(diameters[kept], diameters[index])

@@ -17,17 +17,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from object_pose.core.arrays import Array, Mask, expect_shape
-from object_pose.core.frame import CameraFrame, Frame
-from object_pose.core.geometry import se3
-from object_pose.core.geometry.camera import Camera
+from object_pose.core.frame import CameraFrame
 from object_pose.core.geometry.lens import rotated
 from object_pose.core.kernels import kernel
-from object_pose.core.object_model import ObjectModel
 from object_pose.core.params import parameter
 from object_pose.core.pose.config import DepthConfig
 from object_pose.core.pose.depth_evidence import DepthNoise
 from object_pose.core.tracking.appearance import AppearanceEvidence, AppearanceModality
 from object_pose.core.tracking.depth_modality import DepthEvidence, DepthModality
+from object_pose.core.tracking.linear import (
+    factorise,
+    rotation_of,
+    substitute_backward,
+    substitute_forward,
+    turn_between,
+)
 from object_pose.core.tracking.modality import STAGES, Modality, Objects, Systems
 from object_pose.core.tracking.view_model import Floats, Ints, ViewModel, ViewTables
 
@@ -325,29 +329,6 @@ class FrameAligner:
         return reasons
 
 
-def compile_kernels() -> None:
-    """Compile what no earlier call has left on disk, which takes a minute; later processes only load it."""
-    corners = np.array(list(itertools.product((-0.03, 0.03), repeat=3)))
-    rng = np.random.default_rng(0)
-    points = rng.uniform(-0.03, 0.03, (500, 3))
-    axes, rows = rng.integers(0, 3, 500), np.arange(500)
-    points[rows, axes] = 0.03 * np.sign(points[rows, axes])
-    normals = np.zeros_like(points)
-    normals[rows, axes] = np.sign(points[rows, axes])
-    model = ObjectModel("cube", corners, points, normals, np.zeros(3), np.full(3, 0.06), 0.104)
-    aligner = FrameAligner([ViewModel.of(model, view_count=20)], AlignerConfig(use_colour="always"))
-    camera = Camera(160, 120, 150.0, 150.0, 79.5, 59.5)
-    poses = np.stack([se3.make_transform(translation=(x, 0.0, 0.3)) for x in (-0.05, 0.05)])
-    prior, ids = np.tile(1e4 * np.eye(6), (2, 1, 1)), np.arange(2)
-    rgb = np.full((120, 160, 3), 200, dtype=np.uint8)
-    rgb[40:80, 35:125] = rng.integers(0, 120, (40, 90, 3))
-    # With depth on its front, without any, and with depth that sees through it, so that it is searched for.
-    depths = np.full((120, 160), 0.27, dtype=np.float32), None, np.full((120, 160), 0.5, dtype=np.float32)
-    aligner.learn(Frame(rgb, camera, depths[0]), np.zeros(2, dtype=np.intp), poses, ids)
-    for depth in depths:
-        aligner.align(Frame(rgb, camera, depth), np.zeros(2, dtype=np.intp), poses, prior, ids)
-
-
 class _Descent:
     """Gauss-Newton on ``objects``, expected at ``expected`` (N, 4, 4) with the information ``prior`` (N, 6, 6).
 
@@ -437,7 +418,9 @@ def _step(
         if not active[i]:
             continue
         r, t = rotations[i], translations[i]
-        _offset(expected[i], r, t, offset)
+        for row in range(3):
+            offset[row] = t[row] - expected[i, row, 3]
+        turn_between(expected[i], r, offset)
         surprise = 0.0
         for row in range(6):
             for column in range(6):
@@ -450,8 +433,10 @@ def _step(
                 of_prior = weight * prior[i, row, column]
                 a[row, column] = information[i, min(row, column), max(row, column)] + of_prior
                 step[row] -= of_prior * offset[column]
-        _solve(a, step)
-        _rotation_of(step[3], step[4], step[5], turn)
+        factorise(a)
+        substitute_forward(a, step)
+        substitute_backward(a, step)
+        rotation_of(step[3], step[4], step[5], turn)
         turned = turn @ r
         r[:] = turned
         t += step[:3]
@@ -468,55 +453,6 @@ def _step(
         elif has_arrived:
             active[i] = False
         views[i] = _nearest_view(r, t, centers[class_ids[i]], directions)
-
-
-@kernel
-def _offset(expected: Array, r: Array, t: Array, offset: Array) -> None:
-    """Write the perturbation (6,) that leads from ``expected`` (4, 4) to a pose."""
-    for row in range(3):
-        offset[row] = t[row] - expected[row, 3]
-    turn = r @ np.ascontiguousarray(expected[:3, :3].T)
-    x, y, z = turn[2, 1] - turn[1, 2], turn[0, 2] - turn[2, 0], turn[1, 0] - turn[0, 1]
-    sine = 0.5 * math.sqrt(x * x + y * y + z * z)
-    cosine = 0.5 * (turn[0, 0] + turn[1, 1] + turn[2, 2] - 1.0)
-    # A half turn has no axis here, and is farther than any object moves between two frames.
-    scale = 0.5 if sine < 1e-6 else 0.5 * math.atan2(sine, cosine) / sine
-    offset[3], offset[4], offset[5] = scale * x, scale * y, scale * z
-
-
-@kernel
-def _solve(a: Array, b: Array) -> None:
-    """Solve a positive definite system (n, n) in place of ``b`` (n,), by Cholesky's decomposition."""
-    size = len(b)
-    for row in range(size):
-        for column in range(row + 1):
-            value = a[row, column]
-            for k in range(column):
-                value -= a[row, k] * a[column, k]
-            a[row, column] = math.sqrt(max(value, 1e-12)) if row == column else value / a[column, column]
-    for row in range(size):
-        for k in range(row):
-            b[row] -= a[row, k] * b[k]
-        b[row] /= a[row, row]
-    for row in range(size - 1, -1, -1):
-        for k in range(row + 1, size):
-            b[row] -= a[k, row] * b[k]
-        b[row] /= a[row, row]
-
-
-@kernel
-def _rotation_of(x: float, y: float, z: float, rotation: Array) -> None:
-    """Write the rotation (3, 3) of a rotation vector."""
-    angle = math.sqrt(x * x + y * y + z * z)
-    sine = math.sin(angle) / angle if angle > 1e-9 else 1.0
-    half = math.sin(0.5 * angle)
-    versine = 2.0 * half * half / (angle * angle) if angle > 1e-9 else 0.5
-    rotation[0, 0] = 1.0 - versine * (y * y + z * z)
-    rotation[1, 1] = 1.0 - versine * (x * x + z * z)
-    rotation[2, 2] = 1.0 - versine * (x * x + y * y)
-    rotation[0, 1], rotation[1, 0] = versine * x * y - sine * z, versine * x * y + sine * z
-    rotation[0, 2], rotation[2, 0] = versine * x * z + sine * y, versine * x * z - sine * y
-    rotation[1, 2], rotation[2, 1] = versine * y * z - sine * x, versine * y * z + sine * x
 
 
 @kernel

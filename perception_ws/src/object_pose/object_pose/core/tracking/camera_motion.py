@@ -13,6 +13,7 @@ _ROUNDS = 6
 _SCALE_M = 0.002  # beyond which an object is thought to move itself
 _ARM_SHARE = 0.25  # of an object's diameter: its turn counts as the shift of points so far from its origin
 _ARM_WEIGHT = 0.1
+_SETTLED = 1e-5  # change of the motion, in metres and radians, that another round would hardly add to
 
 
 def common_motion(
@@ -23,11 +24,11 @@ def common_motion(
     ``before`` and ``after`` are their poses (4, 4), ``expected`` is the motion to begin with.
     """
     arms = np.concatenate([np.zeros((1, 3)), np.eye(3)]) * _ARM_SHARE
-    points = [
-        (T_before[:3, :3] @ (size * arms).T + T_before[:3, 3:], T_after[:3, :3] @ (size * arms).T + T_after[:3, 3:])
-        for T_before, T_after, size in zip(before, after, diameters)
-    ]
-    source, target = (np.stack([pair[side].T for pair in points]) for side in (0, 1))
+    points = np.asarray(diameters)[:, None, None] * arms
+    source, target = (
+        points @ np.swapaxes(poses[:, :3, :3], 1, 2) + poses[:, None, :3, 3]
+        for poses in (np.stack(before), np.stack(after))
+    )
     importance = np.array([1.0, _ARM_WEIGHT, _ARM_WEIGHT, _ARM_WEIGHT])
     motion = expected
     for _ in range(_ROUNDS):
@@ -35,7 +36,9 @@ def common_motion(
         # Half of the objects at least move together: their distance is the scale while the motion is not known well.
         scale = max(_SCALE_M, float(np.median(distance)))
         weights = (1.0 / (1.0 + (distance / scale) ** 2))[:, None] * importance
-        motion = _fitted(source.reshape(-1, 3), target.reshape(-1, 3), weights.ravel())
+        last, motion = motion, _fitted(source.reshape(-1, 3), target.reshape(-1, 3), weights.ravel())
+        if np.abs(motion - last).max() < _SETTLED:
+            break
     distance = np.linalg.norm(se3.apply(motion, source[:, 0]) - target[:, 0], axis=1)
     return motion, distance < 2.0 * _SCALE_M
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ from object_pose.core.results.pose import ObjectPose, PoseRejection, PoseResults
 from object_pose.core.tracking.camera_motion import common_motion
 from object_pose.core.tracking.filter import NEWEST_SHARE, NIS_LIMIT, PoseState, Velocity
 from object_pose.core.tracking.history import History, Moment
+from object_pose.core.tracking.linear import squared_distance
 
 Array = NDArray[np.float64]
 
@@ -185,10 +187,9 @@ class Tracker:
         covariance grown, its visibility 0 and its score fading; tracks of ``lost_ids`` are not bridged.
         ``T_world_camera`` (4, 4) is the camera at the stamp.
         """
-        T_fixed_camera = np.eye(4) if T_world_camera is None else T_world_camera
         self._advance(stamp_ns, in_world=T_world_camera is not None)
         results = self._without_doubtful_returns(results)
-        measured = [self._measured(pose).moved_to(T_fixed_camera) for pose in results.poses]
+        measured = [self._measured(pose).moved_to(T_world_camera) for pose in results.poses]
         partners = self._partners(results.poses, measured, stamp_ns)
         before = {track.track_id: track.measured.transform for track in self._tracks if track.frames_unseen == 1}
         for pose, state, partner in zip(results.poses, measured, partners):
@@ -199,11 +200,11 @@ class Tracker:
         self._follow_camera(before, stamp_ns)
         for track in self._tracks:
             track.is_lost |= track.track_id in lost_ids
-        T_camera_fixed = se3.inverse(T_fixed_camera)
-        reported = tuple(self._report(stamp_ns, T_camera_fixed))
+        T_camera_world = None if T_world_camera is None else se3.inverse(T_world_camera)
+        reported = tuple(self._report(stamp_ns, T_camera_world))
         unsure = [track for track in self._tracks if track.is_tentative and track.seen_ns == stamp_ns]
-        tentative = tuple(self._describe(track, stamp_ns, T_camera_fixed) for track in unsure)
-        self._history.add(Moment(stamp_ns, T_fixed_camera, reported, tentative))
+        tentative = tuple(self._describe(track, stamp_ns, T_camera_world) for track in unsure)
+        self._history.add(Moment(stamp_ns, _fixed(T_world_camera), reported, tentative))
         ended, self._ended = self._ended, []
         return PoseResults(reported, (*results.rejections, *ended))
 
@@ -225,7 +226,7 @@ class Tracker:
         """Return where the tracked objects would be seen now if they stood still, for a solver to start from."""
         if self._in_world != (T_world_camera is not None):
             return ()
-        T_camera_fixed = np.eye(4) if T_world_camera is None else se3.inverse(T_world_camera)
+        T_camera_fixed = se3.inverse(_fixed(T_world_camera))
         return tuple(
             dataclasses.replace(track.pose, T_camera_object=T_camera_fixed @ track.state.transform)
             for track in self._tracks
@@ -239,32 +240,40 @@ class Tracker:
         """
         for track in self._tracks:
             self._correct(track)
+        if self._in_world != (T_world_camera is not None):
+            return ()
+        T_camera_fixed = se3.inverse(_fixed(T_world_camera))
+        step_s = (stamp_ns - self._stamp_ns) * _NANOSECONDS if self._stamp_ns is not None else 0.0
+        camera_motion = self._camera_motion(step_s)
         poses = []
-        for track, pose in zip(self._tracks, self.expected(T_world_camera)):
+        for track in self._tracks:
             if track.is_missed:
                 continue
             seconds = (stamp_ns - track.seen_ns) * _NANOSECONDS
-            T_fixed_camera = np.eye(4) if T_world_camera is None else T_world_camera
             if track.contradictions and 0.0 <= seconds < _MOVES_ON_S:
-                moved = track.velocity.moved(track.measured.transform, seconds)
-                pose = dataclasses.replace(pose, T_camera_object=se3.inverse(T_fixed_camera) @ moved)
-            elif not self._in_world and self._stamp_ns is not None:
-                moved = self._moved(track, track.state.transform, (stamp_ns - self._stamp_ns) * _NANOSECONDS)
-                pose = dataclasses.replace(pose, T_camera_object=moved)
-            covariance = self._spread(track, seconds)
-            score = track.registered_score
-            poses.append(dataclasses.replace(pose, track_id=track.track_id, score=score, covariance=covariance))
+                T_fixed_object = track.velocity.moved(track.measured.transform, seconds)
+            else:
+                T_fixed_object = _moved(track, step_s, camera_motion)
+            poses.append(
+                dataclasses.replace(
+                    track.pose,
+                    T_camera_object=T_camera_fixed @ T_fixed_object,
+                    track_id=track.track_id,
+                    score=track.registered_score,
+                    covariance=self._spread(track, seconds),
+                )
+            )
         return tuple(poses)
 
     def _spread(self, track: _Track, seconds: float) -> Array:
         """Return the covariance (6, 6) of where a track may be, so long after it was seen."""
         is_moving = track.contradictions > 0 or track.moves_itself
-        steps = np.sqrt(1.0 + track.frames_unseen)
+        steps = math.sqrt(1.0 + track.frames_unseen)
         sigma_m, sigma_rad = (step * (2.0 if is_moving else 1.0) * steps for step in (_STEP_M, _STEP_RAD))
         if is_moving and seconds < _MOVES_ON_S:
             sigma_m += _SURPRISE * seconds * float(np.linalg.norm(track.velocity.linear))
             sigma_rad += _SURPRISE * seconds * float(np.linalg.norm(track.velocity.angular))
-        return np.diag(np.repeat([sigma_m, sigma_rad], 3) ** 2)
+        return np.diag((sigma_m**2, sigma_m**2, sigma_m**2, sigma_rad**2, sigma_rad**2, sigma_rad**2))
 
     def at(self, stamp_ns: int) -> tuple[ObjectPose, ...]:
         """Return the poses that were reported in the frame of a stamp, or right beside it; empty where none is kept."""
@@ -291,8 +300,7 @@ class Tracker:
         moment = self._history.nearest(stamp_ns)
         if moment is None or self._in_world != (T_world_camera is not None):
             return LateMatches((), ())
-        T_fixed_camera = np.eye(4) if T_world_camera is None else T_world_camera
-        measured = [self._measured(pose).moved_to(T_fixed_camera) for pose in results.poses]
+        measured = [self._measured(pose).moved_to(T_world_camera) for pose in results.poses]
         then = moment.transforms()
         known = [then.get(track.track_id, track.state.transform) for track in self._tracks]
         partners = self._assign(results.poses, measured, self._tracks, known, stamp_ns)
@@ -347,10 +355,9 @@ class Tracker:
         """
         if self._in_world != (T_world_camera is not None):
             return
-        T_fixed_camera = np.eye(4) if T_world_camera is None else T_world_camera
         by_id = {track.track_id: track for track in self._tracks}
         for pose in poses:
-            state = self._measured(pose).moved_to(T_fixed_camera)
+            state = self._measured(pose).moved_to(T_world_camera)
             track = by_id.get(pose.track_id)
             if track is None and self._is_taken(pose, state):
                 continue
@@ -386,20 +393,17 @@ class Tracker:
             for track in self._tracks
             if track.frames_unseen <= config.max_dropout_frames or self._is_recent(track, stamp_ns)
         ]
+        camera_motion = self._camera_motion(seconds)
         for track in self._tracks:
             noise = factor * config.translation_noise, factor * config.rotation_noise
-            track.state = track.state.predicted(seconds, *noise)
-            if not in_world:
-                track.state = track.state.at(self._moved(track, track.state.transform, seconds))
+            track.state = track.state.predicted(seconds, *noise).at(_moved(track, seconds, camera_motion))
             track.frames_unseen += 1
 
-    def _moved(self, track: _Track, transform: Array, seconds: float) -> Array:
-        """Return where an object goes on to in the frame of a camera that moves in an unknown way."""
-        if not 0.0 < seconds < _MOVES_ON_S:
-            return transform
-        if track.moves_itself:
-            return track.velocity.moved(transform, seconds)
-        return np.asarray(se3.exp(seconds * self._camera_twist) @ transform)
+    def _camera_motion(self, seconds: float) -> Array | None:
+        """Return how (4, 4) what stands still moves on in the frame of a camera that moves in an unknown way."""
+        if self._in_world or not 0.0 < seconds < _MOVES_ON_S:
+            return None
+        return se3.exp(seconds * self._camera_twist)
 
     def _follow_camera(self, before: Mapping[int, Array], stamp_ns: int) -> None:
         """Measure how the camera moved since the last frame, by the poses ``before`` of the tracks seen in both."""
@@ -548,6 +552,8 @@ class Tracker:
 
     def _symmetric_to(self, track: _Track, measured: PoseState) -> PoseState:
         symmetry = self._objects[track.pose.class_id].symmetry
+        if symmetry.is_trivial:
+            return measured
         return measured.at(symmetry.closest(measured.transform, track.state.transform))
 
     def _start(self, pose: ObjectPose, state: PoseState, stamp_ns: int) -> None:
@@ -557,7 +563,7 @@ class Tracker:
         measured = self._symmetric_to(track, measured)
         turn = track.state.innovation(measured)[3:]
         spread = (track.state.covariance + measured.covariance)[3:, 3:] + _SLACK_RAD**2 * np.eye(3)
-        flipped = float(turn @ np.linalg.solve(spread, turn)) > _FLIP_SIGMAS**2
+        flipped = squared_distance(spread, turn) > _FLIP_SIGMAS**2
         track.contradictions = track.contradictions + 1 if flipped or track.state.nis_ratio(measured) > 1.0 else 0
         seconds = (stamp_ns - track.seen_ns) * _NANOSECONDS if not flipped else 0.0
         track.velocity = track.velocity.updated(track.measured.transform, measured.transform, seconds)
@@ -575,7 +581,7 @@ class Tracker:
         if pose.track_id < 0:
             track.registered_score = pose.score
 
-    def _report(self, stamp_ns: int, T_camera_fixed: Array) -> list[ObjectPose]:
+    def _report(self, stamp_ns: int, T_camera_world: Array | None) -> list[ObjectPose]:
         """Return the tracks seen now, then those worth bridging where nothing else stands."""
         seen = [track for track in self._tracks if track.seen_ns == stamp_ns and not track.is_tentative]
         unseen = [
@@ -584,7 +590,7 @@ class Tracker:
         tracks = seen + unseen
         if not tracks:
             return []
-        poses = [self._describe(track, stamp_ns, T_camera_fixed) for track in tracks]
+        poses = [self._describe(track, stamp_ns, T_camera_world) for track in tracks]
         centers = np.stack([se3.apply(pose.T_camera_object, pose.box_center[None])[0] for pose in poses])
         diameters = np.array([self._objects[pose.class_id].diameter for pose in poses])
         rank = -np.arange(len(poses), dtype=np.float64)
@@ -597,9 +603,9 @@ class Tracker:
         variance = float(np.linalg.eigvalsh(track.state.covariance[:3, :3])[-1])
         return track.age >= self._config.min_age and variance <= self._config.max_bridged_sigma_m**2
 
-    def _describe(self, track: _Track, stamp_ns: int, T_camera_fixed: Array) -> ObjectPose:
+    def _describe(self, track: _Track, stamp_ns: int, T_camera_world: Array | None) -> ObjectPose:
         covariance = track.state.reported_covariance(track.measured, self._config.repeated_share)
-        state = PoseState.measured(track.state.transform, covariance).moved_to(T_camera_fixed)
+        state = PoseState.measured(track.state.transform, covariance).moved_to(T_camera_world)
         unseen = (stamp_ns - track.seen_ns) * _NANOSECONDS
         pose = dataclasses.replace(
             track.pose,
@@ -612,6 +618,20 @@ class Tracker:
             return pose
         fading = 1.0 - unseen / self._config.max_dropout_s if self._config.max_dropout_s > 0.0 else 0.0
         return dataclasses.replace(pose, visibility=0.0, score=pose.score * max(fading, 0.0))
+
+
+def _fixed(T_world_camera: Array | None) -> Array:
+    """Return the camera (4, 4) in the frame that tracks are kept in: its own where the world's is not known."""
+    return np.eye(4) if T_world_camera is None else T_world_camera
+
+
+def _moved(track: _Track, seconds: float, camera_motion: Array | None) -> Array:
+    """Return where a track goes on to; ``camera_motion`` (4, 4) is that of what stands still before a camera."""
+    if camera_motion is None:
+        return track.state.transform
+    if track.moves_itself:
+        return track.velocity.moved(track.state.transform, seconds)
+    return np.asarray(camera_motion @ track.state.transform)
 
 
 def _is_found_again(pose: ObjectPose, registered_score: float) -> bool:

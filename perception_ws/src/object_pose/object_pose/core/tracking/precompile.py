@@ -1,0 +1,60 @@
+"""All kernels of the tracker compiled before they are needed, in the forms that frames need them in."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+from object_pose.core.frame import Frame
+from object_pose.core.geometry import se3
+from object_pose.core.geometry.camera import Camera
+from object_pose.core.object_model import ObjectModel
+from object_pose.core.results.pose import ObjectPose, PoseResults
+from object_pose.core.tracking.aligner import AlignerConfig, FrameAligner
+from object_pose.core.tracking.tracker import Tracker
+from object_pose.core.tracking.view_model import ViewModel
+
+_CAMERA = Camera(160, 120, 150.0, 150.0, 79.5, 59.5)
+
+
+def compile_kernels() -> None:
+    """Compile what no earlier call has left on disk, which takes a minute; later processes only load it."""
+    model = _cube()
+    _align(model)
+    _track(model)
+
+
+def _cube() -> ObjectModel:
+    corners = np.array(list(itertools.product((-0.03, 0.03), repeat=3)))
+    rng = np.random.default_rng(0)
+    points = rng.uniform(-0.03, 0.03, (500, 3))
+    axes, rows = rng.integers(0, 3, 500), np.arange(500)
+    points[rows, axes] = 0.03 * np.sign(points[rows, axes])
+    normals = np.zeros_like(points)
+    normals[rows, axes] = np.sign(points[rows, axes])
+    return ObjectModel("cube", corners, points, normals, np.zeros(3), np.full(3, 0.06), 0.104)
+
+
+def _align(model: ObjectModel) -> None:
+    """Align two cubes with depth on their front, without any, and with depth behind them, so that they are sought."""
+    aligner = FrameAligner([ViewModel.of(model, view_count=20)], AlignerConfig(use_colour="always"))
+    poses = np.stack([se3.make_transform(translation=(x, 0.0, 0.3)) for x in (-0.05, 0.05)])
+    prior, ids = np.tile(1e4 * np.eye(6), (2, 1, 1)), np.arange(2)
+    rgb = np.full((120, 160, 3), 200, dtype=np.uint8)
+    rgb[40:80, 35:125] = np.random.default_rng(0).integers(0, 120, (40, 90, 3))
+    depths = np.full((120, 160), 0.27, dtype=np.float32), None, np.full((120, 160), 0.5, dtype=np.float32)
+    aligner.learn(Frame(rgb, _CAMERA, depths[0]), np.zeros(2, dtype=np.intp), poses, ids)
+    for depth in depths:
+        aligner.align(Frame(rgb, _CAMERA, depth), np.zeros(2, dtype=np.intp), poses, prior, ids)
+
+
+def _track(model: ObjectModel) -> None:
+    """Track a cube that moves, before a sensor whose depths have a common error."""
+    tracker = Tracker([model], scale_sigma=0.01)
+    for index in range(3):
+        transform = se3.make_transform(translation=(0.001 * index, 0.0, 0.3))
+        place = model.box_center, model.box_size, np.array([35.0, 40.0, 80.0, 80.0])
+        pose = ObjectPose(0, model.name, 1.0, transform, 1e-6 * np.eye(6), *place, np.nan, 0.001, 1.0, True)
+        tracker.predicted(index * 33_000_000)
+        tracker.update(PoseResults((pose,), ()), index * 33_000_000)
