@@ -41,6 +41,12 @@ def _label_seeds() -> list[Files]:
     }
     voc = b"<annotation><object><name>cat</name><bndbox><xmin>3</xmin><ymin>4</ymin><xmax>9</xmax><ymax>8</ymax>"
     voc += b"</bndbox></object></annotation>"
+    shapes = [{"label": "cat", "points": [[3, 4], [20, 15]], "shape_type": "rectangle"}]
+    shapes.append({"label": "dog", "points": [[3, 4], [9, 4]], "shape_type": "circle"})
+    packed = {"image_id": 1, "category_id": 7, "segmentation": {"counts": "`0d0P2", "size": [24, 32]}}
+    coco_masks = coco | {
+        "annotations": [{"id": 1, **packed}, {"id": 2, **packed, "segmentation": [[1, 1, 9, 1, 9, 9]]}]
+    }
     truth = {"cam_R_m2c": np.eye(3).ravel().tolist(), "cam_t_m2c": [10.0, 5.0, 500.0], "obj_id": 1}
     info = {"bbox_visib": [5, 5, 9, 9], "bbox_obj": [5, 5, 9, 9], "visib_fract": 0.8, "px_count_all": 81}
     camera = {"cam_K": CAMERA.matrix.ravel().tolist(), "depth_scale": 1.0}
@@ -62,6 +68,15 @@ def _label_seeds() -> list[Files]:
         {"a.png": image, "annotations.json": dump_json(coco)},
         {"train2017/a.png": image, "annotations/instances_train2017.json": dump_json(coco)},
         {"images/train/a.png": image, "labels/train/a.txt": b"0 0.5 0.5 0.2 0.2 0.93\r\n", "data.yaml": splits},
+        {"a.png": image, "annotations.json": dump_json(coco_masks)},
+        {"a.png": image, "a.json": dump_json({"imagePath": "a.png", "shapes": shapes})},
+        {
+            "obj_train_data/a.png": image,
+            "obj_train_data/a.txt": b"0 0.5 0.5 0.2 0.2\n",
+            "obj.names": b"cat\ndog\n",
+            "train.txt": b"data/obj_train_data/a.png\n",
+            "obj.data": b"classes = 2\ntrain = data/train.txt\nnames = data/obj.names\n",
+        },
         {"Annotations/a.xml": voc, "JPEGImages/a.png": image, "ImageSets/Main/train.txt": b"a\n"},
         bop,
     ]

@@ -105,7 +105,10 @@ def test_thorough_finds_damage_inside(tmp_path):
     assert any("a.png" in text for text in faults_of(read_yolo(root, thorough=True)))
 
 
-def test_sizes_are_those_of_the_image_as_it_is_read(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "form"), [("a.jpg", "JPEG"), ("a.png", "PNG"), ("a.webp", "WEBP"), ("a.tif", "TIFF"), ("a.jpg", "MPO")]
+)
+def test_sizes_are_those_of_the_image_as_it_is_read(tmp_path, name, form):
     """A photograph that its camera turned is read upright, and its header must not say otherwise."""
     from PIL import Image
 
@@ -113,8 +116,8 @@ def test_sizes_are_those_of_the_image_as_it_is_read(tmp_path):
     (root / "images" / "a.png").unlink()
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.fromarray(np.zeros((HEIGHT, WIDTH, 3), np.uint8)).save(root / "images" / "a.jpg", exif=exif)
-    height, width = read_image(root / "images" / "a.jpg").shape[:2]
+    Image.fromarray(np.zeros((HEIGHT, WIDTH, 3), np.uint8)).save(root / "images" / name, form, exif=exif)
+    height, width = read_image(root / "images" / name).shape[:2]
     assert read_yolo(root).samples[0].image_wh == (width, height) == (HEIGHT, WIDTH)
 
 

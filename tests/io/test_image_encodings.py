@@ -174,6 +174,8 @@ def test_compressed_depth(depth_mm):
     for form, data in (
         ("16UC1; compressedDepth", header + png),
         ("16UC1; compressedDepth png", header + png),
+        ("16UC1; compressedDepth png", png),
+        ("16UC1; png compressed ", png),
         ("16UC1; compressedDepth rvl", header + encode_rvl(depth_mm)),
         ("png", png),
     ):
@@ -188,6 +190,16 @@ def test_compressed_metres_are_inverse_depth(depth_mm):
     data = struct.pack("<iff", 0, scale, offset) + cv2.imencode(".png", counts)[1].tobytes()
     for form in ("32FC1; compressedDepth", "32FC1; compressedDepth png"):
         np.testing.assert_allclose(depth_from_message(compressed(form, data)), metres, rtol=2e-4)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_packed_mosaic_has_its_colours(dtype):
+    """Red where the mosaic of RGGB says so, though the PNG alone is grey."""
+    mosaic = np.zeros((HEIGHT, WIDTH), dtype)
+    mosaic[::2, ::2] = np.iinfo(dtype).max
+    form = f"bayer_rggb{8 * mosaic.itemsize}; png compressed "
+    image = image_from_message(compressed(form, cv2.imencode(".png", mosaic)[1].tobytes()))
+    np.testing.assert_array_equal(image[8:-8, 8:-8].mean(axis=(0, 1)), (255, 0, 0))
 
 
 @pytest.mark.parametrize("big_endian", [False, True])

@@ -83,6 +83,23 @@ def test_files_that_are_no_images(tmp_path, read, name, content):
         read(tmp_path / name)
 
 
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+        (b"\0\0\0\x1cftypavif", "AVIF"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+        (b"GIF89a", "GIF"),
+        (b"<!DOCTYPE html>", "a web page"),
+        (b"P6\n4 4\n255\n", "PNM"),
+    ],
+)
+def test_formats_that_are_not_read_are_named(tmp_path, content, kind):
+    (tmp_path / "photo.jpg").write_bytes(content + bytes(60))
+    with pytest.raises(DataError, match=f"photo.jpg cannot be read as an image .*{kind}: convert it to PNG or JPEG"):
+        read_image(tmp_path / "photo.jpg")
+
+
 def test_a_truncated_image_is_refused_or_read_but_never_crashes(tmp_path, frame):
     write_image(tmp_path / "image.png", frame.rgb)
     content = (tmp_path / "image.png").read_bytes()

@@ -27,6 +27,7 @@ _DEPTH_TYPES: dict[str, np.dtype[Any]] = {
     "32FC1": np.dtype(np.float32),
 }
 _DEPTH_HEADER = struct.Struct("<iff")  # of compressed_depth_image_transport: format, and two of inverse depth
+_PNG = b"\x89PNG\r\n\x1a\n"
 _RVL_SIZE = struct.Struct("<ii")
 
 
@@ -158,9 +159,16 @@ def depth_from_raw(image: RawImage, unit_m: float) -> DepthImage:
 
 
 def rgb_from_compressed(format_text: str, data: Any) -> Image:
-    """Return (H, W, 3) RGB of a JPEG or PNG; raises ``DataError`` where ``data`` is neither."""
+    """Return (H, W, 3) RGB of a JPEG or PNG, which may hold a mosaic; raises ``DataError`` where ``data`` is neither."""
     if "compressedDepth" in format_text:
         raise DataError(f"a colour image has the format '{format_text}'", "expected jpeg or png")
+    encoding = format_text.partition(";")[0].strip()
+    if encoding.startswith("bayer_") and "compressed bgr" not in format_text:  # packed as it came from the sensor
+        mosaic = decode_image(bytes(data), cv2.IMREAD_UNCHANGED)
+        if mosaic.ndim == 2:
+            height, width = mosaic.shape
+            step = width * mosaic.itemsize
+            return rgb_from_raw(RawImage(encoding, width, height, step, False, mosaic.tobytes()))
     bgr = decode_image(bytes(data), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     return to_rgb(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
 
@@ -179,6 +187,8 @@ def depth_from_compressed(format_text: str, data: Any, unit_m: float) -> DepthIm
             f"a depth image has the format '{format_text}' and {len(content)} bytes",
             "expected '16UC1; compressedDepth' or '32FC1; compressedDepth', png or rvl, with a header of 12 bytes",
         )
+    if encoding != "32FC1" and content.startswith(_PNG):  # some bridges leave the header out
+        return depth_in_metres(decode_image(content, cv2.IMREAD_UNCHANGED), unit_m)
     _, scale, offset = _DEPTH_HEADER.unpack_from(content)
     packed = content[_DEPTH_HEADER.size :]
     counts = decode_rvl(packed) if format_text.rstrip().endswith("rvl") else decode_image(packed, cv2.IMREAD_UNCHANGED)

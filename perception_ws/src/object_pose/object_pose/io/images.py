@@ -22,6 +22,16 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 DEPTH_SUFFIXES = (".png", ".tif", ".tiff", ".exr", ".npy")
 LARGEST_IMAGE_PIXELS = 1 << 27
 _MILLIMETRE = 1e-3
+# (Place, bytes, name) of formats that users have, too, such as photographs of telephones that are called .jpg.
+_OTHER_FORMATS = (
+    *((4, b"ftyp" + brand, "HEIC") for brand in (b"heic", b"heix", b"mif1", b"msf1")),
+    (4, b"ftypavif", "AVIF"),
+    (4, b"jP  \r\n\x87\n", "JPEG 2000"),
+    (0, b"GIF8", "GIF"),
+    (0, b"%PDF", "PDF"),
+    (0, b"<", "SVG, XML or a web page"),
+    *((0, b"P%d" % kind, "PNM") for kind in range(1, 8)),
+)
 _NPY_MAGIC = b"\x93NUMPY"
 
 
@@ -141,7 +151,9 @@ def decode_image(
         _check_pixels(name, size, largest_pixels)
     image = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), flags) if size else None
     if image is None:
-        raise DataError(f"{name} cannot be read as an image", "it is empty, truncated or of another format")
+        kind = next((kind for place, mark, kind in _OTHER_FORMATS if content[place:].startswith(mark)), "")
+        hint = f"it is {kind}: convert it to PNG or JPEG" if kind else "it is empty, truncated or of another format"
+        raise DataError(f"{name} cannot be read as an image", hint)
     return np.asarray(image)
 
 

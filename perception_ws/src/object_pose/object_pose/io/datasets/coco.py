@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from object_pose.core.errors import DataError
 from object_pose.io.datasets.boxes import (
     BoxChecker,
@@ -18,6 +20,7 @@ from object_pose.io.datasets.image_files import ImageHeader, duplicate_faults, h
 from object_pose.io.datasets.located_json import LocatedJson, read_located_json
 from object_pose.io.datasets.samples import BoxDataset, Fault
 
+_LONGEST_SHIFT = 60
 _SECTIONS = ("images", "annotations", "categories")
 
 
@@ -175,9 +178,10 @@ def _add_annotation(
 ) -> None:
     try:
         key, category = _key(values["image_id"]), _key(values["category_id"])
-        x, y, width, height = (float(value) for value in values["bbox"])
+        box = values.get("bbox") or _box_around(values.get("segmentation"))
+        x, y, width, height = (float(value) for value in box)
         known_image, class_id = key in entries, classes.get(category)
-    except (KeyError, TypeError, ValueError, OverflowError):
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError, IndexError):
         faults.append(Fault(path, line, "an annotation needs image_id, category_id and bbox [x, y, width, height]"))
         return
     name = f"box of annotation {values.get('id', '?')}"
@@ -189,3 +193,44 @@ def _add_annotation(
         faults.append(Fault(path, line, f"{name} is of a crowd; it is left out", "warning"))
     elif key in checkers:
         checkers[key].add(class_id, (x, y, x + width, y + height), line, name)
+
+
+def _box_around(segmentation: Any) -> tuple[float, float, float, float]:
+    """Return [x, y, width, height] of polygons, or of a mask in run lengths by columns; raises ``ValueError``."""
+    if isinstance(segmentation, Mapping):
+        height = int(segmentation["size"][0])
+        ends = np.cumsum(_run_lengths(segmentation["counts"]))
+        filled = [(start, end - 1) for start, end in zip(ends[:-1:2], ends[1::2]) if end > start]
+        if not filled or height <= 0:
+            raise ValueError("an empty mask")
+        columns = [place // height for run in filled for place in run]
+        rows = [row for start, end in filled for row in _rows_of_run(int(start), int(end), height)]
+        left, top = min(columns), min(rows)
+        return left, top, max(columns) + 1 - left, max(rows) + 1 - top
+    corners = np.array([float(value) for polygon in segmentation for value in polygon]).reshape(-1, 2)
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    return (*low, *(high - low))
+
+
+def _rows_of_run(start: int, end: int, height: int) -> tuple[int, int]:
+    """Return the first and last row that a run of places, counted down the columns, covers."""
+    return (0, height - 1) if start // height != end // height else (start % height, end % height)
+
+
+def _run_lengths(counts: Any) -> list[int]:
+    """Return run lengths that COCO may pack as text: six bits a character, the differences from the one before last."""
+    if not isinstance(counts, str):
+        return [int(count) for count in counts]
+    lengths: list[int] = []
+    value = shift = 0
+    for character in counts:
+        bits = ord(character) - 48
+        if shift > _LONGEST_SHIFT:
+            raise ValueError("a run length beyond all images")
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            value -= (bits & 16) and 1 << shift
+            lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))
+            value = shift = 0
+    return lengths

@@ -39,7 +39,8 @@ def read_header(path: Path, thorough: bool = False) -> ImageHeader:
             raise DataError("the file is empty")
         with Image.open(path) as image:
             width, height = image.size
-            if image.format in ("JPEG", "PNG") and image.getexif().get(_ORIENTATION_TAG, 1) in _QUARTER_TURNS:
+            # Pillow turns TIFF files itself.
+            if image.format != "TIFF" and image.getexif().get(_ORIENTATION_TAG, 1) in _QUARTER_TURNS:
                 width, height = height, width
             header = ImageHeader((width, height), image.mode)
             if thorough or not _has_end(path, image.format or ""):

@@ -46,9 +46,17 @@ def read_mask_pairs(folder: str | Path, thorough: bool = False) -> MaskDataset:
 
 
 def mask_folders(root: Path) -> tuple[Path, Path]:
-    """Return the folders of images and of masks; raises ``DataError`` where one is missing."""
+    """Return ``images/`` and ``masks/`` in ``root``, or ``root`` with the folder ``root_labels`` or ``root_masks``.
+
+    Raises ``DataError`` where one is missing.
+    """
     if not root.is_dir():
         raise DataError(f"folder {root} does not exist")
+    beside = [root.with_name(f"{root.name}_{kind}") for kind in ("labels", "masks")]
+    if not (root / "images").is_dir() and image_files(root):
+        masks = next((place for place in beside if place.is_dir() and image_files(place)), None)
+        if masks is not None:
+            return root, masks
     for name in ("images", "masks"):
         if not (root / name).is_dir():
             raise DataError(f"{root} has no folder {name}/", "expected images/ and masks/ with files of equal names")

@@ -11,27 +11,32 @@ from pathlib import Path
 
 from object_pose.core.errors import DataError
 from object_pose.io.datasets.bop_checks import bop_scenes
-from object_pose.io.datasets.boxes import visible_files
+from object_pose.io.datasets.boxes import YAML_SUFFIXES, visible_files
 from object_pose.io.datasets.class_folders import list_class_folders, read_class_folders
 from object_pose.io.datasets.coco import read_coco
 from object_pose.io.datasets.image_files import image_files
+from object_pose.io.datasets.labelme import is_labelme, labelme_names, read_labelme
 from object_pose.io.datasets.mask_pairs import mask_folders, read_mask_pairs
 from object_pose.io.datasets.samples import BoxDataset, ClassDataset, Dataset, Fault, MaskDataset
 from object_pose.io.datasets.voc import read_voc, voc_folders, voc_names, voc_splits
-from object_pose.io.datasets.yolo import read_yolo, yolo_folders, yolo_splits
+from object_pose.io.datasets.yolo import named_classes, read_yolo, splits_file, yolo_folders, yolo_splits
 from object_pose.io.files import read_text
 
-BOX_KINDS = ("yolo", "coco", "voc")
+BOX_KINDS = ("yolo", "coco", "voc", "labelme")
 SPLIT_NAMES = ("train", "val", "valid", "validation", "test")
 _PEEK_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A data set's kind (yolo, coco, voc, masks, classes or bop) and its splits by name; one without a name is ''."""
+    """A data set's kind (yolo, coco, voc, labelme, masks, classes or bop) and its splits by name; one without is ''.
+
+    ``names_file`` holds the classes of a YOLO set whose YAML file, or Darknet's obj.data, names the splits.
+    """
 
     kind: str
     splits: Mapping[str, Path]
+    names_file: Path | None = None
 
 
 def find_layout(path: str | Path) -> Layout:
@@ -40,20 +45,32 @@ def find_layout(path: str | Path) -> Layout:
     if not root.exists():
         raise DataError(f"{root} does not exist")
     if root.is_file():
-        if coco_file(root) is None:
-            raise DataError(f"{root} is no COCO file", "name a folder, or a JSON file of images and annotations")
-        return Layout("coco", {"": root})
+        return _layout_of_file(root)
     for kind, find in _FINDERS.items():
         splits = find(root)
         if splits:
-            return Layout(kind, splits)
+            file = splits_file(root) if kind == "yolo" else None
+            return Layout(kind, splits, file and named_classes(file))
     inside = [path for path in root.iterdir() if not path.name.startswith((".", "__"))]
     if len(inside) == 1 and inside[0].is_dir():  # as archives are unpacked
         return find_layout(inside[0])
     raise DataError(
         f"{root} is no data set of a known kind",
-        "known: images/ with labels/ (YOLO) or masks/, a COCO file, Pascal VOC, one folder a class, BOP scenes",
+        "known: images/ with labels/ (YOLO) or masks/, a COCO file, Pascal VOC, labelme, one folder a class, BOP scenes",
     )
+
+
+def _layout_of_file(file: Path) -> Layout:
+    if file.suffix.lower() in (*YAML_SUFFIXES, ".data"):
+        splits = {name: place for name, place in yolo_splits(file).items() if place.is_file() or _is_yolo(place)}
+        if not splits:
+            raise DataError(f"{file} names no YOLO folders that exist", "expected train, val or test in it")
+        return Layout("yolo", splits, named_classes(file))
+    if coco_file(file) is None:
+        raise DataError(
+            f"{file} is no COCO file", "name a folder, a JSON file of images and annotations, or a data.yaml"
+        )
+    return Layout("coco", {"": file})
 
 
 def coco_file(path: Path) -> Path | None:
@@ -71,7 +88,7 @@ def _looks_like_coco(file: Path) -> bool:
             values = json.loads(read_text(file))
         except (OSError, ValueError, RecursionError):
             return False
-        return isinstance(values, dict) and {"images", "annotations"} <= values.keys()
+        return isinstance(values, dict) and {"images", "annotations", "categories"} <= values.keys()
     with file.open("rb") as opened:
         start = opened.read(_PEEK_BYTES)
     start = start.removeprefix(codecs.BOM_UTF8).lstrip()
@@ -83,7 +100,9 @@ def _bop(root: Path) -> dict[str, Path]:
 
 
 def _yolo(root: Path) -> dict[str, Path]:
-    named = {name: place for name, place in yolo_splits(root).items() if place.is_file() or _is_yolo(place)}
+    file = splits_file(root)
+    named = yolo_splits(file) if file is not None else {}
+    named = {name: place for name, place in named.items() if place.is_file() or _is_yolo(place)}
     if named:
         return named
     below_images = {name: root / "images" / name for name in SPLIT_NAMES if (root / "images" / name).is_dir()}
@@ -95,6 +114,8 @@ def _coco(root: Path) -> dict[str, Path]:
     if splits or not (root / "annotations").is_dir():
         return splits
     files = [file for file in visible_files(root / "annotations", ".json") if _looks_like_coco(file)]
+    boxes = [file for file in files if file.stem.startswith("instances_")]  # beside captions and keypoints
+    files = boxes or files
     return {file.stem.removeprefix("instances_"): file for file in files}
 
 
@@ -119,6 +140,7 @@ _FINDERS: dict[str, Callable[[Path], dict[str, Path]]] = {
     "yolo": _yolo,
     "coco": _coco,
     "voc": _voc,
+    "labelme": lambda root: _splits(root, is_labelme),
     "masks": _masks,
     "classes": _classes,
 }
@@ -140,10 +162,22 @@ def _is_yolo(place: Path) -> bool:
 
 
 def _has_class_folders(root: Path) -> bool:
-    """Whether folders stand in ``root`` and one of them has images; there are none beside them."""
+    """Whether folders stand in ``root`` and one of them has images, but none beside them and no labels."""
     if image_files(root) or not _succeeds(list_class_folders, root):
         return False
-    return any(image_files(folder) for folder in list_class_folders(root))
+    folders = list_class_folders(root)
+    if any(folder.name.lower() in _NO_CLASSES or _has_labels(folder) for folder in folders):
+        return False
+    return any(image_files(folder) for folder in folders)
+
+
+_NO_CLASSES = ("images", "labels", "annotations", "masks", "jpegimages")
+
+
+def _has_labels(folder: Path) -> bool:
+    """Whether files of labels stand beside the images of a folder, or folders of masks beside it."""
+    stems = {path.stem for path in visible_files(folder, ".txt", ".xml", ".json")}
+    return bool(stems & {path.stem for path in image_files(folder)}) or _succeeds(mask_folders, folder)
 
 
 def _succeeds(find: Callable[[Path], object], place: Path) -> bool:
@@ -180,9 +214,9 @@ def open_dataset(
     layout = find_layout(path)
     if layout.kind == "bop":
         raise DataError(f"{path} is a BOP data set", "only 'object-pose dataset check' takes those")
-    if layout.kind == "voc" and labels is None:  # one split may lack a class
-        labels = sorted({name for place in layout.splits.values() for name in voc_names(place)}) or None
-    splits = {name: _read(layout.kind, place, labels, images, thorough) for name, place in layout.splits.items()}
+    if layout.kind in _NAMES and labels is None:  # one split may lack a class
+        labels = sorted({name for place in layout.splits.values() for name in _NAMES[layout.kind](place)}) or None
+    splits = {name: _read(layout, place, labels, images, thorough) for name, place in layout.splits.items()}
     return OpenedDataset(layout.kind, _with_equal_numbers(splits) if layout.kind == "yolo" else splits)
 
 
@@ -202,21 +236,29 @@ def join_splits(splits: Sequence[Dataset]) -> Dataset:
     return ClassDataset(first.labels, images, faults)
 
 
-def _read(kind: str, place: Path, labels: Sequence[str] | None, images: str | Path | None, thorough: bool) -> Dataset:
-    if kind == "masks":
+# What lists the classes of data sets that name them only in their annotations.
+_NAMES: dict[str, Callable[[Path], list[str]]] = {"voc": voc_names, "labelme": labelme_names}
+
+
+def _read(
+    layout: Layout, place: Path, labels: Sequence[str] | None, images: str | Path | None, thorough: bool
+) -> Dataset:
+    if layout.kind == "masks":
         return read_mask_pairs(place, thorough)
-    if kind == "classes":
+    if layout.kind == "classes":
         return read_class_folders(place, thorough)
-    return _read_boxes(kind, place, labels, images, thorough)
+    return _read_boxes(layout, place, labels, images, thorough)
 
 
 def _read_boxes(
-    kind: str, place: Path, labels: Sequence[str] | None, images: str | Path | None, thorough: bool
+    layout: Layout, place: Path, labels: Sequence[str] | None, images: str | Path | None, thorough: bool
 ) -> BoxDataset:
-    if kind == "yolo":
-        return read_yolo(place, labels, thorough)
-    if kind == "voc":
+    if layout.kind == "yolo":
+        return read_yolo(place, labels, thorough, layout.names_file)
+    if layout.kind == "voc":
         return read_voc(place, labels, thorough)
+    if layout.kind == "labelme":
+        return read_labelme(place, labels, thorough)
     file = coco_file(place)
     if file is None:
         raise DataError(f"{place} holds no COCO file")
@@ -241,15 +283,17 @@ def read_boxes(
     images: str | Path | None = None,
     thorough: bool = False,
 ) -> BoxDataset:
-    """Read and check a YOLO folder, a COCO file, or a folder with one COCO file.
+    """Read and check one split of boxes: YOLO, COCO, Pascal VOC or labelme.
 
     ``labels`` names the classes where a YOLO folder does not; ``images`` is the folder of a COCO file's images.
     Raises ``DataError`` where there is no such data set, or several splits of one.
     """
     layout = find_layout(path)
     if layout.kind not in BOX_KINDS:
-        raise DataError(f"{path} is a data set of {layout.kind}, not of boxes", "expected YOLO, COCO or Pascal VOC")
+        raise DataError(
+            f"{path} is a data set of {layout.kind}, not of boxes", "expected YOLO, COCO, Pascal VOC or labelme"
+        )
     if len(layout.splits) > 1:
         names = ", ".join(layout.splits)
         raise DataError(f"{path} holds the splits {names}", f"name one, such as {next(iter(layout.splits.values()))}")
-    return _read_boxes(layout.kind, next(iter(layout.splits.values())), labels, images, thorough)
+    return _read_boxes(layout, next(iter(layout.splits.values())), labels, images, thorough)

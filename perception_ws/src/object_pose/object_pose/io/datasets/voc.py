@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from object_pose.core.errors import DataError
@@ -12,13 +13,15 @@ from object_pose.io.datasets.image_files import duplicate_faults, files_by_stem,
 from object_pose.io.datasets.samples import BoxDataset, Fault
 from object_pose.io.files import parse_xml, read_text
 
+_FOLDERS = (("Annotations", "JPEGImages"), ("annotations", "images"), ("Annotations", "images"))
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
 def voc_folders(root: Path) -> tuple[Path, Path] | None:
     """Return the folders of annotations and of images, None where ``root`` is no such data set."""
-    if (root / "Annotations").is_dir() and (root / "JPEGImages").is_dir():
-        return root / "Annotations", root / "JPEGImages"
+    for annotations, images in _FOLDERS:
+        if (root / annotations).is_dir() and (root / images).is_dir() and _xml_files(root / annotations):
+            return root / annotations, root / images
     beside = visible_files(root, ".xml")
     return (root, root) if beside and any(_objects(file) is not None for file in beside[:1]) else None
 
@@ -34,7 +37,7 @@ def voc_splits(root: Path) -> dict[str, Path]:
 def voc_names(root: Path) -> list[str]:
     """Return the names of the classes in a folder's annotations, sorted."""
     folders = voc_folders(root)
-    found = [_objects(file) or [] for file in visible_files(folders[0], ".xml")] if folders else []
+    found = [_objects(file) or [] for file in _xml_files(folders[0])] if folders else []
     return sorted({item.findtext("name", "").strip() for items in found for item in items})
 
 
@@ -49,11 +52,11 @@ def read_voc(place: Path, labels: Sequence[str] | None = None, thorough: bool = 
     if folders is None:
         raise DataError(f"{root} holds no Pascal VOC annotations")
     faults: list[Fault] = []
-    images = files_by_stem(image_files(folders[1]), folders[1], faults)
-    annotations = {file.stem: file for file in visible_files(folders[0], ".xml")}
+    images = files_by_stem(image_files(folders[1], nested=True), folders[1], faults)
+    annotations = files_by_stem(_xml_files(folders[0]), folders[0], faults)
     found = {stem: _objects(file) for stem, file in annotations.items()}
     names = list(check_names(labels, "the list of labels")) if labels else voc_names(root)
-    wanted = _listed(place) if place.suffix == ".txt" else sorted({*images, *annotations})
+    wanted = _listed(place, annotations) if place.suffix == ".txt" else sorted({*images, *annotations})
     sizes = headers([images[stem] for stem in wanted if stem in images], thorough, faults)
     samples = []
     for stem in wanted:
@@ -70,13 +73,19 @@ def read_voc(place: Path, labels: Sequence[str] | None = None, thorough: bool = 
     return BoxDataset(tuple(names), tuple(samples), tuple(faults))
 
 
-def _listed(file: Path) -> list[str]:
-    """Return the image names of a list; a class's own list says 1 or -1 behind each."""
+def _xml_files(folder: Path) -> list[Path]:
+    """Return the annotations of a folder and of those in it; hidden ones, as macOS leaves, are left out."""
+    return sorted(path for path in folder.rglob("*.xml") if not path.name.startswith("."))
+
+
+def _listed(file: Path, known: Collection[str]) -> list[str]:
+    """Return the image names of a list; a class's own list says 1 or -1 behind each, and names may hold blanks."""
     try:
         lines = read_text(file).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file} cannot be read as a list of images: {error}") from error
-    return [line.split()[0] for line in lines if line.split()]
+    names = [line.strip() for line in lines if line.strip()]
+    return [name if name in known else re.sub(r"\s+(-1|0|1)$", "", name) for name in names]
 
 
 def _objects(file: Path) -> list[ElementTree.Element] | None:

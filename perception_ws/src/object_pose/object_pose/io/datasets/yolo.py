@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from object_pose.core.errors import DataError
 from object_pose.io.datasets.boxes import (
@@ -31,11 +32,17 @@ from object_pose.io.files import read_text
 _BOX_FIELDS = 5
 
 
-def read_yolo(folder: str | Path, labels: Sequence[str] | None = None, thorough: bool = False) -> BoxDataset:
+def read_yolo(
+    folder: str | Path,
+    labels: Sequence[str] | None = None,
+    thorough: bool = False,
+    names_file: Path | None = None,
+) -> BoxDataset:
     """Read and check a YOLO folder: ``images/`` and ``labels/`` in it, or both kinds of file side by side.
 
     A folder ``images/train`` belongs to ``labels/train``, and folders in it to those of the same name. Class names
-    stand in a ``data.yaml`` or ``classes.txt`` here or above; where there is none they are ``labels``, else numbers.
+    stand in ``names_file`` or in a ``data.yaml`` or ``classes.txt`` here or above; where there is none they are
+    ``labels``, else numbers.
     Polygons become the boxes around them; of keypoints the box counts that stands before them.
     ``thorough`` decodes every image. Raises ``DataError`` only where there is nothing to read; what is wrong with files
     and lines stands in ``faults``.
@@ -45,7 +52,7 @@ def read_yolo(folder: str | Path, labels: Sequence[str] | None = None, thorough:
     images, texts = _listed_files(root, faults) if root.suffix == ".txt" else _folder_files(root, faults)
     if not images:
         raise DataError(f"{root} holds no images")
-    names_file = find_names_file(root if root.is_dir() else root.parent)
+    names_file = names_file or find_names_file(root if root.is_dir() else root.parent)
     names = read_names(names_file) if names_file else None
     if names is None and labels is not None:
         names = check_names(labels, "the list of labels")
@@ -79,19 +86,26 @@ def _folder_files(root: Path, faults: list[Fault]) -> tuple[dict[str, Path], dic
 
 
 def _listed_files(file: Path, faults: list[Fault]) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Return the images that a text file lists, one a line from its own folder on, and their label files."""
+    """Return the images that a text file lists, one a line, and their label files."""
     images, texts = {}, {}
     for line, text in enumerate(_lines(file, faults), start=1):
         name = text.strip().replace("\\", "/")
-        image = file.parent / name
-        if name and not os.path.isfile(image):
+        image = find_named(file.parent, name, os.path.isfile) if name else None
+        if name and image is None:
             faults.append(Fault(file, line, f"image {name} does not exist"))
-        elif name:
+        elif image is not None:
             images[name] = image
-            label = (_beside(image.parent) or image.parent) / f"{image.stem}.txt"
-            if label.is_file():
-                texts[name] = label
+            places = [place for place in (_beside(image.parent), image.parent) if place is not None]
+            labels = [place / f"{image.stem}.txt" for place in places]
+            texts |= {name: label for label in labels[::-1] if label.is_file()}
     return images, texts
+
+
+def find_named(folder: Path, name: str, is_there: Callable[[Path], bool]) -> Path | None:
+    """Return what a file in ``folder`` names: as it stands, or by its last parts where it is of another machine."""
+    parts = name.replace("\\", "/").split("/")
+    candidates = [folder / "/".join(parts[first:]) for first in range(len(parts)) if any(parts[first:])]
+    return next((path for path in candidates if is_there(path)), None)
 
 
 def yolo_folders(root: Path) -> tuple[Path, Path]:
@@ -117,32 +131,55 @@ def _beside(images: Path) -> Path | None:
     return Path(*parts[:last], "labels", *parts[last + 1 :])
 
 
-def yolo_splits(root: Path) -> dict[str, Path]:
-    """Return what ``train``, ``val`` and ``test`` of the YAML file in ``root`` name: folders, or lists of images.
+def splits_file(root: Path) -> Path | None:
+    """Return the file in ``root`` itself that may name classes and splits: YAML, or Darknet's ``obj.data``."""
+    file = find_names_file(root)
+    if file is not None and file.parent == root and file.suffix.lower() in YAML_SUFFIXES:
+        return file
+    return next(iter(visible_files(root, ".data")), None)
+
+
+def named_classes(file: Path) -> Path | None:
+    """Return where the class names stand that belong to a file of ``splits_file``; None where it has none."""
+    if file.suffix.lower() != ".data":
+        return file
+    named = _values(file).get("names")
+    return find_named(file.parent, str(named), os.path.isfile) if named else None
+
+
+def yolo_splits(file: Path) -> dict[str, Path]:
+    """Return what ``train``, ``val`` and ``test`` of a YAML file or ``obj.data`` name: folders, or lists of images.
 
     What does not exist is left out. They start from the file's ``path`` or, where that is of another machine, from
-    ``root``. Of several places a split each is called as its folder or file.
+    the file's folder. Of several places a split each is called as its folder or file.
     """
-    file = find_names_file(root)
-    if file is None or file.parent != root or file.suffix.lower() not in YAML_SUFFIXES:
-        return {}
-    values = mapping_or_empty(file)
-    starts = [root / str(values["path"]), root] if values.get("path") else [root]
+    root, values = file.parent, _values(file)
+    start = find_named(root, str(values["path"]), os.path.isdir) if values.get("path") else None
+    starts = [root] if start is None else [start, root]
     splits: dict[str, Path] = {}
-    for split in ("train", "val", "test"):
-        named = values.get(split)
+    for split, key in (("train", "train"), ("val", "val"), ("val", "valid"), ("test", "test")):
+        named = values.get(key)
         places = [str(place) for place in (named if isinstance(named, list) else [named]) if place]
         for place in places:
-            found = _first_existing(starts, place)
-            if found is not None:
-                splits[split if len(places) == 1 else found.stem] = found
+            found = [find_named(folder, place, _is_folder_or_list) for folder in starts]
+            first = next((path for path in found if path is not None), None)
+            if first is not None:
+                splits[split if len(places) == 1 else first.stem] = first
     return splits
 
 
-def _first_existing(starts: Sequence[Path], place: str) -> Path | None:
-    # Roboflow writes '../train/images' for a folder beside the YAML file.
-    candidates = [start / name for start in starts for name in (place, place.removeprefix("../"))]
-    return next((path for path in candidates if os.path.isdir(path) or _is_list(path)), None)
+def _values(file: Path) -> Mapping[Any, Any]:
+    """Return the values of a YAML file or of the lines ``key = value`` of Darknet; empty where it is neither."""
+    if file.suffix.lower() in YAML_SUFFIXES:
+        return mapping_or_empty(file)
+    if file.suffix.lower() != ".data":
+        return {}
+    pairs = [line.partition("=") for line in _lines(file, [])]
+    return {key.strip(): value.strip() for key, equals, value in pairs if equals}
+
+
+def _is_folder_or_list(path: Path) -> bool:
+    return os.path.isdir(path) or _is_list(path)
 
 
 def _is_list(path: Path) -> bool:
