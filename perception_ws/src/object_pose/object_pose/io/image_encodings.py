@@ -159,7 +159,7 @@ def depth_from_raw(image: RawImage, unit_m: float) -> DepthImage:
 
 
 def rgb_from_compressed(format_text: str, data: Any) -> Image:
-    """Return (H, W, 3) RGB of a JPEG or PNG, which may hold a mosaic; raises ``DataError`` where ``data`` is neither."""
+    """Return (H, W, 3) RGB of a JPEG or PNG, also of a mosaic; raises ``DataError`` where ``data`` is neither."""
     if "compressedDepth" in format_text:
         raise DataError(f"a colour image has the format '{format_text}'", "expected jpeg or png")
     encoding = format_text.partition(";")[0].strip()

@@ -56,7 +56,7 @@ def find_layout(path: str | Path) -> Layout:
         return find_layout(inside[0])
     raise DataError(
         f"{root} is no data set of a known kind",
-        "known: images/ with labels/ (YOLO) or masks/, a COCO file, Pascal VOC, labelme, one folder a class, BOP scenes",
+        "known: images/ with labels/ (YOLO) or masks/, COCO, Pascal VOC, labelme, one folder a class, BOP scenes",
     )
 
 

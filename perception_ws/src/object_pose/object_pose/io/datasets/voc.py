@@ -19,9 +19,9 @@ _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 def voc_folders(root: Path) -> tuple[Path, Path] | None:
     """Return the folders of annotations and of images, None where ``root`` is no such data set."""
-    for annotations, images in _FOLDERS:
-        if (root / annotations).is_dir() and (root / images).is_dir() and _xml_files(root / annotations):
-            return root / annotations, root / images
+    for files, images in ((root / first, root / second) for first, second in _FOLDERS):
+        if files.is_dir() and images.is_dir() and _xml_files(files):
+            return files, images
     beside = visible_files(root, ".xml")
     return (root, root) if beside and any(_objects(file) is not None for file in beside[:1]) else None
 

@@ -97,7 +97,7 @@ def _listed_files(file: Path, faults: list[Fault]) -> tuple[dict[str, Path], dic
             images[name] = image
             places = [place for place in (_beside(image.parent), image.parent) if place is not None]
             labels = [place / f"{image.stem}.txt" for place in places]
-            texts |= {name: label for label in labels[::-1] if label.is_file()}
+            texts.update([(name, label) for label in labels if label.is_file()][:1])
     return images, texts
 
 
