@@ -87,7 +87,8 @@ def _folder_files(root: Path, faults: list[Fault]) -> tuple[dict[str, Path], dic
 
 def _listed_files(file: Path, faults: list[Fault]) -> tuple[dict[str, Path], dict[str, Path]]:
     """Return the images that a text file lists, one a line, and their label files."""
-    images, texts = {}, {}
+    images: dict[str, Path] = {}
+    texts: dict[str, Path] = {}
     for line, text in enumerate(_lines(file, faults), start=1):
         name = text.strip().replace("\\", "/")
         image = find_named(file.parent, name, os.path.isfile) if name else None
