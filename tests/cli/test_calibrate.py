@@ -66,7 +66,7 @@ def test_hand_eye_from_pictures_then_verified(cli, samples, tmp_path):
     camera = folder / "camera.yaml"
     outcome = cli(
         *("calibrate", "hand-eye", folder, "--board", BOARD, "--camera", camera, "--output", tmp_path),
-        *("--json", "--min-samples", 8, "--parent-frame", "flange"),
+        *("--json", "--min-samples", 8, "--tool-frame", "flange"),
     )
     assert outcome.code == 0, outcome.err
     figures = json.loads(outcome.out)

@@ -19,7 +19,8 @@ from object_pose.cli.options import add_config_options, config_from_options
 from object_pose.cli.progress_bar import ProgressBar
 from object_pose.core.errors import ConfigError
 from object_pose.evaluation.reports.calibration.report import ReportTable
-from object_pose.io.bag_frames import RecordingConfig
+from object_pose.io.bag_frames import OPTICAL_FRAME, RecordingConfig
+from object_pose.io.bag_samples import BagImagesConfig, BagSamplesConfig
 from object_pose.io.images import write_grey
 from object_pose.io.robot_samples import DIRECTIONS, GRIPPER_IN_BASE
 from object_pose.io.static_transforms import transform_to_mapping
@@ -33,6 +34,7 @@ EXAMPLES = """examples:
   object-pose calibrate intrinsics photos --board chessboard:9x6:0.025 --name wrist
   object-pose calibrate depth recording --board chessboard:9x6:0.025 --camera calibration/intrinsics/wrist.yaml
   object-pose calibrate hand-eye samples --board chessboard:9x6:0.025 --camera calibration/intrinsics/wrist.yaml
+  object-pose calibrate hand-eye robot_bag --board chessboard:9x6:0.025 --base-frame base_link --tool-frame tool0
   object-pose calibrate verify calibration/hand_eye/wrist.yaml --touched touched.yaml --samples samples
 """
 _MM_PER_INCH = 25.4
@@ -79,9 +81,10 @@ def _add_board(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_intrinsics(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("images", type=Path, help="folder of images of one camera")
+    parser.add_argument("images", type=Path, help="folder of images of one camera, or a bag")
     _add_shared(parser, "intrinsics")
     add_config_options(parser, IntrinsicsConfig, "calibration")
+    add_config_options(parser, BagImagesConfig, "bag")
     parser.set_defaults(act=_intrinsics)
 
 
@@ -94,16 +97,22 @@ def _add_depth(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_hand_eye(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("samples", type=Path, help="folder of images, with the robot's pose of each")
+    parser.add_argument("samples", type=Path, help="folder of images with the robot's pose of each, or a bag")
     _add_shared(parser, "hand_eye")
-    parser.add_argument("--camera", type=Path, help="camera_info YAML (default: calibrated from the same images)")
+    parser.add_argument(
+        "--camera", type=Path, help="camera_info YAML (default: the bag's, or calibrated from the same images)"
+    )
     _add_direction(parser)
-    parser.add_argument("--parent-frame", default="", help="ROS frame of gripper or base (default: tool0, base_link)")
-    parser.add_argument("--child-frame", default="camera_color_optical_frame", help="ROS frame of the camera")
+    parser.add_argument(
+        "--base-frame", default="base_link", help="the robot's base on /tf and in --urdf (default: %(default)s)"
+    )
+    parser.add_argument("--tool-frame", default="tool0", help="what the poses are of there (default: %(default)s)")
+    parser.add_argument(
+        "--child-frame", default="", help=f"ROS frame of the camera (default: the bag's, or {OPTICAL_FRAME})"
+    )
     parser.add_argument("--urdf", type=Path, help="robot description: calibrate the offsets of its joints, too")
-    parser.add_argument("--base-link", default="base_link", help="link of the base in it (default: %(default)s)")
-    parser.add_argument("--gripper-link", default="tool0", help="link of the poses in it (default: %(default)s)")
     add_config_options(parser, HandEyeConfig, "calibration")
+    add_config_options(parser, BagSamplesConfig, "bag")
     parser.set_defaults(act=_hand_eye)
 
 
@@ -140,7 +149,8 @@ def _draw_board(options: argparse.Namespace) -> int:
 
 def _intrinsics(options: argparse.Namespace) -> int:
     config = config_from_options(options, IntrinsicsConfig)
-    job = IntrinsicsJob(options.images, options.board, options.name, options.output, config, options.command)
+    bag = config_from_options(options, BagImagesConfig)
+    job = IntrinsicsJob(options.images, options.board, options.name, options.output, config, options.command, bag)
     with ProgressBar(terminal_only=True) as bar:
         result = run_intrinsics(job, bar)
     calibration = result.calibration
@@ -201,12 +211,12 @@ def _hand_eye(options: argparse.Namespace) -> int:
         options.pose_direction,
         options.name,
         options.output,
-        options.parent_frame,
+        options.base_frame,
+        options.tool_frame,
         options.child_frame,
         options.urdf,
-        options.base_link,
-        options.gripper_link,
         config_from_options(options, HandEyeConfig),
+        config_from_options(options, BagSamplesConfig),
         options.command,
     )
     with ProgressBar(terminal_only=True) as bar:

@@ -27,7 +27,7 @@ from object_pose.io.messages import depth_from_message, extrinsics_from_message,
 logger = logging.getLogger(__name__)
 
 OPTICAL_FRAME = "camera_color_optical_frame"
-_IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 _INFO_TYPES = ("sensor_msgs/msg/CameraInfo",)
 _TRANSFORM_TOPICS = ("/tf", "/tf_static")
 _WAITING = 30  # images that wait for their partner
@@ -84,7 +84,7 @@ def read_bag_frames(path: str | Path, config: RecordingConfig | None = None) -> 
     counts = dict.fromkeys(streams, 0)
     frames = jumps = last_ns = 0
     frame_ids: set[str] = set()
-    for topic, _, message in read_bag(path, streams, types=dict.fromkeys(streams, _IMAGE_TYPES)):
+    for topic, _, message in read_bag(path, streams, types=dict.fromkeys(streams, IMAGE_TYPES)):
         counts[topic] += 1
         joined = pairer.add(topic, stamp_ns(message), message)
         if joined:
@@ -114,7 +114,7 @@ def read_camera_transforms(
     Raises ``DataError`` where the bag holds no transforms, or none that connects the camera with ``fixed_frame``.
     """
     config = config or RecordingConfig()
-    tree = _transform_tree(path, f"the camera's place in '{fixed_frame}' is not known")
+    tree = transform_tree(path, f"the camera's place in '{fixed_frame}' is not known")
     _, _, color = next(read_bag(path, [config.color_topic]))
     camera_frame = color.header.frame_id.lstrip("/")
     tree.check_connected(fixed_frame, camera_frame)
@@ -128,7 +128,12 @@ def read_camera_transforms(
     return look_up
 
 
-def _transform_tree(path: str | Path, problem: str) -> TransformTree:
+def camera_at_start(path: str | Path, topic: str, config: RecordingConfig = RecordingConfig()) -> Camera:
+    """Return the camera of a bag's first camera_info; raises ``CalibrationError`` where it is impossible."""
+    return _Cameras(path, config, topic, config.color_topic).at(0)
+
+
+def transform_tree(path: str | Path, problem: str) -> TransformTree:
     """Return all transforms of a bag; raises ``DataError`` with the ``problem`` where it has none."""
     present = {item.name for item in describe_bag(path).topics}
     topics = [topic for topic in _TRANSFORM_TOPICS if topic in present]
@@ -237,7 +242,7 @@ class _DepthSources:
 
     def __init__(self, path: str | Path, config: RecordingConfig) -> None:
         self._cameras = _Cameras(path, config, config.depth_camera_info_topic, config.depth_topic)
-        self._tree = _transform_tree(path, "depth cannot be registered")
+        self._tree = transform_tree(path, "depth cannot be registered")
 
     def at(self, stamp: int, color_frame: str, depth_frame: str) -> DepthSource:
         """Return the depth camera at a stamp; raises ``DataError`` where its place is not known."""

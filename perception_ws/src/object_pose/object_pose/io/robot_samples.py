@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from scipy.spatial.transform import Rotation
 
 from object_pose.core.arrays import Array
 from object_pose.core.errors import DataError
 from object_pose.core.geometry.se3 import exp_so3, inverse, make_transform, rotation_from_quat_wxyz
-from object_pose.io.files import parse_yaml, read_text
+from object_pose.io.files import parse_yaml, read_text, replacing
 from object_pose.io.images import IMAGE_SUFFIXES, list_images
 
 GRIPPER_IN_BASE, BASE_IN_GRIPPER = "gripper_in_base", "base_in_gripper"
@@ -26,7 +27,8 @@ _FORMS = "x y z qx qy qz qw, x y z and a rotation vector, or a 3x4 or 4x4 matrix
 _FARTHEST_M = 20.0
 _TOLERANCE = 0.02
 # The robot is still where it moves by no more than this as long before and after an image as its stamp may be wrong.
-_STILL_M, _STILL_RAD, _STILL_S = 3e-4, 5e-4, 0.25
+STILL_S = 0.25
+_STILL_M, _STILL_RAD = 3e-4, 5e-4
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +62,29 @@ def read_samples(folder: str | Path, direction: str = GRIPPER_IN_BASE) -> list[R
     if direction == GRIPPER_IN_BASE:
         return samples
     return [RobotSample(item.image, inverse(item.T_base_gripper), item.joints) for item in samples]
+
+
+def write_samples(folder: Path, samples: Sequence[RobotSample]) -> None:
+    """List samples whose images lie in ``folder`` in its ``samples.yaml``."""
+    entries = [
+        {"image": item.image.name, "pose": [float(value) for value in item.T_base_gripper.ravel()]}
+        | ({} if item.joints is None else {"joints": [float(value) for value in item.joints]})
+        for item in samples
+    ]
+    with replacing(folder / LIST_NAME) as temporary:
+        temporary.write_text(yaml.safe_dump({"samples": entries}, default_flow_style=None))
+
+
+def still_pose(poses: Array) -> Array | None:
+    """Return the mean (4, 4) of the robot's poses (N, 4, 4) for ``STILL_S`` before and after an image.
+
+    None where they show that it moves.
+    """
+    shift = np.ptp(poses[:, :3, 3], axis=0).max()
+    turn = Rotation.from_matrix(poses[0, :3, :3].T @ poses[:, :3, :3]).magnitude().max()
+    if shift > _STILL_M or turn > _STILL_RAD:
+        return None
+    return make_transform(Rotation.from_matrix(poses[:, :3, :3]).mean().as_matrix(), poses[:, :3, 3].mean(axis=0))
 
 
 def _listed(path: Path) -> list[RobotSample]:
@@ -111,24 +136,18 @@ def _still(path: Path) -> list[RobotSample]:
             stamp = float(image.stem)
         except ValueError as error:
             raise DataError(f"{image} is not named by its stamp in seconds", f"as {path.name} needs it") from error
-        near = np.abs(stamps - stamp) <= _STILL_S
-        is_inside = stamps.min() <= stamp - _STILL_S and stamp + _STILL_S <= stamps.max()
-        if is_inside and near.sum() >= 2 and _hardly_moves(poses[near]):
-            rotation = Rotation.from_matrix(poses[near, :3, :3]).mean().as_matrix()
-            samples.append(RobotSample(image, make_transform(rotation, poses[near, :3, 3].mean(axis=0))))
-        else:
+        near = np.abs(stamps - stamp) <= STILL_S
+        is_inside = stamps.min() <= stamp - STILL_S and stamp + STILL_S <= stamps.max()
+        pose = still_pose(poses[near]) if is_inside and near.sum() >= 2 else None
+        if pose is None:
             moving.append(image.name)
+        else:
+            samples.append(RobotSample(image, pose))
     if not samples:
-        raise DataError(f"the robot of {path} stands still at no image", f"for {2 * _STILL_S:g} s about its stamp")
+        raise DataError(f"the robot of {path} stands still at no image", f"for {2 * STILL_S:g} s about its stamp")
     if moving:
         logger.warning("the robot moves at %d images, which are left out: %s", len(moving), ", ".join(moving[:5]))
     return samples
-
-
-def _hardly_moves(poses: Array) -> bool:
-    shift = np.ptp(poses[:, :3, 3], axis=0).max()
-    turn = Rotation.from_matrix(poses[0, :3, :3].T @ poses[:, :3, :3]).magnitude().max()
-    return bool(shift <= _STILL_M and turn <= _STILL_RAD)
 
 
 def _numbered(folder: Path, suffixes: Sequence[str]) -> dict[int, Path]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -38,6 +40,9 @@ from object_pose.evaluation.reports.calibration.report import (
     residual_picture,
     write_report,
 )
+from object_pose.io.bag_frames import OPTICAL_FRAME
+from object_pose.io.bag_samples import BagSamplesConfig, extract_samples
+from object_pose.io.bag_storage.opening import is_bag
 from object_pose.io.camera_info import read_camera, write_camera
 from object_pose.io.files import parse_yaml, read_text, replacing
 from object_pose.io.images import read_image
@@ -50,15 +55,14 @@ from object_pose.io.static_transforms import (
 from object_pose.workflows.calibrate_intrinsics import detect_in_files
 from object_pose.workflows.progress import ProgressCallback, ignore_progress
 
-_DEFAULT_PARENT = {EYE_IN_HAND: "tool0", "eye_to_hand": "base_link"}
-
 
 @dataclass(frozen=True)
 class HandEyeJob:
-    """Samples (see ``io.robot_samples``), how they were taken, and where the results go: ``output``/``name``.*.
+    """Samples (see ``io.robot_samples``) or a bag, how they were taken, and where results go: ``output``/``name``.*.
 
-    Without a ``camera`` its intrinsics come from the same images. ``urdf`` with the names of base and gripper link asks
-    for joint offsets; the samples then need joint positions. ``parent_frame`` is that of the gripper or base in ROS.
+    Without a ``camera`` its intrinsics are the bag's, or come from the same images. ``urdf`` asks for joint offsets;
+    the samples then need joint positions. ``base_frame`` and ``tool_frame`` are links of the description and frames
+    of /tf, ``child_frame`` that of the camera; '' is that of the bag's images, or realsense-ros's.
     """
 
     samples: Path
@@ -67,13 +71,18 @@ class HandEyeJob:
     direction: str = GRIPPER_IN_BASE
     name: str = "camera"
     output: Path = Path("calibration/hand_eye")
-    parent_frame: str = ""
-    child_frame: str = "camera_color_optical_frame"
+    base_frame: str = "base_link"
+    tool_frame: str = "tool0"
+    child_frame: str = ""
     urdf: Path | None = None
-    base_link: str = "base_link"
-    gripper_link: str = "tool0"
     config: HandEyeConfig = field(default_factory=HandEyeConfig)
+    bag: BagSamplesConfig = field(default_factory=BagSamplesConfig)
     command: str = ""
+
+    @property
+    def parent_frame(self) -> str:
+        """The frame in which the camera is fixed: the tool's or the base's."""
+        return self.tool_frame if self.config.mounting == EYE_IN_HAND else self.base_frame
 
 
 @dataclass(frozen=True)
@@ -97,8 +106,29 @@ class HandEyeResult:
 
 
 def run_hand_eye(job: HandEyeJob, progress: ProgressCallback = ignore_progress) -> HandEyeResult:
-    """Calibrate and write the results; raises an error that names what is wrong, and then writes nothing."""
-    samples = read_samples(job.samples, job.direction)
+    """Calibrate and write the results; raises an error that names what is wrong, and then writes nothing.
+
+    The samples of a bag are kept in ``output``/``name``_samples.
+    """
+    if not is_bag(job.samples):
+        return _run(job, job.samples, progress)
+    kept = job.output / f"{job.name}_samples"
+    with TemporaryDirectory(prefix="object_pose_") as temporary:
+        folder = Path(temporary) / "samples"
+        taken = extract_samples(job.samples, folder, job.base_frame, job.tool_frame, job.bag)
+        camera = job.camera
+        if camera is None and taken.camera is not None:
+            camera = Path(temporary) / "camera.yaml"
+            write_camera(camera, taken.camera, job.name)
+        child = job.child_frame or taken.camera_frame
+        result = _run(replace(job, camera=camera, child_frame=child), folder, progress)
+        shutil.rmtree(kept, ignore_errors=True)
+        shutil.copytree(folder, kept)
+    return result
+
+
+def _run(job: HandEyeJob, folder: Path, progress: ProgressCallback) -> HandEyeResult:
+    samples = read_samples(folder, job.direction)
     arm = _arm(job)
     camera, views, shown, missed = _views(job, samples, progress)
     twists = None
@@ -165,7 +195,7 @@ def _arm(job: HandEyeJob) -> Arm | None:
         text = read_text(job.urdf)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"robot description {job.urdf} cannot be read", str(error)) from error
-    return parse_urdf(text, job.base_link, job.gripper_link)
+    return parse_urdf(text, job.base_frame, job.tool_frame)
 
 
 def _views(
@@ -189,14 +219,13 @@ def _views(
 
 def _write(job: HandEyeJob, result: HandEyeResult, shown: Sequence[RobotSample]) -> None:
     calibration = result.calibration
-    parent = job.parent_frame or _DEFAULT_PARENT[calibration.mounting]
     images = {sample.name: sample.image for sample in shown}
     write_report(result.report, _page(job, result, images))
     write_camera(job.output / f"{job.name}_camera.yaml", result.camera, job.name)
-    _write_yaml(result.file, _document(job, result, parent))
+    _write_yaml(result.file, _document(job, result))
     if result.launch is not None:
         comment = f"Hand-eye calibration of {job.name}, {result.gate.verdict}: see {result.report.name}."
-        write_static_transform_launch(result.launch, parent, job.child_frame, calibration.X, comment)
+        write_static_transform_launch(result.launch, job.parent_frame, _child_frame(job), calibration.X, comment)
     else:
         (job.output / f"{job.name}.launch.py").unlink(missing_ok=True)
     if result.rejected_file is not None:
@@ -210,15 +239,19 @@ def _write_yaml(path: Path, document: Mapping[str, Any]) -> None:
         temporary.write_text(yaml.safe_dump(dict(document), sort_keys=False, default_flow_style=None))
 
 
-def _document(job: HandEyeJob, result: HandEyeResult, parent: str) -> dict[str, Any]:
+def _child_frame(job: HandEyeJob) -> str:
+    return job.child_frame or OPTICAL_FRAME
+
+
+def _document(job: HandEyeJob, result: HandEyeResult) -> dict[str, Any]:
     calibration = result.calibration
     offsets = np.rad2deg(calibration.joint_offsets_rad)
     return {
         "mounting": calibration.mounting,
         "verdict": result.gate.verdict,
         "reasons": list(result.gate.reasons),
-        "parent_frame": parent,
-        "child_frame": job.child_frame,
+        "parent_frame": job.parent_frame,
+        "child_frame": _child_frame(job),
         "transform": transform_to_mapping(calibration.X),
         # Of the right twist (x, y, z, rotation x, y, z) of the transform, in metres and radians, by rows.
         "covariance": [float(value) for value in calibration.covariance[:6, :6].ravel()],

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
 
 from object_pose.calibration.boards import Board, BoardView, detect
-from object_pose.calibration.coverage import Coverage, blurred, coverage
+from object_pose.calibration.coverage import Coverage, blurred, coverage, guidance
 from object_pose.calibration.intrinsics import IntrinsicsCalibration, IntrinsicsConfig, calibrate_intrinsics
 from object_pose.core.arrays import Image
 from object_pose.core.errors import CalibrationError
@@ -24,16 +26,19 @@ from object_pose.evaluation.reports.calibration.report import (
     residual_picture,
     write_report,
 )
+from object_pose.io.bag_samples import BagImagesConfig, bag_images
+from object_pose.io.bag_storage.opening import is_bag
 from object_pose.io.camera_info import write_camera
-from object_pose.io.images import list_images, read_image
+from object_pose.io.images import list_images, read_image, write_image
 from object_pose.workflows.progress import ProgressCallback, ignore_progress, reported
 
 _COMMON_CROSS_VALIDATION_PX = 0.2
+_STEP_NS, _MOST_IMAGES = 200_000_000, 60  # of a bag
 
 
 @dataclass(frozen=True)
 class IntrinsicsJob:
-    """Images of a board, and where the results go: ``output``/``name``.yaml and .html."""
+    """A folder of images of a board or a bag, and where the results go: ``output``/``name``.yaml and .html."""
 
     images: Path
     board: Board
@@ -41,6 +46,7 @@ class IntrinsicsJob:
     output: Path = Path("calibration/intrinsics")
     config: IntrinsicsConfig = field(default_factory=IntrinsicsConfig)
     command: str = ""
+    bag: BagImagesConfig = field(default_factory=BagImagesConfig)
 
 
 @dataclass(frozen=True)
@@ -75,8 +81,43 @@ def read_grey(path: Path) -> Image:
 
 
 def run_intrinsics(job: IntrinsicsJob, progress: ProgressCallback = ignore_progress) -> IntrinsicsResult:
-    """Calibrate, and write the camera and the report; raises ``CalibrationError``, and then writes nothing."""
-    paths = list_images(job.images)
+    """Calibrate, and write the camera and the report; raises ``CalibrationError``, and then writes nothing.
+
+    Of a bag those images are used that add to the ones before them; they are kept in ``output``/``name``_images.
+    """
+    if not is_bag(job.images):
+        return _run(job, list_images(job.images), progress)
+    kept = job.output / f"{job.name}_images"
+    with TemporaryDirectory(prefix="object_pose_") as temporary:
+        folder = Path(temporary) / "images"
+        result = _run(job, _useful_images(job, folder, progress), progress)
+        shutil.rmtree(kept, ignore_errors=True)
+        shutil.copytree(folder, kept)
+    return result
+
+
+def _useful_images(job: IntrinsicsJob, folder: Path, progress: ProgressCallback) -> list[Path]:
+    """Write the images of a bag that are sharp and show the board as none before them; return their files."""
+    views: list[BoardView] = []
+    last_ns: int | None = None
+    images = bag_images(job.images, job.bag.color_topic)
+    for stamp_ns, _, decode in reported(images, progress, "look for the board", unit="image"):
+        if last_ns is not None and 0 <= stamp_ns - last_ns < _STEP_NS:
+            continue
+        last_ns, rgb = stamp_ns, decode()
+        name = f"{stamp_ns * 1e-9:.3f}"
+        found, _ = detect(job.board, [(name, np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), dtype=np.uint8))])
+        if found and guidance(found[0], views).is_useful:
+            views += found
+            write_image(folder / f"{name}.png", rgb)
+        if len(views) == _MOST_IMAGES:
+            break
+    if not views:
+        raise CalibrationError(f"the board is not visible in any image of {job.images}", f"is it {job.board}?")
+    return list_images(folder)
+
+
+def _run(job: IntrinsicsJob, paths: Sequence[Path], progress: ProgressCallback) -> IntrinsicsResult:
     views, missed = detect_in_files(job.board, paths, progress)
     calibration = calibrate_intrinsics(views, job.config)
     result = IntrinsicsResult(

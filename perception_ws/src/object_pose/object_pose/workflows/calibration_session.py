@@ -8,7 +8,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import yaml
 
 from object_pose.calibration.boards import BoardView, detect
 from object_pose.calibration.coverage import Coverage, Guidance, WantedView, coverage, guidance
@@ -19,9 +18,8 @@ from object_pose.core.arrays import Array, Image
 from object_pose.core.errors import CalibrationError, ConfigError
 from object_pose.core.vision.drawing import Canvas
 from object_pose.io.camera_info import read_camera
-from object_pose.io.files import replacing
 from object_pose.io.images import list_images, read_image, write_image
-from object_pose.io.robot_samples import GRIPPER_IN_BASE, LIST_NAME, read_samples
+from object_pose.io.robot_samples import GRIPPER_IN_BASE, LIST_NAME, RobotSample, read_samples, write_samples
 from object_pose.workflows.calibrate_hand_eye import HandEyeJob, HandEyeResult, run_hand_eye
 from object_pose.workflows.calibrate_intrinsics import IntrinsicsJob, IntrinsicsResult, run_intrinsics
 from object_pose.workflows.progress import ProgressCallback, ignore_progress
@@ -203,9 +201,8 @@ class CalibrationSession:
         return 1 + max(taken, default=-1)
 
     def _write_list(self) -> None:
-        samples = [{"image": f"{name}.png", "pose": pose.ravel().tolist()} for name, pose in self._poses.items()]
-        with replacing(self.folder / LIST_NAME) as temporary:
-            temporary.write_text(yaml.safe_dump({"samples": samples}, default_flow_style=None))
+        samples = [RobotSample(self.folder / f"{name}.png", pose) for name, pose in self._poses.items()]
+        write_samples(self.folder, samples)
 
     def _plan(self) -> None:
         """Calibrate hand-eye for the moment, to know which pose is worth going to next."""
