@@ -10,7 +10,7 @@ from object_pose.core.arrays import Array, DepthImage, Image
 from object_pose.core.errors import DataError
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.extrinsics import Extrinsics
-from object_pose.core.results.pose import ObjectPose, ObjectTruth
+from object_pose.core.results.pose import ObjectPose, ObjectTruth, PoseRejection, RejectionReason
 from object_pose.io.image_encodings import (
     RawImage,
     depth_from_compressed,
@@ -107,6 +107,21 @@ def poses_from_message(message: Any) -> tuple[ObjectPose, ...]:
         return tuple(_object_pose(item) for item in message.poses)
     except ValueError as error:
         raise DataError(f"a recorded pose is impossible: {error}") from error
+
+
+def rejections_from_message(message: Any) -> tuple[PoseRejection, ...]:
+    """Return the rejections of an ``object_pose_msgs/ObjectPoseArray``."""
+    return tuple(
+        PoseRejection(
+            int(item.class_id),
+            item.class_name,
+            float(item.score),
+            np.array(item.box_xyxy, dtype=np.float64),
+            RejectionReason(item.reason),
+            item.detail,
+        )
+        for item in message.rejections
+    )
 
 
 def _object_pose(item: Any) -> ObjectPose:

@@ -10,8 +10,10 @@ from typing import Any
 
 from object_pose_msgs.msg import ObjectTruthArray
 from sensor_msgs.msg import CameraInfo, Image
+from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 
+from object_pose.core.errors import ConfigError
 from object_pose.core.params import parameter
 from object_pose.io.bag_frames import RecordingConfig
 from object_pose.io.camera_info import read_camera
@@ -23,6 +25,7 @@ from object_pose.ros.nodes.camera_feeds import CameraFeed, DeviceFeed, RecordedF
 from object_pose.ros.nodes.pipeline_node import PipelineNode
 from object_pose.ros.nodes.spinning import spin_node
 from object_pose.ros.transport import qos, topics
+from object_pose.ros.transport.blocking_service import BlockingService
 from object_pose.simulation.scenes.live import LiveConfig
 
 SIMULATION, REALSENSE = "simulation", "realsense"
@@ -50,6 +53,7 @@ class CameraNodeConfig:
         read_only=True,
     )
     rate_hz: float = parameter(30.0, "frames a second", minimum=0.1, maximum=120.0)
+    paused: bool = parameter(False, "take no frames but those that ~/step asks for")
     frame_id: str = parameter("camera_color_optical_frame", "optical frame of the images", read_only=True)
     world_frame_id: str = parameter(
         "world", "frame in which the simulation publishes the camera's pose on /tf", read_only=True
@@ -95,19 +99,57 @@ class CameraNode(PipelineNode):
     def activate(self) -> None:
         """Start the camera."""
         self._stopped = threading.Event()
+        self._resumed, self._steps = threading.Condition(), 0
         self._thread = threading.Thread(target=self._run, name="camera", daemon=True)
         self._thread.start()
+        self._service = BlockingService(self, Trigger, "~/step", self._step)
+        self.parameters_changed()
 
     def deactivate(self) -> None:
         """Stop the camera."""
+        self._service.close()
         self._stopped.set()
+        with self._resumed:
+            self._resumed.notify_all()
         self._thread.join()
         if isinstance(self._feed, DeviceFeed):
             self._feed.close()
 
+    def parameters_changed(self) -> None:
+        """Stop or go on; the rate is read before every frame."""
+        if not self.is_active:
+            return
+        self.diagnostics.gauge("paused", self.config(CameraNodeConfig).paused)
+        with self._resumed:
+            self._resumed.notify_all()
+
+    def _step(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Let a paused camera take one frame."""
+        if not self.config(CameraNodeConfig).paused:
+            raise ConfigError("the camera is not paused", "set its parameter 'paused' first")
+        with self._resumed:
+            self._steps += 1
+            self._resumed.notify_all()
+        response.success = True
+        return response
+
+    def _wait_while_paused(self) -> float:
+        """Wait until a frame may be taken or the camera is stopped; return for how many seconds."""
+        began = time.monotonic()
+        with self._resumed:
+            self._resumed.wait_for(
+                lambda: self._steps or self._stopped.is_set() or not self.config(CameraNodeConfig).paused
+            )
+            self._steps = max(self._steps - 1, 0)
+        return time.monotonic() - began
+
     def _run(self) -> None:
         start = due = time.monotonic()
         while not self._stopped.wait(max(0.0, due - time.monotonic())) and self.context.ok():
+            # What a simulation shows stands still while it is paused.
+            start += self._wait_while_paused()
+            if self._stopped.is_set():
+                return
             try:
                 view = self._feed.view(time.monotonic() - start)
                 if view is None:
