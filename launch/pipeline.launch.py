@@ -1,4 +1,4 @@
-"""The pipeline: ros2 launch object_pose pipeline.launch.py [params_file:=...] [camera:=false] [rviz:=true].
+"""The pipeline: ros2 launch object_pose pipeline.launch.py [params_file:=...] [camera:=false] [web:=true] [rviz:=true].
 
 Parameters come from params_file; the arguments that name a parameter win over it. With camera:=false an existing driver
 that publishes realsense-ros's topics takes the place of our camera node.
@@ -34,6 +34,7 @@ SWITCHES = {
     "camera": ("true", "start our camera node"),
     "processes": ("false", "one process a node, restarted when it dies"),
     "use_sim_time": ("false", "take the time from /clock, as for a bag that is played"),
+    "web": ("false", "serve the page and the HTTP API on http://127.0.0.1:8080"),
     "rviz": ("false", "open the RViz view"),
 }
 _CONFIGS = {
@@ -68,7 +69,8 @@ def make_nodes(context: LaunchContext) -> list[Node]:
     launch itself would restart for ever what cannot start, such as a node without its model.
     """
     is_on = {name: LaunchConfiguration(name).perform(context) == "true" for name in SWITCHES}
-    words = ["run", "--camera" if is_on["camera"] else "--no-camera", *(["--processes"] if is_on["processes"] else [])]
+    words = ["run", "--camera" if is_on["camera"] else "--no-camera"]
+    words += [f"--{name}" for name in ("processes", "web") if is_on[name]]
     nodes = [
         Node(
             package="object_pose",

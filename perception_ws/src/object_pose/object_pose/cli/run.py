@@ -12,6 +12,7 @@ from object_pose.io.bag_frames import RecordingConfig
 from object_pose.ros.nodes.camera_node import CameraNodeConfig
 from object_pose.ros.nodes.composition import run_in_one_process, run_in_processes
 from object_pose.ros.nodes.pose_node import PoseNodeConfig
+from object_pose.web.config import WebConfig
 
 EXAMPLES = """examples:
   object-pose run
@@ -21,6 +22,7 @@ EXAMPLES = """examples:
   object-pose run --no-camera --target-frame base_link --fixed-frame base_link   (poses for a robot)
   object-pose run --no-camera                     (a realsense-ros driver runs elsewhere)
   object-pose run --processes --params-file my.yaml
+  object-pose run --web --web-port 8000           (with the page and the HTTP API: http://127.0.0.1:8000)
   object-pose run --ros-args -p pose_node:publish_tf:=true -r /detections_3d:=/gripper/objects
 """
 
@@ -33,6 +35,7 @@ _RECORDING = (
     "rectified",
     "depth_scale",
 )
+_WEB = ("host", "port")
 # Option -> the camera node's parameter that it sets.
 _CAMERA = {
     "source": "source",
@@ -44,8 +47,9 @@ _CAMERA = {
 }
 _PARAMETERS = {
     "model": ("detection_node:model", "pose_node:model"),
-    "fixed_frame": ("pose_node:fixed_frame",),
-    "target_frame": ("pose_node:target_frame",),
+    # The page shows the scene from the robot's base, where that is named.
+    "fixed_frame": ("pose_node:fixed_frame", "web_bridge:base_frame"),
+    "target_frame": ("pose_node:target_frame", "web_bridge:base_frame"),
     **{option: (f"camera_node:{name}",) for option, name in _CAMERA.items()},
 }
 
@@ -61,6 +65,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         if item.name in ("fixed_frame", "target_frame"):
             add_parameter_option(parser, item, f"--{item.name.replace('_', '-')}", item.name)
     parser.add_argument("--processes", action="store_true", help="one process a node, restarted when it dies")
+    parser.add_argument(
+        "--web",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="serve the page and the HTTP API in a process beside the nodes; 'serve --live' has more options",
+    )
+    for item in parameters(WebConfig):
+        if item.name in _WEB:
+            add_parameter_option(parser, item, f"--web-{item.name}", f"web_{item.name}")
     parser.add_argument("--params-file", type=Path, action="append", default=[], help="ROS parameter file")
     parser.add_argument("--ros-args", nargs=argparse.REMAINDER, default=[], help="parameters, remaps, logging of ROS 2")
 
@@ -68,8 +81,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the pipeline; SIGINT is the normal end."""
     start = run_in_processes if options.processes else run_in_one_process
-    start(ros_arguments(options), options.camera)
+    words = ros_arguments(options)
+    start(words, options.camera, {"web server": _web_server(options, words)} if options.web else {})
     return 0
+
+
+def _web_server(options: argparse.Namespace, ros_arguments: list[str]) -> list[str]:
+    """Return the module and the arguments of the server that shows the nodes."""
+    given = {name: getattr(options, f"web_{name}") for name in _WEB}
+    server = [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
+    return ["object_pose.cli.main", "serve", "--live", *server, *ros_arguments]
 
 
 def ros_arguments(options: argparse.Namespace) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a running pipeline shows to those who watch it, and what they may ask of it: the port between ROS and the web."""
+"""What a running pipeline shows, and what it may be asked for: the port between ROS and the web."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from object_pose.core.results.pose import PoseResults
 class LiveFrame:
     """A frame of the running pipeline with what was found in it, None where nobody answered it.
 
-    ``frame`` decodes colour and depth when they are first asked for. ``T_base_camera`` (4, 4) is where the camera stood,
-    None where that is not known; ``latency_ms`` is the age of the frame when its results came.
+    ``frame`` decodes colour and depth when they are first asked for. ``T_base_camera`` (4, 4) is where the camera
+    stood, None where that is not known; ``latency_ms`` is the age of the frame when its results came.
     """
 
     frame: CameraFrame
@@ -51,7 +51,7 @@ class LiveSink(Protocol):
 
 
 class PipelineControl(Protocol):
-    """What operators may ask of the pipeline; each waits for the answer and raises ``ObjectPoseError`` where none comes."""
+    """What operators may ask of the pipeline; each waits, and raises ``ObjectPoseError`` where no answer comes."""
 
     def pause(self, paused: bool) -> bool:
         """Stop or start the camera; False where the camera is not ours to stop."""

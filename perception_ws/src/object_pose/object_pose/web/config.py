@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from object_pose.core.params import parameter
+from object_pose.web.live.hub import StreamConfig
 
 STATE_VARIABLE = "OBJECT_POSE_STATE"
 
@@ -40,6 +41,7 @@ class WebConfig:
     max_upload_mb: int = parameter(256, "largest body of a request with files", minimum=1, maximum=4096, read_only=True)
     max_json_mb: int = parameter(32, "largest body of a request in JSON", minimum=1, maximum=512, read_only=True)
     max_image_mp: int = parameter(32, "largest image, in millions of pixels", minimum=1, maximum=134, read_only=True)
+    streams: StreamConfig = StreamConfig()
 
     @property
     def is_loopback(self) -> bool:

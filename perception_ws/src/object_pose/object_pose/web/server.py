@@ -13,6 +13,8 @@ from object_pose.web.config import WebConfig
 from object_pose.web.services import Services
 
 _BACKLOG = 512
+# A client that takes nothing for so long is cut off, whatever the server still has for it.
+_DEAF_FOR_MS = 20_000
 
 
 class WebServer:
@@ -69,6 +71,8 @@ def _listen(config: WebConfig) -> socket.socket:
         family, kind, _, _, address = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: connections inherit it
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAF_FOR_MS)
         listening.bind(address)
         listening.listen(_BACKLOG)
     except OSError as error:

@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass, field
 
 from object_pose.web.config import WebConfig
+from object_pose.web.live.view import LiveView
 from object_pose.web.metrics import Metrics
 from object_pose.web.model_library import ModelLibrary
 from object_pose.web.predictions import PredictionQueue
@@ -15,7 +16,10 @@ from object_pose.web.security.tokens import TokenStore
 
 @dataclass
 class Services:
-    """Everything that outlives a request; ``open_services`` makes it."""
+    """Everything that outlives a request; ``open_services`` makes it.
+
+    ``live`` is the pipeline that the server is attached to, set before the app is made.
+    """
 
     config: WebConfig
     tokens: TokenStore
@@ -23,6 +27,7 @@ class Services:
     metrics: Metrics
     models: ModelLibrary
     predictions: PredictionQueue
+    live: LiveView | None = None
     _opening: threading.Thread | None = field(default=None, init=False)
 
     def start(self) -> None:
@@ -32,6 +37,8 @@ class Services:
 
     def close(self) -> None:
         """End what runs."""
+        if self.live:
+            self.live.close()
         self.models.stop_opening()
         if self._opening:
             self._opening.join()

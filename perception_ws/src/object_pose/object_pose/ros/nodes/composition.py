@@ -8,7 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
@@ -30,20 +31,28 @@ _STOP_WITHIN_S = 10.0
 _POLL_S = 0.1
 # Consumers first, so that the camera's first frame finds somebody listening.
 _NODES: dict[str, Callable[[], PipelineNode]] = {"pose": PoseNode, "detection": DetectionNode, "camera": CameraNode}
+# Programs that run beside the nodes, such as a web server: name -> module and arguments.
+Beside = Mapping[str, Sequence[str]]
 
 
-def run_in_one_process(ros_arguments: Sequence[str], camera: bool = True) -> None:
-    """Run the nodes in this process until SIGINT; images then pass between threads, which is the fastest."""
-    spin([_NODES[name] for name in _chosen(camera)], ros_arguments)
+def run_in_one_process(ros_arguments: Sequence[str], camera: bool = True, beside: Beside | None = None) -> None:
+    """Run the nodes in this process until SIGINT; images then pass between threads, which is the fastest.
+
+    Programs ``beside`` them run in processes of their own, so that they cannot hold up the nodes.
+    """
+    children = [_Child(name, command, is_needed=False) for name, command in (beside or {}).items()]
+    with _supervised(children):
+        spin([_NODES[name] for name in _chosen(camera)], ros_arguments)
 
 
-def run_in_processes(ros_arguments: Sequence[str], camera: bool = True) -> None:
+def run_in_processes(ros_arguments: Sequence[str], camera: bool = True, beside: Beside | None = None) -> None:
     """Run each node in a process of its own until SIGINT, SIGTERM or SIGHUP, restarting what dies.
 
     The processes end with this one, even where it is killed. Raises ``ObjectPoseError`` when a node cannot start
-    because of its configuration.
+    because of its configuration; a program ``beside`` them may fail.
     """
-    prepare_process(len(_chosen(camera)))
+    beside = beside or {}
+    prepare_process(len(_chosen(camera)) + len(beside))
     stop = threading.Event()
 
     def request_stop(_signal: int, _frame: FrameType | None) -> None:
@@ -53,7 +62,31 @@ def run_in_processes(ros_arguments: Sequence[str], camera: bool = True) -> None:
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores it
         numbers.append(signal.SIGHUP)
     previous = {number: signal.signal(number, request_stop) for number in numbers}
-    children = [_Child(name, [f"object_pose.ros.nodes.{name}_node", *ros_arguments]) for name in _chosen(camera)]
+    nodes = {f"{name} node": [f"object_pose.ros.nodes.{name}_node", *ros_arguments] for name in _chosen(camera)}
+    children = [_Child(name, command) for name, command in nodes.items()]
+    children += [_Child(name, command, is_needed=False) for name, command in beside.items()]
+    try:
+        _supervise(children, stop)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _supervised(children: Sequence[_Child]) -> Iterator[None]:
+    """Keep processes running during the block, from a thread that outlives them."""
+    stop = threading.Event()
+    thread = threading.Thread(target=_supervise, args=(children, stop), name="supervision", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _supervise(children: Sequence[_Child], stop: threading.Event) -> None:
+    """Keep processes running until told to stop, then end them."""
     try:
         while not stop.wait(_POLL_S):
             for child in children:
@@ -63,16 +96,15 @@ def run_in_processes(ros_arguments: Sequence[str], camera: bool = True) -> None:
             child.ask_to_end()
         for child in children:
             child.wait()
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 @dataclass
 class _Child:
-    """A process that runs a module, restarted with growing pauses."""
+    """A process that runs a module, restarted with growing pauses; one that is not needed may fail for good."""
 
     name: str
     module_and_arguments: Sequence[str]
+    is_needed: bool = True
     _process: subprocess.Popen[bytes] | None = None
     _started: float = 0.0
     _due: float = 0.0
@@ -111,10 +143,14 @@ class _Child:
     def _ended(self, code: int, now: float) -> None:
         self._process = None
         if code == _CONFIGURATION_ERROR:
-            raise ObjectPoseError(f"the {self.name} node cannot start", "its message is above")
+            if self.is_needed:
+                raise ObjectPoseError(f"the {self.name} cannot start", "its message is above")
+            logger.error("the %s cannot start and is left out, its message is above", self.name)
+            self._due = float("inf")
+            return
         if now - self._started > _HEALTHY_AFTER_S:
             self._back_off = _FIRST_BACK_OFF_S
-        logger.error("the %s node ended with code %s, starting it again in %.1f s", self.name, code, self._back_off)
+        logger.error("the %s ended with code %s, starting it again in %.1f s", self.name, code, self._back_off)
         self._due = now + self._back_off
         self._back_off = min(2.0 * self._back_off, _LONGEST_BACK_OFF_S)
 

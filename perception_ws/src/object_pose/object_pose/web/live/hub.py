@@ -27,22 +27,18 @@ _POSE_NODE, _DETECTION_NODE, _CAMERA_NODE = "pose_node", "detection_node", "came
 
 @dataclass(frozen=True)
 class StreamConfig:
-    """How often the live view is sent, and to how many: with many clients each gets less, so that all keep up."""
+    """How often the live view is sent, and to how many: with many clients each gets fewer, so that all keep up."""
 
     picture_rate_hz: float = parameter(15.0, "pictures a second of a stream", minimum=0.1, maximum=60.0)
     event_rate_hz: float = parameter(15.0, "frame events a second of a stream", minimum=0.1, maximum=60.0)
     messages_per_second: float = parameter(
-        250.0, "pictures, and as many events, that all streams together get in a second", minimum=1.0, maximum=1e5
+        400.0, "pictures and events that all streams together get in a second", minimum=1.0, maximum=1e5
     )
     picture_quality: int = parameter(80, "JPEG quality of pictures", minimum=10, maximum=100)
     most_clients: int = parameter(100, "streams at a time; more are refused", minimum=1, maximum=10_000)
     write_timeout_s: float = parameter(
         10.0, "a client that takes nothing for so long is dropped", minimum=0.1, maximum=600.0
     )
-
-    def rate_hz(self, most_hz: float, listeners: int) -> float:
-        """Return how often each of a number of listeners is sent something."""
-        return min(most_hz, self.messages_per_second / max(listeners, 1))
 
 
 @dataclass(frozen=True)

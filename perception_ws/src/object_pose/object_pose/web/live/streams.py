@@ -7,7 +7,7 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -22,6 +22,7 @@ from object_pose.web.live.hub import LiveHub, ShownFrame, StreamConfig
 logger = logging.getLogger(__name__)
 
 BOUNDARY = "frame"
+_EVENTS = 0  # beside the widths of pictures
 _WIDTH_STEP, _LARGEST_WIDTH = 160, 1920
 _STATUS_PERIOD_S = _IDLE_S = 1.0
 _HEARTBEAT_S = 10.0
@@ -30,28 +31,31 @@ _HEARTBEAT = b": still here\n\n"
 _PICTURE_REPEATED_S = 5.0
 
 
+Make = Callable[[ShownFrame | None], bytes | None]
+Chunks = AsyncGenerator[bytes, None]
+
+
 class Broadcast:
     """Makes a chunk of the newest frame at a rate, while anybody listens; all listeners get the same bytes.
 
-    ``make`` runs in a thread; None says that there is nothing to send. Without a new frame it is called with None after
-    ``idle_s``. Each listener gets the newest chunk when he has taken the last one; whatever came between is left out.
+    ``make`` runs in a thread; None says that there is nothing to send. Without a new frame it is called with None once
+    a second. Each listener gets the newest chunk when he has taken the last one; whatever came between is left out.
     """
 
     def __init__(
         self,
         hub: LiveHub,
         thread: ThreadPoolExecutor,
-        make: Callable[[ShownFrame | None], bytes | None],
-        rate_hz: Callable[[int], float],
-        idle_s: float,
+        make: Make,
+        rate_hz: Callable[[], float],
     ) -> None:
-        self._hub, self._thread, self._make, self._rate_hz, self._idle_s = hub, thread, make, rate_hz, idle_s
+        self._hub, self._thread, self._make, self._rate_hz = hub, thread, make, rate_hz
         self._listeners = 0
         self._number, self._chunk = 0, b""
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    async def chunks(self, heartbeat_s: float, heartbeat: bytes | None) -> AsyncIterator[bytes]:
+    async def chunks(self, heartbeat_s: float, heartbeat: bytes | None) -> Chunks:
         """Yield chunks for ever; after ``heartbeat_s`` without one, ``heartbeat`` or the last one again."""
         self._listeners += 1
         if self._task is None:
@@ -77,7 +81,7 @@ class Broadcast:
         while True:
             began = time.monotonic()
             self._hub.want()
-            shown = await self._hub.newer_than(sequence, self._idle_s)
+            shown = await self._hub.newer_than(sequence, _IDLE_S)
             sequence = sequence if shown is None else shown.sequence
             try:
                 chunk = await loop.run_in_executor(self._thread, self._make, shown)
@@ -88,7 +92,7 @@ class Broadcast:
                 self._number, self._chunk = self._number + 1, chunk
                 changed, self._changed = self._changed, asyncio.Event()
                 changed.set()
-            await asyncio.sleep(max(0.0, began + 1.0 / self._rate_hz(self._listeners) - time.monotonic()))
+            await asyncio.sleep(max(0.0, began + 1.0 / self._rate_hz() - time.monotonic()))
 
 
 class LiveStreams:
@@ -106,7 +110,7 @@ class LiveStreams:
 
     def events(self) -> Response:
         """Return server-sent events: ``frame`` for each shown frame, ``status`` once a second."""
-        broadcast = self._broadcast(0, lambda: Broadcast(self._hub, self._thread, _Events(self._hub), self._event_rate, _IDLE_S))
+        broadcast = self._broadcast(_EVENTS, _Events(self._hub), self._config.event_rate_hz)
         return self._stream(broadcast.chunks(_HEARTBEAT_S, _HEARTBEAT), "text/event-stream")
 
     def pictures(self, width: int) -> Response:
@@ -125,30 +129,28 @@ class LiveStreams:
             header = f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n"
             return f"{header}X-Stamp-Ns: {shown.stamp_ns}\r\n\r\n".encode() + picture + b"\r\n"
 
-        broadcast = self._broadcast(width, lambda: Broadcast(self._hub, self._thread, make, self._picture_rate, _IDLE_S))
+        broadcast = self._broadcast(width, make, self._config.picture_rate_hz)
         chunks = broadcast.chunks(_PICTURE_REPEATED_S, None)
         return self._stream(chunks, f"multipart/x-mixed-replace; boundary={BOUNDARY}")
 
-    def _event_rate(self, listeners: int) -> float:
-        return self._config.rate_hz(self._config.event_rate_hz, listeners)
+    def _broadcast(self, key: int, make: Make, most_hz: float) -> Broadcast:
+        def rate_hz() -> float:
+            return min(most_hz, self._config.messages_per_second / max(self._clients, 1))
 
-    def _picture_rate(self, listeners: int) -> float:
-        return self._config.rate_hz(self._config.picture_rate_hz, listeners)
-
-    def _broadcast(self, key: int, make: Callable[[], Broadcast]) -> Broadcast:
         if key not in self._broadcasts:
-            self._broadcasts[key] = make()
+            self._broadcasts[key] = Broadcast(self._hub, self._thread, make, rate_hz)
         return self._broadcasts[key]
 
-    def _stream(self, chunks: AsyncIterator[bytes], media_type: str) -> Response:
+    def _stream(self, chunks: Chunks, media_type: str) -> Response:
         if self._clients >= self._config.most_clients:
-            raise HttpError(503, "as many streams are open as the server serves", "too_many_streams", {"Retry-After": "5"})
+            after = {"Retry-After": "5"}
+            raise HttpError(503, "as many streams are open as the server serves", "too_many_streams", after)
         return NewestStream(self._counted(chunks), media_type, self._config.write_timeout_s)
 
-    async def _counted(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def _counted(self, chunks: Chunks) -> Chunks:
         self._clients += 1
         try:
-            async with contextlib.aclosing(chunks):  # type: ignore[type-var]
+            async with contextlib.aclosing(chunks):
                 async for chunk in chunks:
                     yield chunk
         finally:
@@ -178,7 +180,7 @@ def event(name: str, data: Any) -> bytes:
 class NewestStream(Response):
     """Sends chunks without end; a client that does not take one within the timeout is dropped."""
 
-    def __init__(self, chunks: AsyncIterator[bytes], media_type: str, write_timeout_s: float) -> None:
+    def __init__(self, chunks: Chunks, media_type: str, write_timeout_s: float) -> None:
         super().__init__(media_type=media_type)
         del self.headers["content-length"]
         self.headers["Cache-Control"] = "no-store"
@@ -198,7 +200,7 @@ class NewestStream(Response):
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        async with contextlib.aclosing(self._chunks) as chunks:  # type: ignore[type-var]
+        async with contextlib.aclosing(self._chunks) as chunks:
             async for chunk in chunks:
                 message = {"type": "http.response.body", "body": chunk, "more_body": True}
                 await asyncio.wait_for(send(message), self._write_timeout_s)

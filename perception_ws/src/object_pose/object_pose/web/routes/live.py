@@ -20,6 +20,12 @@ _READ, _OPERATE = [requires(Scope.READ)], [requires(Scope.OPERATE)]
 _NO_PIPELINE = documented(404, 503)
 
 
+def _binary(media_type: str) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI description of an answer that is no JSON."""
+    kind = {"type": "string"} if media_type.startswith("text/") else {"type": "string", "format": "binary"}
+    return {200: {"content": {media_type: {"schema": kind}}}, **_NO_PIPELINE}
+
+
 class LatencyModel(BaseModel):
     """Age of a frame when its poses are here, milliseconds."""
 
@@ -132,7 +138,9 @@ def router(services: Services) -> APIRouter:
 
     def view() -> LiveView:
         if services.live is None:
-            raise HttpError(404, "no pipeline is attached: start 'object-pose run --web' or 'serve --live'", "no_pipeline")
+            raise HttpError(
+                404, "no pipeline is attached: start 'object-pose run --web' or 'serve --live'", "no_pipeline"
+            )
         return services.live
 
     @routes.get("", dependencies=_READ, summary="State of the running pipeline, with the newest frame's poses")
@@ -147,7 +155,7 @@ def router(services: Services) -> APIRouter:
         dependencies=_READ,
         summary="Server-sent events: 'frame' for each frame that is shown, 'status' once a second",
         response_class=Response,
-        responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}, **_NO_PIPELINE},
+        responses=_binary("text/event-stream"),
     )
     async def events() -> Response:
         return view().streams.events()
@@ -157,10 +165,7 @@ def router(services: Services) -> APIRouter:
         dependencies=_READ,
         summary="The picture as MJPEG, without lens distortion; each part has the header X-Stamp-Ns",
         response_class=Response,
-        responses={
-            200: {"content": {"multipart/x-mixed-replace": {"schema": {"type": "string", "format": "binary"}}}},
-            **_NO_PIPELINE,
-        },
+        responses=_binary("multipart/x-mixed-replace"),
     )
     async def pictures(
         width: Annotated[int, Query(ge=0, le=4096, description="pixels, rounded up to 160; 0: the camera's own")] = 0,
@@ -172,7 +177,7 @@ def router(services: Services) -> APIRouter:
         dependencies=_READ,
         summary="The newest picture",
         response_class=Response,
-        responses={200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}, **_NO_PIPELINE},
+        responses=_binary("image/jpeg"),
     )
     async def snapshot(annotated: bool = False) -> Response:
         shown = await view().frame()
@@ -184,10 +189,7 @@ def router(services: Services) -> APIRouter:
         dependencies=_READ,
         summary="Points of the newest depth image: uint32 n, float32 xyz * n in metres, uint8 rgb * n",
         response_class=Response,
-        responses={
-            200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},
-            **_NO_PIPELINE,
-        },
+        responses=_binary("application/octet-stream"),
     )
     async def cloud(points: Annotated[int, Query(ge=1, le=400_000)] = 20_000) -> Response:
         shown = await view().frame()
