@@ -63,6 +63,7 @@ _LONGEST_STEP_NS = 250_000_000
 _LEFT_KEPT = 512
 _HANDLED_WITHIN_S = 1.0
 _CONNECTED_WITHIN_S = 1.0
+_FRAME_WITHIN_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ class PoseNode(PipelineNode):
         self._left: deque[int] = deque(maxlen=_LEFT_KEPT)
         self._untracked: deque[int] = deque(maxlen=_LEFT_KEPT)
         self._after_pause: deque[int] = deque(maxlen=_LEFT_KEPT)
-        self._frames, self._frames_lock = StampedBuffer(), threading.Lock()
+        self._frames, self._frame_came = StampedBuffer(), threading.Condition()
         if self._is_tracking:
             self._registering = NewestWorker("registration", self._register_late, self.frame_failed)
             self._inputs = FrameInputs(self, config, COLOR, [DEPTH], self._track, needs_camera=True, keep=self._keep)
@@ -188,8 +189,9 @@ class PoseNode(PipelineNode):
         elif paired.stamp_ns - self._received_ns > _LONGEST_STEP_NS:
             self._after_pause.append(paired.stamp_ns)
         self._received_ns = paired.stamp_ns
-        with self._frames_lock:
+        with self._frame_came:
             self._frames.add(paired.stamp_ns, paired)
+            self._frame_came.notify_all()
 
     def _track(self, paired: PairedSet) -> None:
         """Answer a frame with the known objects, or leave it to its detections."""
@@ -234,8 +236,7 @@ class PoseNode(PipelineNode):
         """Register the detections of a frame beside tracking; answer the frame if nothing else does."""
         clock, stamp_ns = StageClock(), stamp_ns_of(message)
         with clock.stage("total"):
-            with self._frames_lock:
-                paired = self._frames.nearest(stamp_ns, self.config(PoseNodeConfig).pair_tolerance_ns)
+            paired = self._frame_at(stamp_ns)
             if paired is None:
                 raise DataError("detections came of a frame that is not there", "lost on the way, or too long ago")
             estimator = self._estimator_of(Path(message.model))
@@ -257,6 +258,14 @@ class PoseNode(PipelineNode):
             if is_left:
                 self._publish(results, frame.camera, header, stamp_ns, self._inputs.dropped)
         self.diagnostics.timed(registration_ms=clock.timings_ms["total"])
+
+    def _frame_at(self, stamp_ns: int) -> PairedSet | None:
+        """Return the frame that detections are of; a fast network finds them before the frame's depth is here."""
+        tolerance_ns = self.config(PoseNodeConfig).pair_tolerance_ns
+        with self._frame_came:
+            self._frame_came.wait_for(lambda: self._frames.nearest(stamp_ns, tolerance_ns), _FRAME_WITHIN_S)
+            found: PairedSet | None = self._frames.nearest(stamp_ns, tolerance_ns)
+            return found
 
     def _awaits_depth(self) -> bool:
         """Return whether the first depth is still on its way: topics of a camera connect one by one."""
