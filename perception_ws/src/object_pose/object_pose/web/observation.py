@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Mapping
@@ -15,6 +17,7 @@ from object_pose.web.security.audit import AuditLog
 logger = logging.getLogger(__name__)
 
 _NOT_AUDITED = frozenset({"GET", "HEAD", "OPTIONS"})
+_DISCARD_SECONDS = 2.0
 _REFUSALS = frozenset({401, 403, 429})
 
 
@@ -29,26 +32,28 @@ class Observation:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, status = time.perf_counter(), 0
+        began, status, body = time.perf_counter(), 0, _Body(scope, receive)
 
         async def observed(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if status >= 400:
+                    await body.discard()
                 message["headers"] = self._with_headers(message["headers"])
                 self._metrics.answered(_route(scope), scope["method"], status, time.perf_counter() - began)
                 self._note(scope, status)
             await send(message)
 
         try:
-            await self._app(scope, receive, observed)
+            await self._app(scope, body.receive, observed)
         except Exception as error:
             answer = as_http_error(error)
             if answer.status_code >= 500:
                 logger.exception("%s %s failed", scope["method"], scope["path"])
             if status:  # the answer has begun and can only be broken off
                 raise
-            await answer.response()(scope, receive, observed)
+            await answer.response()(scope, body.receive, observed)
 
     def _with_headers(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         own = {name.lower() for name, _ in headers}
@@ -67,6 +72,33 @@ class Observation:
             name=who.name if who else "",
             address=client[0] if client else "",
         )
+
+
+class _Body:
+    """The body of a request; of one that is refused the rest is taken and dropped, for a while.
+
+    Otherwise the connection would be reset under a client that still sends, before it has read the answer.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        names = {name for name, _ in scope["headers"]}
+        self._is_expected = b"expect" not in names and bool(names & {b"content-length", b"transfer-encoding"})
+        self._receive = receive
+
+    async def receive(self) -> Message:
+        """Return the next message."""
+        message = await self._receive()
+        self._is_expected &= bool(message.get("more_body"))
+        return message
+
+    async def discard(self) -> None:
+        """Read what is left."""
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._read_all(), _DISCARD_SECONDS)
+
+    async def _read_all(self) -> None:
+        while self._is_expected:
+            await self.receive()
 
 
 def _route(scope: Scope) -> str:

@@ -65,4 +65,4 @@ class BodyLimit:
 
 
 def _too_large(limit: int) -> HttpError:
-    return HttpError(413, f"the body is larger than {limit >> 20} MiB", headers={"Connection": "close"})
+    return HttpError(413, f"the body is larger than {limit >> 20} MiB")
