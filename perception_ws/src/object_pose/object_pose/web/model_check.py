@@ -13,6 +13,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import onnx
+from google.protobuf.message import DecodeError
+
 from object_pose.core.errors import ModelError, ObjectPoseError
 from object_pose.runtime.processes import end_with_parent
 
@@ -61,9 +64,6 @@ def _say(outcome: dict[str, str]) -> None:
 
 def _check_is_self_contained(path: Path) -> None:
     """Refuse weights in other files: a model could name any file of this machine."""
-    import onnx
-    from google.protobuf.message import DecodeError
-
     try:
         model = onnx.load_model(str(path), load_external_data=False)
     except (DecodeError, ValueError) as error:

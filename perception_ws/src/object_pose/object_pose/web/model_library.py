@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import onnx
+from google.protobuf.message import DecodeError
 from pydantic import BaseModel
 
 from object_pose.core.errors import ModelError, ObjectPoseError
@@ -21,7 +23,8 @@ from object_pose.core.frame import Frame
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.pose.config import SINGLE_IMAGE
 from object_pose.io.files import replacing
-from object_pose.runtime.card import ModelCard
+from object_pose.runtime.card import METADATA_KEY, ModelCard
+from object_pose.runtime.engine import check_model_file
 from object_pose.runtime.frame_prediction import FramePrediction, predict_poses, predict_task
 from object_pose.runtime.model_cache import ModelCache
 from object_pose.runtime.pose_estimator import PoseEstimator
@@ -97,8 +100,19 @@ class _KnownCard:
 
     @classmethod
     def read(cls, path: Path) -> _KnownCard:
+        check_model_file(path)
         content = path.read_bytes()
-        return cls(load_card(path), hashlib.sha256(content).hexdigest(), len(content))
+        return cls(_card(path, content), hashlib.sha256(content).hexdigest(), len(content))
+
+
+def _card(path: Path, content: bytes) -> ModelCard:
+    """Return a model's card without running it, where it has one of ours."""
+    try:
+        properties = onnx.load_model_from_string(content).metadata_props
+    except DecodeError as error:
+        raise ModelError(f"model file {path} cannot be read: it is no ONNX model") from error
+    metadata = {item.key: item.value for item in properties}
+    return ModelCard.from_metadata(metadata) if METADATA_KEY in metadata else load_card(path)
 
 
 @dataclass(frozen=True)

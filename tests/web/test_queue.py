@@ -1,0 +1,120 @@
+"""The queue in front of the models: bounded, with refusals that say when to come again."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from object_pose.core.errors import DataError
+from object_pose.web.errors import HttpError
+from object_pose.web.metrics import Metrics
+from object_pose.web.predictions import PredictionQueue
+
+
+@pytest.fixture
+def make_queue():
+    made = []
+
+    def make(workers=1, capacity=2, deadline_s=60.0):
+        made.append(PredictionQueue(workers, capacity, deadline_s, Metrics()))
+        return made[-1]
+
+    yield make
+    for queue in made:
+        queue.close()
+
+
+def test_work_is_done_and_its_error_reaches_the_caller(make_queue):
+    queue = make_queue()
+    assert asyncio.run(queue.run("a", lambda: 6 * 7)) == 42
+
+    def fail():
+        raise DataError("no such image")
+
+    with pytest.raises(DataError, match="no such image"):
+        asyncio.run(queue.run("a", fail))
+    assert asyncio.run(queue.run("a", lambda: 1)) == 1
+
+
+def test_a_full_queue_refuses_at_once_and_says_when_to_come_again(make_queue):
+    queue, go_on = make_queue(capacity=2), threading.Event()
+
+    async def fill():
+        waiting = [asyncio.ensure_future(queue.run("slow", go_on.wait)) for _ in range(3)]
+        await asyncio.sleep(0)
+        with pytest.raises(HttpError) as refused:
+            await queue.run("slow", go_on.wait)
+        go_on.set()
+        return refused.value, await asyncio.gather(*waiting)
+
+    refused, results = asyncio.run(fill())
+    assert (refused.status_code, refused.code) == (429, "queue_full")
+    assert int(refused.headers["Retry-After"]) >= 1
+    assert results == [True] * 3
+
+
+def test_what_cannot_be_done_before_its_deadline_is_not_kept_waiting(make_queue):
+    # Nothing was measured yet, so that each piece of work is taken for a second.
+    queue, go_on = make_queue(capacity=100, deadline_s=5.5), threading.Event()
+
+    async def fill():
+        waiting = [asyncio.ensure_future(queue.run("slow", go_on.wait)) for _ in range(6)]
+        await asyncio.sleep(0)
+        with pytest.raises(HttpError) as refused:
+            await queue.run("slow", go_on.wait)
+        go_on.set()
+        await asyncio.gather(*waiting)
+        return refused.value
+
+    refused = asyncio.run(fill())
+    assert refused.status_code == 429 and refused.headers["Retry-After"] == "6"
+
+
+def test_a_deadline_that_passes_ends_the_wait_and_the_work_that_has_not_begun(make_queue):
+    queue, go_on, done = make_queue(deadline_s=0.2), threading.Event(), []
+
+    async def late():
+        await queue.run("a", int)  # takes no time, as far as the queue knows from now on
+        first = asyncio.ensure_future(queue.run("a", go_on.wait))
+        second = asyncio.ensure_future(queue.run("b", lambda: done.append(True)))
+        return await asyncio.gather(first, second, return_exceptions=True)
+
+    outcomes = asyncio.run(late())
+    go_on.set()
+    assert [(error.status_code, error.code) for error in outcomes] == [(503, "deadline")] * 2
+    queue.close()
+    assert not done
+
+
+def test_several_workers_work_at_a_time(make_queue):
+    queue, both = make_queue(workers=2), threading.Barrier(2)
+
+    async def two():
+        return await asyncio.gather(queue.run("a", both.wait), queue.run("a", both.wait))
+
+    assert sorted(asyncio.run(two())) == [0, 1]
+
+
+def test_over_http_too_many_predictions_are_refused_with_retry_after(serve):
+    server = serve(queue_size=1)
+    go_on, busy = threading.Event(), []
+
+    async def hold():
+        await asyncio.gather(*(server.services.predictions.run("slow", go_on.wait) for _ in range(2)))
+
+    thread = threading.Thread(target=lambda: busy.append(asyncio.run(hold())))
+    thread.start()
+    try:
+        while True:
+            answer = server.client.post("/predict", files={"file": b"0"})
+            if answer.status_code == 429:
+                break
+            assert answer.status_code == 400
+        assert int(answer.headers["retry-after"]) >= 1
+        assert answer.json()["error"]["code"] == "queue_full"
+        assert 'object_pose_rejections_total{reason="queue_full"}' in server.client.get("/metrics").text
+    finally:
+        go_on.set()
+        thread.join()
