@@ -139,7 +139,7 @@ def test_depth_that_is_not_read_is_not_subscribed(ros, cube_model, relief_model,
 
 def test_subscriptions_follow_the_model(ros, cube_model, relief_model, frame, expected):
     keypoints = ros.collect(KeypointDetectionArray, topics.KEYPOINTS, qos.RESULT)
-    start(ros, DetectionNode, model=str(cube_model))
+    start(ros, DetectionNode, model=str(cube_model), **{"trial.shadow_images": 0, "trial.images": 0})
     driver = FakeDriver(ros)
     publish_until(ros, driver, lambda: keypoints, "a detection", frame=frame)
     for model, listened in ((relief_model, {topics.DEPTH, topics.CAMERA_INFO}), (cube_model, set())) * 2:

@@ -28,6 +28,7 @@ EXAMPLES = """examples:
   object-pose models promote parts --rendered 200            (the candidate, through the gate)
   object-pose models rollback parts
   object-pose models pull parts@champion --output robot/
+  object-pose models deploy parts@champion --to /left        (into a running pipeline, which goes back if it fails)
 
 NAME@ALIAS (candidate, champion, previous), NAME/VERSION and NAME, its champion, name versions of the registry. The
 store is a folder or the URI of an MLflow server: --store, or else OBJECT_POSE_STORE, MLFLOW_TRACKING_URI, runs/store.
@@ -58,6 +59,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     step.add_argument("model", help="version of the registry")
     step.add_argument("--output", type=Path, default=Path(), metavar="FOLDER", help="folder (default: this one)")
     step.add_argument("--gate", type=Path, metavar="FOLDER", help="new folder for the gate's report")
+    step = _step(steps, "deploy", "switch a running pipeline to a model, and hear how its trial ends", _deploy)
+    step.add_argument("model", help="ONNX file, name of a shipped model, or version of the registry")
+    step.add_argument("--to", default="", metavar="NAMESPACE", help="namespace of the pipeline (default: none)")
+    step.add_argument(
+        "--output", type=Path, default=Path("runs/deployed"), metavar="FOLDER", help="where versions of the registry go"
+    )
+    step.add_argument("--timeout", type=float, default=300.0, metavar="S", help="how long to wait for the trial's end")
 
 
 def _step(steps: Any, name: str, summary: str, action: Any) -> argparse.ArgumentParser:
@@ -200,6 +208,24 @@ def _pull(options: argparse.Namespace) -> int:
     if options.gate:
         registry.pull_gate(model, options.gate)
     return _said(options, model.to_json() | {"file": str(path)}, f"{path}: {_named(model)}, sha256 {model.sha256}")
+
+
+def _deploy(options: argparse.Namespace) -> int:
+    from object_pose.ros.deployment import deploy_model  # only here: it needs ROS
+    from object_pose.runtime.model_trial import TrialState
+
+    if options.model.endswith(".onnx"):
+        path = find_model(options.model)
+    else:
+        registry = _registry(options)
+        model = registry.find(options.model)
+        # A running pipeline keeps the file that it has open: each version has a folder of its own.
+        path = registry.pull(model, options.output / model.name / str(model.version))
+    console = Console(stderr=True)
+    ended = deploy_model(path, options.to, options.timeout, lambda text: console.print(text, markup=False))
+    values = {"model": str(path), "state": ended.state.value, "text": ended.text}
+    _said(options, values, f"{path}: {ended.text}")
+    return 0 if ended.state is TrialState.PASSED else 1
 
 
 def _said(options: argparse.Namespace, values: dict[str, Any], text: str) -> int:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from object_pose_msgs.msg import KeypointDetectionArray
+from object_pose_msgs.msg import KeypointDetectionArray, ObjectPoseArray
 from object_pose_msgs.srv import SetModel
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 from vision_msgs.msg import Detection2DArray, VisionInfo
 
 from object_pose.core.errors import ModelError
 from object_pose.core.frame import AlignedDepth
 from object_pose.core.params import parameter
+from object_pose.core.results.detections import Detections
 from object_pose.io.messages import image_from_message, stamp_ns
 from object_pose.ros.messages import conversions
 from object_pose.ros.messages.images import make_header
@@ -32,6 +35,7 @@ from object_pose.ros.transport.frame_inputs import (
 from object_pose.ros.transport.pairing import PairedSet
 from object_pose.runtime.engine_choice import with_fastest_engine
 from object_pose.runtime.model_cache import ModelCache
+from object_pose.runtime.model_trial import ModelTrial, ModelTrialConfig, TrialState
 from object_pose.runtime.predictor import Predictor, PredictorConfig
 from object_pose.runtime.resources import find_model
 from object_pose.runtime.roi_head import KnownBoxes
@@ -54,10 +58,34 @@ class DetectionNodeConfig(FrameInputsConfig):
         10.0, "while objects are tracked at most so many images a second are searched", minimum=0.1, maximum=1000.0
     )
     use_depth: bool = parameter(True, "give aligned depth to a model that reads it beside colour")
+    trial: ModelTrialConfig = ModelTrialConfig()
+
+
+@dataclass
+class _Trial:
+    """A newly set model, the one before, and how the new one does; ``poses`` shows whether it gives any."""
+
+    policy: ModelTrial
+    before: Predictor
+    now: Predictor
+    poses: Subscription
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What a model found in an image of ``image_wh``, and how long its stages took."""
+
+    detector: Predictor
+    detections: Detections
+    clock: StageClock
+    image_wh: tuple[int, int]
 
 
 class DetectionNode(PipelineNode):
-    """Runs the network on the newest image while anybody listens; reads depth only while the model does."""
+    """Runs the network on the newest image while anybody listens; reads depth only while the model does.
+
+    A newly set model is on trial (``runtime/model_trial.py``): where it fails, the one before answers, and stays.
+    """
 
     def __init__(self, **node_options: object) -> None:
         super().__init__("detection_node", DetectionNodeConfig, PredictorConfig, **node_options)
@@ -65,6 +93,8 @@ class DetectionNode(PipelineNode):
         self._boxes = self.announce(Detection2DArray, topics.DETECTIONS_2D, qos.RESULT)
         self._info = self.announce(VisionInfo, topics.VISION_INFO, qos.LATCHED)
         self._models = ModelCache(self._open)
+        self._trial: _Trial | None = None
+        self._trial_lock = threading.Lock()  # of who sets a model and who tries it
 
     def configure(self) -> None:
         """Load the model."""
@@ -88,6 +118,7 @@ class DetectionNode(PipelineNode):
         """Finish the image and the request in hand."""
         self._service.close()
         self._inputs.stop()
+        self._end_trial()
         self.destroy_subscription(self._tracks)
 
     def parameters_changed(self) -> None:
@@ -100,25 +131,78 @@ class DetectionNode(PipelineNode):
         known = self._known_boxes(paired.stamp_ns)
         if len(known) and not self._is_due(paired.stamp_ns):
             return
+        with self._trial_lock:
+            trial, detector = self._trial, self._detector
+        answer = self._run(detector, paired, known) if trial is None else self._try(trial, paired, known)
         message: Image | CompressedImage = paired.messages[COLOR]
-        detector, clock = self._detector, StageClock()
-        detector = detector.with_decoding(self.config(PredictorConfig).decoding or detector.task.options)
-        with clock.stage("total"):
-            rgb = image_from_message(message)
-            image_wh = rgb.shape[1], rgb.shape[0]
-            depth = self._depth(paired, image_wh) if self._wants_depth(detector) else None
-            detections = detector.predict(rgb, clock, depth, known)
-        labels = detector.card.labels
-        result = conversions.keypoints_to_message(detections, labels, message.header, image_wh)
+        labels, clock = answer.detector.card.labels, answer.clock
+        result = conversions.keypoints_to_message(answer.detections, labels, message.header, answer.image_wh)
         # Both networks: the detector and, where the model has one, its RoI head.
         inference_ms = clock.timings_ms["inference"] + clock.timings_ms.get("crops", 0.0)
-        result.model, result.inference_ms = str(detector.path), inference_ms
+        result.model, result.inference_ms = str(answer.detector.path), inference_ms
         result.dropped_frames = self._inputs.dropped
         self._keypoints.publish(result)
         if self._boxes.get_subscription_count():
-            self._boxes.publish(conversions.detections_2d_to_message(detections, labels, message.header))
+            self._boxes.publish(conversions.detections_2d_to_message(answer.detections, labels, message.header))
         self.diagnostics.gauge("dropped_frames", result.dropped_frames)
         self.diagnostics.processed(inference_ms=inference_ms, total_ms=clock.timings_ms["total"])
+
+    def _run(self, detector: Predictor, paired: PairedSet, known: KnownBoxes | None) -> _Answer:
+        """Return what a model finds in an image."""
+        clock = StageClock()
+        detector = detector.with_decoding(self.config(PredictorConfig).decoding or detector.task.options)
+        with clock.stage("total"):
+            rgb = image_from_message(paired.messages[COLOR])
+            image_wh = rgb.shape[1], rgb.shape[0]
+            depth = self._depth(paired, image_wh) if self._wants_depth(detector) else None
+            detections = detector.predict(rgb, clock, depth, known)
+        return _Answer(detector, detections, clock, image_wh)
+
+    def _try(self, trial: _Trial, paired: PairedSet, known: KnownBoxes) -> _Answer:
+        """Return the answer of the new model where it has earned that, otherwise the one of the model before."""
+        policy, before = trial.policy, None
+        if policy.state is TrialState.SHADOW:
+            before = self._run(trial.before, paired, None)
+        try:
+            answer = self._run(trial.now, paired, known if before is None else None)
+        except Exception as error:  # whatever it does, the model before is at hand
+            policy.failed(f"{type(error).__name__}: {error}")
+            answer = before or self._run(trial.before, paired, None)
+        else:
+            if before is None:
+                policy.answered(answer.clock.timings_ms["total"])
+            else:
+                times = (item.clock.timings_ms["total"] for item in (before, answer))
+                policy.shadowed(before.detections, answer.detections, *times)
+                answer = before
+        self._follow_trial(trial)
+        return answer
+
+    def _follow_trial(self, trial: _Trial) -> None:
+        """Let answer who is to, and say how the trial goes."""
+        policy = trial.policy
+        is_new = policy.state in (TrialState.LIVE, TrialState.PASSED)
+        with self._trial_lock:
+            if self._trial is not trial:  # another model was set meanwhile
+                return
+            detector = trial.now if is_new else trial.before
+            is_changed, self._detector = detector is not self._detector, detector
+        self.diagnostics.gauge("model_trial", f"{trial.now.path}: {policy}")
+        if is_changed:
+            self._announce()
+        if not policy.is_running:
+            self._end_trial()
+            if policy.state is TrialState.FAILED:
+                self.diagnostics.problem(
+                    "model_trial", f"{trial.now.path} failed, {trial.before.path} answers: {policy.reason}"
+                )
+        self._follow_streams()
+
+    def _end_trial(self) -> None:
+        with self._trial_lock:
+            trial, self._trial = self._trial, None
+        if trial is not None:
+            self.destroy_subscription(trial.poses)
 
     def _keep_tracked(self, message: Detection2DArray) -> None:
         self._tracked = message
@@ -158,7 +242,9 @@ class DetectionNode(PipelineNode):
         """Listen to depth and its camera if the model reads them, and to colour alone otherwise."""
         if not self.is_active:
             return
-        self._inputs.follow(COLOR, *(_DEPTH_STREAMS if self._wants_depth(self._detector) else ()))
+        with self._trial_lock:
+            detectors = [self._detector, *([self._trial.now] if self._trial else ())]
+        self._inputs.follow(COLOR, *(_DEPTH_STREAMS if any(map(self._wants_depth, detectors)) else ()))
 
     def _announce(self) -> None:
         stamp_ns = self.get_clock().now().nanoseconds
@@ -167,15 +253,29 @@ class DetectionNode(PipelineNode):
         self.diagnostics.gauge("model", model)
 
     def _set_model(self, request: SetModel.Request, response: SetModel.Response) -> SetModel.Response:
-        """Switch the model once detections and, where a pose node listens, poses of it can come."""
+        """Try another model once detections and, where a pose node listens, poses of it can come."""
         detector = self._models.refresh(find_model(request.model))
         width, height = detector.card.input_wh
         detector.predict(np.zeros((height, width, 3), np.uint8))  # an engine's first image takes longer than others
         self._prepare_poses(detector.path)
-        self._detector = detector
-        self._announce()
-        self._follow_streams()
-        response.success, response.class_names = True, list(detector.card.labels)
+        self._end_trial()
+        labels, before = detector.card.labels, self._detector
+        response.success, response.class_names = True, list(labels)
+        if detector is before:
+            self._announce()
+            return response
+        policy = ModelTrial(self.config(DetectionNodeConfig).trial, before.card.labels, labels)
+        poses = self.create_subscription(
+            ObjectPoseArray,
+            topics.OBJECT_POSES,
+            lambda message: policy.posed({pose.class_name for pose in message.poses}, labels),
+            qos.RESULT,
+            **qos.subscription_events(),
+        )
+        trial = _Trial(policy, before, detector, poses)
+        with self._trial_lock:
+            self._trial = trial
+        self._follow_trial(trial)
         return response
 
     def _prepare_poses(self, model: Path) -> None:
