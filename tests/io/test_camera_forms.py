@@ -68,6 +68,24 @@ projection
 TUTORIAL = {"mtx": K.tolist(), "dist": [D], "image_size": [640, 480]}
 NESTED = {"camera": {"image_width": 640, "image_height": 480, "camera_matrix": {"data": K.ravel().tolist()}}}
 COLUMNS = {"width": 640, "height": 480, "intrinsic_matrix": K.T.ravel().tolist()}
+COLMAP = "# Camera list\n1 OPENCV 640 480 600.5 601.5 319.5 239.5 0.1 -0.2 0.001 0.002\n"
+VINS = """%YAML:1.0
+---
+model_type: PINHOLE
+image_width: 640
+image_height: 480
+projection_parameters:
+   fx: 600.5
+   fy: 601.5
+   cx: 319.5
+   cy: 239.5
+distortion_parameters:
+   k1: 0.1
+   k2: -0.2
+   p1: 0.001
+   p2: 0.002
+"""
+ECHO = f"width: 640\nheight: 480\ndistortion_model: plumb_bob\nd: {D}\nk: {K.ravel().tolist()}\n---\n"
 NERF = {"w": 640, "h": 480, "fl_x": 600.5, "fl_y": 601.5, **POINT, "k1": 0.1, "k2": -0.2, "p1": 0.001, "p2": 0.002}
 REALSENSE = {**FLAT, "ppx": 319.5, "ppy": 239.5, "model": "distortion.brown_conrady", "coeffs": D}
 
@@ -90,6 +108,12 @@ def written(tmp_path, name, content):
         ("transforms.json", NERF, [*D[:4], 0.0]),
         ("realsense.json", REALSENSE, D),
         ("realsense.json", REALSENSE | {"model": "inverse_brown_conrady", "coeffs": [0.0] * 5}, []),
+        ("transforms.json", NERF | {"camera_model": "OPENCV", "frames": []}, [*D[:4], 0.0]),
+        ("cameras.txt", COLMAP, [*D[:4], 0.0]),
+        ("vins.yaml", VINS, [*D[:4], 0.0]),
+        ("megapose.json", {"K": K.tolist(), "resolution": [480, 640]}, []),
+        ("params.yaml", {"/**": {"ros__parameters": NESTED}}, []),
+        ("echo.yaml", "A message was lost!!!\n\ttotal count change:1\n\ttotal count: 1---\n" + ECHO, D),
         ("bop.json", {"cam_K": K.ravel().tolist(), "width": 640, "height": 480}, []),
     ],
 )
@@ -117,6 +141,8 @@ def test_every_form_of_file_storage_is_read(tmp_path, suffix):
 def test_fisheye_cameras_are_equidistant_whatever_their_name(tmp_path, model):
     content = FLAT | POINT | {"distortion_model": model, "D": [0.1, 0.2, 0.3, 0.4]}
     assert read_camera(written(tmp_path, "x.json", content)).distortion_model == "equidistant"
+    content = NERF | {"camera_model": "OPENCV_FISHEYE", "k3": 0.3, "k4": 0.4}
+    assert read_camera(written(tmp_path, "x.json", content)).distortion_model == "equidistant"
 
 
 def test_counts_a_metre_are_a_depth_scale(tmp_path):
@@ -137,9 +163,26 @@ def test_text_as_powershell_writes_it_is_read(tmp_path):
         (FLAT | {"cx": 1.0}, "cy is missing"),
         ('<!DOCTYPE x [<!ENTITY a "aaaa">]><x>&a;</x>', "document type"),
         ("<opencv_storage><image_width>640", "neither YAML, JSON, XML nor INI"),
-        ("# Camera list\n1 PINHOLE 640 480 600.5 601.5 319.5 239.5\n", "holds no fields"),
+        (COLMAP + "2 PINHOLE 640 480 600.5 601.5 319.5 239.5\n", "it holds 2 cameras"),
+        ("1 THIN_PRISM_FISHEYE 640 480 600.5 601.5 319.5 239.5\n", "camera model THIN_PRISM_FISHEYE with 4 parameters"),
+        (VINS.replace("PINHOLE", "MEI"), "model_type 'MEI'"),
+        ("a:\n\tb: 1\n c: [", "neither YAML, JSON, XML nor INI"),
     ],
 )
 def test_what_cannot_be_believed_is_named(tmp_path, content, text):
     with pytest.raises(CalibrationError, match=text):
         read_camera(written(tmp_path, "camera.txt", content))
+
+
+def test_a_refusal_is_one_line(tmp_path):
+    with pytest.raises(CalibrationError) as raised:
+        read_camera(written(tmp_path, "camera.yaml", "a:\n\tb: 1\n c: ["))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_fisheye_of_vins_counts_its_coefficients_from_two(tmp_path):
+    text = VINS.replace("PINHOLE", "KANNALA_BRANDT").replace("fx", "mu").replace("fy", "mv")
+    text = text.replace("cx", "u0").replace("cy", "v0").partition("distortion_parameters")[0]
+    camera = read_camera(written(tmp_path, "vins.yaml", text + "   k2: 0.1\n   k3: 0.2\n   k4: 0.3\n   k5: 0.4\n"))
+    assert (camera.distortion_model, camera.distortion) == ("equidistant", (0.1, 0.2, 0.3, 0.4))
+    np.testing.assert_array_equal(camera.matrix, K)

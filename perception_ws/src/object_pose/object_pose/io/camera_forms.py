@@ -1,37 +1,59 @@
 """Camera files of other tools, as the fields of camera_info.
 
-OpenCV's FileStorage (XML, YAML, JSON), ROS's ``ost.ini``, Kalibr's camchain, and the names that RealSense, Open3D,
-ORB-SLAM, nerfstudio and BOP give to focal lengths and principal point.
+OpenCV's FileStorage (XML, YAML, JSON), ROS's ``ost.ini``, Kalibr's camchain, camodocal (VINS), COLMAP's ``cameras.txt``,
+and the names that RealSense, Open3D, ORB-SLAM, nerfstudio and BOP give to focal lengths and principal point.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from object_pose.core.errors import CalibrationError
-from object_pose.core.geometry.distortion import EQUIDISTANT, NONE, PLUMB_BOB
+from object_pose.core.geometry.distortion import EQUIDISTANT, NONE, PLUMB_BOB, RATIONAL
 from object_pose.io.files import YamlLoader, parse_xml, parse_yaml
 
 # Field of a pinhole camera -> its names.
 _PINHOLE = {
     "width": ("width", "w", "image_width", "Camera.width"),
     "height": ("height", "h", "image_height", "Camera.height"),
-    "fx": ("fx", "fl_x", "Camera.fx", "Camera1.fx"),
-    "fy": ("fy", "fl_y", "Camera.fy", "Camera1.fy"),
-    "cx": ("cx", "ppx", "Camera.cx", "Camera1.cx"),
-    "cy": ("cy", "ppy", "Camera.cy", "Camera1.cy"),
+    "fx": ("fx", "fl_x", "Camera.fx", "Camera1.fx", "mu"),
+    "fy": ("fy", "fl_y", "Camera.fy", "Camera1.fy", "mv"),
+    "cx": ("cx", "ppx", "Camera.cx", "Camera1.cx", "u0"),
+    "cy": ("cy", "ppy", "Camera.cy", "Camera1.cy", "v0"),
 }
-_COEFFICIENTS = ("k1", "k2", "p1", "p2", "k3"), ("k1", "k2", "k3", "k4")
-# Distortion models under the names of RealSense, Kalibr and ORB-SLAM; what is not here is refused by its own name.
+_COEFFICIENTS = {
+    PLUMB_BOB: ("k1", "k2", "p1", "p2", "k3"),
+    RATIONAL: ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6"),
+    EQUIDISTANT: ("k1", "k2", "k3", "k4"),
+}
+# Distortion models under other names; what is not here is refused by its own name.
 _MODELS = {
+    "PINHOLE": PLUMB_BOB,
+    "SIMPLE_PINHOLE": PLUMB_BOB,
+    "SIMPLE_RADIAL": PLUMB_BOB,
+    "RADIAL": PLUMB_BOB,
+    "OPENCV": PLUMB_BOB,
+    "FULL_OPENCV": RATIONAL,
+    "OPENCV_FISHEYE": EQUIDISTANT,
+    "KANNALA_BRANDT": EQUIDISTANT,
     "radtan": PLUMB_BOB,
     "brown_conrady": PLUMB_BOB,
     "PinHole": PLUMB_BOB,
     "equi": EQUIDISTANT,
     "kannala_brandt4": EQUIDISTANT,
     "KannalaBrandt8": EQUIDISTANT,
+}
+# COLMAP's models: the names of their parameters.
+_COLMAP = {
+    "SIMPLE_PINHOLE": "f cx cy",
+    "PINHOLE": "fx fy cx cy",
+    "SIMPLE_RADIAL": "f cx cy k1",
+    "RADIAL": "f cx cy k1 k2",
+    "OPENCV": "fx fy cx cy k1 k2 p1 p2",
+    "FULL_OPENCV": "fx fy cx cy k1 k2 p1 p2 k3 k4 k5 k6",
+    "OPENCV_FISHEYE": "fx fy cx cy k1 k2 k3 k4",
 }
 _INI_SECTIONS = {
     "camera matrix": ("camera_matrix", 9),
@@ -49,6 +71,8 @@ def camera_fields(text: str) -> Mapping[str, Any]:
     """
     if text.lstrip().startswith("<"):
         values = _from_xml(text)
+    elif cameras := re.findall(r"^\d+ +([A-Z_]+) +(\d+) +(\d+)((?: +[-+.\deE]+)+) *$", text, re.MULTILINE):
+        values = _from_colmap(cameras)
     elif re.search(r"^\[image\]\s*$", text, re.MULTILINE):
         values = _from_ini(text)
     else:
@@ -68,8 +92,9 @@ _Loader.add_constructor(
 
 
 def _plain_yaml(text: str) -> str:
-    """Return the first document: without OpenCV's own form of the version line, and what follows ``---``."""
+    """Return the first document: without OpenCV's version line, what ROS says before it, and what follows ``---``."""
     text = re.sub(r"\A%YAML:1\.0\s*", "", text)
+    text = re.sub(r"\A(?:A message was lost!!!.*\n(?:\s.*\n)*)+", "---\n", text)
     documents = [part for part in re.split(r"^---\s*$", text, flags=re.MULTILINE) if part.strip()]
     return documents[0] if documents else ""
 
@@ -78,6 +103,19 @@ def _from_xml(text: str) -> dict[str, Any]:
     """Return the values of OpenCV's XML; matrices are the numbers in them."""
     root = parse_xml(text)
     return {item.tag: (item.findtext("data") or item.text or "").split() if len(item) else item.text for item in root}
+
+
+def _from_colmap(cameras: Sequence[tuple[str, str, str, str]]) -> dict[str, Any]:
+    """Return the values of the one line 'id MODEL width height parameters'."""
+    if len(cameras) > 1:
+        raise CalibrationError(f"it holds {len(cameras)} cameras", "write one of them into a file of its own")
+    ((model, width, height, numbers),) = cameras
+    names = _COLMAP.get(model, "").split()
+    if len(names) != len(numbers.split()):
+        problem = f"camera model {model} with {len(numbers.split())} parameters"
+        raise CalibrationError(problem, f"expected one of {', '.join(_COLMAP)}")
+    values: dict[str, Any] = {"w": width, "h": height, "model": model, **dict(zip(names, map(float, numbers.split())))}
+    return values if "f" not in values else values | {"fx": values["f"], "fy": values["f"]}
 
 
 def _from_ini(text: str) -> dict[str, Any]:
@@ -96,18 +134,32 @@ def _from_ini(text: str) -> dict[str, Any]:
 
 
 def _only_camera(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the values, or the one camera that is nested in them."""
+    """Return the values, or the one camera that is nested in them, as deep as it may be."""
     nested = {name: item for name, item in values.items() if isinstance(item, dict) and "data" not in item}
     cameras = {name: item for name, item in nested.items() if item.keys() & _MARKS}
-    if values.keys() & _MARKS or not cameras:
+    if values.keys() & _MARKS:
         return values
+    if not cameras:
+        return _only_camera(next(iter(nested.values()))) if len(nested) == 1 else values
     if len(cameras) > 1:
         names = ", ".join(map(str, list(cameras)[:5]))
         raise CalibrationError(f"it holds {len(cameras)} cameras: {names}", "write one of them into a file of its own")
     return next(iter(cameras.values()))
 
 
-_MARKS = {"camera_matrix", "K", "k", "cam_K", "intrinsics", "mtx", "cameraMatrix", "Camera_Matrix", *_PINHOLE["fx"]}
+_CAMODOCAL = ("projection_parameters", "distortion_parameters")
+_MARKS = {
+    *_CAMODOCAL,
+    "camera_matrix",
+    "K",
+    "k",
+    "cam_K",
+    "intrinsics",
+    "mtx",
+    "cameraMatrix",
+    "Camera_Matrix",
+    *_PINHOLE["fx"],
+}
 
 
 def _in_fields(values: dict[str, Any]) -> Mapping[str, Any]:
@@ -115,9 +167,13 @@ def _in_fields(values: dict[str, Any]) -> Mapping[str, Any]:
     given = {_RENAMED.get(name, name): value for name, value in values.items()}
     size = given.get("resolution") or given.get("image_size")
     if isinstance(size, (list, tuple)) and len(size) == 2:
-        given = {"width": size[0], "height": size[1], **given}
-    if "camera_model" in given:
+        # MegaPose and HappyPose, who give K, mean height and width.
+        width, height = reversed(size) if "resolution" in given and "K" in given else size
+        given = {"width": width, "height": height, **given}
+    if "camera_model" in given and "intrinsics" in given:
         return _kalibr(given)
+    if isinstance(given.get(_CAMODOCAL[0]), dict):
+        given = _camodocal(given)
     columns = given.get("intrinsic_matrix")  # Open3D writes them one after the other
     if isinstance(columns, list) and len(columns) == 9:
         given["K"] = [columns[3 * column + row] for row in range(3) for column in range(3)]
@@ -135,6 +191,17 @@ def _kalibr(given: Mapping[str, Any]) -> dict[str, Any]:
         raise CalibrationError(f"camera_model '{model}' with intrinsics {numbers!r}", "expected pinhole with four")
     fx, fy, cx, cy = numbers
     return dict(given) | {"K": [fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0], "distortion_model": _model(given)}
+
+
+def _camodocal(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested parameters beside the others; the fisheye model counts its coefficients from k2."""
+    parts = [given[name] for name in _CAMODOCAL if isinstance(given.get(name), dict)]
+    flat = {name: value for part in parts for name, value in part.items()}
+    if given.get("model_type") not in ("PINHOLE", "KANNALA_BRANDT"):
+        raise CalibrationError(f"model_type '{given.get('model_type')}'", "expected PINHOLE or KANNALA_BRANDT")
+    if given["model_type"] == "KANNALA_BRANDT":
+        flat |= {f"k{number}": flat.get(f"k{number + 1}", 0.0) for number in (1, 2, 3, 4)}
+    return {**given, **flat}
 
 
 def _pinhole(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,13 +224,14 @@ def _distortion(given: Mapping[str, Any]) -> tuple[list[Any], str]:
     if "coeffs" in given or "D" in given:
         values = given.get("coeffs", given.get("D"))
         return (values, model) if not isinstance(values, list) or any(values) else ([], NONE)
-    names = _COEFFICIENTS[model == EQUIDISTANT]
+    names = _COEFFICIENTS.get(model, _COEFFICIENTS[PLUMB_BOB])
     stated = {name: given[key] for name in names for key in (name, f"Camera.{name}", f"Camera1.{name}") if key in given}
     values = [stated.get(name, 0.0) for name in names]
     return (values, model) if any(values) else ([], NONE)
 
 
 def _model(given: Mapping[str, Any]) -> str:
-    named = str(next((given[name] for name in ("distortion_model", "model", "Camera.type") if name in given), ""))
+    places = ("distortion_model", "model", "Camera.type", "camera_model", "model_type")
+    named = str(next((given[name] for name in places if name in given), ""))
     name = named.rpartition(".")[2]
     return _MODELS.get(name, name)

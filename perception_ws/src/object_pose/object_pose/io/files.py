@@ -37,7 +37,7 @@ def parse_yaml(text: str, loader: type[yaml.SafeLoader | yaml.BaseLoader] = Yaml
     try:
         document = yaml.load(text, loader)
     except Exception as error:  # tags such as !!bool stop PyYAML's constructors in ways that share no base class
-        raise ValueError(f"{type(error).__name__}: {error}") from error
+        raise ValueError(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
     count, waiting = 0, [document]
     while waiting:
         value = waiting.pop()
