@@ -1,7 +1,7 @@
 """Camera files of other tools, as the fields of camera_info.
 
-OpenCV's FileStorage (XML, YAML, JSON), ROS's ``ost.ini``, Kalibr's camchain, camodocal (VINS), COLMAP's ``cameras.txt``,
-and the names that RealSense, Open3D, ORB-SLAM, nerfstudio and BOP give to focal lengths and principal point.
+OpenCV's FileStorage (XML, YAML, JSON), ROS's ``ost.ini``, Kalibr's camchain, VINS, COLMAP's ``cameras.txt``, and the
+names that RealSense, Open3D, ORB-SLAM, nerfstudio and BOP give to focal lengths and principal point.
 """
 
 from __future__ import annotations
