@@ -8,7 +8,7 @@ SOURCES := perception_ws/src tests launch benchmarks
 unexport PYTHONPATH AMENT_PREFIX_PATH CMAKE_PREFIX_PATH LD_LIBRARY_PATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-planning setup-train setup-bench setup-all demo test lint format docs real-check rbt-check pose-check bench-speed bench-pose train-parts models-check cases-check bag-check calibration-check fuzz real-folds train-smoke bench-train notebook clean
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*\#\# .*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -39,6 +39,14 @@ lint: setup-all ## Check style, types and who imports whom
 
 format: setup-all ## Format the sources
 	@.venv/bin/ruff check --fix $(SOURCES) && .venv/bin/ruff format $(SOURCES)
+
+wheel: setup ## Build the package's wheel, and one of each message package for this Python, into dist
+	@.venv/bin/python scripts/build_wheels dist
+
+deploy-check: ## Check what goes to a cloud without one: Bicep, Azure ML, workflows, scripts, systemd units
+	@test -x .cache/deploy/bin/python || python3 -m venv .cache/deploy
+	@.cache/deploy/bin/pip install --quiet --disable-pip-version-check --requirement requirements/deploy.txt
+	@.cache/deploy/bin/python deploy/check
 
 docs: setup-all ## Build the documentation site, with the reference made from the code, into out/site
 	@NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --quiet --strict
