@@ -16,6 +16,7 @@ import yaml
 
 from object_pose.core.params import flatten, parameters
 from object_pose.io.bag_frames import RecordingConfig
+from object_pose.ros.nodes.calibration_node import CalibrationNodeConfig
 from object_pose.ros.nodes.camera_node import CameraNodeConfig
 from object_pose.ros.nodes.detection_node import DetectionNodeConfig
 from object_pose.ros.nodes.pose_node import PoseNodeConfig
@@ -31,6 +32,7 @@ DECLARED = {
         "camera_node": (CameraNodeConfig, RecordingConfig, LiveConfig),
         "detection_node": (DetectionNodeConfig, PredictorConfig),
         "pose_node": (PoseNodeConfig, PredictorConfig),
+        "calibration_node": (CalibrationNodeConfig,),
     }.items()
 }
 without_launch = pytest.mark.skipif(HAS_LAUNCH, reason="launch itself is installed")
@@ -190,6 +192,23 @@ def test_a_calibration_records_the_camera(load, camera):
         for name, value in values.items():
             DECLARED["camera_node"][name].check(value)
     assert all(node.namespace == "cell" for node in nodes)
+
+
+@without_launch
+def test_a_calibration_with_a_board_is_guided(load):
+    entities = load("calibrate.launch.py")
+    *_, node = nodes_of(entities, board="charuco:7x5:0.04:0.03", kind="hand_eye", tool_frame="flange")
+    assert node.executable == "calibration_node" and node.executable in executables()
+    (values,) = node.parameters
+    assert values == {
+        "board": "charuco:7x5:0.04:0.03",
+        "kind": "hand_eye",
+        "base_frame": "base_link",
+        "tool_frame": "flange",
+    }
+    for name, value in values.items():
+        DECLARED["calibration_node"][name].check(value)
+    assert arguments_of(entities)["kind"].choices == ["intrinsics", "hand_eye"]
 
 
 @without_launch

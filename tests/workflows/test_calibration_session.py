@@ -13,6 +13,8 @@ from object_pose.calibration.simulated import board_picture, pose_before, simula
 from object_pose.core.errors import CalibrationError
 from object_pose.core.geometry.camera import Camera
 from object_pose.io.camera_info import write_camera
+from object_pose.io.images import write_image
+from object_pose.io.robot_samples import RobotSample, write_samples
 from object_pose.workflows.calibrate_hand_eye import HandEyeJob
 from object_pose.workflows.calibrate_intrinsics import IntrinsicsJob, run_intrinsics
 from object_pose.workflows.calibration_session import CalibrationSession, capture_to_json, draw_capture
@@ -67,13 +69,18 @@ def test_hand_eye_says_where_to_go_next(tmp_path):
     session = CalibrationSession(job)
     with pytest.raises(CalibrationError, match="pose of the image is not known"):
         session.add(picture(truth.T_camera_board[0]))
-    for T, gripper in zip(truth.T_camera_board, truth.T_base_gripper):
-        capture = session.add(picture(T), gripper)
+    taken = []
+    for index, (T, gripper) in enumerate(zip(truth.T_camera_board[:-1], truth.T_base_gripper)):
+        taken.append(RobotSample(job.samples / f"{index:03d}.png", gripper))
+        write_image(taken[-1].image, picture(T, index))
+    write_samples(job.samples, taken)
+    session = CalibrationSession(job)
+    capture = session.add(picture(truth.T_camera_board[-1]), truth.T_base_gripper[-1])
+    assert capture.kept_as == "007" and capture.images == 8
     assert "next pose worth taking" in capture.advice
     before, after = capture.next_poses[0].sigma_mm
     assert after < before
     assert capture_to_json(capture, job)["next_poses"][0]["sigma_mm_after"] == after
-    assert CalibrationSession(job).look(EMPTY).next_poses[0].distance_m == capture.next_poses[0].distance_m
     result = session.solve()
     assert result.gate.verdict in ("passed", "warned")
     assert np.linalg.norm(result.calibration.X[:3, 3] - truth.X[:3, 3]) < 2e-3

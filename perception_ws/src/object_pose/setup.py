@@ -101,6 +101,7 @@ setup(
         "console_scripts": [
             "object-pose = object_pose.cli.main:main",
             "bin_picking_node = object_pose.ros.nodes.bin_picking_node:main",
+            "calibration_node = object_pose.ros.nodes.calibration_node:main",
             "camera_node = object_pose.ros.nodes.camera_node:main",
             "detection_node = object_pose.ros.nodes.detection_node:main",
             "planning_scene_node = object_pose.ros.nodes.planning_scene_node:main",

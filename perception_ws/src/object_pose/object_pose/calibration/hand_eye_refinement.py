@@ -85,26 +85,33 @@ class Linearised:
     posterior: Array
 
 
-def observe(camera: Camera, views: Sequence[BoardView], A: Array, joint_twists: Array | None = None) -> Observations:
+def observe(
+    camera: Camera,
+    views: Sequence[BoardView],
+    A: Array,
+    joint_twists: Array | None = None,
+    T_camera_board: Array | None = None,
+) -> Observations:
     """Bring views of one numbering (see ``choose_hypotheses``) and the robot's motion A (N, 4, 4) together.
 
-    The robot errs where the camera is, until ``with_errors_in`` says another place.
+    The robot errs where the camera is, until ``with_errors_in`` says another place. ``T_camera_board`` (N, 4, 4) is
+    estimated from the views where it is not given.
     """
     count, most = len(views), max(len(view.pixels) for view in views)
     points, pixels = np.zeros((count, most, 3)), np.zeros((count, most, 2))
     points[:] = views[0].points_m[0]
     pixels[:] = (camera.cx, camera.cy)
     is_there = np.zeros((count, most))
-    poses = []
     for index, view in enumerate(views):
         number = len(view.pixels)
         points[index, :number] = view.points_m
         pixels[index, :number] = camera.undistort(view.pixels)
         is_there[index, :number] = 1.0
-        poses.append(board_pose(camera, view.pixels, view.points_m))
+    if T_camera_board is None:
+        T_camera_board = np.stack([board_pose(camera, view.pixels, view.points_m) for view in views])
     twists = np.zeros((count, 6, 0)) if joint_twists is None else joint_twists
     carried = np.tile(np.eye(6), (count, 1, 1))
-    return Observations(points, pixels, is_there, to_image(camera, pixels), np.stack(poses), A, carried, twists)
+    return Observations(points, pixels, is_there, to_image(camera, pixels), T_camera_board, A, carried, twists)
 
 
 def with_errors_in(seen: Observations, T_camera_frame: Array) -> Observations:

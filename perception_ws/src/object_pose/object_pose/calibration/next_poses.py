@@ -70,8 +70,9 @@ def next_poses(calibration: HandEyeCalibration, camera: Camera, board: Board, co
     if not usable:
         return []
     X, Y = calibration.X, calibration.Y
-    A = np.stack([X @ poses[index] @ inverse(Y) for index in usable])
-    seen = observe(camera, [views[index] for index in usable], A)
+    T_camera_board = np.stack([poses[index] for index in usable])
+    A = np.asarray(X @ T_camera_board @ inverse(Y))
+    seen = observe(camera, [views[index] for index in usable], A, None, T_camera_board)
     if calibration.mounting != EYE_IN_HAND:
         seen = with_errors_in(seen, seen.T_camera_board @ make_transform(None, board.centre_m))
     state = State(X, Y, np.tile(np.eye(4), (len(usable), 1, 1)), np.zeros(0))

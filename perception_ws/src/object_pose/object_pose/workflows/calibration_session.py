@@ -219,8 +219,11 @@ class CalibrationSession:
             self._problem = str(error)
 
 
-def draw_capture(capture: Capture, job: IntrinsicsJob | HandEyeJob) -> Image:
-    """Return the image of a capture with the points found, the regions covered and the view to show next."""
+def draw_capture(capture: Capture, job: IntrinsicsJob | HandEyeJob, advice: str = "") -> Image:
+    """Return the image of a capture with the points found, the regions covered and the view to show next.
+
+    ``advice`` takes the place of the capture's own.
+    """
     canvas = Canvas(capture.rgb)
     height, width = capture.rgb.shape[:2]
     if capture.coverage is not None:
@@ -235,8 +238,8 @@ def draw_capture(capture: Capture, job: IntrinsicsJob | HandEyeJob) -> Image:
         contour = capture.wanted.contour(job.board, (width, height))
         for start, end in zip(contour, np.roll(contour, -1, axis=0)):
             canvas.line(start, end, _WANTED, 3.0)
-    if capture.advice:
-        canvas.tag(capture.advice, np.array([4.0, float(height)]), _WANTED)
+    if advice or capture.advice:
+        canvas.tag(advice or capture.advice, np.array([4.0, float(height)]), _WANTED)
     return canvas.finish()
 
 

@@ -17,6 +17,9 @@ DETECTIONS_2D = "detections_2d"
 TRACKED_2D = "tracked_2d"
 VISION_INFO = "vision_info"
 
+CALIBRATION_STATUS = "calibration/status"
+CALIBRATION_IMAGE = "calibration/image"
+
 DETECTIONS_3D = "detections_3d"
 OBJECT_POSES = "object_poses"
 DETECTIONS_IMAGE = "detections_image"
