@@ -1,5 +1,6 @@
 // Forms from the JSON schema of a job's options, with the server's own descriptions, defaults and bounds.
 
+import { upload } from "./api.js";
 import { h } from "./dom.js";
 
 /**
@@ -70,13 +71,35 @@ function field(name, property, required) {
   } else {
     input = h("input", { name, type: "text", value: usual ?? "", required });
   }
+  const chooser = property.format === "upload" && fileChooser(input, property, type === "array");
   const shown = String(Array.isArray(usual) ? usual.join(", ") : usual ?? "");
-  const element = h("label", { class: "field" }, words(name), input, note);
+  const element = h("div", { class: "stack tight" }, h("label", { class: "field" }, words(name), input, note), chooser);
   return {
     name, property, element,
     read: () => (input.value === shown || (input.value === "" && !required) ? undefined : parse(input.value)),
     write: (value) => (input.value = String(value)),
   };
+}
+
+/** Sends files and names them in a field. @param {HTMLInputElement} input @param {Property} property @param {boolean} many */
+function fileChooser(input, property, many) {
+  const label = `Files for ${words(input.name).toLowerCase()}`, said = h("span", { class: "note", role: "status" });
+  input.placeholder = many ? "upload:ID, upload:ID" : "upload:ID";
+  const send = async ({ target }) => {
+    try {
+      const names = many && input.value ? [input.value] : [];
+      for (const file of target.files) {
+        said.textContent = `Uploading ${file.name} …`;
+        names.push(`upload:${(await upload(file)).id}`);
+      }
+      input.value = names.join(", ");
+      said.textContent = "";
+    } catch (error) {
+      said.textContent = error.message;
+    }
+    target.value = "";
+  };
+  return [h("input", { type: "file", accept: property.accept, multiple: many, "aria-label": label, onchange: send }), said];
 }
 
 /** Say what went wrong, in the place of `host`; nothing where `error` is null. @param {HTMLElement} host @param {Error|null} error */

@@ -1,7 +1,7 @@
 // Jobs of the server: start, follow, cancel.
 
-import { getJson, openEvents, post } from "./api.js";
-import { durationText, h, setText, toDate } from "./dom.js";
+import { getJson, may, openEvents, post, request } from "./api.js";
+import { durationText, h, setText, toast, toDate } from "./dom.js";
 
 /**
  * @typedef {{id: string, kind: string, options: Record<string, any>, state: string, fraction: number|null, stage: string|null,
@@ -83,5 +83,23 @@ export class JobProgress {
     const spent = start ? (end.getTime() - start.getTime()) / 1000 : 0;
     const left = !isOver(job) && job.fraction > 0.02 ? spent * (1 / job.fraction - 1) : null;
     setText(this.time, start ? `${Math.round(100 * (job.fraction ?? 0))} % · ${durationText(spent)}${left === null ? "" : ` · about ${durationText(left)} left`}` : "");
+  }
+}
+
+/** The files of a job; a model among them can be taken into the server's own. @param {Job} job */
+export function jobFiles(job) {
+  const links = (job.files ?? []).map((path) => h("a", { href: fileUrl(job.id, path), target: "_blank", rel: "noopener" }, path));
+  const models = (job.files ?? []).filter((path) => path.endsWith(".onnx") && may("operate"));
+  const buttons = models.map((path) => h("button", { type: "button", class: "small", onclick: () => addModel(job.id, path) }, `Add ${path.split("/").at(-1)} to the models`));
+  return [links.length > 0 && h("div", { class: "links" }, links), buttons.length > 0 && h("div", { class: "actions" }, buttons)];
+}
+
+async function addModel(id, path) {
+  try {
+    const form = new FormData();
+    form.append("model", await (await request(fileUrl(id, path))).blob(), path.split("/").at(-1));
+    toast(`${(await post("/v1/models", form)).name} is among the models.`);
+  } catch (error) {
+    toast(error.message, "bad");
   }
 }

@@ -1,7 +1,7 @@
 // The live view: picture, 3-D, table, plots, and the commands to the pipeline.
 
 import { ApiError, may, post } from "../api.js";
-import { byId, fixed, setText, toast } from "../dom.js";
+import { byId, fixed, h, setText, toast } from "../dom.js";
 import { partsOf } from "../meshes.js";
 import { LivePicture } from "./picture.js";
 import { Plots } from "./plots.js";
@@ -10,6 +10,8 @@ import { LiveState } from "./state.js";
 import { ObjectTable } from "./table.js";
 
 export const live = new LiveState();
+
+const PARTS_AGAIN_MS = 5000;
 
 /** @type {Map<string, import("../meshes.js").Part>} */
 let parts = new Map();
@@ -25,7 +27,10 @@ export function setUpLive() {
   live.addEventListener("availability", updateControls);
   live.addEventListener("availability", updateStreams);
   live.addEventListener("status", updateText);
-  live.addEventListener("frame", loadParts);
+  live.addEventListener("frame", () => {
+    if (!byId("picture").querySelector(".empty").hidden) updateControls();
+    loadParts();
+  });
   byId("pause").addEventListener("click", togglePause);
   byId("step").addEventListener("click", step);
   byId("record").addEventListener("click", toggleRecording);
@@ -90,7 +95,7 @@ async function loadParts() {
   try {
     parts = await partsOf(live.model, () => picture.draw());
   } catch {
-    partsModel = null;
+    setTimeout(() => (partsModel = null), PARTS_AGAIN_MS);
   }
 }
 
@@ -111,17 +116,29 @@ function updateControls() {
   for (const id of ["picture", "scene"]) {
     if (live.available === false) showEmpty(id, "No pipeline", id === "picture" ? "This server runs alone. Start one with: object-pose run --web" : "");
     else if (live.available === null) showEmpty(id, "Connecting", "");
+    else if (!live.frame) showEmpty(id, "Waiting for the camera", id === "picture" ? troubles().join(" ") : "");
     else if (id !== "scene" || scene) byId(id).querySelector(".empty").hidden = true;
   }
 }
 
+/** What the nodes complain of. @returns {string[]} */
+function troubles() {
+  return (live.status?.nodes ?? []).filter((node) => node.level !== "ok").map((node) => `${node.name}: ${node.message}`);
+}
+
 function showEmpty(id, title, text) {
   const empty = byId(id).querySelector(".empty");
-  empty.replaceChildren(Object.assign(document.createElement("strong"), { textContent: title }), Object.assign(document.createElement("p"), { textContent: text }));
+  empty.replaceChildren(h("strong", {}, title), h("p", {}, text));
   empty.hidden = false;
 }
 
 function updateText() {
+  const found = troubles(), list = byId("troubles");
+  if (list.dataset.said !== found.join()) list.replaceChildren(...found.map((text) => h("li", {}, text)));
+  list.dataset.said = found.join();
+  list.hidden = !found.length || !live.frame;
+  if (!live.frame) updateControls();
+
   const { camera, status, model } = live;
   const said = [camera && `${camera.size_wh[0]} × ${camera.size_wh[1]}`, camera?.frame_id, model && `model ${model}`, status?.load !== undefined && status.load !== null && `load ${fixed(status.load, 1)}`];
   setText(byId("frame-text"), said.filter(Boolean).join(" · "));

@@ -8,10 +8,10 @@ const HEIGHT = 76;
 const total = (counts) => Object.values(counts ?? {}).reduce((sum, count) => sum + count, 0);
 
 const PLOTS = [
-  { id: "rate", series: [["Hz", "--accent"]], of: (s) => [s.rate_hz], text: (s) => `${fixed(s.rate_hz, 1)} Hz` },
+  { id: "rate", series: [["Hz", "--accent"]], of: (s) => [s.rate_hz], text: (s) => (s.rate_hz === null ? "–" : `${fixed(s.rate_hz, 1)} Hz`) },
   {
     id: "latency", series: [["p50", "--accent"], ["p95", "--warn"]], of: (s) => [s.latency_ms?.p50, s.latency_ms?.p95],
-    text: (s) => `${fixed(s.latency_ms?.p50, 0)} ms · p95 ${fixed(s.latency_ms?.p95, 0)} ms`,
+    text: (s) => (s.latency_ms?.p50 ?? null) === null ? "–" : `${fixed(s.latency_ms.p50, 0)} ms · p95 ${fixed(s.latency_ms.p95, 0)} ms`,
   },
   {
     id: "drops", series: [["dropped", "--bad"], ["rejected", "--warn"]],
@@ -85,7 +85,7 @@ function makeChart(plot, host, width, data) {
     scales: { x: { time: false, range: [-KEPT, 0] }, y: { range: (_, low, high) => [0, Math.max(high ?? 1, 1) * 1.15] } },
     axes: [
       { stroke: text, font, size: 18, gap: 2, ticks, grid: { show: false }, splits: () => [-90, -60, -30], values: (_, splits) => splits.map((t) => `−${-t} s`) },
-      { stroke: text, font, size: 30, gap: 4, ticks, grid, space: 24 },
+      { stroke: text, font, size: 36, gap: 4, ticks, grid, space: 24, values: (_, splits) => splits.map(String) },
     ],
     series: [{}, ...plot.series.map(([label, name]) => ({ label, stroke: color(name), width: 1.5, points: { show: false } }))],
   }, data, host);

@@ -8,7 +8,7 @@ import { matrixOf, Viewer } from "../viewer.js";
 
 const CLOUD_POINTS = 20000;
 const CLOUD_PAUSE_MS = 300;
-const ELLIPSOID_SIGMAS = 3, ELLIPSOID_MAGNIFIED = 10;
+const ELLIPSOID_SIGMAS = 3, ELLIPSOID_MAGNIFIED = 5;
 const FRUSTUM_M = 0.12;
 // Measured points lie on the surfaces; some millimetres keep these in front.
 const AHEAD_OF_POINTS = { polygonOffset: true, polygonOffsetFactor: -1, polygonOffsetUnits: -1200 };
@@ -151,7 +151,11 @@ export class LiveScene {
     this.cloud.geometry.dispose();
     this.cloud.geometry = geometry;
     this.cloud.userData.count = count;
-    if (!this.level && count > 300) this.level = levelOf(geometry.getAttribute("position").array, count);
+    if (!this.level && count > 300) {
+      this.level = levelOf(geometry.getAttribute("position").array, count);
+      if (!this.state.frame?.T_base_camera) this.isFramed = false;
+      this.#update();
+    }
     this.#frameView();
     this.viewer.redraw();
   }
@@ -159,21 +163,16 @@ export class LiveScene {
   /** Once there is something to see, look at it; from then on the view is the user's. */
   #frameView() {
     const { frame } = this.state;
-    if (this.isFramed || !frame || (!frame.poses.length && !this.cloud.userData.count)) return;
+    if (this.isFramed || !frame || !this.cloud.userData.count) return;
     this.isFramed = true;
     const toWorld = this.cameraGroup.matrix;
-    const target = new THREE.Vector3(0, 0, 0.6).applyMatrix4(toWorld);
-    if (frame.poses.length) {
-      target.set(0, 0, 0);
-      for (const pose of frame.poses) target.add(new THREE.Vector3(...pose.position).applyMatrix4(toWorld));
-      target.divideScalar(frame.poses.length);
-    }
+    const target = middleOf(this.cloud.geometry.getAttribute("position")).applyMatrix4(toWorld);
     const eye = new THREE.Vector3().setFromMatrixPosition(toWorld);
     const away = eye.clone().sub(target);
     const distance = Math.max(away.length(), 0.2);
     away.setZ(Math.max(away.z, 0.5 * distance)).applyAxisAngle(new THREE.Vector3(0, 0, 1), 0.55);
     this.viewer.look(target, away, 1.15 * distance);
-    this.viewer.setGrid(2, new THREE.Vector3(Math.round(10 * target.x) / 10, Math.round(10 * target.y) / 10, frame.T_base_camera ? 0 : target.z - 0.02));
+    this.viewer.setGrid(2, new THREE.Vector3(Math.round(10 * target.x) / 10, Math.round(10 * target.y) / 10, frame.T_base_camera ? 0 : target.z));
   }
 
   #watchPicks() {
@@ -185,6 +184,17 @@ export class LiveScene {
       this.state.select(found?.userData.id ?? null);
     });
   }
+}
+
+/** The median of a cloud, by axis. @param {THREE.BufferAttribute|THREE.InterleavedBufferAttribute} points */
+function middleOf(points) {
+  const step = Math.max(Math.floor(points.count / 500), 1);
+  const median = (axis) => {
+    const values = [];
+    for (let k = 0; k < points.count; k += step) values.push(points.getComponent(k, axis));
+    return values.sort((a, b) => a - b)[values.length >> 1];
+  };
+  return new THREE.Vector3(median(0), median(1), median(2));
 }
 
 /** @param {number} length @returns {THREE.Group} */

@@ -4,7 +4,7 @@ import { ApiError, may, post, request } from "../api.js";
 import { dropZone, fixed, h, setText } from "../dom.js";
 import { Pencil } from "../drawing.js";
 import { showFault } from "../forms.js";
-import { fileUrl, finished, JobProgress } from "../jobs.js";
+import { finished, jobFiles, JobProgress } from "../jobs.js";
 import { live } from "../live/live.js";
 import { figuresOf } from "./jobs.js";
 
@@ -214,7 +214,7 @@ class CalibrationView {
       this.progress.element.hidden = false;
       const done = await finished(job.id, (found) => this.progress.show(found));
       this.result.replaceChildren(h("div", { class: "panel" }, h("div", { class: "panel-head" }, h("h2", {}, "Result")),
-        h("div", { class: "panel-body" }, figuresOf(done.result ?? {}), h("div", { class: "links" }, (done.files ?? []).map((path) => h("a", { href: fileUrl(done.id, path), target: "_blank", rel: "noopener" }, path))))));
+        h("div", { class: "panel-body" }, figuresOf(done.result ?? {}), jobFiles(done))));
     } catch (error) {
       showFault(this.fault, error);
     }

@@ -3,7 +3,7 @@
 import { getJson, may, post, request } from "../api.js";
 import { h, setText, timeText, toast } from "../dom.js";
 import { optionsForm, showFault } from "../forms.js";
-import { fileUrl, isOver, JobProgress, startJob, TONES, watchJob } from "../jobs.js";
+import { isOver, jobFiles, JobProgress, startJob, TONES, watchJob } from "../jobs.js";
 
 const REFRESH_MS = 3000;
 const LOG_CHARACTERS = 200_000;
@@ -79,8 +79,8 @@ class JobsView {
     if (!kind) return;
     const form = optionsForm(kind.schema ?? {});
     const fault = h("p", { class: "message", role: "alert", hidden: true });
-    const start = h("button", { type: "submit", class: "primary" }, "Start");
-    this.formHost.replaceChildren(h("label", { class: "field" }, "Kind", this.kind), h("p", { class: "note" }, kind.description ?? ""), h("form", {
+    const start = h("button", { type: "submit", class: "primary", disabled: Boolean(kind.problem) }, "Start");
+    this.formHost.replaceChildren(h("label", { class: "field" }, "Kind", this.kind), h("p", { class: "note" }, kind.problem || kind.description), h("form", {
       class: "stack",
       onsubmit: async (event) => {
         event.preventDefault();
@@ -92,7 +92,7 @@ class JobsView {
         } catch (error) {
           showFault(fault, error);
         }
-        start.disabled = false;
+        start.disabled = Boolean(kind.problem);
       },
     }, form.element, fault, h("div", { class: "actions" }, start)));
   }
@@ -103,7 +103,7 @@ class JobsView {
     const id = this.id, progress = new JobProgress();
     const title = h("h2"), badge = h("span", { class: "badge" }), actions = h("span", { class: "inline actions" });
     const log = h("pre", { class: "code wrap", tabIndex: 0, "aria-label": "Log" }), fault = h("p", { class: "message", role: "alert", hidden: true });
-    const files = h("div", { class: "links" }), result = h("div"), options = h("pre", { class: "code" });
+    const files = h("div", { class: "stack" }), result = h("div"), options = h("pre", { class: "code" });
     this.detail.replaceChildren(h("div", { class: "panel-head" }, title, badge, actions), h("div", { class: "panel-body" }, progress.element, fault, result, files,
       h("section", { class: "stack" }, h("h3", {}, "Log"), log), h("details", {}, h("summary", {}, "Options"), options)));
     const append = (text) => {
@@ -127,7 +127,7 @@ class JobsView {
         !isOver(job) && h("button", { type: "button", class: "small", onclick: () => send("cancel") }, "Cancel"),
         resumable && h("button", { type: "button", class: "small", onclick: () => send("resume") }, "Go on"),
       ].filter((item) => item && may("operate")));
-      files.replaceChildren(...(job.files ?? []).map((path) => h("a", { href: fileUrl(id, path), target: "_blank", rel: "noopener" }, path)));
+      files.replaceChildren(...jobFiles(job).filter(Boolean));
       result.replaceChildren(job.result && Object.keys(job.result).length ? figuresOf(job.result) : "");
       if (isOver(job)) this.refresh();
     };

@@ -6,7 +6,7 @@ import { classColor } from "../colors.js";
 import { dropZone, fixed, h, toast } from "../dom.js";
 import { optionsForm, showFault } from "../forms.js";
 import { figuresOf } from "./jobs.js";
-import { fileUrl, finished, isOver, JobProgress, startJob, watchJob } from "../jobs.js";
+import { fileUrl, finished, isOver, jobFiles, JobProgress, startJob, watchJob } from "../jobs.js";
 import { readMesh } from "../meshes.js";
 import { Viewer } from "../viewer.js";
 
@@ -134,9 +134,9 @@ class PartsView {
     const options = h("fieldset", { class: "stack" }, h("legend", { class: "hidden" }, `Symmetry of ${part.name}`),
       radio("found", found.label), part.needs_confirmation && radio("none", "None"), radio("own", "Another "), own);
     const element = h("article", { class: "card", dataset: { part: part.name } }, stage, h("div", { class: "card-body" }, h("h3", {}, part.name),
-      h("p", { class: "note" }, `${part.size_m.map((value) => fixed(1000 * value, 1)).join(" × ")} mm · ${part.triangles} triangles`), options));
+      h("p", { class: "note" }, [`${part.size_m.map((value) => fixed(1000 * value, 1)).join(" × ")} mm · ${part.triangles} triangles`, ...(part.notes ?? [])].join(" · ")), options));
     choose("found");
-    return { element, show: () => showPart(stage, part, part.glb ?? fileUrl(this.planId ?? "", `parts/${part.name}.glb`)) };
+    return { element, show: () => showPart(stage, part, fileUrl(this.planId, part.file)) };
   }
 
   async begin() {
@@ -172,13 +172,11 @@ class PartsView {
 
   showOutcome(job) {
     this.message.textContent = "";
-    const report = (job.files ?? []).find((path) => path.endsWith("report.html"));
     this.outcome.replaceChildren(...[
       job.error && h("p", { class: "message", dataset: { tone: "bad" }, role: "alert" }, job.error),
       job.result && figuresOf(job.result),
-      h("div", { class: "links" }, report && h("a", { href: fileUrl(job.id, report), target: "_blank", rel: "noopener" }, "Report"),
-        (job.files ?? []).filter((path) => path.endsWith(".onnx")).map((path) => h("a", { href: fileUrl(job.id, path), download: "" }, path)),
-        h("a", { href: `#jobs/${encodeURIComponent(job.id)}` }, "Log and files"), h("a", { href: "#models" }, "Models")),
+      ...jobFiles(job),
+      h("div", { class: "links" }, h("a", { href: `#jobs/${encodeURIComponent(job.id)}` }, "Log of the job"), h("a", { href: "#models" }, "Models")),
     ].filter(Boolean));
   }
 
