@@ -84,6 +84,12 @@ fuzz: setup-train ## 100,000 spoilt inputs of every kind: read or refused within
 real-folds: setup-train ## Cross-validation on real photographs (long: it trains), write out/models/real.json
 	@$(BENCHMARK).real_folds
 
+api-test: setup-all ## The HTTP contracts of two source systems against a live server, and what HTTP costs, write out/api
+	@$(BENCHMARK).api_test
+
+api-fuzz: setup-all ## Schemathesis over the whole OpenAPI: no 5xx, no undocumented answer, write out/api-fuzz (minutes)
+	@$(BENCHMARK).api_fuzz
+
 train-smoke: setup-train ## Train each task for a minute and export it, into out/smoke
 	@$(BENCHMARK).train_smoke
 

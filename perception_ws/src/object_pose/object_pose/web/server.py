@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from pathlib import Path
 
@@ -59,7 +60,8 @@ class WebServer:
 
     def run(self) -> None:
         """Serve; returns when the server was stopped."""
-        self._server.run(sockets=[self._socket])
+        with contextlib.suppress(KeyboardInterrupt):  # uvicorn has ended in order, and raises it afterwards
+            self._server.run(sockets=[self._socket])
 
     def stop(self) -> None:
         """End ``run``, from any thread."""
