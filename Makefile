@@ -102,5 +102,8 @@ train-parts: setup-train ## Train the six parts' model anew on rendered images, 
 notebook: setup-all ## Explore, train and evaluate the workplace task from top to bottom, write out/notebooks
 	@.venv/bin/python scripts/run_notebook notebooks/workplace.ipynb out/notebooks
 
+footprints-client: setup-all ## The client notebook of building footprints against OBJECT_POSE_URL, write out/notebooks
+	@.venv/bin/python scripts/run_notebook notebooks/footprints_client.ipynb out/notebooks
+
 clean: ## Remove what was built, except .venv
 	@rm -rf build dist perception_ws/src/object_pose/build install log out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
