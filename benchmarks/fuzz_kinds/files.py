@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,18 @@ def _mesh_seeds() -> list[Files]:
     seeds: list[Files] = [{f"part.{kind[:3]}": _as_bytes(colored.export(file_type=kind))} for kind in plain]
     seeds.append(colored.export(file_type="gltf"))
     seeds.append({"part.ply": _as_bytes(colored.export(file_type="ply", encoding="ascii"))})
-    return [*seeds, {"part.obj": obj.encode(), "part.mtl": material}]
+    return [*seeds, {"part.obj": obj.encode(), "part.mtl": material}, {"part.3mf": _packed_3mf(box)}]
+
+
+def _packed_3mf(mesh: trimesh.Trimesh) -> bytes:
+    vertices = "".join(f'<vertex x="{x}" y="{y}" z="{z}"/>' for x, y, z in mesh.vertices)
+    triangles = "".join(f'<triangle v1="{a}" v2="{b}" v3="{c}"/>' for a, b, c in mesh.faces)
+    item = f'<object id="1"><mesh><vertices>{vertices}</vertices><triangles>{triangles}</triangles></mesh></object>'
+    text = f'<model unit="millimeter"><resources>{item}</resources><build><item objectid="1"/></build></model>'
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:  # not deflated, so that changes reach the text
+        archive.writestr("3D/3dmodel.model", text)
+    return packed.getvalue()
 
 
 def _as_bytes(exported: bytes | str) -> bytes:

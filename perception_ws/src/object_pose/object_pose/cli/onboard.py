@@ -38,7 +38,9 @@ An interrupted run goes on where it was when the command is repeated; more steps
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``onboard``."""
-    parser.add_argument("parts", type=Path, nargs="+", metavar="PART", help="CAD file: STL, PLY, OBJ, OFF, GLB or STEP")
+    parser.add_argument(
+        "parts", type=Path, nargs="+", metavar="PART", help="CAD file: STL, PLY, OBJ, OFF, GLB, 3MF or STEP"
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder for models, runs, the model and the report")
     parser.add_argument("--unit", choices=tuple(UNITS), default="", help="unit of the files, where it is not clear")
     parser.add_argument("--centred", action="store_true", help="move each part's origin to the middle of its box")

@@ -64,7 +64,7 @@ class CadPart:
 def read_parts(paths: Sequence[Path], unit: str = "", centred: bool = False) -> list[CadPart]:
     """Read CAD files; ``unit`` is 'mm' or 'm', '' where the sizes shall tell; ``centred`` moves origins to box centres.
 
-    STEP files say their unit themselves. Parts are called as their files. Raises ``DataError`` for a file that
+    STEP and 3MF files say their unit themselves. Parts are called as their files. Raises ``DataError`` for a file that
     cannot be used, ``ConfigError`` where the unit is not clear or two files have one name.
     """
     names = [_part_name(path) for path in paths]
@@ -88,7 +88,7 @@ def _part_name(path: Path) -> str:
 def _read_solid(path: Path) -> FileMesh:
     """Read a file that holds a solid part."""
     if not path.is_file():
-        raise DataError(f"{path} does not exist", "name STL, PLY, OBJ, OFF, GLB or STEP files")
+        raise DataError(f"{path} does not exist", "name STL, PLY, OBJ, OFF, GLB, 3MF or STEP files")
     read = read_mesh(path)
     mesh = read.mesh
     if not (np.abs(mesh.vertices) < _FARTHEST).all():

@@ -17,11 +17,14 @@ from numpy.typing import NDArray
 
 from object_pose.core.arrays import Array
 from object_pose.core.errors import DataError
+from object_pose.simulation.parts.mesh_formats import load_3mf, missing_files
 from object_pose.simulation.render.materials import linear_from_srgb
 
 # trimesh makes a picture of this many pixels where a file has texture coordinates but no material.
 _STAND_IN_PX = 2
+_SAMPLES = 8  # corners of a body that tell whether another one is around it
 STEP_SUFFIXES = (".step", ".stp")
+_IN_METRES = (*STEP_SUFFIXES, ".3mf")  # these say their unit
 _STEP_TOLERANCE_MM, _STEP_SECONDS, _STEP_BYTES = 0.05, 300.0, 8 << 30
 _STEP_TO_GLB = f"""
 import resource, sys, cascadio
@@ -50,13 +53,12 @@ def read_mesh(path: Path, weld: bool = True) -> FileMesh:
     outwards. Raises ``DataError`` for a file without a surface.
     """
     try:
-        is_step = path.suffix.lower() in STEP_SUFFIXES
-        loaded = _load_step(path) if is_step else trimesh.load(path, process=weld)
+        missing = missing_files(path)
+        bodies = _load(path, weld)
     except (DataError, ModuleNotFoundError):
         raise
     except Exception as error:  # trimesh's readers raise whatever a damaged file leads to
         raise DataError(f"cannot read {path}: {error}", "export the part again, as STL, PLY, OBJ or GLB") from error
-    bodies = loaded.dump() if isinstance(loaded, trimesh.Scene) else [loaded]
     bodies = [body for body in bodies if isinstance(body, trimesh.Trimesh) and len(body.faces)]
     if any(body.vertices.shape[1:] != (3,) for body in bodies):
         raise DataError(f"{path} has corners without three coordinates", "export the part again")
@@ -68,7 +70,16 @@ def read_mesh(path: Path, weld: bool = True) -> FileMesh:
         white = [np.ones((len(body.vertices), 3)) if color is None else color for body, color in colored]
         colors = np.concatenate(white)
     mesh = _joined([body for body, _ in colored])
-    return FileMesh(mesh, colors, _turn_outwards(mesh), "m" if is_step else "")
+    return FileMesh(mesh, colors, (*missing, *_turn_outwards(mesh)), "m" if path.suffix.lower() in _IN_METRES else "")
+
+
+def _load(path: Path, weld: bool) -> list[Any]:
+    """Return the geometries of a file, in their places."""
+    suffix = path.suffix.lower()
+    if suffix == ".3mf":
+        return load_3mf(path)
+    loaded = _load_step(path) if suffix in STEP_SUFFIXES else trimesh.load(path, process=weld)
+    return list(loaded.dump()) if isinstance(loaded, trimesh.Scene) else [loaded]
 
 
 def _load_step(path: Path) -> Any:
@@ -126,10 +137,55 @@ def _turn_outwards(mesh: trimesh.Trimesh) -> tuple[str, ...]:
         faces[rows] = faces[rows, ::-1]
         mesh.faces = faces
         return (f"{len(rows)} of {len(faces)} faces were turned: their windings contradicted each other",)
-    if welded.volume < 0.0:
+    inverted = _inverted_faces(welded)
+    if inverted.all():
         mesh.faces = np.asarray(mesh.faces)[:, ::-1]
         return ("all faces pointed inwards and were turned outwards",)
+    if inverted.any():
+        rows = np.flatnonzero(_kept_faces(mesh))[inverted]
+        faces = np.array(mesh.faces)
+        faces[rows] = faces[rows, ::-1]
+        mesh.faces = faces
+        return (f"{len(rows)} of {len(faces)} faces pointed inwards and were turned outwards",)
     return ()
+
+
+def _inverted_faces(mesh: trimesh.Trimesh) -> NDArray[np.bool_]:
+    """Return the faces (F,) that must be turned: all where every outer body points inwards, else those of such bodies.
+
+    A body that another one is around may be a cavity and stays as it is.
+    """
+    labels = trimesh.graph.connected_component_labels(mesh.face_adjacency, node_count=len(mesh.faces))
+    triangles = np.asarray(mesh.triangles)
+    volumes = np.bincount(labels, np.einsum("fi,fi->f", triangles[:, 0], np.cross(triangles[:, 1], triangles[:, 2])))
+    points_inwards = volumes < 0.0
+    if not points_inwards.any() or points_inwards.all():
+        return points_inwards[labels]
+    is_outer = np.array([not _is_enclosed(labels == body, triangles) for body in range(len(volumes))])
+    if points_inwards[is_outer].all():
+        return np.ones(len(labels), dtype=bool)
+    return np.asarray((points_inwards & is_outer)[labels])
+
+
+def _is_enclosed(own: NDArray[np.bool_], triangles: Array) -> bool:
+    """Return whether the other triangles (F, 3, 3) are around corners of a body's own ones."""
+    corners = triangles[own][:, 0]
+    sample = corners[:: max(1, len(corners) // _SAMPLES)]
+    return any(abs(_winding_number(corner, triangles[~own])) > 0.5 for corner in sample)
+
+
+def _winding_number(point: Array, triangles: Array) -> float:
+    """Return how often triangles (F, 3, 3) wind around a point: 1 inside a closed surface, 0 outside.
+
+    The solid angle of a triangle is that of A. Van Oosterom and J. Strackee, IEEE Trans. Biomed. Eng., 1983.
+    """
+    a, b, c = np.moveaxis(triangles - point, 1, 0)
+    lengths = [np.linalg.norm(corner, axis=1) for corner in (a, b, c)]
+    above = np.einsum("fi,fi->f", a, np.cross(b, c))
+    below = np.prod(lengths, axis=0)
+    for (first, second), other in zip(((a, b), (b, c), (c, a)), (lengths[2], lengths[0], lengths[1])):
+        below = below + np.einsum("fi,fi->f", first, second) * other
+    return float(np.arctan2(above, below).sum() / (2.0 * np.pi))
 
 
 def _kept_faces(mesh: trimesh.Trimesh) -> NDArray[np.bool_]:
