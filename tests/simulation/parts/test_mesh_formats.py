@@ -1,4 +1,4 @@
-"""CAD files as exporters write them: 3MF in its unit, glTF that needs extensions, files that are missing beside them."""
+"""CAD files as exporters write them: 3MF in its unit, glTF with extensions, files that are missing beside them."""
 
 from __future__ import annotations
 

@@ -167,7 +167,7 @@ def _colors(root: Element) -> dict[str, list[tuple[int, ...]]]:
 
 
 def _rgba(text: str) -> tuple[int, ...]:
-    return tuple(bytes.fromhex(text[1:]))[:3] + (255,) if len(text) in (7, 9) and text[0] == "#" else _WHITE
+    return (*bytes.fromhex(text[1:7]), 255) if len(text) in (7, 9) and text[0] == "#" else _WHITE
 
 
 def _body(item: Element, mesh: Element, colors: dict[str, list[tuple[int, ...]]], placement: Array) -> trimesh.Trimesh:
