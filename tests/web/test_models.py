@@ -12,6 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 from cube import cube_frame, save_cube_model, save_recording
 from networks import save_constant_network, save_model
 from object_pose.core.vision.decoders import Layout
+from object_pose.mlops.registry import Registry
+from object_pose.mlops.store import open_store
 from object_pose.runtime.card import ModelCard
 
 
@@ -166,3 +168,23 @@ def test_what_is_no_model_of_ours_is_refused_and_not_kept(serve, tmp_path, make)
     assert server.client.get("/v1/models").json() == []
     assert [path.name for path in (server.services.config.state / "models").iterdir()] == []
     assert server.client.get("/healthz").status_code == 200
+
+
+def test_rollback_goes_back_to_the_champion_before(serve, tmp_path):
+    store = open_store(str(tmp_path / "store"))
+    registry = Registry(store)
+    server = serve(store=str(tmp_path / "store"))
+    assert server.client.post("/v1/models/rollback").status_code == 409
+    files = []
+    for name in ("one", "two"):
+        file = save_cube_model(tmp_path / f"{name}.onnx")  # the card holds the file's name
+        files.append(file)
+        registry.promote(registry.add("pose", file))
+    upload(server, files[1].read_bytes(), "two")
+    server.client.post("/v1/models/two/activate")
+    assert server.client.post("/v1/models/rollback", json={"task": "detect"}).status_code == 409
+    answer = server.client.post("/v1/models/rollback", json={"task": "pose"})
+    assert answer.json() == {"task": "pose", "model": "pose-v1"}, answer.text
+    assert registry.find("pose").version == 1
+    assert server.client.get("/v1/models/pose-v1").json()["active"]
+    assert server.client.post("/v1/models/rollback").status_code == 409

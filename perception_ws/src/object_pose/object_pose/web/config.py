@@ -26,6 +26,9 @@ class WebConfig:
     )
     datasets_folder: str = parameter("datasets", "folder whose data sets are listed", read_only=True)
     reports_folder: str = parameter("out", "folder whose reports are shown", read_only=True)
+    store: str = parameter(
+        "", "model registry: a folder or an MLflow URI; '' for that of the environment, or runs/store", read_only=True
+    )
     shipped_models: bool = parameter(True, "serve the shipped models where no other was chosen", read_only=True)
     workers: int = parameter(1, "predictions at a time", minimum=1, maximum=64, read_only=True)
     queue_size: int = parameter(

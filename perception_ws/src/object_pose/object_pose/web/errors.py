@@ -89,6 +89,8 @@ def as_http_error(error: Exception) -> HttpError:
         return HttpError(422, "; ".join(_field_problem(item) for item in error.errors()))
     if isinstance(error, HTTPException):
         return HttpError(error.status_code, str(error.detail), headers=error.headers)
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("object_pose"):
+        return HttpError(503, f"the server lacks the Python package '{error.name}' for this", "not_installed")
     return HttpError(500, "the server failed; its log says how")
 
 
@@ -98,7 +100,7 @@ def install(app: FastAPI) -> None:
     async def answer(_request: Request, error: Exception) -> JSONResponse:
         return as_http_error(error).response()
 
-    for kind in (HttpError, ObjectPoseError, RequestValidationError, HTTPException):
+    for kind in (HttpError, ObjectPoseError, RequestValidationError, HTTPException, ModuleNotFoundError):
         app.add_exception_handler(kind, answer)
 
 

@@ -6,12 +6,13 @@ import re
 from pathlib import PurePath
 from typing import Annotated
 
-from fastapi import APIRouter, File, Form, Path, Response, UploadFile
-from pydantic import BaseModel
+from fastapi import APIRouter, Body, File, Form, Path, Response, UploadFile
+from pydantic import BaseModel, ConfigDict
 
 from object_pose.web.errors import HttpError, documented
 from object_pose.web.model_library import NAME_PATTERN, ModelDescription
 from object_pose.web.parts import PartDescription, describe_parts, part_glb
+from object_pose.web.promotion import roll_back
 from object_pose.web.security.scopes import Scope, requires
 from object_pose.web.services import Services
 
@@ -23,6 +24,13 @@ class Switched(BaseModel):
 
     task: str
     model: str
+
+
+class RollBack(BaseModel):
+    """The task whose champion is taken back; without, the one that has an earlier champion."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"task": "pose"}]})
+    task: str | None = None
 
 
 def router(services: Services) -> APIRouter:
@@ -45,6 +53,16 @@ def router(services: Services) -> APIRouter:
             raise HttpError(422, f"'{chosen[:64]}' cannot name a model: use letters, digits, '.', '_' and '-'")
         models.add(chosen, model.file)
         return models.describe(models.file(chosen))
+
+    @routes.post(
+        "/rollback",
+        dependencies=operate,
+        summary="Go back to a task's earlier champion",
+        responses=documented(409, 503),
+    )
+    def rollback(request: Annotated[RollBack | None, Body()] = None) -> Switched:
+        model = roll_back(models, services.config.store, request.task if request else None)
+        return Switched(task=model.predictor.task.name, model=model.name)
 
     @routes.get("/{name}", dependencies=read, summary="One model", responses=documented(404))
     def one_model(name: Name) -> ModelDescription:
@@ -71,7 +89,7 @@ def router(services: Services) -> APIRouter:
         response_class=Response,
         responses={
             200: {"content": {"model/gltf-binary": {"schema": {"type": "string", "format": "binary"}}}},
-            **documented(404),
+            **documented(404, 503),
         },
     )
     def mesh(name: Name, part: Annotated[str, Path(max_length=128, examples=["gear"])]) -> Response:
