@@ -149,6 +149,16 @@ def test_the_arms_jacobian_is_how_its_gripper_moves(positions):
         np.testing.assert_allclose(moved, jacobian[:, index], atol=1e-5)
 
 
+def test_origins_with_quaternions_are_read_as_urdf_1_2_writes_them():
+    half = "0 0 0.7071067811865476 0.7071067811865476"
+    joint = '<joint name="j" type="fixed"><parent link="a"/><child link="b"/><origin xyz="1 0 0" {}/></joint>'
+    by_angles, by_quaternion = (
+        parse_urdf(ARM.format(joints=joint.format(text)), "a", "b").gripper(np.zeros(0))
+        for text in ('rpy="0 0 1.5707963267948966"', f'quat_xyzw="{half}"')
+    )
+    np.testing.assert_allclose(by_quaternion, by_angles, atol=1e-12)
+
+
 def test_an_arm_that_is_not_connected_is_refused():
     with pytest.raises(CalibrationError, match="no chain"):
         parse_urdf(ARM.format(joints=""), "base_link", "tool0")

@@ -8,6 +8,7 @@ import pytest
 
 from object_pose.core.errors import DataError
 from object_pose.io.cameras.realsense import RealSenseCamera, RealSenseConfig, recorded_realsense_frames
+from object_pose.io.cameras.recorded import open_frames
 from object_pose.runtime.resources import find_data
 
 MODE = {"width": 128, "height": 96, "depth_width": 64, "depth_height": 48}
@@ -158,7 +159,9 @@ def test_a_recording_of_the_sdk(sdk):
         recording = find_data("realsense") / "single_depth_color_640x480.bag"
     except DataError as missing:
         pytest.skip(str(missing))
-    (frame,) = recorded_realsense_frames(recording)
+    (named,) = open_frames(recording)
+    frame = named.frame
+    assert named.name == "000000"
     assert frame.rgb.shape == (480, 640, 3) and frame.camera.fx == pytest.approx(613.2, abs=0.1)
     # The two cameras see almost the same, at room distances.
     assert np.mean(frame.depth_m > 0) > 0.9

@@ -98,13 +98,13 @@ def _joint(element: Element) -> Joint:
     origin, axis = element.find("origin"), element.find("axis")
     try:
         xyz = _numbers(origin.get("xyz") if origin is not None else None, "0 0 0")
-        rpy = _numbers(origin.get("rpy") if origin is not None else None, "0 0 0")
+        rotation = _rotation(origin)
         direction = _numbers(axis.get("xyz") if axis is not None else None, "1 0 0")
     except ValueError as error:
         raise CalibrationError(
             f"joint '{name}' of the robot description has no numbers where they should be"
         ) from error
-    frame = make_transform(Rotation.from_euler("xyz", rpy).as_matrix(), xyz)
+    frame = make_transform(rotation, xyz)
     unit = direction / max(float(np.linalg.norm(direction)), 1e-12)
     if kind in _TURNING:
         return Joint(name, frame, np.concatenate([np.zeros(3), unit]))
@@ -115,8 +115,17 @@ def _joint(element: Element) -> Joint:
     return Joint(name, frame, np.zeros(6))
 
 
-def _numbers(text: str | None, default: str) -> Array:
+def _rotation(origin: Element | None) -> Array:
+    """Return the rotation (3, 3) of an origin: ``rpy``, or ``quat_xyzw`` of URDF 1.2."""
+    quaternion = None if origin is None else origin.get("quat_xyzw")
+    if quaternion is not None:
+        return np.asarray(Rotation.from_quat(_numbers(quaternion, "", 4)).as_matrix())
+    rpy = _numbers(origin.get("rpy") if origin is not None else None, "0 0 0")
+    return np.asarray(Rotation.from_euler("xyz", rpy).as_matrix())
+
+
+def _numbers(text: str | None, default: str, count: int = 3) -> Array:
     values = np.array([float(value) for value in (text or default).split()])
-    if len(values) != 3:
+    if len(values) != count:
         raise ValueError(text)
     return values

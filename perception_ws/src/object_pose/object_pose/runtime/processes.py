@@ -1,4 +1,4 @@
-"""Processes that do not outlive the one that started them."""
+"""What processes share: memory between them, and an end with the one that started them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,18 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
+SHARED_MEMORY = Path("/dev/shm")
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def free_mebibytes(folder: Path = SHARED_MEMORY) -> float:
+    """Return how many MiB a file system has left; infinite where there is no such folder, on another system."""
+    if not folder.exists():
+        return float("inf")
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize / 2**20
 
 
 def end_with_parent() -> Callable[[], None] | None:

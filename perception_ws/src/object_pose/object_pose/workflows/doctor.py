@@ -20,6 +20,7 @@ from object_pose.runtime.cpus import available_cores
 from object_pose.runtime.engine import ENGINES, EngineConfig
 from object_pose.runtime.engine_choice import default_cache, installed_engines, measure_engines
 from object_pose.runtime.predictor import load_card
+from object_pose.runtime.processes import SHARED_MEMORY, free_mebibytes
 from object_pose.runtime.resources import shipped_models
 
 _SUPPORTED = ((3, 10), (3, 14))
@@ -33,7 +34,6 @@ _OPTIONAL = {
 }
 # Distributions of which one replaces the other's files.
 _EXCLUSIVE = (("onnxruntime", "onnxruntime-gpu"), ("opencv-python", "opencv-python-headless"))
-_MIB = 2**20
 _SHARED_MEMORY_MIB = 4 * 34  # Fast DDS's segments of four processes with our profile
 _MIDDLEWARES = ("rmw_fastrtps_cpp", "rmw_cyclonedds_cpp", "rmw_zenoh_cpp", "rmw_fastrtps_dynamic_cpp")
 _LAST_DOMAIN = 101  # higher ones meet the ports that Linux hands out
@@ -81,7 +81,7 @@ def check_machine() -> Iterator[Finding]:
     yield check_python(sys.version_info[:2])
     yield from check_packages()
     yield from check_engines()
-    yield check_shared_memory(Path("/dev/shm"))
+    yield check_shared_memory(SHARED_MEMORY)
     yield from check_environment(os.environ)
     yield from check_models(shipped_models())
     yield from check_video_devices(Path("/dev"))
@@ -140,8 +140,7 @@ def check_shared_memory(folder: Path) -> Finding:
     """Return whether images fit into the shared memory between processes."""
     if not folder.is_dir():
         return warning("shared memory", f"{folder} is not there", "run the nodes in one process")
-    status = os.statvfs(folder)
-    free_mib = status.f_bavail * status.f_frsize / _MIB
+    free_mib = free_mebibytes(folder)
     if free_mib >= _SHARED_MEMORY_MIB:
         return ok("shared memory", f"{folder} has {free_mib:.0f} MiB free")
     text = f"{folder} has {free_mib:.0f} MiB free, separate processes want {_SHARED_MEMORY_MIB}"

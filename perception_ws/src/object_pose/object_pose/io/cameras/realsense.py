@@ -224,6 +224,9 @@ class _Clock:
         return round((camera_ms + min(self._offsets_ms)) * _NS_PER_MS)
 
 
+RECORDING_TOPICS = "/device_0/"  # which the topics of an SDK's recording begin with, itself a bag of ROS 1
+
+
 def recorded_realsense_frames(recording: str | Path) -> Iterator[Frame]:
     """Yield the frames of an SDK recording, with the camera's own stamps; raises ``DataError`` where there are none."""
     sdk = _import_sdk()

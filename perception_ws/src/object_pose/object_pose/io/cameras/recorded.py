@@ -1,4 +1,4 @@
-"""Frames from files: an image, RGB-D files, folders of either, a video, a BOP scene, a bag."""
+"""Frames from files: an image, RGB-D files, folders of either, a video, a BOP scene, a bag, an SDK's recording."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from object_pose.core.geometry.camera import Camera
 from object_pose.core.vision.image import to_rgb
 from object_pose.io.bag_frames import RecordingConfig, read_bag_frames
 from object_pose.io.bag_storage.opening import is_bag
+from object_pose.io.bags import describe_bag
 from object_pose.io.bop import read_bop_scene
 from object_pose.io.camera_info import nominal_camera
+from object_pose.io.cameras.realsense import RECORDING_TOPICS, recorded_realsense_frames
 from object_pose.io.images import DEPTH_SUFFIXES, IMAGE_SUFFIXES, list_images, read_depth, read_image
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
@@ -74,8 +76,11 @@ def is_video(path: str | Path) -> bool:
 
 
 def bag_frames(bag: str | Path, config: RecordingConfig | None = None) -> Iterator[NamedFrame]:
-    """Yield the frames of a bag, named by their number; see ``read_bag_frames``."""
-    for index, frame in enumerate(read_bag_frames(bag, config)):
+    """Yield the frames of a bag, or of a recording of the RealSense SDK, named by their number."""
+    topics = [topic.name for topic in describe_bag(bag).topics]
+    is_recording = any(name.startswith(RECORDING_TOPICS) for name in topics)
+    frames = recorded_realsense_frames(bag) if is_recording else read_bag_frames(bag, config)
+    for index, frame in enumerate(frames):
         yield NamedFrame(f"{index:06d}", frame)
 
 

@@ -37,7 +37,8 @@ class CameraNodeConfig:
 
     source: str = parameter(
         SIMULATION,
-        "'simulation', 'realsense', a device such as /dev/video0, or an image, folder, video, BOP scene or bag",
+        "'simulation', 'realsense', a device such as /dev/video0, or an image, folder, video, BOP scene, bag or SDK's "
+        "recording",
         read_only=True,
     )
     depth_source: str = parameter("", "depth file of an image, or folder of depth files", read_only=True)

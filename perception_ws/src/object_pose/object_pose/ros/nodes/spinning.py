@@ -19,6 +19,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
 from object_pose.core.errors import ConfigError, ObjectPoseError
 from object_pose.ros.nodes.pipeline_node import PipelineNode, RosoutHandler
+from object_pose.runtime.processes import SHARED_MEMORY, free_mebibytes
 from object_pose.runtime.resources import find
 
 _NODE_PARAMETER = re.compile(r"(\w+):([\w./]+):=(.*)")
@@ -26,9 +27,7 @@ logger = logging.getLogger(__name__)
 
 _PROFILE_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
 _TRANSPORT_VARIABLE = "FASTDDS_BUILTIN_TRANSPORTS"
-_SHARED_MEMORY = Path("/dev/shm")
 _POLL_S, _END_WITHIN_S = 0.1, 3.5
-_MIB = 2**20
 _SWITCH_INTERVAL_S = 0.0005
 # Profile and what one process takes of the shared memory with it, in MiB: its segment, and some for ports.
 _PROFILES = (("fastdds_shared_memory.xml", 34), ("fastdds_small_shared_memory.xml", 11))
@@ -50,12 +49,12 @@ def prepare_process(processes: int = 1) -> None:
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
 
 
-def transport_variables(processes: int, shared_memory: Path = _SHARED_MEMORY) -> dict[str, str]:
+def transport_variables(processes: int, shared_memory: Path = SHARED_MEMORY) -> dict[str, str]:
     """Return the environment in which Fast DDS hands images to other processes as well as the shared memory allows.
 
     Where it is too small for all ``processes`` that is logged: Fast DDS would lose images in silence.
     """
-    free_mib = _free_bytes(shared_memory) / _MIB
+    free_mib = free_mebibytes(shared_memory)
     for profile, needed_mib in _PROFILES:
         if free_mib >= processes * needed_mib:
             variables = {_PROFILE_VARIABLE: str(find("config", profile))}
@@ -71,14 +70,6 @@ def transport_variables(processes: int, shared_memory: Path = _SHARED_MEMORY) ->
             *(shared_memory, free_mib, processes, processes * usual_mib, instead),
         )
     return variables
-
-
-def _free_bytes(folder: Path) -> float:
-    """Return how many bytes a file system has left; infinite where there is no such folder, on another system."""
-    if not folder.exists():
-        return float("inf")
-    status = os.statvfs(folder)
-    return status.f_bavail * status.f_frsize
 
 
 def spin(make_nodes: Iterable[Callable[[], PipelineNode]], ros_arguments: Sequence[str] | None = None) -> None:
