@@ -41,7 +41,7 @@ export function watchJob(id, { job: onJob = () => {}, message = () => {}, log = 
       onJob(job);
       if (data.message) message(data.message);
     },
-    log: (data) => log(typeof data === "string" ? data : data.text ?? data.line ?? ""),
+    log: (data) => log(data.text),
     end: () => read().catch(() => {}),
   }, { again: () => !closed });
   function close() {

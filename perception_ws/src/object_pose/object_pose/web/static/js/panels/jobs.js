@@ -27,18 +27,21 @@ class JobsView {
     this.kind = h("select", { "aria-label": "Kind of job", onchange: () => this.chooseKind() });
     this.formHost = h("div", { class: "panel-body" });
     this.starter = h("details", { class: "panel", id: "new-job" }, h("summary", { class: "panel-head" }, h("h2", {}, "New job")), this.formHost);
+    this.reports = h("ul", { class: "plain" });
+    this.shelf = h("details", { class: "panel", id: "shelf" }, h("summary", { class: "panel-head" }, h("h2", {}, "Reports and data sets")), h("div", { class: "panel-body" }, this.reports));
+    this.shelf.addEventListener("toggle", () => this.shelf.open && this.loadShelf());
     host.append(
       h("header", {}, h("h1", { id: "title-jobs" }, "Jobs"), h("p", {}, "Training, onboarding, evaluation and calibration in the background. They survive a restart of the server.")),
       this.fault,
-      h("div", { class: "columns" }, h("div", { class: "stack" }, h("div", { class: "panel" }, this.list), this.starter), this.detail));
+      h("div", { class: "columns" }, h("div", { class: "stack" }, h("div", { class: "panel" }, this.list), this.starter, this.shelf), this.detail));
     setInterval(() => !host.hidden && !document.hidden && this.refresh(), REFRESH_MS);
   }
 
   /** @param {string} id */
   async open(id) {
     this.id = id;
-    await Promise.all([this.refresh(), this.loadKinds()]);
     this.showDetail();
+    await Promise.all([this.refresh(), this.loadKinds()]);
   }
 
   async refresh() {
@@ -74,13 +77,27 @@ class JobsView {
     this.chooseKind();
   }
 
+  async loadShelf() {
+    try {
+      const [reports, sets] = await Promise.all([getJson("/v1/reports"), getJson("/v1/datasets")]);
+      const shown = [
+        ...reports.map((report) => h("li", {}, h("a", { href: `/v1/reports/${encodeURIComponent(report.id)}/${encodeURIComponent(report.page)}`, target: "_blank", rel: "noopener" }, report.id.replaceAll(":", "/")),
+          h("small", { class: "note" }, ` ${timeText(report.modified_at)}`))),
+        ...sets.map((set) => h("li", {}, h("code", {}, `dataset:${set.id}`), h("small", { class: "note" }, ` ${[set.format, ...set.splits].join(", ")}`))),
+      ];
+      this.reports.replaceChildren(...(shown.length ? shown : [h("li", { class: "note" }, "None in the server's folders.")]));
+    } catch (error) {
+      this.reports.replaceChildren(h("li", { class: "error" }, error.message));
+    }
+  }
+
   chooseKind() {
     const kind = this.kinds[this.kind.value];
     if (!kind) return;
     const form = optionsForm(kind.schema ?? {});
     const fault = h("p", { class: "message", role: "alert", hidden: true });
-    const start = h("button", { type: "submit", class: "primary", disabled: Boolean(kind.problem) }, "Start");
-    this.formHost.replaceChildren(h("label", { class: "field" }, "Kind", this.kind), h("p", { class: "note" }, kind.problem || kind.description), h("form", {
+    const start = h("button", { type: "submit", class: "primary" }, "Start");
+    this.formHost.replaceChildren(h("label", { class: "field" }, "Kind", this.kind), h("p", { class: "note" }, kind.description), h("form", {
       class: "stack",
       onsubmit: async (event) => {
         event.preventDefault();
@@ -92,7 +109,7 @@ class JobsView {
         } catch (error) {
           showFault(fault, error);
         }
-        start.disabled = Boolean(kind.problem);
+        start.disabled = false;
       },
     }, form.element, fault, h("div", { class: "actions" }, start)));
   }
@@ -122,7 +139,7 @@ class JobsView {
       lastState = job.state;
       options.textContent = JSON.stringify(job.options, null, 2);
       showFault(fault, job.error ? new Error(job.error) : null);
-      const resumable = ["interrupted", "cancelled", "failed"].includes(job.state);
+      const resumable = ["interrupted", "cancelled", "failed"].includes(job.state) && this.kinds?.[job.kind]?.resumes;
       actions.replaceChildren(...[
         !isOver(job) && h("button", { type: "button", class: "small", onclick: () => send("cancel") }, "Cancel"),
         resumable && h("button", { type: "button", class: "small", onclick: () => send("resume") }, "Go on"),
@@ -141,7 +158,7 @@ class JobsView {
     this.close = watchJob(id, {
       job: (job) => show((shown = job)),
       message: (text) => shown && show(shown, text),
-      log: (text) => append(text.endsWith("\n") ? text : `${text}\n`),
+      log: append,
     });
   }
 }
