@@ -70,6 +70,7 @@ class NodeDiagnostics:
         self._timings: dict[str, list[float]] = {}
         self._problems: dict[str, str] = {}
         self._gauges: dict[str, Any] = {}
+        self._latest: dict[str, float] = {}
         self._processed = 0
         self._last_log: dict[str, float] = {}
         self._last_publish = time.monotonic()
@@ -123,6 +124,14 @@ class NodeDiagnostics:
         except ObjectPoseError as error:
             self.problem(kind, str(error))
 
+    def figures(self) -> dict[str, float]:
+        """Return the rate, the median times of the last period and the totals, by names of Prometheus' kind."""
+        with self._lock:
+            errors = sum(count for name, count in self._totals.items() if name.startswith("problem."))
+            totals = {"frames_total": self._totals["frames"], "errors_total": errors}
+            totals["rejections_total"] = self._totals["rejections"]
+            return {**self._latest, **{name: float(value) for name, value in totals.items()}}
+
     def publish(self) -> None:
         """Publish the status and begin a new period."""
         self._check()
@@ -151,7 +160,10 @@ class NodeDiagnostics:
             timings, self._timings = self._timings, {}
             problems, self._problems = self._problems, {}
             values: dict[str, Any] = {"rate_hz": f"{processed / max(elapsed, 1e-9):.1f}"}
-            values |= {f"{name}_p50": f"{median(times):.2f}" for name, times in timings.items()}
+            medians = {name: median(times) for name, times in timings.items()}
+            values |= {f"{name}_p50": f"{time_ms:.2f}" for name, time_ms in medians.items()}
+            self._latest = {"rate_hz": processed / max(elapsed, 1e-9)}
+            self._latest |= {name.replace("_ms", "_milliseconds"): time_ms for name, time_ms in medians.items()}
             values |= self._gauges
             values |= self._totals
         level, text = DiagnosticStatus.OK, "running"

@@ -20,6 +20,7 @@ from object_pose.simulation.parts.objects import load_objects
 from object_pose.training.onnx.export import (
     Exportable,
     average_models,
+    copy_roi_head,
     difference_from_torch,
     embed_roi_head,
     export_onnx,
@@ -85,6 +86,17 @@ def export_with_roi_head(detector: Path, roi_head: Path, output: Path, *, text: 
         shutil.copyfile(detector, temporary)
         difference = _embed(roi_head, temporary)
         replace_card(temporary, text.on(dataclasses.replace(card, objects=objects)))
+    return describe_file(output, difference)
+
+
+def export_retrained(run_dir: Path, earlier: Path, output: Path, *, text: CardText = CardText()) -> ExportedModel:
+    """Export a run that went on from an earlier model's weights: objects and RoI head stay those of that model."""
+    exportable, _ = _exportable(run_dir)
+    settings, card = RunFolder(run_dir).settings(), load_card(earlier)
+    card = text.on(dataclasses.replace(card, command=settings.command, seed=settings.seed))
+    with replacing(output) as temporary:
+        difference = export_onnx(dataclasses.replace(exportable, card=card), temporary)
+        copy_roi_head(earlier, temporary)
     return describe_file(output, difference)
 
 

@@ -22,10 +22,23 @@ from object_pose.core.results.pose import PoseResults
 QUANTILES = np.linspace(0.0, 1.0, 201)
 _RANGE = (0.005, 0.995)  # of the reference, widened by a share of its width
 _WIDENED = 0.1
+# What is of no consequence, however narrow the reference's range is.
+_TOLERANCES = {
+    "image": 0.3,
+    "brightness": 8.0,
+    "contrast": 4.0,
+    "sharpness": 0.3,
+    "depth_holes": 0.02,
+    "depth_median_m": 0.05,
+    "confidence": 0.1,
+    "reprojection_px": 0.5,
+    "depth_residual_mm": 0.5,
+}
+_FOLDS = 8
 _SIDE = 160  # pixels of the longer side at which images are described
 _CELLS_WH = (3, 2)
 _TURNS = 6  # bins of gradient orientation
-_SHRINKAGE = 0.1  # of the descriptor's covariance towards its diagonal
+_SHRINKAGE = 0.5  # of the descriptor's covariance towards its diagonal
 
 
 def describe_image(rgb: Image) -> tuple[dict[str, float], Array]:
@@ -85,10 +98,13 @@ class DriftReference:
     def of(cls, statistics: Sequence[Mapping[str, float]], descriptors: Sequence[Array]) -> DriftReference:
         """Return the reference of at least two frames."""
         stacked = np.stack(descriptors)
-        spread = np.cov(stacked, rowvar=False)
-        covariance = (1.0 - _SHRINKAGE) * spread + _SHRINKAGE * np.diag(np.diag(spread)) + 1e-6 * np.eye(len(spread))
-        mean = stacked.mean(axis=0)
-        distances = [_distance(item, mean, covariance) for item in stacked]
+        # Of frames that mean and covariance have not seen: neighbours resemble one another and are left out together.
+        distances = []
+        for fold in np.array_split(np.arange(len(stacked)), min(_FOLDS, len(stacked) // 2)):
+            others = np.delete(stacked, fold, axis=0)
+            mean, covariance = _normal(others if len(others) > 1 else stacked)
+            distances += [_distance(item, mean, covariance) for item in stacked[fold]]
+        mean, covariance = _normal(stacked)
         values: dict[str, list[float]] = {"image": distances}
         for item in statistics:
             for name, value in item.items():
@@ -102,7 +118,7 @@ class DriftReference:
     def bounds(self, name: str) -> tuple[float, float]:
         """Return between which values a statistic usually lies; of the distance only the upper one counts."""
         low, high = np.interp(_RANGE, QUANTILES, self.quantiles[name])
-        margin = _WIDENED * float(high - low)
+        margin = max(_WIDENED * float(high - low), _TOLERANCES.get(name, 0.0))
         return (-np.inf if name == "image" else float(low) - margin), float(high) + margin
 
     def to_json(self) -> dict[str, Any]:
@@ -156,6 +172,13 @@ def find_drift(
         if share >= min_share:
             findings.append(DriftFinding(name, float(np.median(values)), low, high, share))
     return tuple(findings)
+
+
+def _normal(descriptors: Array) -> tuple[Array, Array]:
+    """Return mean and covariance of descriptors (N, D), regularised: there may be fewer frames than dimensions."""
+    spread = np.cov(descriptors, rowvar=False)
+    covariance = (1.0 - _SHRINKAGE) * spread + _SHRINKAGE * np.diag(np.diag(spread)) + 1e-3 * np.eye(len(spread))
+    return descriptors.mean(axis=0), covariance
 
 
 def _distance(descriptor: Array, mean: Array, covariance: Array) -> float:

@@ -27,7 +27,9 @@ from object_pose.core.pose.config import PoseSolverConfig
 from object_pose.core.results.pose import PoseResults
 from object_pose.core.tracking.tracker import TrackerConfig
 from object_pose.io.messages import stamp_ns as stamp_ns_of
+from object_pose.mlops.monitor import MonitorConfig
 from object_pose.ros.messages.conversions import results_to_message
+from object_pose.ros.nodes.monitoring import Monitoring
 from object_pose.ros.nodes.pipeline_node import PipelineNode
 from object_pose.ros.nodes.pose_outputs import PoseOutputs, Target
 from object_pose.ros.nodes.spinning import spin_node
@@ -98,6 +100,7 @@ class PoseNodeConfig(FrameInputsConfig):
     )
     solver: PoseSolverConfig = PoseSolverConfig()
     tracker: TrackerConfig = TrackerConfig()
+    monitor: MonitorConfig = MonitorConfig()
 
 
 class PoseNode(PipelineNode):
@@ -142,6 +145,8 @@ class PoseNode(PipelineNode):
         else:
             self._inputs = FrameInputs(self, config, DETECTIONS, [DEPTH, COLOR], self._register, needs_camera=True)
         self._outputs.activate(*stream_source(COLOR, config))
+        self._monitoring = Monitoring(self, config.monitor, config.tracker.min_sure_score)
+        self._monitoring.prepare(self._estimator)
         listens = config.target_frame or (config.track and config.fixed_frame)
         self._listener = TransformListener(self) if listens else None
         self._transforms = self._listener if config.track and config.fixed_frame else None
@@ -162,6 +167,7 @@ class PoseNode(PipelineNode):
         self._inputs.stop()
         if self._is_tracking:
             self._registering.stop()
+        self._monitoring.close()
         if self._listener:
             self._listener.close()
         self._outputs.deactivate()
@@ -219,6 +225,7 @@ class PoseNode(PipelineNode):
         if results.poses or results.rejections:
             self._publish(results, frame.camera, header, stamp_ns, self._inputs.dropped)
             self._outputs.publish_tracked(lambda: estimator.confident(results.poses), header)
+            self._monitoring.offer(estimator, frame, results)
         else:
             self._left.append(stamp_ns)
 
@@ -257,6 +264,7 @@ class PoseNode(PipelineNode):
             results = self._results_of(registered)
             if is_left:
                 self._publish(results, frame.camera, header, stamp_ns, self._inputs.dropped)
+                self._monitoring.offer(estimator, frame, results)
         self.diagnostics.timed(registration_ms=clock.timings_ms["total"])
 
     def _frame_at(self, stamp_ns: int) -> PairedSet | None:
@@ -294,6 +302,7 @@ class PoseNode(PipelineNode):
             results = self._results_of(estimator.register(frame, T_fixed_camera, detections, with_ids))
             dropped = message.dropped_frames + self._inputs.dropped
             self._publish(results, frame.camera, header, paired.stamp_ns, dropped)
+            self._monitoring.offer(estimator, frame, results)
         self.diagnostics.timed(total_ms=clock.timings_ms["total"])
 
     def _results_of(self, found: FrameEstimate) -> PoseResults:

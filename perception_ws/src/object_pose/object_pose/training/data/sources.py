@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -14,16 +15,19 @@ from numpy.typing import NDArray
 
 from object_pose.core.arrays import Array, Image
 from object_pose.core.errors import DataError
+from object_pose.core.frame import Frame
 from object_pose.core.geometry import se3
 from object_pose.core.object_model import ObjectModel
+from object_pose.core.results.pose import ObjectTruth
 from object_pose.core.vision.image import Letterbox, letterbox
+from object_pose.io.bop import bop_names, read_bop_scene
 from object_pose.io.datasets.samples import LabelledBoxes
 from object_pose.io.images import read_image
 from object_pose.simulation.parts.objects import SceneObject
 from object_pose.simulation.scenes.scene import FrameStream, SceneConfig
 from object_pose.simulation.scenes.truth import SimulatedFrame
 from object_pose.simulation.seeds import TRAINING
-from object_pose.training.data.augmentation import DetectionSample, random_crop, reused
+from object_pose.training.data.augmentation import DetectionSample, Source, random_crop, reused
 from object_pose.training.data.copy_paste import CopyPaste
 
 _PHOTOS_A_SIDE = (1, 1, 2, 3)  # of the collage behind the objects, as often as named
@@ -128,6 +132,58 @@ class RenderedSource:
         stream = FrameStream(self.objects, self.scene_config, depth=self.depth, seed=TRAINING.draw(rng))
         fresh = (detection_sample(self.backgrounds.replace_background(frame, rng), models) for frame in stream)
         return reused(fresh, self.reuse, self.capacity, rng)
+
+
+@dataclass(frozen=True)
+class LabelledScenes:
+    """Endless shuffled passes over the labelled frames of BOP scenes, in the place of a ``share`` of other samples."""
+
+    models: tuple[ObjectModel, ...]
+    data: Path
+    share: float
+    others: Source
+
+    def __call__(self, rng: np.random.Generator) -> Iterator[DetectionSample]:
+        """Yield samples for ever; raises ``DataError`` where there is no labelled frame."""
+        frames = list(self._frames())
+        if not frames:
+            raise DataError(f"{self.data} has no labelled frame", "name a folder of BOP scenes")
+        others = self.others(rng)
+        while True:
+            for index in rng.permutation(len(frames)):
+                while rng.random() >= self.share:
+                    yield next(others)
+                yield frames[index]
+
+    def _frames(self) -> Iterator[DetectionSample]:
+        scenes = sorted(path.parent for path in self.data.rglob("scene_gt.json"))
+        names = bop_names([model.name for model in self.models])
+        for item in itertools.chain.from_iterable(read_bop_scene(scene, names) for scene in scenes):
+            if item.truths:
+                yield labelled_sample(item.frame, item.truths, self.models)
+
+
+def labelled_sample(frame: Frame, truths: Sequence[ObjectTruth], models: Sequence[ObjectModel]) -> DetectionSample:
+    """Return a frame with boxes, classes and the canonical pose's projected keypoints of its objects."""
+    keypoints = np.stack(
+        [
+            frame.camera.project(
+                se3.apply(
+                    models[item.class_id].symmetry.canonical(item.T_camera_object),
+                    models[item.class_id].keypoints_object,
+                )
+            )
+            for item in truths
+        ]
+    )
+    return DetectionSample(
+        frame.rgb,
+        np.array([item.box_xyxy for item in truths]),
+        np.array([item.class_id for item in truths], dtype=np.int64),
+        keypoints,
+        frame.aligned_depth,
+        visibilities=np.array([item.visibility for item in truths]),
+    )
 
 
 def validation_samples(

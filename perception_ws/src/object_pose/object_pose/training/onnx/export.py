@@ -142,6 +142,14 @@ def embed_roi_head(detector: Path, head: Path) -> None:
     _attach(detector, packed_head(head.read_bytes()))
 
 
+def copy_roi_head(source: Path, detector: Path) -> bool:
+    """Give a detector the RoI head that another model file carries; return whether it carries one."""
+    texts = _head_texts(onnx.load(str(source)))
+    if texts:
+        _attach(detector, {ROI_HEAD_KEY: texts[0]})
+    return bool(texts)
+
+
 def replace_card(path: Path, card: ModelCard) -> None:
     """Give an exported model another card, as when its metric becomes known."""
     _attach(path, card.to_metadata())

@@ -13,7 +13,9 @@ from object_pose.simulation.parts.objects import SceneObject, load_objects
 from object_pose.simulation.scenes.scene import SceneConfig
 from object_pose.simulation.seeds import VALIDATION
 from object_pose.training.checkpoint import load_average
+from object_pose.training.data.augmentation import Source
 from object_pose.training.data.sources import (
+    LabelledScenes,
     PhotoBackgrounds,
     RenderedSource,
     validation_samples,
@@ -58,6 +60,8 @@ class PoseTrainingConfig(RenderingConfig):
         minimum=0.0,
         maximum=10.0,
     )
+    data: str = parameter("", "folder of labelled BOP scenes, such as real frames, that are learned from, too")
+    data_share: float = parameter(0.3, "share of samples from these scenes", minimum=0.0, maximum=1.0)
     erased_share: float = parameter(
         0.0, "share of frames with some objects erased, as the second pass erases occluders", minimum=0.0, maximum=1.0
     )
@@ -78,7 +82,7 @@ def pose_recipe(config: PoseTrainingConfig, scene_config: SceneConfig) -> Detect
     return DetectionRecipe(
         class_count=len(objects),
         keypoint_count=KEYPOINT_COUNT,
-        source=rendered_source(objects, config, scene_config),
+        source=_source(objects, config, scene_config),
         validation=validation_samples(
             objects, scene_config, config.input_wh, config.validation_frames, VALIDATION_SEED
         ),
@@ -89,6 +93,13 @@ def pose_recipe(config: PoseTrainingConfig, scene_config: SceneConfig) -> Detect
         erased_share=config.erased_share,
         uneven_light=config.uneven_light,
     )
+
+
+def _source(objects: Sequence[SceneObject], config: PoseTrainingConfig, scene_config: SceneConfig) -> Source:
+    rendered = rendered_source(objects, config, scene_config)
+    if not config.data:
+        return rendered
+    return LabelledScenes(tuple(item.model for item in objects), Path(config.data), config.data_share, rendered)
 
 
 def rendered_source(

@@ -1,0 +1,68 @@
+"""The drift monitor in a node: every n-th frame goes to a thread of its own; the frame's way pays a counter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from object_pose.core.frame import CameraFrame
+from object_pose.core.results.pose import PoseResults
+from object_pose.mlops.monitor import DriftMonitor, MonitorConfig, load_reference
+from object_pose.ros.nodes.pipeline_node import PipelineNode
+from object_pose.ros.transport.worker import NewestWorker
+from object_pose.runtime.pose_estimator import PoseEstimator
+
+_Item = tuple[PoseEstimator, CameraFrame, PoseResults]
+
+
+class Monitoring:
+    """Watches the frames of a node; each model that it is told of has the reference beside its file."""
+
+    def __init__(self, node: PipelineNode, config: MonitorConfig, min_score: float) -> None:
+        self._node, self._config, self._min_score = node, config, min_score
+        self._monitors: dict[Path, DriftMonitor | None] = {}
+        self._monitor: DriftMonitor | None = None
+        self._count = self._requests = 0
+        self._worker: NewestWorker[_Item] = NewestWorker("monitoring", self._look, node.frame_failed)
+        node.add_check(self._report)
+
+    def prepare(self, estimator: PoseEstimator) -> None:
+        """Read the reference of a model; raises ``ConfigError`` where the file is none."""
+        path, labels = estimator.path, estimator.card.labels
+        reference = load_reference(self._config, path)
+        made = DriftMonitor(self._config, reference, path, labels, self._min_score) if reference else None
+        self._monitors[path] = made
+
+    def offer(self, estimator: PoseEstimator, frame: CameraFrame, results: PoseResults) -> None:
+        """Take every n-th frame."""
+        self._count += 1
+        if self._count % self._config.every == 0:
+            self._worker.offer((estimator, frame, results))
+
+    def close(self) -> None:
+        """Finish the frame in hand."""
+        self._worker.stop()
+
+    def _look(self, item: _Item) -> None:
+        estimator, frame, results = item
+        if estimator.path not in self._monitors:
+            self._monitors[estimator.path] = None
+            with self._node.diagnostics.reporting("monitor"):
+                self.prepare(estimator)
+        self._monitor = self._monitors[estimator.path]
+        if self._monitor is not None and (request := self._monitor.look(frame, results)):
+            self._requests += 1
+            self._node.diagnostics.gauge("retraining_request", str(request.path))
+
+    def _report(self) -> None:
+        """Say what drifts, once a second, and keep the file for Prometheus up to date."""
+        monitor = self._monitor
+        if monitor is None:
+            return
+        if monitor.findings:
+            self._node.diagnostics.problem("drift", "; ".join(map(str, monitor.findings)))
+        if self._config.metrics:
+            figures = {
+                f"object_pose_pipeline_{name}": value for name, value in self._node.diagnostics.figures().items()
+            }
+            with self._node.diagnostics.reporting("monitor"):
+                monitor.write_metrics(figures | {"object_pose_monitor_requests_total": float(self._requests)})
