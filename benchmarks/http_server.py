@@ -36,7 +36,8 @@ def serving(*options: str) -> Iterator[Served]:
     """Start a server with options of ``object-pose serve``, wait until it is ready, and end it afterwards."""
     with tempfile.TemporaryDirectory() as state, child_processes() as start:
         token = TokenStore(Path(state)).create("benchmark", Scope.OPERATE)
-        process = start("object_pose.cli.main", "serve", "--port", 0, "--state-folder", state, *options, pipe=True)
+        own = ("--port", 0, "--state-folder", state, "--store", f"{state}/store")
+        process = start("object_pose.cli.main", "serve", *own, *options, pipe=True)
         assert process.stdout
         line = process.stdout.readline()
         if "http" not in line:

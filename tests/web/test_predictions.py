@@ -181,3 +181,10 @@ def test_metrics_count_what_was_predicted(cube_server, files):
     assert 'object_pose_inference_seconds_count{task="pose"}' in text
     assert "object_pose_queue_wait_seconds_count" in text
     assert f'sha256="{cube_server.services.models.active("pose").sha256}"' in text
+
+
+def test_what_clients_make_up_is_no_label(cube_server, files):
+    cube_server.client.request("MADEUP", "/v1/made-up")
+    cube_server.client.post("/v1/predict/made-up", files=files)
+    text = cube_server.client.get("/metrics").text
+    assert "MADEUP" not in text and "made-up" not in text

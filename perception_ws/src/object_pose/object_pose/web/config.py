@@ -38,9 +38,9 @@ class WebConfig:
         30.0, "seconds that a prediction may wait and take", minimum=0.1, maximum=3600.0, read_only=True
     )
     requests_per_second: float = parameter(
-        50.0, "requests that one caller may send in the long run", minimum=0.1, maximum=1e5, read_only=True
+        200.0, "requests that one caller may send in the long run", minimum=0.1, maximum=1e5, read_only=True
     )
-    burst: int = parameter(200, "requests that one caller may send at once", minimum=1, maximum=100_000, read_only=True)
+    burst: int = parameter(400, "requests that one caller may send at once", minimum=1, maximum=100_000, read_only=True)
     max_upload_mb: int = parameter(256, "largest body of a request with files", minimum=1, maximum=4096, read_only=True)
     max_json_mb: int = parameter(32, "largest body of a request in JSON", minimum=1, maximum=512, read_only=True)
     max_image_mp: int = parameter(32, "largest image, in millions of pixels", minimum=1, maximum=134, read_only=True)

@@ -169,11 +169,15 @@ class ModelLibrary:
 
     def active(self, task: str) -> OpenedModel:
         """Return the model of a task; raises ``HttpError`` 404 for an unknown task, 400 where it has no model."""
-        if task not in TASKS:
-            raise HttpError(404, f"there is no task '{task}': known are {', '.join(TASKS)}")
+        self.expect_task(task)
         with self._lock:
             found = self._active.get(task)
         return found or self._open_active(task)
+
+    def expect_task(self, task: str) -> None:
+        """Raise ``HttpError`` 404 for a task that does not exist."""
+        if task not in TASKS:
+            raise HttpError(404, f"there is no task '{task[:64]}': known are {', '.join(TASKS)}")
 
     def activate(self, name: str) -> OpenedModel:
         """Make a model its task's: it is opened first, then swapped, and requests under way finish with the old one."""

@@ -17,6 +17,7 @@ from object_pose.web.security.audit import AuditLog
 logger = logging.getLogger(__name__)
 
 _NOT_AUDITED = frozenset({"GET", "HEAD", "OPTIONS"})
+_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 _DISCARD_SECONDS = 2.0
 _REFUSALS = frozenset({401, 403, 429})
 
@@ -41,7 +42,7 @@ class Observation:
                 if status >= 400:
                     await body.discard()
                 message["headers"] = self._with_headers(message["headers"])
-                self._metrics.answered(_route(scope), scope["method"], status, time.perf_counter() - began)
+                self._metrics.answered(_route(scope), _method(scope), status, time.perf_counter() - began)
                 self._note(scope, status)
             await send(message)
 
@@ -104,3 +105,8 @@ class _Body:
 def _route(scope: Scope) -> str:
     """Return the template of the route that was taken, so that the number of labels is bounded."""
     return str(getattr(scope.get("route"), "path", "other"))
+
+
+def _method(scope: Scope) -> str:
+    """Return the method, or 'other' for what a client made up."""
+    return scope["method"] if scope["method"] in _METHODS else "other"

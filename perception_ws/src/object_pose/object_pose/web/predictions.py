@@ -100,15 +100,18 @@ class PredictionQueue:
             began = time.monotonic()
             if job.future.set_running_or_notify_cancel():
                 self._metrics.began(began - job.since)
-                self._do(job)
-                self._measured(job.kind, time.monotonic() - began)
+                if self._do(job):
+                    self._measured(job.kind, time.monotonic() - began)
             self._leave(job)
 
-    def _do(self, job: _Job) -> None:
+    def _do(self, job: _Job) -> bool:
+        """Do a piece of work; return whether it succeeded, so that refusals do not make it look quick."""
         try:
             job.future.set_result(job.work())
         except BaseException as error:
             job.future.set_exception(error)
+            return False
+        return True
 
     def _measured(self, kind: str, seconds: float) -> None:
         with self._lock:

@@ -14,6 +14,7 @@ from object_pose.web.config import WebConfig
 from object_pose.web.services import Services
 
 _BACKLOG = 512
+_MOST_CONNECTIONS = 2000
 # A client that takes nothing for so long is cut off, whatever the server still has for it.
 _DEAF_FOR_MS = 20_000
 
@@ -45,6 +46,7 @@ class WebServer:
                 proxy_headers=False,
                 timeout_graceful_shutdown=3,
                 timeout_keep_alive=30,
+                limit_concurrency=_MOST_CONNECTIONS,
                 h11_max_incomplete_event_size=64 << 10,
                 ws="none",
                 lifespan="on",

@@ -51,26 +51,26 @@ class TaskInfo(BaseModel):
 
 @dataclass(frozen=True)
 class _Upload:
-    """The files of a request, as bytes."""
+    """The files of a request; they are read when it is their turn."""
 
-    image: bytes
-    depth: bytes | None
-    camera: bytes | None
+    image: UploadFile
+    depth: UploadFile | None
+    camera: UploadFile | None
     depth_scale: float | None
 
     def frame(self, model: OpenedModel, largest_pixels: int) -> Frame:
         """Return them as a frame; raises ``DataError`` or ``CalibrationError`` naming the field that is wrong."""
-        rgb = decode_rgb(self.image, "image", largest_pixels)
+        rgb = decode_rgb(self.image.file.read(), "image", largest_pixels)
         camera, said = None, None
         if self.camera is not None:
-            info = parse_camera_info(self.camera, "camera")
+            info = parse_camera_info(self.camera.file.read(), "camera")
             camera, said = info.camera(), info.depth_scale
         elif model.gives_poses:
             raise CalibrationError("'camera' is missing, without which there are no poses", "send its intrinsics")
         unit_m = (self.depth_scale or said or _MM_PER_COUNT) * 1e-3
         depth_m = None
         if self.depth is not None:
-            depth_m = decode_depth(self.depth, "depth", unit_m, largest_pixels=largest_pixels)
+            depth_m = decode_depth(self.depth.file.read(), "depth", unit_m, largest_pixels=largest_pixels)
         return make_frame("image", rgb, depth_m, camera, 0)
 
 
@@ -120,8 +120,8 @@ def router(services: Services) -> APIRouter:
         ] = None,
         annotated: Annotated[bool, Query(description="answer with the annotated picture (JPEG)")] = False,
     ) -> Response:
-        optional = [await file.read() if file is not None else None for file in (depth, camera)]
-        upload = _Upload(await image.read(), optional[0], optional[1], depth_scale)
+        services.models.expect_task(task)
+        upload = _Upload(image, depth, camera, depth_scale)
         return await services.predictions.run(task, lambda: predicted(task, upload, annotated))
 
     return routes

@@ -107,8 +107,7 @@ def router(services: Services) -> APIRouter:
         responses={200: {"model": DetectedList}, **documented(503)},
     )
     async def predict(file: Annotated[UploadFile, File(description="JPEG or PNG")]) -> Response:
-        content = await file.read()
-        return await services.predictions.run("detect", lambda: detected(content))
+        return await services.predictions.run("detect", lambda: detected(file.file.read()))
 
     def segmented(body: bytes) -> Response:
         image = _image_of(body, largest_pixels)

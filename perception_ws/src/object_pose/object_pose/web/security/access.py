@@ -59,6 +59,9 @@ class Access:
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """Pass a request on, or raise ``HttpError``."""
+        if scope["type"] == "websocket":  # there are none
+            await send({"type": "websocket.close", "code": 1008})
+            return
         if scope["type"] == "http":
             scope.setdefault("state", {})["caller"] = self._admitted(scope)
         await self._app(scope, receive, send)
