@@ -6,14 +6,15 @@ Nothing tells the tracker how the camera moves. An arm passes in front, and part
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from scipy.stats import chi2
 
 from object_pose.core.arrays import Array
 from object_pose.core.metrics.pose import MIN_VISIBILITY, PoseMatch, compare, match_frame
-from object_pose.core.metrics.uncertainty import score_covariances
+from object_pose.core.metrics.uncertainty import rotation_nees, score_covariances, translation_nees
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.results.pose import ObjectPose, ObjectTruth
 from object_pose.runtime.pose_estimator import PoseEstimator
@@ -23,6 +24,7 @@ RATE_HZ = 30.0
 _DETECTED_EVERY, _LATE_FRAMES = 3, 3
 # A track may be wrong for so long before it has to be said that it is lost.
 _SAID_WITHIN_S = 0.5
+_COVERED = 0.999
 _NANOSECONDS = 1e-9
 
 
@@ -31,7 +33,8 @@ class LiveTrackingScore:
     """Shares of visible objects that were reported within ADD 0.1 d, and of reported poses that were.
 
     An id switch is an object that has another id than it had, unless it was away. A track that is wrong for half a
-    second and is not said to be lost counts as ``lost_and_not_said``.
+    second and is not said to be lost counts as ``lost_and_not_said``; as ``beyond_covariance`` it counts where all the
+    time its covariance did not say either that it may be so far off (99.9 %).
     """
 
     seconds: float
@@ -39,9 +42,23 @@ class LiveTrackingScore:
     precision: float
     id_switches_per_minute: float
     lost_and_not_said: int
+    beyond_covariance: int
     translation_within_95: float
     rotation_within_95: float
     translation_error_mm_p50: float
+
+
+@dataclass
+class WrongTracks:
+    """Tracks that have been wrong for too long: ``unsaid`` are their ids."""
+
+    unsaid: set[int] = field(default_factory=set)
+    _since_s: dict[int, float] = field(default_factory=dict)
+
+    def add(self, wrong: Collection[int], stamp_s: float) -> None:
+        """Take in the ids of tracks that are wrong in one frame."""
+        self._since_s = {track_id: self._since_s.get(track_id, stamp_s) for track_id in wrong}
+        self.unsaid |= {track_id for track_id, since_s in self._since_s.items() if stamp_s - since_s > _SAID_WITHIN_S}
 
 
 @dataclass
@@ -56,8 +73,8 @@ class LiveTrackingScorer:
     _right: int = 0
     _switches: int = 0
     _ids: dict[int, int] = field(default_factory=dict)
-    _wrong_since_s: dict[int, float] = field(default_factory=dict)
-    _unsaid: set[int] = field(default_factory=set)
+    _wrong: WrongTracks = field(default_factory=lambda: WrongTracks())
+    _beyond: WrongTracks = field(default_factory=lambda: WrongTracks())
     _pairs: list[PoseMatch] = field(default_factory=list)
 
     def add(
@@ -90,7 +107,7 @@ class LiveTrackingScorer:
                 self._ids[part] = match.pose.track_id
         for part in away:
             del self._ids[part]
-        self._count(seen, {id(match.pose) for match in found.matches if match.is_correct}, stamp_s)
+        self._count(seen, found.matches, stamp_s)
         self._pairs += [match for match in found.matches if match.is_correct]
 
     def score(self) -> LiveTrackingScore:
@@ -102,21 +119,29 @@ class LiveTrackingScorer:
             recall=self._found / max(self._targets, 1),
             precision=self._right / max(self._reported, 1),
             id_switches_per_minute=60.0 * self._switches / max(seconds, 1e-9),
-            lost_and_not_said=len(self._unsaid),
+            lost_and_not_said=len(self._wrong.unsaid),
+            beyond_covariance=len(self._beyond.unsaid),
             translation_within_95=covariances.translation_within_95,
             rotation_within_95=covariances.rotation_within_95,
             translation_error_mm_p50=1e3 * float(np.median([match.translation_error_m for match in self._pairs])),
         )
 
-    def _count(self, seen: Sequence[ObjectPose], right: set[int], stamp_s: float) -> None:
+    def _count(self, seen: Sequence[ObjectPose], matches: Sequence[PoseMatch], stamp_s: float) -> None:
         """Count right and wrong poses, and tracks that have been wrong for too long."""
         self._reported += len(seen)
-        wrong = {pose.track_id for pose in seen if id(pose) not in right}
+        right = {match.pose.track_id for match in matches if match.is_correct}
+        covered = {match.pose.track_id for match in matches if self._is_covered(match)}
+        wrong = {pose.track_id for pose in seen} - right
         self._right += len(seen) - len(wrong)
-        self._wrong_since_s = {track_id: self._wrong_since_s.get(track_id, stamp_s) for track_id in wrong}
-        for track_id, since_s in self._wrong_since_s.items():
-            if stamp_s - since_s > _SAID_WITHIN_S:
-                self._unsaid.add(track_id)
+        self._wrong.add(wrong, stamp_s)
+        self._beyond.add(wrong - covered, stamp_s)
+
+    def _is_covered(self, match: PoseMatch) -> bool:
+        """Return whether a pose is no farther from its truth than its covariance says."""
+        poses = match.pose.T_camera_object, match.truth.T_camera_object
+        symmetry = self.objects[match.truth.class_id].symmetry
+        errors = (measure(*poses, match.pose.covariance, symmetry) for measure in (translation_nees, rotation_nees))
+        return all(error.squared <= chi2.ppf(_COVERED, error.freedom) for error in errors)
 
 
 def _part_of(truth: ObjectTruth, T_world_camera: Array, parts_world: Sequence[Array]) -> int:
@@ -126,7 +151,11 @@ def _part_of(truth: ObjectTruth, T_world_camera: Array, parts_world: Sequence[Ar
 
 
 def track_handled_scene(
-    estimator: PoseEstimator, scene: LiveScene, seconds: float, camera_known: bool = False
+    estimator: PoseEstimator,
+    scene: LiveScene,
+    seconds: float,
+    camera_known: bool = False,
+    with_depth: bool = True,
 ) -> Iterator[LiveTrackingScorer]:
     """Track the simulated camera frame by frame, with detections that are 0.1 s late; yield the scorer after each."""
     scorer = LiveTrackingScorer(estimator.card.objects)
@@ -136,8 +165,9 @@ def track_handled_scene(
         simulated = scene.frame(time_s, round(time_s / _NANOSECONDS))
         T_world_camera = scene.T_world_camera(time_s)
         known = T_world_camera if camera_known else None
-        results = estimator.track(simulated.frame, known).results
-        recent.append((simulated.frame, known))
+        frame = simulated.frame if with_depth else replace(simulated.frame, depth_m=None)
+        results = estimator.track(frame, known).results
+        recent.append((frame, known))
         if index % _DETECTED_EVERY == 0 and len(recent) > _LATE_FRAMES:
             estimator.register_late(*recent[0])
         if index > RATE_HZ:  # a second to find everything

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,21 +13,26 @@ from object_pose.core.arrays import Array
 from object_pose.core.frame import CameraFrame, Frame
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
+from object_pose.core.metrics.pose import ADD_SHARE
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.pose.acceptance import split_duplicates
 from object_pose.core.pose.confidence import add_systematic, free_symmetry
 from object_pose.core.pose.config import PoseSolverConfig
 from object_pose.core.results.pose import ObjectPose, PoseRejection, PoseResults, RejectionReason
 from object_pose.core.tracking.aligner import AlignedPoses, AlignerConfig, FrameAligner, LossReason
-from object_pose.core.tracking.view_model import ViewModel
+from object_pose.core.tracking.view_model import Ints, ViewModel
 
 # A share of the visible surface that depth confirms, of what it sees of it, from which on a pose is as sure as it was
 # when it was found, and one below which it is worth nothing.
 _SURE_SHARE, _WORTHLESS_SHARE = 0.85, 0.45
 # The same of contour and texture that colour confirms, where depth does not measure the object.
 _SURE_AGREEMENT, _WORTHLESS_AGREEMENT = 0.6, 0.3
+_LEAST_COLOUR_SCORE = 0.15  # of what colour alone confirms
 # The same of all surface that the camera should see, hidden or not: what hides may be what the pose is stuck in.
 _SURE_VISIBILITY, _WORTHLESS_VISIBILITY = 0.65, 0.1
+# How far contours are too large or too small as a whole: that of the model, and as a camera shows it. The other errors
+# of lines and patches are alike over much of an object, too.
+_CONTOUR_M, _CONTOUR_PX, _COLOUR_VARIANCE = 0.00035, 0.4, 6.0
 # Colour takes as long as depth: an object that depth knows to this much in every direction does without.
 _OPEN_M = 0.002
 NOT_MEASURED = "nothing of it can be seen"
@@ -84,39 +90,49 @@ class KnownObjects:
         track_ids = np.array([pose.track_id for pose in expected], dtype=np.intp)
         prior = np.linalg.inv(np.stack([pose.covariance for pose in expected]))
         aligned = self._aligner.align(frame, class_ids, transforms, prior, track_ids)
-        boxes = self._boxes(frame, class_ids, aligned.T_camera_object)
+        transforms = aligned.T_camera_object
+        views = self._aligner.tables.nearest(class_ids, transforms[:, :3, :3].copy(), transforms[:, :3, 3].copy())
+        boxes = self._boxes(frame, class_ids, views, transforms)
+        scale_sigmas = self._contour_scale_sigmas(frame, class_ids, views, transforms)
         found, rejections = [], []
         for row, (pose, box) in enumerate(zip(expected, boxes)):
             if not aligned.is_tracked[row]:
                 rejections.append(_rejection(pose, aligned, row, box))
                 continue
-            now = self._measured(pose, aligned, row, box)
+            now = self._measured(pose, aligned, row, box, float(scale_sigmas[row]))
             # What was found without depth may have a low score already: there counts what depth makes of it.
             min_score = self._config.acceptance.min_score
             least = min_score if pose.score >= min_score else min_score * pose.score
             if now.depth_used and now.score < least:
                 detail = f"depth confirms {now.visibility:.0%} of its surface, score {now.score:.2f}"
                 rejections.append(_rejected(pose, box, RejectionReason.DEPTH_DISAGREES, detail))
+            elif not now.depth_used and _colour_confidence(aligned, row) * pose.score < _LEAST_COLOUR_SCORE:
+                rejections.append(_rejection(pose, aligned, row, box, LossReason.COLOUR_DISAGREES))
             else:
                 found.append(now)
         unique, repeated = split_duplicates(found, self._objects, self._config.acceptance.duplicate_distance)
         return PoseResults(tuple(unique), (*rejections, *repeated))
 
-    def _measured(self, pose: ObjectPose, aligned: AlignedPoses, row: int, box: Array) -> ObjectPose:
+    def _measured(
+        self, pose: ObjectPose, aligned: AlignedPoses, row: int, box: Array, scale_sigma: float
+    ) -> ObjectPose:
         transform, model = aligned.T_camera_object[row], self._objects[pose.class_id]
-        covariance = aligned.covariance[row]
-        covariance = add_systematic(covariance, transform[:3, 3], self._config.depth.scale_sigma)
+        covariance, score = aligned.covariance[row], pose.score
         rms_m, visibility = np.nan, np.nan
         if aligned.depth and aligned.uses_depth[row]:
             visibility, rms_m = float(aligned.depth.confirmed[row]), float(aligned.depth.rms_m[row])
             share = visibility / max(visibility + float(aligned.depth.seen_through[row]), 1e-9)
             confidence = _between(share, _WORTHLESS_SHARE, _SURE_SHARE)
             confidence *= _between(visibility, _WORTHLESS_VISIBILITY, _SURE_VISIBILITY)
+            covariance = add_systematic(covariance, transform[:3, 3], self._config.depth.scale_sigma)
         else:
-            confidence = _between(float(aligned.colour_agreement[row]), _WORTHLESS_AGREEMENT, _SURE_AGREEMENT)
+            confidence = _colour_confidence(aligned, row)
+            covariance = add_systematic(_COLOUR_VARIANCE * covariance, transform[:3, 3], scale_sigma)
+            distance_sigma_m = scale_sigma * float(np.linalg.norm(transform[:3, 3]))
+            score = min(score, math.erf(ADD_SHARE * model.diameter / (math.sqrt(2.0) * distance_sigma_m)))
         return replace(
             pose,
-            score=confidence * pose.score,
+            score=confidence * score,
             T_camera_object=transform,
             covariance=free_symmetry(covariance, transform[:3, :3], model.symmetry),
             box_xyxy=box,
@@ -126,10 +142,19 @@ class KnownObjects:
             depth_used=bool(np.isfinite(visibility)),
         )
 
-    def _boxes(self, frame: CameraFrame, class_ids: NDArray[np.intp], transforms: Array) -> Array:
+    def _contour_scale_sigmas(
+        self, frame: CameraFrame, class_ids: NDArray[np.intp], views: Ints, transforms: Array
+    ) -> Array:
+        """Return the relative errors (N,) of distances that the size of the contours tells: it errs as a whole."""
+        tables = self._aligner.tables
+        lengths = tables.contour_spacings[class_ids, views] * tables.contours.shape[2]
+        radii = 2.0 * tables.areas[class_ids, views] / lengths
+        pixel_m = transforms[:, 2, 3] / frame.camera.fx
+        return np.asarray(np.hypot(_CONTOUR_M, _CONTOUR_PX * pixel_m) / np.maximum(radii, _CONTOUR_M))
+
+    def _boxes(self, frame: CameraFrame, class_ids: NDArray[np.intp], views: Ints, transforms: Array) -> Array:
         """Return the boxes (N, 4) of the contours of poses in the image."""
         tables, camera = self._aligner.tables, frame.camera
-        views = tables.nearest(class_ids, transforms[:, :3, :3].copy(), transforms[:, :3, 3].copy())
         contours = tables.contours[class_ids, views, :, :3].astype(np.float64)
         points = contours @ np.swapaxes(transforms[:, :3, :3], 1, 2) + transforms[:, None, :3, 3]
         pixels = camera.distort(camera.project(points.reshape(-1, 3))).reshape(*points.shape[:2], 2)
@@ -141,8 +166,14 @@ def _between(value: float, low: float, high: float) -> float:
     return float(np.clip((value - low) / (high - low), 0.0, 1.0))
 
 
-def _rejection(pose: ObjectPose, aligned: AlignedPoses, row: int, box: Array) -> PoseRejection:
-    reason, text = _REASONS[LossReason(int(aligned.reasons[row]))]
+def _colour_confidence(aligned: AlignedPoses, row: int) -> float:
+    return _between(float(aligned.colour_agreement[row]), _WORTHLESS_AGREEMENT, _SURE_AGREEMENT)
+
+
+def _rejection(
+    pose: ObjectPose, aligned: AlignedPoses, row: int, box: Array, loss: LossReason | None = None
+) -> PoseRejection:
+    reason, text = _REASONS[loss or LossReason(int(aligned.reasons[row]))]
     depth = aligned.depth
     detail = text.format(
         confirmed=depth.confirmed[row] if depth else 0.0,

@@ -547,7 +547,8 @@ class Tracker:
         return False
 
     def _measured(self, pose: ObjectPose) -> PoseState:
-        scale_sigma = self.scale_sigma if pose.depth_used else 0.0
+        # Without depth the distance is known by sizes in the image, which err in all frames alike.
+        scale_sigma = self.scale_sigma if pose.depth_used else 1.0
         return PoseState.measured(pose.T_camera_object, pose.covariance, scale_sigma)
 
     def _symmetric_to(self, track: _Track, measured: PoseState) -> PoseState:
@@ -604,7 +605,9 @@ class Tracker:
         return track.age >= self._config.min_age and variance <= self._config.max_bridged_sigma_m**2
 
     def _describe(self, track: _Track, stamp_ns: int, T_camera_world: Array | None) -> ObjectPose:
-        covariance = track.state.reported_covariance(track.measured, self._config.repeated_share)
+        # What colour errs by hardly differs from frame to frame.
+        repeated_share = self._config.repeated_share if track.pose.depth_used else 1.0
+        covariance = track.state.reported_covariance(track.measured, repeated_share)
         state = PoseState.measured(track.state.transform, covariance).moved_to(T_camera_world)
         unseen = (stamp_ns - track.seen_ns) * _NANOSECONDS
         pose = dataclasses.replace(
