@@ -71,6 +71,18 @@ def test_sigint_while_modules_are_imported_is_not_lost(ros, start, arguments, li
     assert process.returncode in (0, 130), output
 
 
+@pytest.mark.parametrize("library", ["librcl.so", "_rclpy_pybind11", "librmw_fastrtps"])
+@pytest.mark.parametrize("node", ["camera_node", "detection_node", "pose_node"])
+def test_sigint_while_a_node_is_imported_is_not_lost(ros, start, node, library):
+    process = start(module=f"object_pose.ros.nodes.{node}")
+    maps = Path(f"/proc/{process.pid}/maps")
+    ros.wait_for(lambda: library in maps.read_text(), f"import of {library}", LIMIT_S)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=LIMIT_S)
+    assert process.returncode in (0, 130), output
+    assert "Traceback" not in output
+
+
 def test_depth_reaches_the_pose_node_in_another_process(ros, start, arguments):
     poses = ros.collect(ObjectPoseArray, topics.OBJECT_POSES, qos.RESULT)
     start(*arguments, "--processes")

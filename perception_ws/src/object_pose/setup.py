@@ -100,12 +100,12 @@ setup(
     entry_points={
         "console_scripts": [
             "object-pose = object_pose.cli.main:main",
-            "bin_picking_node = object_pose.ros.nodes.bin_picking_node:main",
-            "calibration_node = object_pose.ros.nodes.calibration_node:main",
-            "camera_node = object_pose.ros.nodes.camera_node:main",
-            "detection_node = object_pose.ros.nodes.detection_node:main",
-            "planning_scene_node = object_pose.ros.nodes.planning_scene_node:main",
-            "pose_node = object_pose.ros.nodes.pose_node:main",
+            "bin_picking_node = object_pose.ros.nodes.programs:bin_picking_node",
+            "calibration_node = object_pose.ros.nodes.programs:calibration_node",
+            "camera_node = object_pose.ros.nodes.programs:camera_node",
+            "detection_node = object_pose.ros.nodes.programs:detection_node",
+            "planning_scene_node = object_pose.ros.nodes.programs:planning_scene_node",
+            "pose_node = object_pose.ros.nodes.programs:pose_node",
         ],
     },
 )

@@ -5,16 +5,11 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
-import os
 import re
 import shlex
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from importlib import metadata
-from types import FrameType
 from typing import NoReturn
 
 import cv2
@@ -23,6 +18,7 @@ from object_pose import __version__
 from object_pose.core.errors import ObjectPoseError
 from object_pose.core.params import nearest_name
 from object_pose.runtime.cpus import leave_cores_to_others
+from object_pose.runtime.processes import INTERRUPTED, interrupted_at_once
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +43,6 @@ VERBS = {
     "calibrate": "calibrate intrinsics, depth and hand-eye from images of a board",
 }
 
-_INTERRUPTED = 130
 # Modules whose distribution has another name.
 _DISTRIBUTIONS = {
     "backports": "backports.zstd",
@@ -89,7 +84,7 @@ def exit_code(program: str, call: Callable[[], int]) -> int:
     except OSError as error:
         return _fail(program, str(error))
     except KeyboardInterrupt:
-        return _fail(program, "interrupted", _INTERRUPTED)
+        return _fail(program, "interrupted", INTERRUPTED)
 
 
 def _flags(parser: argparse.ArgumentParser) -> Iterator[str]:
@@ -127,31 +122,12 @@ def make_parser(verb: str) -> argparse.ArgumentParser:
         sub.add_argument("-v", "--verbose", action="store_true", help="log details")
         if name == verb:
             # Only the chosen verb is imported: --help stays quick and torch stays out of the way.
-            with _interrupted_at_once(f"object-pose {name}"):
+            with interrupted_at_once(f"object-pose {name}"):
                 module = importlib.import_module(f"object_pose.cli.{name.replace('-', '_')}")
             sub.epilog = module.EXAMPLES
             module.add_options(sub)
             sub.set_defaults(handler=module.run)
     return parser
-
-
-@contextmanager
-def _interrupted_at_once(program: str) -> Iterator[None]:
-    """End the process where it is on SIGINT: modules that catch what an import raises swallow ``KeyboardInterrupt``."""
-
-    def end(_signal: int, _frame: FrameType | None) -> None:
-        os.write(2, f"{program}: interrupted\n".encode())
-        os._exit(_INTERRUPTED)
-
-    usual = signal.default_int_handler
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is not usual:
-        yield
-        return
-    signal.signal(signal.SIGINT, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, usual)
 
 
 def _fail(program: str, message: str, code: int = 2) -> int:

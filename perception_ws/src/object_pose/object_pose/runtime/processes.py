@@ -1,4 +1,4 @@
-"""What processes share: memory between them, and an end with the one that started them."""
+"""What processes share: memory between them, an end with the one that started them, and one on SIGINT."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 SHARED_MEMORY = Path("/dev/shm")
+INTERRUPTED = 130  # the exit code of a program that SIGINT ended
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -33,3 +37,22 @@ def end_with_parent() -> Callable[[], None] | None:
             os._exit(0)
 
     return ask_for_signal
+
+
+@contextmanager
+def interrupted_at_once(program: str) -> Iterator[None]:
+    """End the process where it is on SIGINT: modules that catch what an import raises swallow ``KeyboardInterrupt``."""
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        os.write(2, f"{program}: interrupted\n".encode())
+        os._exit(INTERRUPTED)
+
+    usual = signal.default_int_handler
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is not usual:
+        yield
+        return
+    signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)

@@ -6,6 +6,11 @@ the world in the camera, poses are in the world, both in millimetres; depth come
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before anything else is imported: see there
+    from object_pose.ros.nodes.programs import run
+
+    raise SystemExit(run("bin_picking_node"))
+
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,7 +135,3 @@ def _in_metres(transform_mm: Array) -> Array:
 def main() -> int:
     """Run the node alone."""
     return spin_node(BinPickingNode)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before anything else is imported: see there
+    from object_pose.ros.nodes.programs import run
+
+    raise SystemExit(run("calibration_node"))
+
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -192,7 +197,3 @@ class CalibrationNode(PipelineNode):
 def main() -> int:
     """Run the node alone."""
     return spin_node(CalibrationNode)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

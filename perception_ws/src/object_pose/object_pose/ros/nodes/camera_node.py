@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before anything else is imported: see there
+    from object_pose.ros.nodes.programs import run
+
+    raise SystemExit(run("camera_node"))
+
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -183,7 +188,3 @@ class CameraNode(PipelineNode):
 def main() -> int:
     """Run the node alone."""
     return spin_node(CameraNode)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

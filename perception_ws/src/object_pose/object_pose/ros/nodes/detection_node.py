@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before anything else is imported: see there
+    from object_pose.ros.nodes.programs import run
+
+    raise SystemExit(run("detection_node"))
+
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -292,7 +297,3 @@ class DetectionNode(PipelineNode):
 def main() -> int:
     """Run the node alone."""
     return spin_node(DetectionNode)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

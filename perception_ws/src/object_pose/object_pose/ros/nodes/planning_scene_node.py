@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before anything else is imported: see there
+    from object_pose.ros.nodes.programs import run
+
+    raise SystemExit(run("planning_scene_node"))
+
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,7 +131,3 @@ class PlanningSceneNode(PipelineNode):
 def main() -> int:
     """Run the node alone."""
     return spin_node(PlanningSceneNode)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

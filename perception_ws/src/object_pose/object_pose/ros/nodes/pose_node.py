@@ -6,6 +6,11 @@ thread. Without tracking, or on request, a frame is answered when its detections
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before anything else is imported: see there
+    from object_pose.ros.nodes.programs import run
+
+    raise SystemExit(run("pose_node"))
+
 import itertools
 import queue
 import threading
@@ -415,7 +420,3 @@ class PoseNode(PipelineNode):
 def main() -> int:
     """Run the node alone."""
     return spin_node(PoseNode)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
