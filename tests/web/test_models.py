@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+import shutil
 
 import numpy as np
 import onnx
@@ -11,7 +13,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cube import cube_frame, save_cube_model, save_recording
 from networks import save_constant_network, save_model
+from object_pose.core.metrics.drift import DriftReference, describe_image
 from object_pose.core.vision.decoders import Layout
+from object_pose.mlops.monitor import MonitorConfig
 from object_pose.mlops.registry import Registry
 from object_pose.mlops.store import open_store
 from object_pose.runtime.card import ModelCard
@@ -188,3 +192,19 @@ def test_rollback_goes_back_to_the_champion_before(serve, tmp_path):
     assert registry.find("pose").version == 1
     assert server.client.get("/v1/models/pose-v1").json()["active"]
     assert server.client.post("/v1/models/rollback").status_code == 409
+
+
+def test_images_unlike_those_of_the_reference_are_drift(serve, cube_file, tmp_path):
+    models = tmp_path / "state" / "models"
+    models.mkdir(parents=True)
+    shutil.copy(cube_file, models / "cube.onnx")
+    (models / "active.json").write_text('{"pose": "cube"}')
+    seen = [describe_image(np.full((240, 320, 3), level, np.uint8)) for level in (225, 230, 235, 240)]
+    reference = DriftReference.of([statistics for statistics, _ in seen], [descriptor for _, descriptor in seen])
+    (models / "cube.reference.json").write_text(json.dumps(reference.to_json()))
+    folder = save_recording(tmp_path / "recorded", cube_frame())
+    files = {"image": (folder / "rgb" / "000000.png").read_bytes(), "camera": (folder / "camera.yaml").read_bytes()}
+    server = serve()
+    for _ in range(MonitorConfig().min_frames):
+        assert server.client.post("/v1/predict/pose", files=files).status_code == 200
+    assert 'object_pose_drift{model="cube",statistic="brightness"} 1.0' in server.client.get("/metrics").text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 _SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
@@ -43,6 +45,13 @@ class Metrics:
             "object_pose_model_info", "Models in use", ("task", "name", "sha256"), registry=self.registry
         )
 
+        self._drift = Gauge(
+            "object_pose_drift",
+            "Share of the latest images outside the usual range of the model's reference",
+            ("model", "statistic"),
+            registry=self.registry,
+        )
+
     def answered(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count a request of a route's template."""
         self._requests.labels(route, method, str(status)).inc()
@@ -69,6 +78,12 @@ class Metrics:
         self._model.clear()
         for task, (name, digest) in models.items():
             self._model.labels(task, name, digest).set(1)
+
+    def drifts(self, shares: Mapping[tuple[str, str], float]) -> None:
+        """Note the share of images outside the usual range by (model, statistic); what is not named does not drift."""
+        self._drift.clear()
+        for labels, share in shares.items():
+            self._drift.labels(*labels).set(share)
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""

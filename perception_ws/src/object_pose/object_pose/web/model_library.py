@@ -22,7 +22,9 @@ from object_pose.core.errors import ModelError, ObjectPoseError
 from object_pose.core.frame import Frame
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.pose.config import SINGLE_IMAGE
+from object_pose.core.results.pose import PoseResults
 from object_pose.io.files import replacing
+from object_pose.mlops.monitor import DriftMonitor, MonitorConfig, load_reference
 from object_pose.runtime.card import METADATA_KEY, ModelCard
 from object_pose.runtime.engine import check_model_file
 from object_pose.runtime.frame_prediction import FramePrediction, predict_poses, predict_task
@@ -51,6 +53,12 @@ class OpenedModel:
         self.card: ModelCard = opened.card
         self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         self._of_thread = threading.local()
+        reference = load_reference(MonitorConfig(), path)
+        min_score = SINGLE_IMAGE.solver.acceptance.min_score
+        self._monitor = (
+            DriftMonitor(MonitorConfig(), reference, path, self.card.labels, min_score) if reference else None
+        )
+        self._monitored = threading.Lock()
 
     @property
     def name(self) -> str:
@@ -70,7 +78,24 @@ class OpenedModel:
             self._of_thread.estimator = PoseEstimator(self.predictor, profile="single_image")
         estimator: PoseEstimator = self._of_thread.estimator
         estimator.forget_tracks()
-        return predict_poses(estimator, frame)
+        found = predict_poses(estimator, frame)
+        if self._monitor:
+            with self._monitored:
+                for results in (item for item in found.results if isinstance(item, PoseResults)):
+                    self._monitor.look(frame, results)
+        return found
+
+    @property
+    def drift(self) -> dict[str, float]:
+        """Share of the latest images outside the usual range of the model's reference, by statistic that drifts."""
+        if self._monitor is None:
+            return {}
+        return {finding.statistic: finding.share for finding in self._monitor.findings}
+
+
+def reference_name(name: str) -> str:
+    """Return the file name of a model's reference for drift, which lies beside it."""
+    return f"{name}.reference.json"
 
 
 class ModelDescription(BaseModel):
@@ -231,8 +256,8 @@ class ModelLibrary:
         """Return the geometry of a model's objects, empty where it knows none."""
         return self._cards.refresh(self.file(name).path).card.objects
 
-    def add(self, name: str, content: BinaryIO) -> None:
-        """Keep an uploaded file as a model, once a process of its own has opened it.
+    def add(self, name: str, content: BinaryIO, reference: Path | None = None) -> None:
+        """Keep an uploaded file as a model, once a process of its own has opened it, and its ``reference`` for drift.
 
         Raises ``HttpError`` 409 for a name that is taken, ``ModelError`` for what is no model of ours.
         """
@@ -246,6 +271,8 @@ class ModelLibrary:
             check_upload(file)
             with self._lock:
                 self._check_is_free(name)
+                if reference:
+                    shutil.copyfile(reference, self._folder / reference_name(name))
                 file.rename(self._folder / file.name)
 
     def remove(self, name: str) -> None:
@@ -258,6 +285,7 @@ class ModelLibrary:
             if used:
                 raise HttpError(409, f"the model '{name}' is that of {', '.join(used)}: activate another one first")
             file.path.unlink(missing_ok=True)
+            (self._folder / reference_name(name)).unlink(missing_ok=True)
 
     def _check_is_free(self, name: str) -> None:
         if name in self.files():
@@ -273,6 +301,12 @@ class ModelLibrary:
             open_tasks, problems = set(self._active), dict(self._problems)
         waiting = [task for task in TASKS if task not in open_tasks and self.active_name(task) is not None]
         return [f"{task}: {problems.get(task, 'the model is being opened')}" for task in waiting]
+
+    def drift(self) -> dict[tuple[str, str], float]:
+        """Return the drift of the models in use by (model, statistic); see ``OpenedModel.drift``."""
+        with self._lock:
+            used = list(self._active.values())
+        return {(model.name, statistic): share for model in used for statistic, share in model.drift.items()}
 
     def is_open(self, task: str) -> bool:
         """Whether a task's model is open."""

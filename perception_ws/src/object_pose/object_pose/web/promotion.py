@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from object_pose.tasks.registry import TASKS
 from object_pose.web.errors import HttpError
-from object_pose.web.model_library import ModelLibrary, OpenedModel
+from object_pose.web.model_library import ModelLibrary, OpenedModel, reference_name
 
 if TYPE_CHECKING:
     from object_pose.mlops.registry import RegisteredModel, Registry
@@ -50,6 +50,9 @@ def _kept(models: ModelLibrary, registry: Registry, version: RegisteredModel) ->
         if models.describe(file).sha256 == version.sha256:
             return file.name
     name = f"{version.name}-v{version.version}"
-    with tempfile.TemporaryDirectory() as folder, registry.pull(version, Path(folder)).open("rb") as content:
-        models.add(name, content)
+    with tempfile.TemporaryDirectory() as folder:
+        pulled = registry.pull(version, Path(folder))
+        reference = pulled.with_name(reference_name(pulled.stem))
+        with pulled.open("rb") as content:
+            models.add(name, content, reference if reference.exists() else None)
     return name
