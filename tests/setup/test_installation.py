@@ -41,6 +41,9 @@ def test_wheel_holds_what_it_needs(wheel):
         files = [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
         assert {str(path.relative_to(folder.parent)) for path in files} <= set(names)
     assert "package.xml" in names
+    page = PACKAGE / "object_pose" / "web" / "static"
+    files = [path for path in page.rglob("[!.]*") if path.is_file()]
+    assert {str(path.relative_to(PACKAGE)) for path in files} <= set(zipfile.ZipFile(wheel).namelist())
 
 
 @pytest.mark.network

@@ -171,7 +171,7 @@ export class LiveScene {
     const away = eye.clone().sub(target);
     const distance = Math.max(away.length(), 0.2);
     away.setZ(Math.max(away.z, 0.5 * distance)).applyAxisAngle(new THREE.Vector3(0, 0, 1), 0.55);
-    this.viewer.look(target, away, 1.15 * distance);
+    this.viewer.look(target, away, 1.25 * distance);
     this.viewer.setGrid(2, new THREE.Vector3(Math.round(10 * target.x) / 10, Math.round(10 * target.y) / 10, frame.T_base_camera ? 0 : target.z));
   }
 
@@ -215,7 +215,7 @@ function cameraLines({ size_wh: [width, height], K }, lineColor) {
   const corners = [corner(0, 0), corner(width, 0), corner(width, height), corner(0, height)];
   const points = corners.flatMap((point, k) => [new THREE.Vector3(), point, point, corners[(k + 1) % 4]]);
   const lines = new THREE.LineSegments(new THREE.BufferGeometry().setFromPoints(points), new THREE.LineBasicMaterial({ color: lineColor }));
-  return [lines, frameAxes(0.05)];
+  return [lines, frameAxes(0.03)];
 }
 
 /** @param {import("./state.js").Pose} pose @returns {THREE.Matrix4} */

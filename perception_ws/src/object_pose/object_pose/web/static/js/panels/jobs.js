@@ -41,7 +41,10 @@ class JobsView {
   async open(id) {
     this.id = id;
     this.showDetail();
+    const known = Boolean(this.kinds);
     await Promise.all([this.refresh(), this.loadKinds()]);
+    // What kinds can be gone on with is known only now.
+    if (!known && this.kinds) this.showDetail();
   }
 
   async refresh() {
