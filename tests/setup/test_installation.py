@@ -42,6 +42,7 @@ def test_wheel_holds_what_it_needs(wheel):
         assert {str(path.relative_to(folder.parent)) for path in files} <= set(names)
     assert "package.xml" in names
     page = PACKAGE / "object_pose" / "web" / "static"
+    # Where its libraries could be fetched here, they could for the wheel.
     files = [path for path in page.rglob("[!.]*") if path.is_file()]
     assert {str(path.relative_to(PACKAGE)) for path in files} <= set(zipfile.ZipFile(wheel).namelist())
 

@@ -1,9 +1,12 @@
 """Installs object_pose both as a ROS 2 package (ament_python) and with pip, without ROS."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 NAME = "object_pose"
 HERE = Path(__file__).resolve().parent
@@ -56,6 +59,16 @@ EXTRAS = {
 EXCLUSIVE = ("gpu", "openvino", "ros", "step", "test")
 
 
+class BuildWithPage(build_py):
+    """Fetch the libraries of the web page first; where that fails, the package is built without them."""
+
+    def run(self):
+        vendor = CHECKOUT / "scripts" / "vendor_web"
+        if vendor.exists():
+            subprocess.run([sys.executable, vendor, "page", HERE / NAME / "web" / "static" / "vendor"], check=False)
+        super().run()
+
+
 def shared_files(root: Path) -> list[tuple[str, list[str]]]:
     """List what goes to share/object_pose from one folder, as data_files wants it: relative, one entry per folder."""
     return [
@@ -97,6 +110,7 @@ setup(
     install_requires=["numba", "numpy", "scipy", "opencv-python-headless", "pillow", "PyYAML", "rich", "tqdm"],
     extras_require={**EXTRAS, "all": [f"object-pose[{','.join(name for name in EXTRAS if name not in EXCLUSIVE)}]"]},
     zip_safe=False,
+    cmdclass={"build_py": BuildWithPage},
     entry_points={
         "console_scripts": [
             "object-pose = object_pose.cli.main:main",
