@@ -55,7 +55,7 @@ class ModelsView {
         h("td", {}, model.active ? h("span", { class: "badge", dataset: { tone: "good" } }, "in use") : h("span", { class: "badge" }, model.shipped ? "shipped" : "uploaded")),
         h("td", {}, may("operate") && h("span", { class: "actions" },
           !model.active && !model.problem && act("Use", "/activate", `${model.name} is in use.`),
-          !model.problem && act("Promote", "/promote", `${model.name} is promoted.`),
+          !model.active && !model.problem && h("button", { type: "button", class: "small", "aria-label": `Promote ${model.name}`, title: "Test it against the model in use, and use it where it is better", onclick: () => this.promote(url) }, "Promote"),
           !model.shipped && !model.active && h("button", { type: "button", class: "small", "aria-label": `Delete ${model.name}`, onclick: () => this.remove(model.name, url) }, "Delete"))));
     }));
   }
@@ -68,6 +68,15 @@ class ModelsView {
       toast(error.message, "bad");
     }
     await this.refresh();
+  }
+
+  /** A job tests the model, and uses it where it passes. @param {string} url */
+  async promote(url) {
+    try {
+      location.hash = `jobs/${encodeURIComponent((await post(`${url}/promote`)).id)}`;
+    } catch (error) {
+      toast(error.message, "bad");
+    }
   }
 
   async upload(file) {
