@@ -36,13 +36,15 @@ class WantedView:
     """A view that is missing: what to do, and how the board is then seen.
 
     ``centre`` (2,) is where its middle is in the image, from 0 to 1, ``tilt_deg`` (2,) how it is turned about the
-    image's horizontal and vertical axis, ``share`` how much of the image it takes.
+    image's horizontal and vertical axis, ``share`` how much of the image it takes. ``place`` names the region that it
+    is to cover, if that is what is missing.
     """
 
     advice: str
     centre: tuple[float, float] = (0.5, 0.5)
     tilt_deg: tuple[float, float] = (0.0, 0.0)
     share: float = _SHARE
+    place: str = ""
 
     def contour(self, board: Board, image_wh: tuple[int, int]) -> Array:
         """Return the corners (4, 2) in pixels between which the board's points are then seen, within the image."""
@@ -94,7 +96,7 @@ class Coverage:
             side = "left" if column == 0 else "right" if column == columns - 1 else "centre"
             advice = f"show the board at the {vertical} {side} of the image"
             centre = (float((column + 0.5) / columns), float((row + 0.5) / rows))
-            found.setdefault(advice, WantedView(advice, centre))
+            found.setdefault(advice, WantedView(advice, centre, place=f"{vertical} {side}"))
         wanted = list(found.values())
         for name, (axis, sign) in _TILTS.items():
             if not np.any(sign * self.tilts_deg[:, axis] > _LEAST_TILT_DEG):

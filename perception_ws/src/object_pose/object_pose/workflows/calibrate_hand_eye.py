@@ -182,7 +182,7 @@ def advice(result: HandEyeResult) -> list[str]:
     if result.missed:
         found.append(f"No board was found in {', '.join(result.missed)}.")
     found += [
-        f"{first} and {second} are hardly told apart by these samples (correlation {value:+.2f}): vary the rotations."
+        f"The samples hardly tell {first} and {second} apart (correlation {value:+.2f}): vary the rotations."
         for first, second, value in calibration.strong_correlations()[:3]
     ]
     return found + [f"Next pose worth taking: {pose}." for pose in result.next_poses]
@@ -278,6 +278,9 @@ def _page(job: HandEyeJob, result: HandEyeResult, images: Mapping[str, Path]) ->
     pixels = [view.pixels for view, good in zip(views, used) if good]
     errors = [own for own, good in zip(calibration.residuals_px, used) if good]
     worst = int(np.argmax([sample.rms_px if sample.used else -1.0 for sample in samples]))
+    worst_picture, scaled = points_on_image(
+        read_image(images[names[worst]]), views[worst].pixels, views[worst].pixels + calibration.residuals_px[worst]
+    )
     figures = [
         (residual_picture(pixels, errors, result.camera.wh), "Errors of the robot's poses in the image"),
         (points_picture(pixels, coverage(views, result.camera).points, result.camera.wh), "Where the board was seen"),
@@ -291,12 +294,8 @@ def _page(job: HandEyeJob, result: HandEyeResult, images: Mapping[str, Path]) ->
         ),
         (correlation_picture(calibration.correlations, calibration.parameter_names), "Correlations of the parameters"),
         (
-            points_on_image(
-                read_image(images[names[worst]]),
-                views[worst].pixels,
-                views[worst].pixels + calibration.residuals_px[worst],
-            ),
-            f"{names[worst]}: the used sample of the largest error; green found, red as the robot's pose says",
+            worst_picture,
+            f"{names[worst]}, the used sample of the largest error: points found in green, the robot's {scaled}",
         ),
     ]
     frames = "the gripper" if calibration.mounting == EYE_IN_HAND else "the robot's base"

@@ -16,6 +16,7 @@ from object_pose.calibration.coverage import Coverage, blurred, coverage, guidan
 from object_pose.calibration.intrinsics import IntrinsicsCalibration, IntrinsicsConfig, calibrate_intrinsics
 from object_pose.core.arrays import Image
 from object_pose.core.errors import CalibrationError
+from object_pose.core.geometry.distortion import EQUIDISTANT
 from object_pose.evaluation.reports.calibration.report import (
     CalibrationPage,
     ReportTable,
@@ -32,6 +33,7 @@ from object_pose.io.camera_info import write_camera
 from object_pose.io.images import list_images, read_image, write_image
 from object_pose.workflows.progress import ProgressCallback, ignore_progress, reported
 
+_LENS_NAMES, _FISHEYE_NAMES = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6"), ("k1", "k2", "k3", "k4")
 _COMMON_CROSS_VALIDATION_PX = 0.2
 _STEP_NS, _MOST_IMAGES = 200_000_000, 60  # of a bag
 
@@ -148,7 +150,11 @@ def advice(result: IntrinsicsResult) -> list[str]:
         found.append(f"These images do not fit the others and are not used: {', '.join(calibration.rejected)}.")
     if result.blurred:
         found.append(f"These images are blurred: {', '.join(result.blurred)}.")
-    return found + [f"{view.advice[0].upper()}{view.advice[1:]}." for view in result.coverage.missing()]
+    missing = result.coverage.missing()
+    places = [view.place for view in missing if view.place]
+    if places:
+        found.append(f"Show the board at the {', '.join(places)} of the image.")
+    return found + [f"{view.advice[0].upper()}{view.advice[1:]}." for view in missing if not view.place]
 
 
 def _page(job: IntrinsicsJob, result: IntrinsicsResult, files: dict[str, Path]) -> CalibrationPage:
@@ -159,17 +165,21 @@ def _page(job: IntrinsicsJob, result: IntrinsicsResult, files: dict[str, Path]) 
     worst = int(np.argmax(rms))
     largest = 6.0 * float(np.median(calibration.sigma_px))
     sigmas = np.sqrt(np.diag(calibration.covariance))
-    names = ["fx", "fy", "cx", "cy", *(f"d{index + 1}" for index in range(len(camera.distortion)))]
+    worst_picture, scaled = points_on_image(
+        read_image(files[views[worst].name]), pixels[worst], pixels[worst] + fit.residuals_px[worst]
+    )
+    lens = _FISHEYE_NAMES if camera.distortion_model == EQUIDISTANT else _LENS_NAMES
+    names = ["fx", "fy", "cx", "cy", *lens[: len(camera.distortion)]]
     values = [camera.fx, camera.fy, camera.cx, camera.cy, *camera.distortion]
     return CalibrationPage(
         f"Intrinsics of {job.name}",
         f"{len(views)} images of {job.board}, {camera.width}x{camera.height}",
         [
-            ("reprojection error, px", f"{fit.rms_px:.3f}"),
-            ("two halves differ by, px", f"{calibration.cross_validation_px:.3f}"),
+            ("reprojection error", f"{fit.rms_px:.3f} px"),
+            ("two halves differ by", f"{calibration.cross_validation_px:.3f} px"),
             ("lens model", camera.distortion_model),
             ("regions covered", f"{result.coverage.seen_share:.0%}"),
-            ("edge width, px", f"{calibration.edge_width_px:.1f}"),
+            ("edge width", f"{calibration.edge_width_px:.1f} px"),
         ],
         advice(result),
         [
@@ -187,12 +197,7 @@ def _page(job: IntrinsicsJob, result: IntrinsicsResult, files: dict[str, Path]) 
                 bars_picture([view.name for view in views], rms, [True] * len(views), "error, px"),
                 "Reprojection error of each image",
             ),
-            (
-                points_on_image(
-                    read_image(files[views[worst].name]), pixels[worst], pixels[worst] + fit.residuals_px[worst]
-                ),
-                f"{views[worst].name}: the image of the largest error; green found, red expected",
-            ),
+            (worst_picture, f"{views[worst].name}, the image of the largest error: points found in green, {scaled}"),
         ],
         [
             ReportTable(

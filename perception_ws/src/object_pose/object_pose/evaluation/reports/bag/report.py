@@ -58,10 +58,10 @@ def _timeline(run: BagRun) -> Figure:
         counts.step(at, targets, where="mid", label="targets", color="0.6", linewidth=1.0)
         counts.legend(fontsize=8)
     counts.set(ylabel="in a frame")
-    times.plot(seconds, run.frame_ms, ".", markersize=2)
+    times.plot(seconds, run.frame_ms, ".", markersize=4)
     times.set(ylabel="ms a frame", xlabel="seconds")
     for axes in (counts, times):
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
         axes.grid(alpha=0.3)
     return figure
 

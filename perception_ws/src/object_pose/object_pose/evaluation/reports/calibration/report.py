@@ -16,6 +16,8 @@ from object_pose.evaluation.reports.page import figure_url, picture_url, write_p
 
 _PICTURE_SIDE = 720
 _FOUND, _EXPECTED = (40, 200, 80), (230, 60, 60)
+_HIGHEST_BAR = 3.0  # times the largest of those that are used
+_MARGIN, _LONGEST_ERROR = 0.1, 0.06  # of the side of what a picture of points shows
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,11 @@ def map_picture(values: Array, wh: tuple[int, int], unit: str, largest: float | 
 def residual_picture(pixels: Sequence[Array], residuals: Sequence[Array], wh: tuple[int, int]) -> str:
     """Draw each point's error as an arrow where it is in the image, and all errors about one origin."""
     where, errors = np.concatenate(pixels), np.concatenate(residuals)
-    figure = Figure(figsize=(9.0, 3.8), layout="constrained")
-    field_axes, cloud = figure.subplots(1, 2, width_ratios=(1.5, 1.0))
-    scale = max(float(np.percentile(np.linalg.norm(errors, axis=1), 95)), 1e-6)
-    drawn = field_axes.quiver(
-        *where.T, *errors.T, angles="xy", scale_units="xy", scale=scale / (0.04 * wh[0]), width=0.002
-    )
-    field_axes.quiverkey(drawn, 0.9, 1.04, scale, f"{scale:.2f} px", labelpos="E")
+    figure = Figure(figsize=(5.6, 7.4), layout="constrained")
+    field_axes, cloud = figure.subplots(2, 1, height_ratios=(1.3, 1.0))
+    factor = 0.04 * wh[0] / max(float(np.percentile(np.linalg.norm(errors, axis=1), 95)), 1e-6)
+    field_axes.quiver(*where.T, *errors.T, angles="xy", scale_units="xy", scale=1.0 / factor, width=0.002)
+    field_axes.set_title(f"errors {factor:.0f} times as long", fontsize=9)
     field_axes.set(xlim=(0, wh[0]), ylim=(wh[1], 0), aspect="equal", xlabel="x, px", ylabel="y, px")
     cloud.plot(*errors.T, ".", markersize=2, alpha=0.5)
     cloud.set(xlabel="error in x, px", ylabel="error in y, px", aspect="equal")
@@ -86,10 +86,15 @@ def points_picture(pixels: Sequence[Array], counts: NDArray[np.int64], wh: tuple
 
 
 def bars_picture(names: Sequence[str], values: Sequence[float], is_good: Sequence[bool], unit: str) -> str:
-    """Draw a bar a sample; those that are not used are red."""
-    figure = Figure(figsize=(max(4.5, 0.28 * len(names)), 3.2), layout="constrained")
+    """Draw a bar a sample; those that are not used are red, and cut off, with their value, where they tower."""
+    figure = Figure(figsize=(max(5.6, 0.28 * len(names)), 3.4), layout="constrained")
     axes = figure.add_subplot()
-    axes.bar(range(len(names)), values, color=["#0072b2" if good else "#c8303f" for good in is_good])
+    top = _HIGHEST_BAR * max((value for value, good in zip(values, is_good) if good), default=np.inf)
+    axes.bar(range(len(names)), np.minimum(values, top), color=["#0072b2" if good else "#c8303f" for good in is_good])
+    for index, value in enumerate(values):
+        if value > top:
+            axes.annotate(f"{value:.3g}", (index, top), ha="center", va="bottom", fontsize=7)
+            axes.set_ylim(top=1.1 * top)
     axes.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=8)
     axes.set(ylabel=unit)
     axes.grid(alpha=0.3, axis="y")
@@ -107,13 +112,22 @@ def correlation_picture(correlations: Array, names: Sequence[str]) -> str:
     return figure_url(figure)
 
 
-def points_on_image(rgb: Image, found: Array, expected: Array | None = None) -> str:
-    """Draw points that were found (green circles) and where they were expected (red crosses) on an image."""
-    picture = rgb.copy()
-    size = max(3, round(rgb.shape[1] / 220))
-    for pixel in found:
-        cv2.circle(picture, np.rint(pixel).astype(int).tolist(), size, _FOUND, max(1, size // 3), cv2.LINE_AA)
-    for pixel in () if expected is None else expected:
-        where = np.rint(pixel).astype(int).tolist()
-        cv2.drawMarker(picture, where, _EXPECTED, cv2.MARKER_CROSS, 2 * size, max(1, size // 3), cv2.LINE_AA)
-    return picture_url(picture, _PICTURE_SIDE)
+def points_on_image(rgb: Image, found: Array, expected: Array) -> tuple[str, str]:
+    """Draw points that were found (green) and the way from there to where they are expected (red), much enlarged.
+
+    The picture shows the points' part of the image. Returns it with the words for its caption.
+    """
+    low, high = found.min(axis=0), found.max(axis=0)
+    margin = _MARGIN * float((high - low).max())
+    left, top = np.maximum(np.floor(low - margin), 0).astype(int)
+    right, bottom = np.ceil(high + margin).astype(int) + 1
+    part = rgb[top:bottom, left:right]
+    scale = _PICTURE_SIDE / max(part.shape[:2])
+    picture = cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    longest = max(float(np.linalg.norm(expected - found, axis=1).max()), 1e-6)
+    factor = max(1, round(_LONGEST_ERROR * max(part.shape[:2]) / longest))
+    for start, error in zip(found, expected - found):
+        here, there = (np.rint((pixel - (left, top)) * scale).astype(int) for pixel in (start, start + factor * error))
+        cv2.line(picture, here.tolist(), there.tolist(), _EXPECTED, 2, cv2.LINE_AA)
+        cv2.circle(picture, here.tolist(), 4, _FOUND, 2, cv2.LINE_AA)
+    return picture_url(np.ascontiguousarray(picture), _PICTURE_SIDE), f"errors in red, {factor} times as long"
