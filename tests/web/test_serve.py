@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
@@ -51,6 +52,11 @@ def test_tokens_are_created_listed_and_revoked(tmp_path):
     assert tokens("revoke", "planner", *folder)[0] == 0
     assert tokens("list", *folder)[1] == ""
     assert tokens("revoke", "planner", *folder)[0] == 2
+    events = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
+    assert [(event["event"], event["name"]) for event in events] == [
+        ("token created", "planner"),
+        ("token revoked", "planner"),
+    ]
 
 
 def test_serve_refuses_a_network_without_tokens(tmp_path):

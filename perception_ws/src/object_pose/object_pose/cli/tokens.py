@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import time
+from pathlib import Path
 
 from object_pose.web.config import WebConfig
+from object_pose.web.security.audit import AuditLog
 from object_pose.web.security.scopes import Scope
 from object_pose.web.security.tokens import TokenStore
 
@@ -35,14 +37,24 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Create, list or revoke."""
-    store = TokenStore(WebConfig(state_folder=options.state_folder).state)
+    state = WebConfig(state_folder=options.state_folder).state
+    store = TokenStore(state)
     if options.action == "create":
-        print(store.create(options.name, Scope(options.scope)))
+        text = store.create(options.name, Scope(options.scope))
+        _note(state, "token created", options.name, options.scope)
+        print(text)
     elif options.action == "revoke":
         token = store.revoke(options.name)
+        _note(state, "token revoked", token.name, token.scope.value)
         print(f"revoked {token.name} ({token.id})")
     else:
         for token in store.list():
             made = time.strftime("%Y-%m-%d %H:%M", time.localtime(token.created_at))
             print(f"{token.id}  {token.scope.value:8}  {made}  {token.name}")
     return 0
+
+
+def _note(state: Path, event: str, name: str, scope: str) -> None:
+    audit = AuditLog(state)
+    audit.write(event, name=name, scope=scope)
+    audit.close()
