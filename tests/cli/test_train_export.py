@@ -135,6 +135,8 @@ def test_a_recipe_that_cannot_be_run_is_one_line(cli, tmp_path):
         ([], "nothing to train is named"),
         (["--recipe", recipe], "did you mean 'steps'?"),
         (["--recipe", recipe, "oriented", "--output", tmp_path / "run"], "exclude each other"),
+        (["pose", "--recipe", "parts"], "leave out the task: train --recipe NAME"),
+        (["pose"], "the run folder is not named (say --output FOLDER)"),
         (["--threads", "2", "oriented", "--output", tmp_path / "run"], "exclude each other"),
         (["--recipe", "none"], "recipes/none.yaml was not found"),
     ):

@@ -42,6 +42,11 @@ FORMS = {
     "matrix.txt": "\n".join(" ".join(map(str, row)) for row in ROWS),
     "visp.yaml": "rows: 6\ncols: 1\ndata:\n" + "".join(f"  - [{v}]\n" for v in (*POSE[:3, 3], *log_so3(POSE[:3, :3]))),
     "matrix.json": str(ROWS),
+    "echo.yaml": f"header: {{}}\ntransform:\n  translation: {{x: 0.3, y: -0.2, z: 0.5}}\n"
+    f"  rotation: {{x: {X}, y: {Y}, z: {Z}, w: {W}}}\n---\nheader: {{}}\n---\n",
+    "tf2_echo.txt": "At time 0.0\n- Translation: [0.3, -0.2, 0.5]\n"
+    f"- Rotation: in Quaternion (xyzw) [{X}, {Y}, {Z}, {W}]\n"
+    "- Rotation: in RPY (radian) [0.1, 0.2, 0.3]\n",
     "pose.yaml": f"position: {{x: 0.3, y: -0.2, z: 0.5}}\norientation: {{x: {X}, y: {Y}, z: {Z}, w: {W}}}",
 }
 
@@ -49,7 +54,7 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS)
 def test_poses_are_read_in_every_form(folder, form):
     expected = POSE.copy()
-    if form == "pose.yaml":
+    if form in ("pose.yaml", "echo.yaml", "tf2_echo.txt"):
         expected[:3, 3] = (0.3, -0.2, 0.5)
     name, _, suffix = form.partition(".")
     (folder / f"{name}_7.{suffix}").write_text(FORMS[form])

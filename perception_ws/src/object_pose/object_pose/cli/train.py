@@ -51,7 +51,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     tasks = parser.add_subparsers(dest="task", metavar="TASK")
     for task in TASKS.values():
         sub = tasks.add_parser(_verb(task.name), help=task.summary, description=task.summary)
-        sub.add_argument("--output", type=Path, required=True, help="run folder")
+        sub.add_argument("--output", type=Path, help="run folder (required)")
+        sub.add_argument("--recipe", default=argparse.SUPPRESS, help=argparse.SUPPRESS)  # refused below
         sub.add_argument("--summary", action="store_true", help="print the network's parts and end")
         sub.add_argument("--resume", action="store_true", help="go on from the run folder's checkpoint")
         sub.add_argument("--config", type=Path, help="YAML file of options; the command line wins")
@@ -68,7 +69,10 @@ def run(options: argparse.Namespace) -> int:
     if options.task is None and options.recipe is None:
         raise ConfigError("nothing to train is named", f"name a task ({', '.join(map(_verb, TASKS))}) or a --recipe")
     if options.task is not None and (options.recipe or options.recipe_output or machine):
-        raise ConfigError("a task and options of a recipe exclude each other", "write a task's options behind its name")
+        hint = "leave out the task: train --recipe NAME, or write the task's own options behind its name"
+        raise ConfigError("a task and options of a recipe exclude each other", hint)
+    if options.task is not None and options.output is None:
+        raise ConfigError("the run folder is not named", "say --output FOLDER")
     return _run_recipe(options, machine) if options.recipe else _run_task(options)
 
 

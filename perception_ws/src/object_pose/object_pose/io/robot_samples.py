@@ -24,6 +24,8 @@ DIRECTIONS = (GRIPPER_IN_BASE, BASE_IN_GRIPPER)
 LIST_NAME, TRAJECTORY_NAME = "samples.yaml", "trajectory.txt"
 _POSE_SUFFIXES = (".txt", ".csv", ".yaml", ".yml", ".json")
 _FORMS = "x y z qx qy qz qw, x y z and a rotation vector, or a 3x4 or 4x4 matrix; metres and radians"
+# As 'ros2 run tf2_ros tf2_echo' prints a transform.
+_TF2_ECHO = re.compile(r"Translation: \[([^]]+)\]\s*- Rotation: in Quaternion(?: \(xyzw\))? \[([^]]+)\]")
 _FARTHEST_M = 20.0
 _TOLERANCE = 0.02
 # The robot is still where it moves by no more than this as long before and after an image as its stamp may be wrong.
@@ -172,7 +174,8 @@ def _text(path: Path) -> str:
 
 def _yaml(path: Path) -> Any:
     try:
-        return parse_yaml(_text(path))
+        documents = [part for part in re.split(r"^---\s*$", _text(path), flags=re.MULTILINE) if part.strip()]
+        return parse_yaml(documents[0] if documents else "")  # 'ros2 topic echo' ends each message so
     except ValueError as error:
         raise DataError(f"{path} is not valid YAML: {error}") from error
 
@@ -184,11 +187,14 @@ def _pose(values: Any, where: str) -> Array:
             if place in values and turn in values:
                 parts = [*_named(values[place], "xyz", where), *_named(values[turn], "xyzw", where)]
                 return _transform(parts, where)
-        if "pose" in values:
-            return _pose(values["pose"], where)
+        for inner in ("pose", "transform"):  # of a stamped or uncertain pose
+            if inner in values:
+                return _pose(values[inner], where)
         if "data" not in values:
             raise DataError(f"{where} holds no pose that is known", _FORMS)
         values = values["data"]
+    if isinstance(values, str) and (said := _TF2_ECHO.search(values)):
+        values = f"{said[1]}, {said[2]}"
     if isinstance(values, str):
         values = [part for part in re.split(r"[\s,;]+", values.strip("[]() \n")) if part]
     return _transform(_numbers(values, where), where)

@@ -101,7 +101,7 @@ def read_recipe(name: str | Path) -> ModelRecipe:
 
     Raises ``ConfigError`` where it is none; ``check_recipe`` looks at the options.
     """
-    path = Path(name) if Path(name).exists() else find("models", f"recipes/{Path(name).stem}.yaml")
+    path = Path(name) if Path(name).is_file() else find("models", f"recipes/{Path(name).stem}.yaml")
     try:
         document = parse_yaml(read_text(path))
     except ValueError as error:
