@@ -26,6 +26,13 @@ CARD = load_card(find_model("parts.onnx"))
 ADD, REMOVE, MOVE = (getattr(messages.CollisionObject, name) for name in ("ADD", "REMOVE", "MOVE"))
 
 
+# Of the released package; that of the scene covers robot states, octomaps and all that these are made of.
+TYPE_HASHES = {
+    "CollisionObject": "74b0acd6d56be032bf4f764b2c2633f50588b5fb2bd71e97206c59052747cf7e",
+    "PlanningScene": "0f58540ad5eab4b9ea827d53b763c793d8cabd202b3b301fcee25afa4ce1bd80",
+}
+
+
 class MoveIt:
     """What MoveIt's scene monitor does: it hears changes, and tells what it knows."""
 
@@ -67,6 +74,13 @@ class MoveIt:
 
 def at(x):
     return se3.make_transform(se3.exp_so3([0.0, 0.3, 0.0]), (x, 0.1, 0.02))
+
+
+@pytest.mark.parametrize("name", TYPE_HASHES)
+def test_stand_ins_are_the_released_types(ros, name):
+    ros.node.create_publisher(getattr(messages, name), "/topic", 1)
+    (info,) = ros.wait_for(lambda: ros.node.get_publishers_info_by_topic("/topic"), "discovery")
+    assert str(info.topic_type_hash) == f"RIHS01_{TYPE_HASHES[name]}"
 
 
 def test_parts_are_added_moved_and_removed_as_tracks_come_and_go(ros):

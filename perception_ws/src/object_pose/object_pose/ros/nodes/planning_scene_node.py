@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rclpy.lifecycle import LifecyclePublisher
 from vision_msgs.msg import Detection3DArray
 
 from object_pose.core.params import parameter
@@ -66,6 +67,7 @@ class PlanningSceneNode(PipelineNode):
 
     def __init__(self, **node_options: object) -> None:
         super().__init__("planning_scene_node", PlanningSceneConfig, **node_options)
+        self._scene: LifecyclePublisher | None = None
 
     def configure(self) -> None:
         """Read the shapes of the model's objects; refuse to start without MoveIt's messages."""
@@ -79,9 +81,8 @@ class PlanningSceneNode(PipelineNode):
             item.name: collision_shape(item, config.shape, mesh_file(folder, item.name), grasps.get(item.name, ()))
             for item in self._card.objects
         }
-        self._scene = self.create_lifecycle_publisher(
-            self._messages.CollisionObject, topics.COLLISION_OBJECT, qos.PLANNING_SCENE, **qos.publisher_events()
-        )
+        if self._scene is None:
+            self._scene = self.announce(self._messages.CollisionObject, topics.COLLISION_OBJECT, qos.PLANNING_SCENE)
         self._listeners = 0
 
     def activate(self) -> None:
@@ -107,6 +108,7 @@ class PlanningSceneNode(PipelineNode):
         self._send(self._objects.clear(self._attached.names))
 
     def _update(self, message: Detection3DArray) -> None:
+        assert self._scene is not None
         listeners = self._scene.get_subscription_count()
         if listeners > self._listeners:
             self._objects.forget()
@@ -121,6 +123,7 @@ class PlanningSceneNode(PipelineNode):
         self.diagnostics.processed()
 
     def _send(self, changes: list[Any]) -> None:
+        assert self._scene is not None
         for change in changes:
             self._scene.publish(change)
 
