@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from object_pose_msgs.msg import ObjectPoseArray
-from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
 from rclpy.time import Time
@@ -30,6 +29,7 @@ from object_pose.ros.messages.markers import MarkerBoard, mesh_uri
 from object_pose.ros.nodes.pipeline_node import PipelineNode
 from object_pose.ros.transport import qos, topics
 from object_pose.ros.transport.pairing import StampedBuffer
+from object_pose.ros.transport.worker import NewestWorker
 
 _TRACKED_PERIOD_NS = 90_000_000
 # Rejections in a row that say that the input is wrong, and how; others depend on the scene.
@@ -123,9 +123,9 @@ class PoseOutputs:
 
 
 class _Overlay:
-    """Listens to the colour images while its own topic has a subscriber, and to nothing otherwise."""
+    """Draws in a thread of its own; listens to colour images only while its own topic has a subscriber."""
 
-    def __init__(self, node: Node, color_type: type, color_topic: str, profile: QoSProfile) -> None:
+    def __init__(self, node: PipelineNode, color_type: type, color_topic: str, profile: QoSProfile) -> None:
         self._node = node
         self._source = color_type, color_topic
         self._profile = profile
@@ -133,21 +133,27 @@ class _Overlay:
         self._subscription: Subscription | None = None
         self._images = StampedBuffer()
         self._lock = threading.Lock()
+        self._worker = NewestWorker("drawing", self._draw, node.frame_failed)
 
     def publish(self, results: PoseResults, camera: Camera, header: Header) -> None:
-        """Draw on the image of the header's stamp, if it is wanted and there."""
+        """Draw on the image of the header's stamp, if it is wanted and there, beside what goes on."""
         self._follow_demand()
         stamp = Time.from_msg(header.stamp).nanoseconds
         with self._lock:
             message = self._images.nearest(stamp)
             self._images.drop_before(stamp)
         if message is not None:
-            picture = draw_poses(image_from_message(message), results.poses, camera, results.rejections)
-            self._publisher.publish(rgb_to_message(picture, header))
+            self._worker.offer((message, results, camera, header))
+
+    def _draw(self, item: tuple[Any, PoseResults, Camera, Header]) -> None:
+        message, results, camera, header = item
+        picture = draw_poses(image_from_message(message), results.poses, camera, results.rejections)
+        self._publisher.publish(rgb_to_message(picture, header))
 
     def close(self) -> None:
-        """Stop listening and publishing."""
+        """Stop listening, drawing and publishing."""
         self._unsubscribe()
+        self._worker.stop()
         self._node.destroy_publisher(self._publisher)
 
     def _follow_demand(self) -> None:
