@@ -23,6 +23,7 @@ from object_pose.workflows.evaluate_bag import (
     evaluate_recorded_bag,
     report_on_bags,
 )
+from object_pose.workflows.parallel import local_runner
 
 _MODEL = "parts.onnx"
 _FIXED_FRAME = "world"
@@ -76,7 +77,8 @@ def _figures(bag: Path, output: Path) -> dict[str, Any]:
     )
     copy = shutil.copytree(bag, output / "copy")
     first = report_on_bags(BagReportConfig((bag,), output / "first", settings, fixed_frame=_FIXED_FRAME))["live"]
-    report_on_bags(BagReportConfig((bag, copy), output / "again", settings, fixed_frame=_FIXED_FRAME, workers=2))
+    both = BagReportConfig((bag, copy), output / "again", settings, fixed_frame=_FIXED_FRAME)
+    report_on_bags(both, runner=local_runner(2))
     same = all(
         (output / "first" / "live" / name).read_bytes() == (output / "again" / folder / name).read_bytes()
         for name in _RESULTS

@@ -25,6 +25,7 @@ EXTRAS = {
     "web": ["fastapi", "uvicorn", "python-multipart", "prometheus-client", "onnx"],
     "reports": ["matplotlib", "Jinja2", "reportlab"],
     "train": ["object-pose[simulation]", "torch", "onnx", "onnxscript", "tensorboard", "protobuf", "h5py"],
+    "cluster": ["ray"],
     # MLflow without its server, with what a local store in SQLite needs; MLflow 3 and our versions need Python 3.11.
     "ops": [f'{name}; python_version >= "3.11"' for name in ("mlflow-skinny", "SQLAlchemy", "alembic", "optuna")],
     # ROS 2 Kilted from wheels and what builds messages with it; these releases belong together.
@@ -56,7 +57,7 @@ EXTRAS = {
 }
 # onnxruntime and onnxruntime-gpu overwrite each other's files, the ROS wheels exist for x86-64 Linux only, and cascadio
 # brings OpenCASCADE along, whose licence is the LGPL.
-EXCLUSIVE = ("gpu", "openvino", "ros", "step", "test")
+EXCLUSIVE = ("gpu", "openvino", "ros", "step", "cluster", "test")
 
 
 class BuildWithPage(build_py):

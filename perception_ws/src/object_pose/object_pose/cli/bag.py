@@ -18,6 +18,7 @@ from object_pose.cli.frame_results import pose_results, show_results
 from object_pose.cli.model_options import add_pipeline_options, estimator_settings, pipeline_from_options
 from object_pose.cli.options import add_config_options, config_from_options, model_file
 from object_pose.cli.progress_bar import ProgressBar
+from object_pose.cli.runner_options import add_runner_options, chosen_runner
 from object_pose.core.errors import ConfigError
 from object_pose.io.bag_frames import RecordingConfig
 from object_pose.io.bags import BagInfo, describe_bag
@@ -93,7 +94,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fixed-frame", default="", help="frame of the bag's /tf in which objects are tracked with --output"
     )
-    parser.add_argument("--workers", type=int, default=1, help="bags at a time with --output (default: %(default)s)")
+    add_runner_options(parser, "bags with --output")
     add_config_options(parser, RecordingConfig, "frames")
     add_pipeline_options(parser)
     parser.set_defaults(act=_evaluate)
@@ -168,10 +169,9 @@ def _report(options: argparse.Namespace) -> None:
         config_from_options(options, RecordingConfig),
         options.truth_topic,
         options.fixed_frame,
-        options.workers,
     )
-    with ProgressBar(terminal_only=True) as bar:
-        summaries = report_on_bags(config, bar)
+    with ProgressBar(terminal_only=True) as bar, chosen_runner(options) as runner:
+        summaries = report_on_bags(config, bar, runner)
     if options.json:
         print(json.dumps(summaries))
         return

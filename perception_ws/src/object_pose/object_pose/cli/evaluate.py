@@ -14,11 +14,14 @@ from rich.table import Table
 from object_pose.cli.model_options import (
     add_pipeline_options,
     add_predictor_options,
+    estimator_settings,
     model_path,
     open_predictor,
     pipeline_from_options,
+    predictor_settings,
 )
 from object_pose.cli.progress_bar import ProgressBar
+from object_pose.cli.runner_options import add_runner_options, chosen_runner
 from object_pose.cli.store_option import add_store_option, chosen_store
 from object_pose.core.errors import ConfigError, ObjectPoseError
 from object_pose.core.metrics.pose import MIN_VISIBILITY
@@ -27,7 +30,15 @@ from object_pose.evaluation.pose_runner import MIN_SCORE, PoseEvaluation
 from object_pose.evaluation.runner import TaskEvaluation
 from object_pose.evaluation.samples import TEST_COUNTS, TEST_SEED
 from object_pose.tasks.registry import TASKS
-from object_pose.workflows.evaluate import EvaluateConfig, PoseEvaluateConfig, evaluate_model, evaluate_poses
+from object_pose.workflows.evaluate import (
+    EvaluateConfig,
+    PoseEvaluateConfig,
+    estimate_over,
+    evaluate_model,
+    evaluate_poses,
+    predict_over,
+)
+from object_pose.workflows.parallel import run_here
 from object_pose.workflows.progress import ignore_progress
 
 logger = logging.getLogger(__name__)
@@ -37,6 +48,7 @@ EXAMPLES = """examples:
   object-pose evaluate oriented --output out/oriented --run runs/oriented
   object-pose evaluate detect --data workplace/val --model models/workplace.onnx --json
   object-pose evaluate pose --data lmo/test --model models/lmo.onnx --no-depth --output out/lmo
+  object-pose evaluate pose --data lmo/test --model models/lmo.onnx --workers 4      (or --ray ADDRESS, a cluster)
 
 Without --data and --rendered the samples are the task's simulated test split; 'detect' has none.
 """
@@ -59,6 +71,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         sub.add_argument("--output", type=Path, help="folder for summary.json, report.html, pictures and plots")
         sub.add_argument("--run", type=Path, dest="run_dir", help="run folder of 'train' whose losses are drawn, too")
         sub.add_argument("--json", action="store_true", help="print JSON")
+        add_runner_options(sub, "frames" if is_pose else "images")
         add_store_option(sub, "store")
         if is_pose:
             _add_pose_options(sub)
@@ -73,6 +86,11 @@ def _add_pose_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--target-visibility", type=float, default=MIN_VISIBILITY, help="least visible share of a target"
+    )
+    parser.add_argument(
+        "--times",
+        action="store_true",
+        help="write the time of each image into results.csv, as submissions to BOP do",
     )
     add_pipeline_options(parser)
 
@@ -111,8 +129,9 @@ def _evaluate_model(options: argparse.Namespace) -> TaskEvaluation:
     predictor = open_predictor(options, model, scored=True)
     if predictor.task.name != options.task:
         raise ConfigError(f"{predictor.path} is a model of the task {predictor.task.name}, not of {options.task}")
-    with ProgressBar() as bar:
-        return evaluate_model(predictor, config, ignore_progress if options.json else bar)
+    with ProgressBar() as bar, chosen_runner(options) as runner:
+        predict = None if runner is run_here else predict_over(runner, predictor_settings(options, model, scored=True))
+        return evaluate_model(predictor, config, ignore_progress if options.json else bar, predict)
 
 
 def _evaluate_poses(options: argparse.Namespace) -> PoseEvaluation:
@@ -125,10 +144,13 @@ def _evaluate_poses(options: argparse.Namespace) -> PoseEvaluation:
         options.objects,
         options.depth,
         options.target_visibility,
+        options.times,
     )
     estimator = pipeline_from_options(options, profile="single_image")
-    with ProgressBar() as bar:
-        return evaluate_poses(estimator, config, ignore_progress if options.json else bar)
+    with ProgressBar() as bar, chosen_runner(options) as runner:
+        settings = estimator_settings(options, profile="single_image")
+        estimate = None if runner is run_here else estimate_over(runner, settings)
+        return evaluate_poses(estimator, config, ignore_progress if options.json else bar, estimate)
 
 
 def _print_evaluation(evaluation: TaskEvaluation) -> None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from object_pose.cli.options import add_config_options, add_model_option, config_from_options, given_values
 from object_pose.core.params import replace_values
 from object_pose.core.pose.config import PROFILES, PoseSolverConfig
 from object_pose.core.tracking.tracker import TrackerConfig
-from object_pose.runtime.estimator_settings import EstimatorSettings
+from object_pose.core.vision.decoders import DecodeOptions
+from object_pose.runtime.estimator_settings import EstimatorSettings, PredictorSettings
 from object_pose.runtime.pose_estimator import PoseEstimator
 from object_pose.runtime.predictor import Predictor, PredictorConfig
 from object_pose.runtime.resources import find_model
 from object_pose.tasks.pose import POSE
+from object_pose.tasks.task import Task
 
 _SOLVER, _TRACKER = "solver.", "tracker."
 
@@ -55,14 +59,23 @@ def open_predictor(options: argparse.Namespace, model: Path, scored: bool = Fals
     A model of poses answers as the user's profile says, by default as ``profile``.
     """
     predictor = Predictor(model, config_from_options(options, PredictorConfig))
-    task = predictor.task
+    return predictor.with_decoding(_decoding(options, predictor.task, scored, profile))
+
+
+def predictor_settings(options: argparse.Namespace, model: Path, scored: bool = False) -> PredictorSettings:
+    """Return what ``open_predictor`` would open, as a value."""
+    config = config_from_options(options, PredictorConfig)
+    task = Predictor(model, config).task
+    return PredictorSettings(model, replace(config, decoding=_decoding(options, task, scored)))
+
+
+def _decoding(options: argparse.Namespace, task: Task[Any, Any], scored: bool, profile: str = "live") -> DecodeOptions:
     if task.name == "pose":
         defaults = PROFILES[getattr(options, "profile", None) or profile].decoding
     else:
         defaults = task.scored_options if scored else task.options
     given = given_values(options, PredictorConfig)
-    decoding = replace_values(PredictorConfig(decoding=defaults), given).decoding
-    return predictor.with_decoding(decoding or defaults)
+    return replace_values(PredictorConfig(decoding=defaults), given).decoding or defaults
 
 
 def estimator_settings(options: argparse.Namespace, profile: str = "live") -> EstimatorSettings:

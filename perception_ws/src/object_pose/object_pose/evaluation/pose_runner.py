@@ -14,6 +14,7 @@ import numpy as np
 from object_pose.core.errors import DataError
 from object_pose.core.frame import Frame
 from object_pose.core.metrics.pose import MIN_VISIBILITY, FrameMatches, PoseScore, match_frame, score_frames
+from object_pose.core.object_model import ObjectModel
 from object_pose.core.pose.config import LIVE
 from object_pose.core.results.pose import ObjectTruth
 from object_pose.evaluation.bop_scorer import BopScore, BopScorer
@@ -60,6 +61,7 @@ class PoseEvaluation:
 
 
 OnFrame = Callable[[LabelledFrame, FrameEstimate, FrameMatches], None]
+Estimated = tuple[LabelledFrame, FrameEstimate]
 
 
 def evaluate_pose(
@@ -69,15 +71,25 @@ def evaluate_pose(
     on_frame: OnFrame | None = None,
     bop: BopScorer | None = None,
 ) -> PoseEvaluation:
-    """Run every frame through the estimator and score it, with ``bop`` also as the BOP challenge does.
+    """Run every frame through the estimator and score it; see ``evaluate_estimates``."""
+    estimated = ((item, estimator.estimate(item.frame)) for item in frames)
+    return evaluate_estimates(estimator.card.objects, estimated, min_visibility, on_frame, bop)
+
+
+def evaluate_estimates(
+    objects: Sequence[ObjectModel],
+    estimated: Iterable[Estimated],
+    min_visibility: float = MIN_VISIBILITY,
+    on_frame: OnFrame | None = None,
+    bop: BopScorer | None = None,
+) -> PoseEvaluation:
+    """Score the estimates of frames, with ``bop`` also as the BOP challenge does.
 
     ``on_frame`` sees each one on the way. Raises ``DataError`` where there are no frames.
     """
     matches: list[FrameMatches] = []
     timings: dict[str, list[float]] = {}
-    objects = estimator.card.objects
-    for item in frames:
-        result = estimator.estimate(item.frame)
+    for item, result in estimated:
         matches.append(match_frame(result.results.poses, item.truths, objects, min_visibility))
         for stage, milliseconds in result.timings_ms.items():
             timings.setdefault(stage, []).append(milliseconds)

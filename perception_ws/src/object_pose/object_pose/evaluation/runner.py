@@ -47,8 +47,32 @@ class TaskEvaluation:
         return {"task": self.task, "samples": len(self.truths), **figures, "image_ms": round(self.image_ms, 2)}
 
 
+@dataclass(frozen=True)
+class Prediction:
+    """What a model said of a sample, and how long it took."""
+
+    result: Any
+    time_ms: float
+
+
+def predict_sample(predictor: Predictor, sample: Sample) -> Prediction:
+    """Predict one sample."""
+    clock = StageClock()
+    with clock.stage("all"):
+        result = predictor.predict(sample.image, depth=sample.depth)
+    return Prediction(result, clock.timings_ms["all"])
+
+
 def evaluate_task(predictor: Predictor, samples: Iterable[Sample], kept: int = KEPT_CASES) -> TaskEvaluation:
-    """Predict every sample and score the whole; images are let go but for the ``kept`` worst and best cases.
+    """Predict every sample and score the whole; see ``evaluate_predictions``."""
+    predicted = ((sample, predict_sample(predictor, sample)) for sample in samples)
+    return evaluate_predictions(predictor, predicted, kept)
+
+
+def evaluate_predictions(
+    predictor: Predictor, predicted: Iterable[tuple[Sample, Prediction]], kept: int = KEPT_CASES
+) -> TaskEvaluation:
+    """Score the predictions of a model; images are let go but for the ``kept`` worst and best cases.
 
     Raises ``DataError`` where there are no samples.
     """
@@ -56,15 +80,13 @@ def evaluate_task(predictor: Predictor, samples: Iterable[Sample], kept: int = K
     results, truths, times_ms = [], [], []
     worst: tuple[Case, ...] = ()
     best: tuple[Case, ...] = ()
-    for sample in samples:
-        clock = StageClock()
-        with clock.stage("all"):
-            result = predictor.predict(sample.image, depth=sample.depth)
+    for sample, prediction in predicted:
+        result = prediction.result
         case = Case(sample, result, view.quality(result, sample.truth))
         worst, best = _worst([*worst, case], kept), _best([*best, case], kept)
         results.append(result)
         truths.append(sample.truth)
-        times_ms.append(clock.timings_ms["all"])
+        times_ms.append(prediction.time_ms)
     if not results:
         raise DataError("there are no samples to evaluate")
     return TaskEvaluation(

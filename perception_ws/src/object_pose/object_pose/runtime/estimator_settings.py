@@ -1,4 +1,4 @@
-"""What a pose estimator is opened with, as one value that can be handed to another process."""
+"""What a predictor or a pose estimator is opened with, as one value that can be handed to another process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,19 @@ from pathlib import Path
 from object_pose.core.pose.config import PoseSolverConfig
 from object_pose.core.tracking.tracker import TrackerConfig
 from object_pose.runtime.pose_estimator import PoseEstimator
-from object_pose.runtime.predictor import PredictorConfig
+from object_pose.runtime.predictor import Predictor, PredictorConfig
+
+
+@dataclass(frozen=True)
+class PredictorSettings:
+    """A model file of any task and how it is used."""
+
+    model: Path
+    config: PredictorConfig = field(default_factory=PredictorConfig)
+
+    def open(self) -> Predictor:
+        """Open the model; raises ``ModelError`` where it cannot be used."""
+        return Predictor(self.model, self.config)
 
 
 @dataclass(frozen=True)

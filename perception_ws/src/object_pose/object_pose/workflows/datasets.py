@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ from object_pose.io.datasets.writing import write_dataset, write_provenance
 from object_pose.io.files import claim_folder, new_folder
 from object_pose.runtime.predictor import load_card
 from object_pose.runtime.resources import find_model
+from object_pose.workflows.parallel import Runner, run_here
 from object_pose.workflows.progress import Progress, ProgressCallback, ignore_progress, reported
 
 # A report needs matplotlib and Jinja2, a rendering the simulation; the other functions need neither.
@@ -173,32 +176,56 @@ def render_dataset(
 
 
 def generate_bop_dataset(
-    config: GenerateConfig, scene: SceneConfig, output: Path, progress: ProgressCallback = ignore_progress
+    config: GenerateConfig,
+    scene: SceneConfig,
+    output: Path,
+    progress: ProgressCallback = ignore_progress,
+    runner: Runner = run_here,
 ) -> int:
     """Render what is missing of a BOP data set, a scene folder at a time, and return the number of objects.
 
-    Raises ``ConfigError`` where the folder was begun with other settings.
+    ``runner`` says where the scenes are rendered; they are the same everywhere. Raises ``ConfigError`` where the folder
+    was begun with other settings.
     """
-    from object_pose.simulation.generators.bop import write_bop_dataset
+    from object_pose.simulation.generators.bop import write_bop_models
     from object_pose.simulation.parts.objects import load_objects
-    from object_pose.simulation.scenes.scene import FrameStream
 
     objects = load_objects(config.objects)
     settings = {**asdict(config), **asdict(scene)}
     del settings["scenes"]
     claim_folder(output, "generate.json", settings)
+    write_bop_models(output, objects)
     total = config.scenes * config.frames
-
-    def frames(scene_id: int) -> Iterator[Any]:
-        stream = FrameStream(objects, scene, depth=config.depth, seed=(config.seed, scene_id))
-        for index, simulated in enumerate(stream, start=1):
-            progress(Progress("render", scene_id * config.frames + index, total, "frame"))
-            yield simulated
-
-    folders = write_bop_dataset(output, objects, frames, config.scenes, config.frames)
-    for done, _ in enumerate(folders, start=1):
+    jobs = [_SceneJob(config, scene, output, scene_id) for scene_id in range(config.scenes)]
+    render = partial(_render_scene, progress=progress) if runner is run_here else _render_scene
+    for done, _ in enumerate(runner(render, jobs), start=1):
         progress(Progress("render", done * config.frames, total, "frame"))
     return len(objects)
+
+
+@dataclass(frozen=True)
+class _SceneJob:
+    config: GenerateConfig
+    scene: SceneConfig
+    output: Path
+    scene_id: int
+
+
+def _render_scene(job: _SceneJob, progress: ProgressCallback = ignore_progress) -> None:
+    from object_pose.simulation.generators.bop import write_bop_scene
+    from object_pose.simulation.parts.objects import load_objects
+    from object_pose.simulation.scenes.scene import FrameStream
+
+    config, objects = job.config, load_objects(job.config.objects)
+    stream = FrameStream(objects, job.scene, depth=config.depth, seed=(config.seed, job.scene_id))
+    begun, total = job.scene_id * config.frames, config.scenes * config.frames
+
+    def frames() -> Iterator[Any]:
+        for index, simulated in enumerate(islice(stream, config.frames), start=1):
+            progress(Progress("render", begun + index, total, "frame"))
+            yield simulated
+
+    write_bop_scene(job.output, objects, job.scene_id, frames())
 
 
 def _open(config: DatasetConfig, thorough: bool = False) -> OpenedDataset:

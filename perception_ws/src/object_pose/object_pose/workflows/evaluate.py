@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any, TypeVar
+
+import cv2
 
 from object_pose.core.errors import ConfigError
 from object_pose.core.metrics.pose import MIN_VISIBILITY, FrameMatches
@@ -13,24 +18,33 @@ from object_pose.evaluation.pose_runner import (
     LabelledFrame,
     PoseEvaluation,
     bop_frames,
-    evaluate_pose,
+    evaluate_estimates,
 )
-from object_pose.evaluation.runner import TaskEvaluation, evaluate_task
+from object_pose.evaluation.runner import Prediction, TaskEvaluation, evaluate_predictions, predict_sample
 from object_pose.evaluation.samples import (
     TEST_COUNTS,
     TEST_SEED,
+    Sample,
     Samples,
     read_samples,
 )
 from object_pose.io.bop import bop_names
 from object_pose.io.run_folder import RunFolder
 from object_pose.io.writers import bop_csv
+from object_pose.runtime.estimator_settings import EstimatorSettings, PredictorSettings
 from object_pose.runtime.pose_estimator import FrameEstimate, PoseEstimator
 from object_pose.runtime.predictor import Predictor
+from object_pose.workflows.parallel import Runner, in_order, run_here
 from object_pose.workflows.progress import ProgressCallback, ignore_progress, reported
 
 _WORST_FRAMES = 12
 _MS_PER_S = 1e3
+_TIME_UNKNOWN = -1.0
+
+ItemT = TypeVar("ItemT")
+AnswerT = TypeVar("AnswerT")
+Predict = Callable[[Iterable[Sample]], Iterator[tuple[Sample, Prediction]]]
+Estimate = Callable[[Iterable[LabelledFrame]], Iterator[tuple[LabelledFrame, FrameEstimate]]]
 
 
 @dataclass(frozen=True)
@@ -53,23 +67,51 @@ class EvaluateConfig:
 
 @dataclass(frozen=True)
 class PoseEvaluateConfig(EvaluateConfig):
-    """The same for poses; ``objects`` are rendered, ``min_visibility`` is the least visible share of a target."""
+    """The same for poses; ``objects`` are rendered, ``min_visibility`` is the least visible share of a target.
+
+    ``with_times`` writes how long each image took into results.csv; without it equal poses give equal files.
+    """
 
     objects: str = "parts"
     use_depth: bool = True
     min_visibility: float = MIN_VISIBILITY
+    with_times: bool = False
+
+
+def predict_over(runner: Runner, settings: PredictorSettings) -> Predict:
+    """Return what predicts samples wherever ``runner`` takes them, each with one thread."""
+    threads = settings.config.threads or 1
+    alone = replace(settings, config=replace(settings.config, threads=threads))
+    return partial(_answered, runner, partial(_predict, alone))
+
+
+def estimate_over(runner: Runner, settings: EstimatorSettings) -> Estimate:
+    """Return what estimates frames wherever ``runner`` takes them, each with one thread.
+
+    Raises ``ConfigError`` where objects are tracked: frames then depend on each other.
+    """
+    if settings.tracker:
+        raise ConfigError("frames of a track depend on each other", "leave out --track, or --workers and --ray")
+    threads = settings.detector.threads or 1
+    alone = replace(settings, detector=replace(settings.detector, threads=threads))
+    return partial(_answered, runner, partial(_estimate, alone))
 
 
 def evaluate_model(
-    predictor: Predictor, config: EvaluateConfig, progress: ProgressCallback = ignore_progress
+    predictor: Predictor,
+    config: EvaluateConfig,
+    progress: ProgressCallback = ignore_progress,
+    predict: Predict | None = None,
 ) -> TaskEvaluation:
     """Predict every sample, score the whole, and write the report where one is wanted.
 
-    Raises ``DataError`` for faulty data, ``ConfigError`` for a task that nothing renders.
+    ``predict`` does the first elsewhere. Raises ``DataError`` for faulty data, ``ConfigError`` for a task that nothing
+    renders.
     """
     _check_run(config)
     samples, total = _samples(predictor, config)
-    evaluation = evaluate_task(predictor, reported(samples, progress, "evaluate", total, "image"))
+    predict = predict or partial(_answered, run_here, partial(predict_sample, predictor))
+    evaluation = evaluate_predictions(predictor, reported(predict(samples), progress, "evaluate", total, "image"))
     if config.output:
         # Only here, so that figures alone do not need matplotlib.
         from object_pose.evaluation.reports.evaluation.report import write_report
@@ -79,19 +121,24 @@ def evaluate_model(
 
 
 def evaluate_poses(
-    estimator: PoseEstimator, config: PoseEvaluateConfig, progress: ProgressCallback = ignore_progress
+    estimator: PoseEstimator,
+    config: PoseEvaluateConfig,
+    progress: ProgressCallback = ignore_progress,
+    estimate: Estimate | None = None,
 ) -> PoseEvaluation:
     """Estimate the poses of every frame and score them, as the BOP challenge does, too.
 
-    The report holds BOP's results.csv. Raises ``DataError`` for faulty data.
+    ``estimate`` does the first elsewhere. The report holds BOP's results.csv. Raises ``DataError`` for faulty data.
     """
     _check_run(config)
     labels = estimator.card.labels
     frames, total = _frames(labels, config)
-    frames = reported(frames, progress, "evaluate", total)
-    scorer = BopScorer(estimator.card.objects, _meshes(labels, config))
+    estimate = estimate or partial(_answered, run_here, lambda item: estimator.estimate(item.frame))
+    estimated = reported(estimate(frames), progress, "evaluate", total)
+    objects = estimator.card.objects
+    scorer = BopScorer(objects, _meshes(labels, config))
     if not config.output:
-        return evaluate_pose(estimator, frames, config.min_visibility, bop=scorer)
+        return evaluate_estimates(objects, estimated, config.min_visibility, bop=scorer)
     from object_pose.evaluation.reports.evaluation.report import FrameKeeper, write_pose_report
 
     keeper = FrameKeeper(_WORST_FRAMES)
@@ -99,12 +146,45 @@ def evaluate_poses(
     with bop_csv(config.output / "results.csv", object_ids) as csv:
 
         def on_frame(item: LabelledFrame, estimate: FrameEstimate, matches: FrameMatches) -> None:
-            csv.write(item.scene_id, item.image_id, estimate.results.poses, estimate.timings_ms["total"] / _MS_PER_S)
+            time_s = estimate.timings_ms["total"] / _MS_PER_S if config.with_times else _TIME_UNKNOWN
+            csv.write(item.scene_id, item.image_id, estimate.results.poses, time_s)
             keeper(item, estimate, matches)
 
-        evaluation = evaluate_pose(estimator, frames, config.min_visibility, on_frame, scorer)
+        evaluation = evaluate_estimates(objects, estimated, config.min_visibility, on_frame, scorer)
     write_pose_report(evaluation, keeper, config.output, config.run_dir)
     return evaluation
+
+
+def _answered(
+    runner: Runner, answer: Callable[[ItemT], AnswerT], items: Iterable[ItemT]
+) -> Iterator[tuple[ItemT, AnswerT]]:
+    """Yield items with their answers, in order; items are kept only until they are answered."""
+    waiting: deque[ItemT] = deque()
+
+    def jobs() -> Iterator[ItemT]:
+        for item in items:
+            waiting.append(item)
+            yield item
+
+    for result in in_order(runner(answer, jobs())):
+        yield waiting.popleft(), result
+
+
+def _predict(settings: PredictorSettings, sample: Sample) -> Prediction:
+    predictor: Predictor = _opened(settings)
+    return predict_sample(predictor, sample)
+
+
+def _estimate(settings: EstimatorSettings, item: LabelledFrame) -> FrameEstimate:
+    estimator: PoseEstimator = _opened(settings)
+    return estimator.estimate(item.frame)
+
+
+@lru_cache(maxsize=1)
+def _opened(settings: Any) -> Any:
+    """Open a model once in each process."""
+    cv2.setNumThreads(1)
+    return settings.open()
 
 
 def _check_run(config: EvaluateConfig) -> None:

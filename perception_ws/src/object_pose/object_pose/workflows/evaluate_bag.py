@@ -28,7 +28,7 @@ from object_pose.runtime.estimator_settings import EstimatorSettings
 from object_pose.runtime.pose_estimator import PoseEstimator
 from object_pose.runtime.predictor import load_card
 from object_pose.runtime.resources import find_model
-from object_pose.workflows.parallel import run_jobs
+from object_pose.workflows.parallel import Runner, run_here
 from object_pose.workflows.progress import Progress, ProgressCallback, ignore_progress, reported
 
 _SUMMARY = "summary.json"
@@ -54,9 +54,9 @@ class BagEvaluationConfig:
 class BagReportConfig:
     """Bags that a model is run on, frame by frame, and the folder of their reports, one folder a bag.
 
-    ``workers`` bags are evaluated at a time, each with one thread, so that results do not depend on their number. A bag
-    whose report is there already, made with the same settings, is not evaluated again. Objects are tracked in
-    ``fixed_frame`` by the bag's /tf where that is named, otherwise in the camera's frame.
+    Each bag is evaluated with one thread, so that results do not depend on what runs beside it. A bag whose report is
+    there already, made with the same settings, is not evaluated again. Objects are tracked in ``fixed_frame`` by the
+    bag's /tf where that is named, otherwise in the camera's frame.
     """
 
     bags: tuple[Path, ...]
@@ -65,21 +65,22 @@ class BagReportConfig:
     recording: RecordingConfig = field(default_factory=RecordingConfig)
     truth_topic: str = "/ground_truth"
     fixed_frame: str = ""
-    workers: int = 1
 
 
-def report_on_bags(config: BagReportConfig, progress: ProgressCallback = ignore_progress) -> dict[str, dict[str, Any]]:
+def report_on_bags(
+    config: BagReportConfig, progress: ProgressCallback = ignore_progress, runner: Runner = run_here
+) -> dict[str, dict[str, Any]]:
     """Evaluate every bag and return the summaries by name; raises ``DataError`` for a bag that cannot be read.
 
+    ``runner`` says where; the reports are the same everywhere.
     Each folder holds summary.json, report.html, results.jsonl, results.csv (BOP) and the bag ``annotated``.
     """
     names = _names(config.bags)
     jobs = [_Job(config, bag, config.output / name) for bag, name in zip(config.bags, names)]
     summaries: dict[str, dict[str, Any]] = {}
-    is_alone = len(jobs) == 1 or config.workers <= 1
     progress(Progress("bags", 0, len(jobs), "bag"))
-    report = partial(_report, progress=progress) if is_alone else _report
-    for done, (place, summary) in enumerate(run_jobs(report, jobs, config.workers), start=1):
+    report = partial(_report, progress=progress) if runner is run_here else _report
+    for done, (place, summary) in enumerate(runner(report, jobs), start=1):
         summaries[names[place]] = summary
         progress(Progress("bags", done, len(jobs), "bag"))
     ordered = {name: summaries[name] for name in names}

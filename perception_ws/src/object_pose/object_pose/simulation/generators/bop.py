@@ -46,13 +46,20 @@ def write_bop_dataset(
     """
     write_bop_models(root, objects)
     for scene_id in range(scene_count):
-        target = root / split / f"{scene_id:06d}"
+        yield write_bop_scene(root, objects, scene_id, islice(scene_frames(scene_id), frames_per_scene), split)
 
-        def write(folder: Path, scene_id: int = scene_id) -> None:
-            _write_scene(folder, objects, islice(scene_frames(scene_id), frames_per_scene))
 
-        _write_folder(target, write)
-        yield target
+def write_bop_scene(
+    root: Path,
+    objects: Sequence[SceneObject],
+    scene_id: int,
+    frames: Iterable[SimulatedFrame],
+    split: str = "train",
+) -> Path:
+    """Write one scene, whole or not at all, unless it is there, and return its folder."""
+    target = root / split / f"{scene_id:06d}"
+    _write_folder(target, lambda folder: _write_scene(folder, objects, frames))
+    return target
 
 
 def write_bop_models(root: Path, objects: Sequence[SceneObject]) -> Path:
