@@ -33,6 +33,7 @@ PARAMETERS = {
 SWITCHES = {
     "camera": ("true", "start our camera node"),
     "processes": ("false", "one process a node, restarted when it dies"),
+    "planning_scene": ("false", "keep MoveIt's planning scene up to date with the tracked parts"),
     "use_sim_time": ("false", "take the time from /clock, as for a bag that is played"),
     "web": ("false", "serve the page and the HTTP API on http://127.0.0.1:8080"),
     "rviz": ("false", "open the RViz view"),
@@ -81,6 +82,17 @@ def make_nodes(context: LaunchContext) -> list[Node]:
             output="screen",
         )
     ]
+    if is_on["planning_scene"]:
+        model = LaunchConfiguration("model").perform(context)
+        nodes.append(
+            Node(
+                package="object_pose",
+                executable="planning_scene_node",
+                namespace=LaunchConfiguration("namespace").perform(context),
+                parameters=[{"model": model}] if model else [],
+                output="screen",
+            )
+        )
     if is_on["rviz"]:
         nodes.append(
             Node(package="rviz2", executable="rviz2", arguments=["-d", str(find("launch", "object_pose.rviz"))])

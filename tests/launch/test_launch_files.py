@@ -181,6 +181,14 @@ def test_every_argument_sets_its_parameters(load):
 
 
 @without_launch
+@pytest.mark.parametrize(("model", "parameters"), [("lmo.onnx", [{"model": "lmo.onnx"}]), ("", [])])
+def test_the_planning_scene_knows_the_pipeline_s_model(load, model, parameters):
+    _, node = nodes_of(load("pipeline.launch.py"), planning_scene="true", model=model, namespace="cell")
+    assert node.executable == "planning_scene_node" and node.executable in executables()
+    assert (node.namespace, node.parameters) == ("cell", parameters)
+
+
+@without_launch
 @pytest.mark.parametrize("camera", ["true", "false"])
 def test_a_calibration_records_the_camera(load, camera):
     nodes = nodes_of(load("calibrate.launch.py"), camera=camera, output="samples", namespace="cell")
