@@ -100,6 +100,20 @@ def test_a_split_bag_whose_file_is_missing_says_so(bag):
         list(read_bag(bag))
 
 
+@pytest.mark.parametrize("has_metadata", [False, True])
+def test_split_files_are_read_in_the_order_of_their_times(tmp_path, store, frame, has_metadata):
+    """Of more than ten files the names are not in order: bag_10 comes before bag_2."""
+    bag = record(tmp_path / "bag", store, frame, plugin=StoragePlugin.SQLITE3)
+    first, last = file_of(bag).rename(bag / "bag_2.db3"), shutil.copy(bag / "bag_2.db3", bag / "bag_10.DB3")
+    for file, condition in ((first, ">= 1000000000"), (last, "< 1000000000")):
+        with sqlite3.connect(file) as database:
+            database.execute(f"DELETE FROM messages WHERE timestamp {condition}")
+    (bag / "metadata.yaml").write_text(
+        "rosbag2_bagfile_information: {relative_file_paths: [bag_2.db3, bag_10.DB3]}" if has_metadata else ""
+    )
+    assert [item.stamp_ns for item in read_bag_frames(bag)] == [0, 10**9, 2 * 10**9]
+
+
 def test_quality_of_service_that_no_one_understands_does_not_matter(tmp_path, store, frame):
     bag = record(tmp_path / "bag", store, frame, plugin=StoragePlugin.SQLITE3)
     with sqlite3.connect(file_of(bag)) as database:

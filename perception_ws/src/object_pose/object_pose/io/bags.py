@@ -95,7 +95,9 @@ def read_bag(
         present = {channel.topic for channel in bag.channels}
         missing = [topic for topic in topics if topic not in present]
         if missing:
-            raise DataError(f"bag {path} has no topic {', '.join(missing)}", f"it has {', '.join(sorted(present))}")
+            raise DataError(
+                f"bag {path} has no topic {', '.join(missing)}", f"it has {', '.join(sorted(present)) or 'none'}"
+            )
         for channel in bag.channels:
             expected = (types or {}).get(channel.topic)
             if channel.topic in topics and expected and channel.message_type not in expected:

@@ -30,7 +30,10 @@ def is_bag(path: Path) -> bool:
 
 
 def open_storages(path: Path) -> list[Storage]:
-    """Open a recording's files in their order; raises ``DataError`` where there are none. Others' errors pass."""
+    """Open a recording's files in the order of their times; raises ``DataError`` where there are none.
+
+    Others' errors pass.
+    """
     if not path.exists():
         raise DataError(f"bag {path} does not exist")
     if not path.is_dir():
@@ -41,7 +44,7 @@ def open_storages(path: Path) -> list[Storage]:
     if not files or missing:
         lacks = f"lacks {', '.join(missing)}" if missing else f"holds no {' or '.join(SUFFIXES)} file"
         raise DataError(f"bag {path} {lacks}")
-    return [_open_file(files[name]) for name in sorted(files, key=lambda name: (name not in named, name))]
+    return sorted((_open_file(files[name]) for name in sorted(files)), key=lambda storage: storage.start_ns)
 
 
 def _files_of(folder: Path) -> dict[str, Path]:
@@ -51,7 +54,7 @@ def _files_of(folder: Path) -> dict[str, Path]:
 
 
 def _is_storage(path: Path) -> bool:
-    return Path(_unpacked_name(path.name)).suffix in SUFFIXES
+    return Path(_unpacked_name(path.name)).suffix.lower() in SUFFIXES
 
 
 def _unpacked_name(name: str) -> str:
@@ -74,11 +77,11 @@ def _open_file(path: Path) -> Storage:
     with path.open("rb") as file:
         is_packed = is_zstd(file.read(4))
     if not is_packed:
-        return _MAKERS[Path(_unpacked_name(path.name)).suffix](path)
+        return _MAKERS[Path(_unpacked_name(path.name)).suffix.lower()](path)
     with ExitStack() as stack:
         unpacked = Path(stack.enter_context(tempfile.TemporaryDirectory())) / _unpacked_name(path.name)
         unzstd_file(path, unpacked)
-        return _Unpacked(_MAKERS[unpacked.suffix](unpacked), stack.pop_all())
+        return _Unpacked(_MAKERS[unpacked.suffix.lower()](unpacked), stack.pop_all())
 
 
 class _Unpacked:
