@@ -89,10 +89,11 @@ def bars_picture(names: Sequence[str], values: Sequence[float], is_good: Sequenc
     """Draw a bar a sample; those that are not used are red, and cut off, with their value, where they tower."""
     figure = Figure(figsize=(max(5.6, 0.28 * len(names)), 3.4), layout="constrained")
     axes = figure.add_subplot()
-    top = _HIGHEST_BAR * max((value for value, good in zip(values, is_good) if good), default=np.inf)
-    axes.bar(range(len(names)), np.minimum(values, top), color=["#0072b2" if good else "#c8303f" for good in is_good])
-    for index, value in enumerate(values):
-        if value > top:
+    top = _HIGHEST_BAR * max((abs(value) for value, good in zip(values, is_good) if good), default=np.inf)
+    shown = np.clip(values, -top, top)
+    axes.bar(range(len(names)), shown, color=["#0072b2" if good else "#c8303f" for good in is_good])
+    for index, (value, good) in enumerate(zip(values, is_good)):
+        if not good and value > top:
             axes.annotate(f"{value:.3g}", (index, top), ha="center", va="bottom", fontsize=7)
             axes.set_ylim(top=1.1 * top)
     axes.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=8)
