@@ -31,6 +31,9 @@ setup-all: ## The same, with what trains, tests and lints
 demo: setup ## Run the pipeline on the simulated camera for DEMO_SECONDS, write out/demo
 	@$(OBJECT_POSE) demo --seconds $(DEMO_SECONDS)
 
+live: setup ## Run the pipeline on the simulated camera with the page, until Ctrl-C
+	@$(OBJECT_POSE) run --processes --fixed-frame world --web
+
 test: setup-all ## Run all tests
 	@.venv/bin/python -m pytest
 
@@ -74,6 +77,9 @@ cases-check: setup ## Small inputs that failed once: their expected values or re
 
 bag-check: setup ## A recorded live run evaluated offline: the same to the bit, as good as live, and how fast, write out/bag
 	@$(BENCHMARK).bag_check
+
+load-check: setup ## 50 stream and 8 prediction clients beside the running pipeline, write out/load
+	@$(BENCHMARK).load_check
 
 calibration-check: setup ## Calibration on real and simulated boards beside its acceptance criteria, write out/calibration
 	@$(BENCHMARK).calibration_check

@@ -102,9 +102,14 @@ def measure_engines(path: Path, config: EngineConfig, engines: Sequence[str] = (
 
 
 def default_cache() -> Path:
-    """Return the file that remembers choices: below ``$OBJECT_POSE_CACHE``, or the user's cache folder."""
+    """Return the file that remembers choices."""
+    return cache_folder() / "engines.json"
+
+
+def cache_folder() -> Path:
+    """Return the folder of what can be found out again: below ``$OBJECT_POSE_CACHE``, or the user's cache folder."""
     folder = os.environ.get(CACHE_VARIABLE) or os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(folder) / "object_pose" / "engines.json"
+    return Path(folder) / "object_pose"
 
 
 def _has_gpu(config: EngineConfig) -> bool:

@@ -14,7 +14,19 @@ from starlette.responses import FileResponse, Response
 from object_pose import __version__
 from object_pose.web import errors
 from object_pose.web.observation import Observation
-from object_pose.web.routes import datasets, health, live, models, predict, reports, session, source_contracts
+from object_pose.web.routes import (
+    calibration,
+    datasets,
+    health,
+    jobs,
+    live,
+    models,
+    predict,
+    reports,
+    session,
+    source_contracts,
+    uploads,
+)
 from object_pose.web.security.access import Access, AccessTable
 from object_pose.web.security.headers import security_headers
 from object_pose.web.security.limits import BodyLimit
@@ -23,7 +35,7 @@ from object_pose.web.services import Services
 
 STATIC = Path(__file__).resolve().parent / "static"
 # Each has ``router(services)``; the order is that of the documentation.
-_SUBJECTS = (health, session, predict, models, live, source_contracts, datasets, reports)
+_SUBJECTS = (health, session, predict, models, live, jobs, uploads, calibration, source_contracts, datasets, reports)
 # What any route may answer; what else one answers stands with it.
 _USUAL_ERRORS = errors.documented(400, 401, 403, 413, 422, 429)
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from object_pose.web.config import WebConfig
+from object_pose.web.jobs.inputs import InputFinder
+from object_pose.web.jobs.runner import JobRunner
+from object_pose.web.jobs.uploads import UploadStore
 from object_pose.web.live.view import LiveView
 from object_pose.web.metrics import Metrics
 from object_pose.web.model_library import ModelLibrary
@@ -27,6 +31,8 @@ class Services:
     metrics: Metrics
     models: ModelLibrary
     predictions: PredictionQueue
+    uploads: UploadStore
+    jobs: JobRunner
     live: LiveView | None = None
     _opening: threading.Thread | None = field(default=None, init=False)
 
@@ -34,11 +40,13 @@ class Services:
         """Begin to open the models, so that the first request finds them open."""
         self._opening = threading.Thread(target=self.models.open_all, name="open models")
         self._opening.start()
+        self.jobs.start()
 
     def close(self) -> None:
         """End what runs."""
         if self.live:
             self.live.close()
+        self.jobs.close()
         self.models.stop_opening()
         if self._opening:
             self._opening.join()
@@ -50,11 +58,29 @@ def open_services(config: WebConfig) -> Services:
     """Open the state folder and make what the routes need."""
     config.state.mkdir(parents=True, exist_ok=True, mode=0o700)
     metrics = Metrics()
+    models = ModelLibrary(config.state / "models", config.shipped_models, metrics.uses)
+    uploads = UploadStore(config.state / "uploads", config.max_uploads_mb << 20)
     return Services(
         config,
         TokenStore(config.state),
         AuditLog(config.state),
         metrics,
-        ModelLibrary(config.state / "models", config.shipped_models, metrics.uses),
+        models,
         PredictionQueue(config.workers, config.queue_size, config.deadline_s, metrics),
+        uploads,
+        _open_jobs(config, models, uploads),
     )
+
+
+def _open_jobs(config: WebConfig, models: ModelLibrary, uploads: UploadStore) -> JobRunner:
+    def model_path(name: str) -> Path | None:
+        found = models.files().get(name)
+        return found.path if found else None
+
+    def job_file(job_id: str, path: str) -> Path | None:
+        return runner.output_file(job_id, path)
+
+    datasets = Path(config.datasets_folder).expanduser()
+    finder = InputFinder(uploads, job_file, model_path, config.state / "recordings", datasets)
+    runner = JobRunner(config.state / "jobs", finder, config.jobs_at_once, config.jobs_waiting, config.jobs_nice)
+    return runner

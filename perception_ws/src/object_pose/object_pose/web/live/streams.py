@@ -178,7 +178,7 @@ def event(name: str, data: Any) -> bytes:
 
 
 class NewestStream(Response):
-    """Sends chunks without end; a client that does not take one within the timeout is dropped."""
+    """Sends chunks as they come; a client that does not take one within the timeout is dropped."""
 
     def __init__(self, chunks: Chunks, media_type: str, write_timeout_s: float) -> None:
         super().__init__(media_type=media_type)
@@ -196,7 +196,9 @@ class NewestStream(Response):
         finally:
             for task in (sending, leaving):
                 task.cancel()
-            await asyncio.gather(sending, leaving, return_exceptions=True)
+            outcome, _ = await asyncio.gather(sending, leaving, return_exceptions=True)
+            if isinstance(outcome, Exception) and not isinstance(outcome, asyncio.TimeoutError):
+                logger.error("a stream broke off", exc_info=outcome)
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
@@ -204,6 +206,7 @@ class NewestStream(Response):
             async for chunk in chunks:
                 message = {"type": "http.response.body", "body": chunk, "more_body": True}
                 await asyncio.wait_for(send(message), self._write_timeout_s)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -1,0 +1,152 @@
+"""Many clients of one server beside the running pipeline: who watches and who asks must not slow what runs.
+
+The pipeline's rate is what a planner gets in a process of its own, with the clients and without. A prediction that the
+full queue refuses (429) is asked for again after ``Retry-After``, and counted as refused, not as an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import tempfile
+import threading
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import Benchmark, checked, report_checks
+from object_pose.cli.processes import Process, child_processes, end_processes
+from object_pose.core.errors import ObjectPoseError
+from object_pose.evaluation.criteria import Criterion
+from object_pose.web.config import STATE_VARIABLE
+
+_STARTED_WITHIN_S = 240.0
+_SETTLED_S = 5.0
+_PLANNER = "object_pose.ros.demo.planner_probe"
+_CRITERIA = (
+    Criterion("errors", 0, at_most=True),
+    Criterion("rate_ratio", 0.9),
+    Criterion("memory_growth", 0.05, at_most=True),
+)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long the load lasts (default: %(default)s)")
+    parser.add_argument("--alone", type=float, default=20.0, help="how long without clients (default: %(default)s)")
+    parser.add_argument("--streams", type=int, default=50, help="clients of the live view (default: %(default)s)")
+    parser.add_argument("--predictors", type=int, default=8, help="clients of predictions (default: %(default)s)")
+    parser.add_argument("--task", default="pose", help="what they ask for (default: %(default)s)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure the pipeline alone, then with all clients."""
+    options.output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as state:
+        os.environ[STATE_VARIABLE] = state
+        figures = _figures(options)
+    return report_checks(options, {"load": checked(figures, _CRITERIA)}, options.output / "summary.json")
+
+
+def _figures(options: argparse.Namespace) -> dict[str, Any]:
+    def watch(seconds: float) -> dict[str, Any]:
+        summary: dict[str, Any] = _last(start(_PLANNER, "--seconds", seconds, pipe=True))["summary"]
+        return summary
+
+    with child_processes() as start:
+        web = ("--processes", "--fixed-frame", "world", "--web", "--web-port", 0)
+        pipeline = start("object_pose.cli.main", "run", *web, pipe=True)
+        url = _url(pipeline)
+        _wait_until_ready(url)
+        alone = watch(options.alone)
+        words = ("--url", url, "--task", options.task, "--seconds", options.seconds + 2.0 * _SETTLED_S)
+        counts = ("--streams", options.streams, "--predictors", options.predictors)
+        clients = start("benchmarks.load_clients", *words, *counts, pipe=True)
+        time.sleep(_SETTLED_S)
+        server = _server_process(pipeline.pid)
+        memory_before = _memory_mib(server)
+        loaded = watch(options.seconds)
+        memory_after = _memory_mib(server)
+        seen = _last(clients)
+        end_processes({"pipeline": pipeline})
+    return {
+        **seen,
+        "rate_ratio": loaded["rate_hz"] / alone["rate_hz"],
+        "rate_alone_hz": alone["rate_hz"],
+        "rate_loaded_hz": loaded["rate_hz"],
+        "latency_alone_ms": alone["latency_ms"],
+        "latency_loaded_ms": loaded["latency_ms"],
+        "memory_growth": max(memory_after / memory_before - 1.0, 0.0),
+        "memory_mib": memory_after,
+    }
+
+
+def _url(pipeline: Process) -> str:
+    """Return where the server answers; what the pipeline says afterwards is passed on."""
+    assert pipeline.stdout
+    for line in pipeline.stdout:
+        if found := re.search(r"answers on (\S+)", line):
+            threading.Thread(
+                target=lambda: [print(text, end="") for text in pipeline.stdout or ()], daemon=True
+            ).start()
+            return found.group(1)
+    raise ObjectPoseError("the pipeline has ended", "what it said is above")
+
+
+def _pass_on(pipeline: Process) -> None:
+    for line in pipeline.stdout or ():
+        print(line, end="")
+
+
+def _wait_until_ready(url: str) -> None:
+    """Wait until models are loaded and frames come."""
+    deadline = time.monotonic() + _STARTED_WITHIN_S
+    for path in ("/readyz", "/v1/live/snapshot.jpg"):
+        while True:
+            try:
+                with urllib.request.urlopen(url + path):
+                    break
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    raise ObjectPoseError(f"{path} is not ready: {error}", "is the machine very busy?") from error
+                time.sleep(1.0)
+
+
+def _last(process: Process) -> dict[str, Any]:
+    """Return the last line that a process prints, as JSON."""
+    assert process.stdout
+    lines = process.stdout.read().splitlines()
+    if process.wait() != 0 or not lines:
+        raise ObjectPoseError("a process of the check ended early", "what it said is above")
+    values: dict[str, Any] = json.loads(lines[-1])
+    return values
+
+
+def _server_process(parent: int) -> int:
+    """Return the server among a process's children."""
+    for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+        if b"--live" in Path(f"/proc/{child}/cmdline").read_bytes():
+            return int(child)
+    raise ObjectPoseError("the server has ended", "what it said is above")
+
+
+def _memory_mib(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024.0
+    raise ObjectPoseError("the server has ended", "what it said is above")
+
+
+BENCHMARK = Benchmark(
+    "load_check",
+    "Stream and prediction clients of one server beside the running pipeline: errors, rates, times and memory",
+    add_options,
+    run,
+    Path("out/load"),
+)
+
+if __name__ == "__main__":
+    raise SystemExit(BENCHMARK.main())
