@@ -27,8 +27,8 @@ PARAMETERS = {
     "serial": ("camera_node:realsense.serial",),
     "rate": ("camera_node:rate_hz",),
     "register_depth": ("detection_node:register_depth", "pose_node:register_depth"),
-    "fixed_frame": ("pose_node:fixed_frame",),
-    "target_frame": ("pose_node:target_frame",),
+    "fixed_frame": ("pose_node:fixed_frame", "web_bridge:base_frame"),
+    "target_frame": ("pose_node:target_frame", "web_bridge:base_frame"),
 }
 SWITCHES = {
     "camera": ("true", "start our camera node"),

@@ -16,6 +16,7 @@ from object_pose.core.geometry.camera import Camera
 from object_pose.io.images import encode_image
 from object_pose.runtime.live import LiveFrame
 from object_pose.web.config import WebConfig
+from object_pose.web.jobs.config import JobsConfig
 from object_pose.web.live.hub import LiveHub
 from object_pose.web.live.view import LiveView
 from object_pose.web.server import WebServer
@@ -45,7 +46,9 @@ def hub():
 
 @pytest.fixture
 def client(tmp_path, hub):
-    services = open_services(WebConfig(port=0, state_folder=str(tmp_path / "state"), shipped_models=False, jobs_nice=0))
+    services = open_services(
+        WebConfig(port=0, state_folder=str(tmp_path / "state"), shipped_models=False, jobs=JobsConfig(nice=0))
+    )
     services.live = LiveView(hub, NoControl(), tmp_path / "recordings")
     server = WebServer(services)
     thread = threading.Thread(target=server.run)

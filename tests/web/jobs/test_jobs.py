@@ -6,6 +6,7 @@ import io
 import json
 import os
 import signal
+import sqlite3
 import threading
 import time
 import zipfile
@@ -16,6 +17,8 @@ import pytest
 import trimesh
 
 from object_pose.web.config import WebConfig
+from object_pose.web.errors import HttpError
+from object_pose.web.jobs.config import JobsConfig
 from object_pose.web.server import WebServer
 from object_pose.web.services import open_services
 
@@ -24,7 +27,9 @@ LIMIT_S = 220.0
 
 @contextmanager
 def serving(state, **config):
-    services = open_services(WebConfig(port=0, state_folder=str(state), shipped_models=False, jobs_nice=0, **config))
+    services = open_services(
+        WebConfig(port=0, state_folder=str(state), shipped_models=False, jobs=JobsConfig(nice=0), **config)
+    )
     server = WebServer(services)
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -161,16 +166,14 @@ def test_a_job_outlives_its_server_is_cancelled_goes_on_and_is_found_interrupted
 
 
 def worker_of(state, job):
-    import sqlite3
-
     with sqlite3.connect(state / "jobs" / "jobs.sqlite3") as database:
         return database.execute("SELECT pid FROM jobs WHERE id = ?", (job["id"],)).fetchone()[0]
 
 
 def test_jobs_beyond_the_queue_are_refused(tmp_path):
-    from object_pose.web.errors import HttpError
-
-    services = open_services(WebConfig(state_folder=str(tmp_path), shipped_models=False, jobs_waiting=1))
+    services = open_services(
+        WebConfig(state_folder=str(tmp_path), shipped_models=False, jobs=JobsConfig(most_waiting=1))
+    )
     services.jobs.submit_checked("train", {})
     with pytest.raises(HttpError) as refused:
         services.jobs.submit_checked("train", {})

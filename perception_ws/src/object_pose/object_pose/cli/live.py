@@ -22,6 +22,7 @@ from object_pose.web.services import Services
 
 _STOP_WITHIN_S = 15.0
 _NICE = 8
+_RECORDER = "recorder"
 
 
 class LiveControl:
@@ -65,8 +66,9 @@ class LiveControl:
         def start() -> subprocess.Popen[bytes]:
             return subprocess.Popen(command, start_new_session=True, preexec_fn=end_with_parent())
 
-        self._recorder = self._starting.submit(start).result()
+        self._recorder = recorder = self._starting.submit(start).result()
         self._bag = bag
+        self._attached.wait_for_node(_RECORDER, lambda: recorder.poll() is None)
 
     def stop_recording(self) -> None:
         """End the recording with a whole bag; raises ``ObjectPoseError`` where it has none."""

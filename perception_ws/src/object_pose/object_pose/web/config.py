@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from object_pose.core.params import parameter
+from object_pose.web.jobs.config import JobsConfig
 from object_pose.web.live.hub import StreamConfig
 
 STATE_VARIABLE = "OBJECT_POSE_STATE"
@@ -44,19 +45,18 @@ class WebConfig:
     max_upload_mb: int = parameter(256, "largest body of a request with files", minimum=1, maximum=4096, read_only=True)
     max_json_mb: int = parameter(32, "largest body of a request in JSON", minimum=1, maximum=512, read_only=True)
     max_image_mp: int = parameter(32, "largest image, in millions of pixels", minimum=1, maximum=134, read_only=True)
-    jobs_at_once: int = parameter(1, "jobs that run at a time", minimum=1, maximum=64, read_only=True)
-    jobs_waiting: int = parameter(32, "jobs that may wait; more are refused", minimum=1, maximum=10_000, read_only=True)
-    jobs_nice: int = parameter(
-        10,
-        "niceness of jobs: 0 takes a usual share of the cores, 19 what is left",
-        minimum=0,
-        maximum=19,
-        read_only=True,
-    )
     max_uploads_mb: int = parameter(
         8192, "files for jobs that are kept, all together", minimum=1, maximum=1 << 24, read_only=True
     )
+    jobs: JobsConfig = JobsConfig()
     streams: StreamConfig = StreamConfig()
+
+    @property
+    def model_store(self) -> str:
+        """The model registry, a folder by its full path: jobs run in other folders."""
+        named = os.environ.get("OBJECT_POSE_STORE") or os.environ.get("MLFLOW_TRACKING_URI") or "runs/store"
+        where = self.store or named
+        return where if "://" in where else str(Path(where).expanduser().resolve())
 
     @property
     def is_loopback(self) -> bool:

@@ -82,5 +82,5 @@ def _open_jobs(config: WebConfig, models: ModelLibrary, uploads: UploadStore) ->
 
     datasets = Path(config.datasets_folder).expanduser()
     finder = InputFinder(uploads, job_file, model_path, config.state / "recordings", datasets)
-    runner = JobRunner(config.state / "jobs", finder, config.jobs_at_once, config.jobs_waiting, config.jobs_nice)
+    runner = JobRunner(config.state / "jobs", finder, config.jobs, config.model_store)
     return runner

@@ -6,7 +6,8 @@ Images and results are read only while somebody watches. It publishes nothing bu
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ _LEVELS = {DiagnosticStatus.OK: "ok", DiagnosticStatus.WARN: "warning"}
 _STATUS_PREFIX = "object_pose: "
 _ANSWERED_WITHIN_S = 5.0
 _MODEL_WITHIN_S = 300.0  # an engine is measured for some models
+_STARTED_WITHIN_S, _POLL_S = 30.0, 0.05
 _CAMERA, _DETECTION = "camera_node", "detection_node"
 
 
@@ -118,6 +120,14 @@ class WebBridge(PipelineNode):
         """Switch the model of detections and poses; return its classes."""
         request = SetModel.Request(model=str(model))
         return list(_demand(self._call(self._set_model, request, _MODEL_WITHIN_S)).class_names)
+
+    def wait_for_node(self, name: str, is_wanted: Callable[[], bool]) -> None:
+        """Wait until a node of some process is there; raises ``ObjectPoseError`` where none comes, or is not wanted."""
+        deadline = time.monotonic() + _STARTED_WITHIN_S
+        while name not in self.get_node_names():
+            if time.monotonic() > deadline or not is_wanted():
+                raise ObjectPoseError(f"the node {name} did not start", "the server's log says why")
+            time.sleep(_POLL_S)
 
     def _call(self, client: Client, request: Any, timeout_s: float) -> Any:
         """Wait in a thread that is not the executor's for a service's answer."""

@@ -46,6 +46,7 @@ from object_pose.workflows.onboard import (
     plan_onboarding,
 )
 from object_pose.workflows.progress import ProgressCallback
+from object_pose.workflows.promote import GateConfig, TestSet
 from object_pose.workflows.train import make_job, train
 
 Inputs = Mapping[str, Any]
@@ -470,6 +471,41 @@ def _verify(inputs: Inputs, _output: Path, progress: ProgressCallback) -> dict[s
     }
 
 
+_PROMOTE = KindDescription(
+    "promote",
+    "Promote a model",
+    "A model measured beside the one that its task uses now; it takes its place in the registry where it passes.",
+    (
+        _file("model", "the candidate: the name of a model, or a file", _MODEL, required=True),
+        _file("data", "labelled data to measure on; without, the pinned test set"),
+        Option(_number("rendered", 0, "measure on so many simulated samples", 0, 1_000_000)),
+        Option(Parameter("repin", bool, False, "pin this test set in place of the one before")),
+        *from_parameters(parameters(GateConfig)),
+    ),
+)
+
+
+def _promote(inputs: Inputs, output: Path, progress: ProgressCallback) -> dict[str, Any]:
+    # Only here: of the extra 'mlops'.
+    from object_pose.mlops.promotion import promote_candidate
+    from object_pose.mlops.registry import Registry
+    from object_pose.mlops.store import open_store
+
+    model, data, rendered = Path(inputs["model"]), _path(inputs, "data"), inputs.get("rendered", 0)
+    registry, task = Registry(open_store()), Predictor(model).task.name
+    version = registry.add(task, model)
+    promotion = promote_candidate(
+        registry,
+        f"{task}/{version.version}",
+        TestSet(data, rendered) if data or rendered else None,
+        _given(GateConfig, inputs),
+        repin=inputs.get("repin", False),
+        report_dir=output / "gate",
+        progress=progress,
+    )
+    return {"passed": promotion.report.passed, "name": task, "version": version.version, "report": "gate/report.html"}
+
+
 def _plain_kind(description: KindDescription, run: Callable[[Inputs, Path, ProgressCallback], dict[str, Any]]) -> Kind:
     def plain(inputs: Inputs, output: Path, progress: ProgressCallback) -> dict[str, Any]:
         values: dict[str, Any] = _plain(run(inputs, output, progress))
@@ -491,5 +527,6 @@ KINDS: dict[str, Kind] = {
         (_HAND_EYE, _hand_eye),
         (_DEPTH, _depth),
         (_VERIFY, _verify),
+        (_PROMOTE, _promote),
     )
 }

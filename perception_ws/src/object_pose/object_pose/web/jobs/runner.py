@@ -25,6 +25,7 @@ import object_pose
 from object_pose.io.writers import write_json
 from object_pose.runtime.engine_choice import cache_folder
 from object_pose.web.errors import HttpError
+from object_pose.web.jobs.config import JobsConfig
 from object_pose.web.jobs.folder import JobFolder
 from object_pose.web.jobs.inputs import InputFinder
 from object_pose.web.jobs.options import KindDescription
@@ -66,11 +67,14 @@ class _Work:
 
 
 class JobRunner:
-    """Takes jobs and works on ``at_once`` of them; where several servers share a folder, one of them does the work."""
+    """Takes jobs and works on some of them at a time; where several servers share a folder, one of them does the work.
 
-    def __init__(self, folder: Path, finder: InputFinder, at_once: int, most_waiting: int, nice: int) -> None:
-        self._folder, self._finder, self._at_once, self._most_waiting = folder, finder, at_once, most_waiting
-        self._nice = nice
+    ``store`` is the model registry of jobs.
+    """
+
+    def __init__(self, folder: Path, finder: InputFinder, config: JobsConfig, store: str) -> None:
+        self._folder, self._finder, self._config = folder, finder, config
+        self._environment = os.environ | {"OBJECT_POSE_STORE": store}
         folder.mkdir(parents=True, exist_ok=True)
         self.store = JobStore(folder / "jobs.sqlite3")
         self._kinds: dict[str, KindDescription] = {}
@@ -92,6 +96,8 @@ class JobRunner:
             self._changed.notify()
         if self._thread.is_alive():
             self._thread.join()
+        if self._lock_file is not None:
+            self._lock_file.close()
         self.store.close()
 
     def kinds(self) -> dict[str, KindDescription]:
@@ -160,8 +166,8 @@ class JobRunner:
         shutil.rmtree(self.folder(job_id).path, ignore_errors=True)
 
     def _queue(self, kind: str, options: Mapping[str, Any], inputs: Mapping[str, Any]) -> Job:
-        if len(self.store.all([QUEUED])) >= self._most_waiting:
-            raise HttpError(429, f"{self._most_waiting} jobs wait already", "queue_full", {"Retry-After": "60"})
+        if len(self.store.all([QUEUED])) >= self._config.most_waiting:
+            raise HttpError(429, f"{self._config.most_waiting} jobs wait already", "queue_full", {"Retry-After": "60"})
         job = self.store.add(secrets.token_hex(6), kind, options, inputs)
         self._wake()
         return job
@@ -204,7 +210,7 @@ class JobRunner:
         for job in self.store.all(ACTIVE):
             if job.state == RUNNING:
                 self._follow(job)
-            elif len(self._works) < self._at_once:
+            elif len(self._works) < self._config.at_once:
                 self._begin(job)
 
     def _begin(self, job: Job) -> None:
@@ -212,7 +218,7 @@ class JobRunner:
         folder.path.mkdir(parents=True, exist_ok=True)
         for leftover in (folder.outcome, folder.progress):
             leftover.unlink(missing_ok=True)
-        write_json(folder.request, {"kind": job.kind, "inputs": dict(job.inputs), "nice": self._nice})
+        write_json(folder.request, {"kind": job.kind, "inputs": dict(job.inputs), "nice": self._config.nice})
         if not self.store.update(job.id, [QUEUED], state=RUNNING, started_at=time.time()):
             return
         with folder.log.open("ab") as log:
@@ -223,6 +229,7 @@ class JobRunner:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                env=self._environment,
             )
         started = start_time(process.pid) or 0
         self.store.update(job.id, pid=process.pid, pid_started=started)
