@@ -177,7 +177,7 @@ def test_jobs_beyond_the_queue_are_refused(tmp_path):
     services.jobs.submit_checked("train", {})
     with pytest.raises(HttpError) as refused:
         services.jobs.submit_checked("train", {})
-    assert refused.value.status == 429 and refused.value.headers["Retry-After"]
+    assert refused.value.status_code == 429 and refused.value.headers["Retry-After"]
     services.jobs.store.close()
 
 

@@ -56,20 +56,22 @@ class CaptureModel(BaseModel):
 
 def router(services: Services) -> APIRouter:
     """Return the routes of calibration sessions."""
-    routes = APIRouter(prefix="/v1/calibration/session", tags=["calibration"], dependencies=[requires(Scope.OPERATE)])
+    routes = APIRouter(prefix="/v1/calibration/session", tags=["calibration"])
+    read, operate = [requires(Scope.READ)], [requires(Scope.OPERATE)]
     sessions = CalibrationSessions(services.config.state / "calibrations")
     largest_pixels = services.config.max_image_mp * 1_000_000
 
-    @routes.post("", status_code=201, summary="Begin a session")
+    @routes.post("", dependencies=operate, status_code=201, summary="Begin a session")
     def begin(request: SessionRequest) -> SessionModel:
         return _described(sessions.open(request.kind, request.board, request.name, request.mounting))
 
-    @routes.get("/{session_id}", summary="One session", responses=documented(404))
+    @routes.get("/{session_id}", dependencies=read, summary="One session", responses=documented(404))
     def one_session(session_id: SessionId) -> SessionModel:
         return _described(sessions.find(session_id))
 
     @routes.post(
         "/{session_id}/capture",
+        dependencies=operate,
         summary="Look at the live view, or at an image that is sent; keep it where the board is seen",
         responses=documented(404, 503),
     )
@@ -86,18 +88,30 @@ def router(services: Services) -> APIRouter:
         taken = await run_in_threadpool(session.take, rgb, parse_robot_pose(robot_pose), keep)
         return CaptureModel.model_validate(taken)
 
-    @routes.delete("/{session_id}/images/{name}", status_code=204, summary="Remove an image", responses=documented(404))
+    @routes.delete(
+        "/{session_id}/images/{name}",
+        dependencies=operate,
+        status_code=204,
+        summary="Remove an image",
+        responses=documented(404),
+    )
     def drop(session_id: SessionId, name: Annotated[str, Path(max_length=64)]) -> None:
         sessions.find(session_id).drop(name)
 
     @routes.post(
-        "/{session_id}/solve", status_code=201, summary="Calibrate in a job", responses=documented(404, 409, 503)
+        "/{session_id}/solve",
+        dependencies=operate,
+        status_code=201,
+        summary="Calibrate in a job",
+        responses=documented(404, 409, 503),
     )
     def solve(session_id: SessionId) -> JobModel:
         kind, inputs = sessions.find(session_id).inputs()
         return described(services.jobs.submit_checked(kind, inputs), services.jobs)
 
-    @routes.delete("/{session_id}", status_code=204, summary="End a session", responses=documented(404))
+    @routes.delete(
+        "/{session_id}", dependencies=operate, status_code=204, summary="End a session", responses=documented(404)
+    )
     def end(session_id: SessionId) -> None:
         sessions.close(session_id)
 
