@@ -209,7 +209,7 @@ def _named(values: Any, names: str, where: str) -> list[float]:
 def _numbers(values: Any, where: str) -> list[float]:
     try:
         return [float(value) for value in np.array(values, dtype=np.float64).ravel()]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{where} must hold numbers", _FORMS) from error
 
 

@@ -51,7 +51,7 @@ def transform_from_mapping(values: Any, where: str) -> Array:
         quat = np.array([float(values["rotation"][axis]) for axis in "wxyz"])
         if not np.all(np.isfinite([*translation, *quat])) or not 0.9 < np.linalg.norm(quat) < 1.1:
             raise ValueError
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise CalibrationError(f"{where} must hold translation (x, y, z) and rotation (x, y, z, w)") from error
     return make_transform(rotation_from_quat_wxyz(quat), translation)
 

@@ -411,7 +411,7 @@ def read_hand_eye(path: Path) -> StoredHandEye:
         mounting, verdict, board = str(values["mounting"]), str(values["verdict"]), str(values["board"])
         if mounting not in MOUNTINGS or not np.all(np.isfinite(covariance)):
             raise ValueError
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise CalibrationError(f"{path} is no hand-eye calibration", "it comes from 'calibrate hand-eye'") from error
     X = transform_from_mapping(values.get("transform"), f"{path}, transform")
     camera = read_camera(path.with_name(f"{path.stem}_camera.yaml"))
@@ -470,7 +470,7 @@ def read_touched_points(path: Path) -> dict[int, Array]:
         points = {int(index): np.array(place, dtype=np.float64).reshape(3) for index, place in dict(values).items()}
     except FileNotFoundError as error:
         raise ConfigError(f"{path} does not exist") from error
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ConfigError(f"{path} must hold lines 'point: [x, y, z]' in metres in the base", str(error)) from error
     if not points or not all(np.all(np.isfinite(place)) for place in points.values()):
         raise ConfigError(f"{path} holds no points, or one that is not finite")
