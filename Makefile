@@ -60,6 +60,9 @@ real-check: setup ## Run the LM-O model on real frames, through ROS and without,
 rbt-check: setup ## Two real objects tracked from their first poses, with depth and by colour alone, write out/rbt
 	@$(BENCHMARK).rbt_check
 
+own-parts-check: setup ## Parts that nothing was trained on, from their CAD files: simulated and real frames, write out/own_parts
+	@$(BENCHMARK).own_parts_check
+
 pose-check: setup ## Accuracy, uncertainty and tracking of poses beside their acceptance criteria, write out/pose
 	@$(BENCHMARK).pose_check
 

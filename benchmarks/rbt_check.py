@@ -139,6 +139,11 @@ def score(recording: Recording, poses: Array, is_tracked: Mask, times_ms: Array)
     return figures
 
 
+def share_of_diameter(pose: Array, truth: Array, model: ObjectModel, name: str) -> float:
+    """Return ADD of a pose (4, 4) of the object of a name, as a share of its diameter."""
+    return _errors(pose, truth, model, name == _MANY_ROTATIONS)[0] / model.diameter
+
+
 def _errors(pose: Array, truth: Array, model: ObjectModel, many_rotations: bool) -> tuple[float, float, float]:
     """Return ADD in metres, and the errors of translation and rotation in metres and radians."""
     candidates = [truth @ turn for turn in _rotations()] if many_rotations else [truth]

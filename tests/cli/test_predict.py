@@ -130,3 +130,8 @@ def test_a_reader_that_goes_away_is_no_error(recording, cube_model):
     pipe = f"set -o pipefail; {command} {recording}/camera.yaml --json | true"
     done = subprocess.run(["bash", "-c", pipe], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_cad_files_and_a_model_exclude_each_other(cli, image, options, tmp_path):
+    outcome = cli("predict", "pose", image, *options, "--parts", tmp_path / "bracket.stl")
+    assert outcome.code == 2 and "both given" in outcome.err

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from object_pose.cli.options import add_config_options, add_model_option, config_from_options, given_values
+from object_pose.core.errors import ConfigError
 from object_pose.core.params import replace_values
 from object_pose.core.pose.config import PROFILES, PoseSolverConfig
 from object_pose.core.tracking.tracker import TrackerConfig
 from object_pose.core.vision.decoders import DecodeOptions
 from object_pose.runtime.estimator_settings import EstimatorSettings, PredictorSettings
+from object_pose.runtime.part_estimator import open_estimator
 from object_pose.runtime.pose_estimator import PoseEstimator
 from object_pose.runtime.predictor import Predictor, PredictorConfig
 from object_pose.runtime.resources import find_model
 from object_pose.tasks.pose import POSE
 from object_pose.tasks.task import Task
+
+logger = logging.getLogger(__name__)
 
 _SOLVER, _TRACKER = "solver.", "tracker."
 
@@ -36,6 +41,7 @@ def add_predictor_options(parser: argparse.ArgumentParser, default_model: str) -
 def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a predictor, and the parameters of solver and tracker."""
     add_predictor_options(parser, POSE.default_model)
+    add_parts_options(parser)
     parser.add_argument(
         "--profile",
         choices=tuple(PROFILES),
@@ -47,9 +53,46 @@ def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
     add_config_options(parser, TrackerConfig, "tracker", prefix=_TRACKER)
 
 
+def add_parts_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--parts``, CAD files in place of a model, and what says how they are meant."""
+    group = parser.add_argument_group("parts without a trained model")
+    group.add_argument(
+        "--parts",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="CAD files (STL, PLY, OBJ, OFF, GLB or STEP) of parts to find with depth, in place of a model",
+    )
+    group.add_argument("--unit", choices=("mm", "m"), default="", help="unit of these files, where it is not clear")
+    group.add_argument("--centred", action="store_true", help="move each part's origin to the middle of its box")
+    group.add_argument(
+        "--symmetry", action="append", default=[], metavar="NAME=SYMMETRY", help="in place of the one that is found"
+    )
+
+
+def prepared_parts(options: argparse.Namespace) -> Path | None:
+    """Return the prepared file of the CAD files that ``--parts`` names, None where it names none."""
+    if not options.parts:
+        return None
+    if options.model:
+        raise ConfigError("--parts and --model are both given", "name CAD files or a model")
+    # A robot that runs models needs no CAD library.
+    from object_pose.cli.progress_bar import ProgressBar
+    from object_pose.workflows.prepare_parts import PreparePartsConfig, prepare_parts
+
+    symmetries = dict(text.partition("=")[::2] for text in options.symmetry)
+    config = PreparePartsConfig(tuple(options.parts), options.unit, options.centred, symmetries)
+    with ProgressBar() as bar:
+        prepared = prepare_parts(config, progress=bar)
+    for note in prepared.notes:
+        logger.info(note)
+    return prepared.path
+
+
 def model_path(options: argparse.Namespace, default: str = POSE.default_model) -> Path:
-    """Return the chosen model file, or the shipped one of a name."""
-    chosen: Path | None = options.model
+    """Return the chosen model file, prepared parts, or the shipped one of a name."""
+    chosen: Path | None = prepared_parts(options) if getattr(options, "parts", None) else options.model
     return chosen or find_model(default)
 
 
@@ -92,7 +135,7 @@ def pipeline_from_options(
     """Return the estimator that the options describe, around a model that is open already or newly opened."""
     solver, tracker = _solver_and_tracker(options, options.profile or profile)
     predictor = predictor or open_predictor(options, model_path(options), profile=profile)
-    return PoseEstimator(predictor, solver_config=solver, tracker_config=tracker)
+    return open_estimator(predictor, solver_config=solver, tracker_config=tracker)
 
 
 def _solver_and_tracker(options: argparse.Namespace, profile: str) -> tuple[PoseSolverConfig, TrackerConfig | None]:

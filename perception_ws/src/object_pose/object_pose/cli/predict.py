@@ -24,6 +24,7 @@ EXAMPLES = """examples:
   object-pose predict segment tiles/ --metres-per-pixel 0.3 --output out/tiles
   object-pose predict photo.png --depth photo_depth.png --camera camera.yaml --output out/photo
   object-pose predict lmo/test/000002 --model models/lmo.onnx --output out/lmo
+  object-pose predict pose shot.png --depth shot_depth.png --camera camera.yaml --parts bracket.stl pump.ply
   object-pose predict film.mp4 --camera camera.yaml --track --output out/film
   object-pose predict --schema pose
 """

@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from object_pose.cli.model_options import add_parts_options, prepared_parts
 from object_pose.cli.options import add_model_option, add_parameter_option
 from object_pose.core.params import parameters
 from object_pose.io.bag_frames import RecordingConfig
@@ -17,6 +18,7 @@ from object_pose.web.config import WebConfig
 EXAMPLES = """examples:
   object-pose run
   object-pose run --model models/parts.onnx --rate 30 --seed 7
+  object-pose run --parts bracket.stl pump.ply --no-camera   (found in depth, without a trained model)
   object-pose run --source recording/ --rate 10
   object-pose run --source bag/ --color-topic /cam/rgb --depth-topic /cam/depth --camera-info-topic /cam/info
   object-pose run --no-camera --target-frame base_link --fixed-frame base_link   (poses for a robot)
@@ -57,6 +59,7 @@ _PARAMETERS = {
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``run``; those that set a parameter are described by its declaration."""
     add_model_option(parser, meaning="ONNX model (default: parts.onnx)")
+    add_parts_options(parser)
     parser.add_argument("--camera", action=argparse.BooleanOptionalAction, default=True, help="start our camera node")
     declared = {item.name: item for config in (CameraNodeConfig, RecordingConfig) for item in parameters(config)}
     for option, name in _CAMERA.items():
@@ -80,6 +83,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the pipeline; SIGINT is the normal end."""
+    options.model = prepared_parts(options) or options.model
     start = run_in_processes if options.processes else run_in_one_process
     words = ros_arguments(options)
     start(words, options.camera, {"web server": _web_server(options, words)} if options.web else {})

@@ -5,9 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from object_pose.core.arrays import Array, expect_shape
 from object_pose.core.geometry.symmetry import Symmetry
+
+
+@dataclass(frozen=True)
+class TriangleMesh:
+    """A surface to draw: ``vertices`` (V, 3) float32 in metres, ``faces`` (F, 3) int32, counted from 0."""
+
+    vertices: NDArray[np.float32]
+    faces: NDArray[np.int32]
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from object_pose.core.errors import ConfigError, ModelError
 from object_pose.core.params import parameter
 from object_pose.core.vision.image import COARSEST_STRIDE
+from object_pose.runtime import parts_file
 from object_pose.runtime.card import METADATA_KEY, MOST_SIDE, ModelCard
 from object_pose.runtime.cpus import available_cores
 from object_pose.runtime.foreign import size_in_metadata
@@ -103,6 +104,8 @@ def load_engine(path: str | Path, config: EngineConfig | None = None) -> Engine:
     config = config or EngineConfig()
     file = Path(path)
     check_model_file(file)
+    if file.suffix == parts_file.SUFFIX:
+        return parts_file.PartsEngine(file)
     return _engine_class(config)(file, config)
 
 

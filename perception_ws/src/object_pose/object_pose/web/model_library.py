@@ -29,6 +29,7 @@ from object_pose.runtime.card import METADATA_KEY, ModelCard
 from object_pose.runtime.engine import check_model_file
 from object_pose.runtime.frame_prediction import FramePrediction, predict_poses, predict_task
 from object_pose.runtime.model_cache import ModelCache
+from object_pose.runtime.part_estimator import open_estimator
 from object_pose.runtime.pose_estimator import PoseEstimator
 from object_pose.runtime.predictor import Predictor, load_card
 from object_pose.runtime.resources import shipped_models
@@ -75,7 +76,7 @@ class OpenedModel:
         if not self.gives_poses:
             return predict_task(self.predictor, frame)
         if not hasattr(self._of_thread, "estimator"):
-            self._of_thread.estimator = PoseEstimator(self.predictor, profile="single_image")
+            self._of_thread.estimator = open_estimator(self.predictor, profile="single_image")
         estimator: PoseEstimator = self._of_thread.estimator
         estimator.forget_tracks()
         found = predict_poses(estimator, frame)

@@ -25,7 +25,7 @@ from object_pose.io.run_folder import RunFolder
 from object_pose.io.writers import write_json
 from object_pose.runtime.pose_estimator import PoseEstimator
 from object_pose.simulation.generators.bop import write_bop_models
-from object_pose.simulation.parts.cad import CadPart, read_parts
+from object_pose.simulation.parts.cad import CadPart, read_parts, stated_symmetries
 from object_pose.simulation.parts.objects import load_objects, mesh_diameter
 from object_pose.simulation.parts.symmetry import (
     EXACT_TOLERANCE,
@@ -33,7 +33,6 @@ from object_pose.simulation.parts.symmetry import (
     FoundSymmetry,
     describe_symmetry,
     find_symmetry,
-    parse_symmetry,
 )
 from object_pose.simulation.scenes.scene import SceneConfig
 from object_pose.simulation.seeds import TEST
@@ -143,7 +142,7 @@ def plan_onboarding(config: OnboardConfig, progress: ProgressCallback = ignore_p
     Raises ``DataError`` for a file that cannot be used, ``ConfigError`` for options that do not fit the parts.
     """
     parts = read_parts(config.parts, config.unit, config.centred)
-    stated = _stated_symmetries(parts, config.symmetries)
+    stated = stated_symmetries(parts, config.symmetries)
     planned = []
     for part in reported(parts, progress, "symmetries", len(parts), "part"):
         if part.name in stated:
@@ -301,14 +300,6 @@ def _require_confirmed(config: OnboardConfig, plan: OnboardPlan) -> None:
             f"the symmetries found of {', '.join(unconfirmed)} are not confirmed",
             f"repeat with --accept-symmetries, or state them: --symmetry {unconfirmed[0]}=none",
         )
-
-
-def _stated_symmetries(parts: Sequence[CadPart], texts: Mapping[str, str]) -> dict[str, Symmetry]:
-    centres = {part.name: part.box_centre for part in parts}
-    for name, text in texts.items():
-        if name not in centres:
-            raise ConfigError(f"--symmetry {name}={text} names no part", f"parts: {', '.join(centres)}")
-    return {name: parse_symmetry(text, centres[name]) for name, text in texts.items()}
 
 
 def _suitable_scene(parts: Sequence[CadPart]) -> dict[str, Any]:

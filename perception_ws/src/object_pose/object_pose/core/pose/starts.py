@@ -109,12 +109,16 @@ class RotationGrid:
 
 def build_grid(model: ObjectModel, views: ModelViews) -> RotationGrid:
     """Tabulate the silhouettes of an object in all orientations."""
-    axis = model.symmetry.axis
-    rotations = _all_rotations(_ROTATIONS) if axis is None else _axis_rotations(axis, _AXIS_DIRECTIONS)
+    rotations = spread_rotations(model.symmetry.axis)
     far = np.array([0.0, 0.0, _FAR_M]) - rotations @ model.box_center
     contours = views.contour_points[views.nearest(rotations, far)] - model.box_center
     contours = (contours @ np.swapaxes(rotations, 1, 2))[..., :2]
     return RotationGrid(rotations, np.concatenate([contours.min(axis=1), contours.max(axis=1)], axis=1))
+
+
+def spread_rotations(axis: Array | None) -> Array:
+    """Return rotations (G, 3, 3) spread evenly, without those that only turn about an ``axis`` of revolution (3,)."""
+    return _all_rotations(_ROTATIONS) if axis is None else _axis_rotations(axis, _AXIS_DIRECTIONS)
 
 
 def _all_rotations(count: int) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from object_pose.core.errors import ConfigError, DataError
 from object_pose.core.geometry.symmetry import Symmetry
 from object_pose.simulation.parts.mesh_files import FileMesh, is_closed, read_mesh
 from object_pose.simulation.parts.objects import SceneObject, mesh_diameter, object_model
+from object_pose.simulation.parts.symmetry import parse_symmetry
 from object_pose.simulation.render.mesh import make_render_mesh
 
 Array = NDArray[np.float64]
@@ -76,6 +77,15 @@ def read_parts(paths: Sequence[Path], unit: str = "", centred: bool = False) -> 
     untold = [(path, file.mesh) for path, file in zip(paths, files) if not file.unit]
     unit = unit or (_guessed_unit(untold) if untold else "")
     return [_part(name, path, file.unit or unit, file, centred) for name, path, file in zip(names, paths, files)]
+
+
+def stated_symmetries(parts: Sequence[CadPart], texts: Mapping[str, str]) -> dict[str, Symmetry]:
+    """Return the symmetries that ``texts`` state by part name, see ``parse_symmetry``; raises ``ConfigError``."""
+    centres = {part.name: part.box_centre for part in parts}
+    for name, text in texts.items():
+        if name not in centres:
+            raise ConfigError(f"--symmetry {name}={text} names no part", f"parts: {', '.join(centres)}")
+    return {name: parse_symmetry(text, centres[name]) for name, text in texts.items()}
 
 
 def _part_name(path: Path) -> str:

@@ -1,0 +1,84 @@
+"""Pieces of surface that stand out of the planes, and starts of parts in all orientations whose silhouette fits one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from object_pose.core.arrays import Array, Mask
+from object_pose.core.matching.oriented_depth import STRIDE
+from object_pose.core.pose.depth_evidence import DepthView
+
+_STEP_SIGMAS, _STEP_M = 5.0, 0.006
+_LEAST_PIXELS = 12
+_BEST_SHAPES = 120
+_TOO_SMALL_COST = 4.0
+_FRONT_SHARE = 0.25  # of the diameter: the centre behind the segment's near surface
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A piece of surface: the box (4,) of its pixels and its near depth in metres."""
+
+    box_xyxy: Array
+    near_m: float
+
+
+def find_segments(view: DepthView, wanted: Mask) -> list[Segment]:
+    """Return connected pieces of the ``wanted`` pixels (h, w), every ``STRIDE``-th: whole, and split at depth steps."""
+    depth = view.depth_m[::STRIDE, ::STRIDE]
+    inside = (wanted & (depth > 0.0)).astype(np.uint8)
+    filled = np.where(depth > 0.0, depth, np.float32(0.0))
+    steps = cv2.morphologyEx(filled, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    limit = np.maximum(_STEP_M, _STEP_SIGMAS * view.noise.sigma(filled.astype(np.float64)))
+    segments = []
+    for mask in (inside, inside & (steps < limit)):
+        opened = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=4)
+        for label in range(1, count):
+            left, top, width, height, area = stats[label]
+            if area < _LEAST_PIXELS:
+                continue
+            part = labels[top : top + height, left : left + width] == label
+            near = np.percentile(depth[top : top + height, left : left + width][part], 20)
+            segments.append(
+                Segment(STRIDE * np.array([left, top, left + width - 1, top + height - 1], float), float(near))
+            )
+    return segments
+
+
+def starts_in(
+    segment: Segment, diameter: float, center: Array, rotations: Array, extents: Array, view: DepthView
+) -> Array:
+    """Return poses (N, 4, 4) of a part whose silhouette has about the shape and size of the segment.
+
+    ``rotations`` (G, 3, 3) are spread over all orientations, ``extents`` (G, 4) their silhouettes' x_min, y_min, x_max,
+    y_max about the part's ``center`` (3,), in metres.
+    """
+    camera = view.camera
+    low, high = segment.box_xyxy[:2], segment.box_xyxy[2:] + 1.0
+    middle = camera.backproject(0.5 * (low + high), np.array(segment.near_m + _FRONT_SHARE * diameter))
+    distance = float(np.linalg.norm(middle))
+    size = np.maximum(high - low, 1.0) * distance / np.array([camera.fx, camera.fy])
+    if size.max() < 0.25 * diameter or size.min() > 1.6 * diameter:
+        return np.zeros((0, 4, 4))
+    misfit = np.log(np.maximum((extents[:, 2:] - extents[:, :2]) / size, 1e-6))
+    cost = np.sum(np.where(misfit < 0.0, _TOO_SMALL_COST, 1.0) * misfit**2, axis=1)
+    chosen = np.argsort(cost)[:_BEST_SHAPES]
+    to_ray = _turn_to(middle / distance)
+    rotation = to_ray @ rotations[chosen]
+    aside = -0.5 * (extents[chosen, :2] + extents[chosen, 2:])
+    poses = np.tile(np.eye(4), (len(chosen), 1, 1))
+    poses[:, :3, :3] = rotation
+    poses[:, :3, 3] = middle + aside @ to_ray[:, :2].T - rotation @ center
+    return poses
+
+
+def _turn_to(direction: Array) -> Array:
+    """Return the shortest rotation that takes the optical axis to a direction in front of the camera."""
+    x, y, z = direction
+    return np.array(
+        [[1 - x * x / (1 + z), -x * y / (1 + z), x], [-x * y / (1 + z), 1 - y * y / (1 + z), y], [-x, -y, z]]
+    )
