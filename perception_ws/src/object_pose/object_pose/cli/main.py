@@ -30,6 +30,7 @@ VERBS = {
     "dataset": "check, report on, convert, split and render data sets",
     "generate": "render a BOP data set of the procedural parts or of your own meshes",
     "train": "train a task's network",
+    "tune": "search for better training options, and write the best as a recipe",
     "evaluate": "measure a model on a data set or on simulated samples",
     "report": "write a PDF report on a part-inspection model",
     "export": "turn a training run into an ONNX model with its card",

@@ -9,11 +9,16 @@ from collections.abc import Iterator
 from object_pose.workflows.parallel import Runner, local_runner
 
 
-def add_runner_options(parser: argparse._ActionsContainer, what: str) -> None:
-    """Add ``--workers N`` and ``--ray ADDRESS``."""
+def add_runner_options(parser: argparse._ActionsContainer, what: str, flag: str = "--workers") -> None:
+    """Add ``--workers N``, or another flag where that is taken, and ``--ray ADDRESS``."""
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
-        "--workers", type=int, default=1, metavar="N", help=f"{what} at a time, a process each (default: %(default)s)"
+        flag,
+        dest="processes",
+        type=int,
+        default=1,
+        metavar="N",
+        help=f"{what} at a time, a process each (default: %(default)s)",
     )
     where.add_argument(
         "--ray",
@@ -27,7 +32,7 @@ def add_runner_options(parser: argparse._ActionsContainer, what: str) -> None:
 def chosen_runner(options: argparse.Namespace) -> Iterator[Runner]:
     """Return the runner while the context lasts."""
     if not options.ray:
-        yield local_runner(options.workers)
+        yield local_runner(options.processes)
         return
     from object_pose.mlops.cluster import ray_runner  # only here: Ray is an extra
 
