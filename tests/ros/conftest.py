@@ -23,13 +23,17 @@ from object_pose.ros.nodes.pose_node import PoseNode
 from object_pose.ros.transport import qos, topics
 
 LIMIT_S = 10.0
+# Linux hands the ports of higher domains to other programs.
+_LAST_DOMAIN = 100
 _domains = itertools.count(os.getpid())
 
 
 @pytest.fixture
 def domain_id() -> int:
-    """A ROS domain that no other test uses."""
-    return next(_domains) % 100 + 1
+    """A ROS domain that no other test uses, nor one of pytest-xdist's other workers."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return next(_domains) * workers % (_LAST_DOMAIN - _LAST_DOMAIN % workers) + worker + 1
 
 
 @dataclass
