@@ -1,8 +1,9 @@
 """What a frame costs, stage by stage and beside what it could cost: every figure is a median of one run.
 
 Times are told beside the detector's bare inference and the machine's matrix product, so that machines can be compared.
-The detector is timed with ONNX Runtime in float32 and one thread, the engine of the published figures; where there is a
-faster engine the nodes run with that one.
+The detector is timed with ONNX Runtime in float32 and one thread, the engine of the published figures, and so is what
+registers. Where there is a faster engine the nodes run with that one: ``by_engine`` has the same figures of each, every
+ratio of one engine alone.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from object_pose.evaluation.criteria import Criterion
 from object_pose.io.camera_info import write_camera
 from object_pose.io.images import write_depth, write_image
 from object_pose.runtime.engine import EngineConfig
-from object_pose.runtime.engine_choice import measure_engines
+from object_pose.runtime.engine_choice import installed_engines, measure_engines
 from object_pose.runtime.pose_estimator import PoseEstimator
 from object_pose.runtime.predictor import Predictor, PredictorConfig
 from object_pose.runtime.resources import find_model
@@ -49,6 +50,7 @@ _OBJECTS = 9
 _COUNTS = (1, 3, 10, 30)
 _SIZES = ((640, 480), (1280, 720), (1920, 1080))
 _CLASSES = 20
+_ENGINE_FRAMES = 13
 _MATRIX = 1024
 _STARTS = 3
 _CRITERIA = (
@@ -80,6 +82,7 @@ def run(options: argparse.Namespace) -> int:
     """Measure everything in turn, print and write the figures."""
     cv2.setNumThreads(1)
     figures = _sequence(options.model, options.frames)
+    figures["by_engine"] = {name: _by_engine(options.model, name) for name in installed_engines()}
     figures |= _scaling(options.model)
     figures |= _surroundings(options.model)
     if options.open3d:
@@ -131,6 +134,21 @@ def _sequence(model: str, count: int) -> dict[str, Any]:
         "speedup_over_register_each_frame": register / track,
         "stages_ms": {name: median(values) for name, values in stages.items()},
     }
+
+
+def _by_engine(model: str, engine: str) -> dict[str, float]:
+    """Detect and register some frames with one engine and one thread."""
+    single = PredictorConfig(threads=1, engine=engine, decoding=PROFILES["live"].decoding)
+    predictor = Predictor(model, single)
+    estimator, bare = PoseEstimator(predictor), np.zeros((1, 3, 320, 416), dtype=np.float32)
+    detector, register = [], []
+    first, *frames = _frames(LiveConfig(), _ENGINE_FRAMES)
+    estimator.register(first)
+    for frame in frames:
+        detector.append(_ms(lambda: predictor._engine.run(bare)))
+        register.append(_ms(partial(estimator.register, frame)))
+    figures = {"detector_ms": median(detector), "register_ms": median(register)}
+    return figures | {"register_over_detector": figures["register_ms"] / figures["detector_ms"]}
 
 
 def _scaling(model: str) -> dict[str, Any]:
