@@ -12,41 +12,29 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
+from object_pose.core.arrays import Array
 from object_pose.core.geometry import se3
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.params import parameter
 from object_pose.core.pose.acceptance import find_duplicates
 from object_pose.core.results.pose import ObjectPose, PoseRejection, PoseResults, RejectionReason
+from object_pose.core.tracking.association import NANOSECONDS, SAME_PLACE_DIAMETERS, SLACK_RAD, Association, Track
 from object_pose.core.tracking.camera_motion import common_motion
-from object_pose.core.tracking.filter import NEWEST_SHARE, NIS_LIMIT, PoseState, Velocity
+from object_pose.core.tracking.filter import NEWEST_SHARE, PoseState, Velocity
 from object_pose.core.tracking.history import History, Moment
+from object_pose.core.tracking.late_matching import LateMatcher, LateMatches
 from object_pose.core.tracking.linear import squared_distance
 
-Array = NDArray[np.float64]
-
-_NANOSECONDS = 1e-9
-_NO_MATCH = 1e9
-# Poses of one object may differ by this much beyond their covariance: diameters and radians.
-_SLACK_DIAMETERS = 0.1
-_SLACK_RAD = 0.3
 # A rotation this many sigmas off is a flip of the estimate rather than a turn of the object.
 _FLIP_SIGMAS = 3.0
-_SAME_PLACE_DIAMETERS = 0.3
-# A late pose may differ by this much from its track beyond both covariances: diameters and radians.
-_LATE_SLACK_DIAMETERS = 0.03
-_LATE_SLACK_RAD = 0.1
 _BESIDE_NS = 100_000_000
 # How far an object may go between two frames beyond what is expected: metres, radians, and a share of its velocity.
 _STEP_M, _STEP_RAD, _SURPRISE = 0.003, 0.03, 0.5
 # What is lost is found again where it was with at least this share of its score and this much of its surface.
 _FOUND_AGAIN_SCORE, _FOUND_AGAIN_VISIBILITY = 0.9, 0.5
 _MOVES_ON_S = 0.25  # for how long an object is expected to go on as it moved
-_ASTRAY_DIAMETERS = 1.5  # how far from its object a track may go astray
 _LEAST_STILL = 3  # objects that say how the camera moved, with which another one can be seen to move itself
-_LOOKED_AT = 0.3  # visibility from which on a detector should find an object
 
 
 @dataclass(frozen=True)
@@ -104,44 +92,6 @@ class TrackerConfig:
     )
 
 
-@dataclass
-class _Track:
-    """One object through time: filtered ``state`` and latest ``measured`` one in the fixed frame, and its ``pose``.
-
-    ``registered_score`` is that of its last pose which was not tracked but found anew. One that ``is_lost`` is
-    remembered but not reported, for it is not where it was; one that was missed so often that it ``is_missed`` is not
-    followed until it is found anew, and one that ``is_tentative`` is not reported before it is found twice. ``doubts``
-    are late poses in a row that contradict it, and ``correction`` (4, 4), in the object's frame, is what they ask for.
-    """
-
-    track_id: int
-    state: PoseState
-    measured: PoseState
-    pose: ObjectPose
-    registered_score: float
-    seen_ns: int
-    age: int = 1
-    frames_unseen: int = 0
-    contradictions: int = 0
-    is_lost: bool = False
-    velocity: Velocity = Velocity.zero()
-    doubts: int = 0
-    misses: int = 0
-    is_missed: bool = False
-    correction: Array | None = None
-    is_tentative: bool = False
-    moves_itself: bool = False
-    has_flipped: bool = False
-
-
-@dataclass(frozen=True)
-class LateMatches:
-    """Late poses with the ids of their tracks; ``found`` are those of objects that no track follows now."""
-
-    poses: tuple[ObjectPose, ...]
-    found: tuple[ObjectPose, ...]
-
-
 class Tracker:
     """Gives poses stable ids and fills in short gaps; feed it one result per frame, in the order of the stamps.
 
@@ -161,7 +111,7 @@ class Tracker:
         self._objects = tuple(objects)
         self.scale_sigma = scale_sigma
         self._track_ids = itertools.count() if track_ids is None else track_ids
-        self._tracks: list[_Track] = []
+        self._tracks: list[Track] = []
         self._history = History()
         self._ended: list[PoseRejection] = []
         self.configure(config or TrackerConfig())
@@ -173,6 +123,8 @@ class Tracker:
     def configure(self, config: TrackerConfig) -> None:
         """Use another configuration from the next update on; tracks and ids stay."""
         self._config = config
+        self._association = Association(self._objects, config.gate_sigmas, config.max_speed_m_s, config.max_dropout_s)
+        self._late = LateMatcher(self._association, config.change_patience, config.miss_patience, config.min_sure_score)
 
     def update(
         self,
@@ -243,13 +195,13 @@ class Tracker:
         if self._in_world != (T_world_camera is not None):
             return ()
         T_camera_fixed = se3.inverse(_fixed(T_world_camera))
-        step_s = (stamp_ns - self._stamp_ns) * _NANOSECONDS if self._stamp_ns is not None else 0.0
+        step_s = (stamp_ns - self._stamp_ns) * NANOSECONDS if self._stamp_ns is not None else 0.0
         camera_motion = self._camera_motion(step_s)
         poses = []
         for track in self._tracks:
             if track.is_missed:
                 continue
-            seconds = (stamp_ns - track.seen_ns) * _NANOSECONDS
+            seconds = (stamp_ns - track.seen_ns) * NANOSECONDS
             if track.contradictions and 0.0 <= seconds < _MOVES_ON_S:
                 T_fixed_object = track.velocity.moved(track.measured.transform, seconds)
             else:
@@ -265,7 +217,7 @@ class Tracker:
             )
         return tuple(poses)
 
-    def _spread(self, track: _Track, seconds: float) -> Array:
+    def _spread(self, track: Track, seconds: float) -> Array:
         """Return the covariance (6, 6) of where a track may be, so long after it was seen."""
         is_moving = track.contradictions > 0 or track.moves_itself
         steps = math.sqrt(1.0 + track.frames_unseen)
@@ -300,53 +252,12 @@ class Tracker:
         moment = self._history.nearest(stamp_ns)
         if moment is None or self._in_world != (T_world_camera is not None):
             return LateMatches((), ())
-        measured = [self._measured(pose).moved_to(T_world_camera) for pose in results.poses]
-        then = moment.transforms()
-        known = [then.get(track.track_id, track.state.transform) for track in self._tracks]
-        partners = self._assign(results.poses, measured, self._tracks, known, stamp_ns)
-        self._find_strays(results.poses, measured, partners, then, seen_ids)
-        poses, found, seen = [], [], set(seen_ids)
-        for pose, state, partner in zip(results.poses, measured, partners):
-            track_id = partner.track_id if partner else next(self._track_ids)
-            age = partner.age if partner else 1
-            poses.append(dataclasses.replace(pose, track_id=track_id, track_age=age))
-            seen.add(track_id)
-            if partner is None or partner.is_lost or partner.track_id not in then:
-                found.append(poses[-1])
-                if partner is not None:
-                    partner.registered_score, partner.is_tentative = pose.score, False
-            else:
-                self._confirm(partner, then[track_id], pose, state)
-        self._count_misses(moment, seen)
-        return LateMatches(tuple(poses), tuple(found))
-
-    def _find_strays(
-        self,
-        poses: Sequence[ObjectPose],
-        measured: Sequence[PoseState],
-        partners: list[_Track | None],
-        then: Collection[int],
-        seen_ids: Collection[int],
-    ) -> None:
-        """Give late poses without a track those that went astray nearby: doubtful ones that nothing else shows.
-
-        They are lost where they are, and found again under their ids where the poses are.
-        """
-        for row, (pose, state) in enumerate(zip(poses, measured)):
-            if partners[row] is not None:
-                continue
-            strays = [
-                (float(np.linalg.norm(state.transform[:3, 3] - track.state.transform[:3, 3])), index)
-                for index, track in enumerate(self._tracks)
-                if track.pose.class_id == pose.class_id
-                and track.track_id not in seen_ids
-                and not any(track is partner for partner in partners)
-                and (track.is_lost or track.track_id not in then or track.pose.score < self._config.min_sure_score)
-            ]
-            distance, nearest = min(strays, default=(np.inf, -1))
-            if distance < _ASTRAY_DIAMETERS * self._objects[pose.class_id].diameter:
-                partners[row] = self._tracks[nearest]
-                self._tracks[nearest].is_lost = True
+        poses, tracks = results.poses, self._tracks
+        measured = [self._measured(pose).moved_to(T_world_camera) for pose in poses]
+        matches = self._late.match(poses, measured, tracks, moment, seen_ids, stamp_ns, self._track_ids)
+        seen = {*seen_ids, *(pose.track_id for pose in matches.poses)}
+        self._ended += self._late.end_missed(tracks, moment, seen)
+        return matches
 
     def begin(self, poses: Sequence[ObjectPose], stamp_ns: int, T_world_camera: Array | None = None) -> None:
         """Start tracks of poses that have their ids, or find again those which are known under them.
@@ -359,11 +270,11 @@ class Tracker:
         for pose in poses:
             state = self._measured(pose).moved_to(T_world_camera)
             track = by_id.get(pose.track_id)
-            if track is None and self._is_taken(pose, state):
+            if track is None and self._association.is_taken(pose, state, self._tracks):
                 continue
             if track is None:
                 is_tentative = pose.score < self._config.min_sure_score
-                track = _Track(pose.track_id, state, state, pose, pose.score, stamp_ns, is_tentative=is_tentative)
+                track = Track(pose.track_id, state, state, pose, pose.score, stamp_ns, is_tentative=is_tentative)
                 self._tracks.append(track)
             elif track.is_lost or track.seen_ns < stamp_ns:
                 track.state, track.measured, track.pose = state, state, pose
@@ -384,7 +295,7 @@ class Tracker:
             self.reset()
         self._in_world = in_world
         config = self._config
-        seconds = (stamp_ns - self._stamp_ns) * _NANOSECONDS if self._stamp_ns is not None else 0.0
+        seconds = (stamp_ns - self._stamp_ns) * NANOSECONDS if self._stamp_ns is not None else 0.0
         self._step_s = seconds
         factor = 1.0 if in_world else config.moving_camera_factor
         self._stamp_ns = stamp_ns
@@ -426,91 +337,26 @@ class Tracker:
         newest = se3.log(motion) / self._step_s
         self._camera_twist = (1.0 - NEWEST_SHARE) * self._camera_twist + NEWEST_SHARE * newest
 
-    def _is_recent(self, track: _Track, stamp_ns: int) -> bool:
-        return (stamp_ns - track.seen_ns) * _NANOSECONDS <= self._config.max_dropout_s
+    def _is_recent(self, track: Track, stamp_ns: int) -> bool:
+        return (stamp_ns - track.seen_ns) * NANOSECONDS <= self._config.max_dropout_s
 
     def _partners(
         self, poses: Sequence[ObjectPose], measured: Sequence[PoseState], stamp_ns: int
-    ) -> list[_Track | None]:
+    ) -> list[Track | None]:
         """Return each pose's track: by its id, of others the assignment of least total distance inside the gates."""
         by_id = {track.track_id: track for track in self._tracks}
         partners = [by_id.get(pose.track_id) for pose in poses]
         rows = [row for row, pose in enumerate(poses) if pose.track_id < 0]
         tracks = [track for track in self._tracks if not any(track is partner for partner in partners)]
         states = [track.state.transform for track in tracks]
-        found = self._assign([poses[row] for row in rows], [measured[row] for row in rows], tracks, states, stamp_ns)
+        found = self._association.assign(
+            [poses[row] for row in rows], [measured[row] for row in rows], tracks, states, stamp_ns
+        )
         for row, partner in zip(rows, found):
             partners[row] = partner
         return partners
 
-    def _assign(
-        self,
-        poses: Sequence[ObjectPose],
-        measured: Sequence[PoseState],
-        tracks: Sequence[_Track],
-        T_fixed_objects: Sequence[Array],
-        stamp_ns: int,
-    ) -> list[_Track | None]:
-        """Return each pose's track, of those at ``T_fixed_objects``: the assignment of least total distance."""
-        partners: list[_Track | None] = [None] * len(poses)
-        if not poses or not tracks:
-            return partners
-        cost = np.array(
-            [
-                [self._distance(track, known, pose, state, stamp_ns) for track, known in zip(tracks, T_fixed_objects)]
-                for pose, state in zip(poses, measured)
-            ]
-        )
-        for row, column in zip(*linear_sum_assignment(cost)):
-            if cost[row, column] < _NO_MATCH:
-                partners[row] = tracks[column]
-        return partners
-
-    def _distance(
-        self, track: _Track, T_fixed_object: Array, pose: ObjectPose, measured: PoseState, stamp_ns: int
-    ) -> float:
-        """Return the squared distance in sigmas; position gates, orientation only helps to choose."""
-        if track.pose.class_id != pose.class_id:
-            return _NO_MATCH
-        innovation = self._difference(track, T_fixed_object, measured)
-        model = self._objects[pose.class_id]
-        # In the long pauses of a triggered camera an object is not expected to go any further.
-        unseen = np.clip((stamp_ns - track.seen_ns) * _NANOSECONDS, 0.0, self._config.max_dropout_s)
-        slack = np.hypot(
-            _SLACK_DIAMETERS * model.diameter, self._config.max_speed_m_s * unseen / self._config.gate_sigmas
-        )
-        # Not the predicted covariance: a camera that may move fast would make every pose fit every track.
-        covariance = track.measured.covariance + measured.covariance
-        position = covariance[:3, :3] + slack**2 * np.eye(3)
-        distance = float(innovation[:3] @ np.linalg.solve(position, innovation[:3]))
-        if distance > self._config.gate_sigmas**2:
-            return _NO_MATCH
-        orientation = covariance[3:, 3:] + _SLACK_RAD**2 * np.eye(3)
-        return distance + float(innovation[3:] @ np.linalg.solve(orientation, innovation[3:]))
-
-    def _difference(self, track: _Track, T_fixed_object: Array, measured: PoseState) -> Array:
-        """Return the (6,) difference of a measured pose from where a track is or was, the least of symmetric ones."""
-        symmetry = self._objects[track.pose.class_id].symmetry
-        nearest = symmetry.closest(measured.transform, T_fixed_object)
-        return measured.at(T_fixed_object).innovation(measured.at(nearest))
-
-    def _confirm(self, track: _Track, T_fixed_object: Array, pose: ObjectPose, measured: PoseState) -> None:
-        """Let a late pose confirm its track, which was at ``T_fixed_object``, or doubt it."""
-        difference = self._difference(track, T_fixed_object, measured)
-        diameter = self._objects[pose.class_id].diameter
-        slack = np.repeat([_LATE_SLACK_DIAMETERS * diameter, _LATE_SLACK_RAD], 3) ** 2
-        covariance = track.measured.covariance + measured.covariance + np.diag(slack)
-        if float(difference @ np.linalg.solve(covariance, difference)) <= NIS_LIMIT:
-            track.doubts, track.correction, track.registered_score = 0, None, pose.score
-            track.is_tentative = False
-            return
-        # Both were measured in one frame; the one that explains it better is right.
-        track.doubts = track.doubts + 1 if pose.score >= track.pose.score else 0
-        if track.doubts >= self._config.change_patience:
-            track.registered_score = pose.score
-            track.correction = se3.inverse(T_fixed_object) @ measured.transform
-
-    def _correct(self, track: _Track) -> None:
+    def _correct(self, track: Track) -> None:
         """Move a track by the correction that late poses ask for."""
         if track.correction is None:
             return
@@ -519,54 +365,27 @@ class Tracker:
         )
         track.doubts, track.contradictions, track.correction = 0, 0, None
 
-    def _count_misses(self, moment: Moment, seen_ids: Collection[int]) -> None:
-        """Count the tracks in full view that were not detected; lost is what has weak evidence of its own."""
-        in_view = {pose.track_id for pose in moment.poses if pose.visibility >= _LOOKED_AT}
-        for track in self._tracks:
-            if track.track_id in seen_ids:
-                track.misses = 0
-            elif track.track_id in in_view:
-                track.misses += 1
-            patience, is_sure = self._config.miss_patience, track.pose.score >= self._config.min_sure_score
-            patience = 1 if track.is_tentative else patience
-            if track.misses < patience or is_sure or track.is_lost:
-                continue
-            track.is_lost = track.is_missed = True
-            detail = f"{track.misses} detections in a row miss it, and its own evidence is weak"
-            of_pose = track.pose.class_id, track.pose.class_name, track.pose.score, track.pose.box_xyxy
-            self._ended.append(PoseRejection(*of_pose, RejectionReason.LOST, detail, track.track_id))
-
-    def _is_taken(self, pose: ObjectPose, state: PoseState) -> bool:
-        """Return whether a track that is not lost stands where a pose is."""
-        center, diameter = se3.apply(state.transform, pose.box_center[None])[0], self._objects[pose.class_id].diameter
-        for track in self._tracks:
-            reach = _SAME_PLACE_DIAMETERS * min(diameter, self._objects[track.pose.class_id].diameter)
-            other = se3.apply(track.state.transform, track.pose.box_center[None])[0]
-            if not track.is_lost and np.linalg.norm(center - other) < reach:
-                return True
-        return False
-
     def _measured(self, pose: ObjectPose) -> PoseState:
         # Without depth the distance is known by sizes in the image, which err in all frames alike.
         scale_sigma = self.scale_sigma if pose.depth_used else 1.0
         return PoseState.measured(pose.T_camera_object, pose.covariance, scale_sigma)
 
-    def _symmetric_to(self, track: _Track, measured: PoseState) -> PoseState:
+    def _symmetric_to(self, track: Track, measured: PoseState) -> PoseState:
         symmetry = self._objects[track.pose.class_id].symmetry
         if symmetry.is_trivial:
             return measured
         return measured.at(symmetry.closest(measured.transform, track.state.transform))
 
     def _start(self, pose: ObjectPose, state: PoseState, stamp_ns: int) -> None:
-        self._tracks.append(_Track(next(self._track_ids), state, state, pose, pose.score, stamp_ns))
+        self._tracks.append(Track(next(self._track_ids), state, state, pose, pose.score, stamp_ns))
 
-    def _renew(self, track: _Track, pose: ObjectPose, measured: PoseState, stamp_ns: int) -> None:
+    def _renew(self, track: Track, pose: ObjectPose, measured: PoseState, stamp_ns: int) -> None:
         measured = self._symmetric_to(track, measured)
         turn = track.state.innovation(measured)[3:]
-        spread = (track.state.covariance + measured.covariance)[3:, 3:] + _SLACK_RAD**2 * np.eye(3)
+        spread = (track.state.covariance + measured.covariance)[3:, 3:] + SLACK_RAD**2 * np.eye(3)
         flipped = squared_distance(spread, turn) > _FLIP_SIGMAS**2
         track.contradictions = track.contradictions + 1 if flipped or track.state.nis_ratio(measured) > 1.0 else 0
-        seconds = (stamp_ns - track.seen_ns) * _NANOSECONDS if not flipped else 0.0
+        seconds = (stamp_ns - track.seen_ns) * NANOSECONDS if not flipped else 0.0
         track.velocity = track.velocity.updated(track.measured.transform, measured.transform, seconds)
         track.has_flipped = flipped
         believed = track.contradictions >= self._config.change_patience
@@ -595,21 +414,21 @@ class Tracker:
         centers = np.stack([se3.apply(pose.T_camera_object, pose.box_center[None])[0] for pose in poses])
         diameters = np.array([self._objects[pose.class_id].diameter for pose in poses])
         rank = -np.arange(len(poses), dtype=np.float64)
-        repeats = find_duplicates(centers, rank, diameters, _SAME_PLACE_DIAMETERS)
+        repeats = find_duplicates(centers, rank, diameters, SAME_PLACE_DIAMETERS)
         return [pose for i, pose in enumerate(poses) if i < len(seen) or repeats[i] is None]
 
-    def _is_worth_bridging(self, track: _Track, stamp_ns: int) -> bool:
+    def _is_worth_bridging(self, track: Track, stamp_ns: int) -> bool:
         if track.is_lost or track.is_tentative or not self._is_recent(track, stamp_ns):
             return False
         variance = float(np.linalg.eigvalsh(track.state.covariance[:3, :3])[-1])
         return track.age >= self._config.min_age and variance <= self._config.max_bridged_sigma_m**2
 
-    def _describe(self, track: _Track, stamp_ns: int, T_camera_world: Array | None) -> ObjectPose:
+    def _describe(self, track: Track, stamp_ns: int, T_camera_world: Array | None) -> ObjectPose:
         # What colour errs by hardly differs from frame to frame.
         repeated_share = self._config.repeated_share if track.pose.depth_used else 1.0
         covariance = track.state.reported_covariance(track.measured, repeated_share)
         state = PoseState.measured(track.state.transform, covariance).moved_to(T_camera_world)
-        unseen = (stamp_ns - track.seen_ns) * _NANOSECONDS
+        unseen = (stamp_ns - track.seen_ns) * NANOSECONDS
         pose = dataclasses.replace(
             track.pose,
             T_camera_object=state.transform,
@@ -628,7 +447,7 @@ def _fixed(T_world_camera: Array | None) -> Array:
     return np.eye(4) if T_world_camera is None else T_world_camera
 
 
-def _moved(track: _Track, seconds: float, camera_motion: Array | None) -> Array:
+def _moved(track: Track, seconds: float, camera_motion: Array | None) -> Array:
     """Return where a track goes on to; ``camera_motion`` (4, 4) is that of what stands still before a camera."""
     if camera_motion is None:
         return track.state.transform
