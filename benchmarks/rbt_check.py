@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from benchmarks.harness import Benchmark, check, criteria_table, plain, progress, report
+from benchmarks.motion import Motion
 from object_pose.core.arrays import Array, Mask
 from object_pose.core.errors import DataError
 from object_pose.core.frame import Frame
@@ -26,7 +27,6 @@ from object_pose.core.geometry import se3
 from object_pose.core.metrics.pose import ADD_SHARE
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.tracking.aligner import FrameAligner
-from object_pose.core.tracking.motion import Motion
 from object_pose.core.tracking.view_model import ViewModel
 from object_pose.evaluation.criteria import Criterion
 from object_pose.io.bop import MM, read_bop_scene

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from benchmarks.motion import Motion
 from object_pose.core.geometry import se3
-from object_pose.core.tracking.motion import Motion
 
 SECONDS = 1.0 / 30.0
 COVARIANCE = np.diag(np.repeat([2e-4, 2e-3], 3) ** 2)[None]
