@@ -20,7 +20,7 @@ from object_pose.core.pose.misalignment import Misalignment, MisalignmentMonitor
 from object_pose.core.pose.solver import PoseSolver
 from object_pose.core.results.detections import Detections
 from object_pose.core.results.pose import ObjectPose, PoseResults, RejectionReason
-from object_pose.core.tracking.known_objects import NOT_MEASURED, KnownObjects
+from object_pose.core.tracking.known_objects import KnownObjects
 from object_pose.core.tracking.tracker import Tracker, TrackerConfig
 from object_pose.core.vision.boxes import box_iou
 from object_pose.core.vision.decoders import DecodeOptions
@@ -199,7 +199,7 @@ class PoseEstimator:
                     self._aligners[0].learn(*self._found)
                     self._found = None
                 known = tracker.predicted(frame.stamp_ns, T_world_camera)
-                results = self._follow(known, frame, self._aligners[0])
+                results = self._aligners[0].align(frame, known)
             with clock.stage("tracking"):
                 lost = {item.track_id for item in results.rejections if item.reason in _CONTRADICTED}
                 results = tracker.update(results, frame.stamp_ns, T_world_camera, lost)
@@ -265,19 +265,6 @@ class PoseEstimator:
         found = self._alignment.found
         return replace(tracked, poses=widen_misaligned(tracked.poses, found, frame.camera)) if found else tracked
 
-    def _follow(self, known: Sequence[ObjectPose], frame: CameraFrame, aligner: KnownObjects) -> PoseResults:
-        """Align known poses with a frame; with their contours in colour what depth does not measure."""
-        results = aligner.align(frame, known)
-        unmeasured = {item.track_id for item in results.rejections if item.detail == NOT_MEASURED}
-        hidden = [pose for pose in known if pose.track_id in unmeasured]
-        hidden = sorted(hidden, key=lambda pose: -pose.score)[: self.solver_config.contour.max_poses]
-        if not hidden:
-            return results
-        by_contour = self._solver.follow(hidden, frame.camera, None, lambda: frame.rgb)
-        again = {pose.track_id for pose in hidden}
-        others = (item for item in results.rejections if item.track_id not in again)
-        return PoseResults((*results.poses, *by_contour.poses), (*others, *by_contour.rejections))
-
     def confident(self, poses: Sequence[ObjectPose]) -> tuple[ObjectPose, ...]:
         """Return those tracked poses of a frame that detections need only confirm; one in turn is to be verified."""
         sure = [pose for pose in poses if self._is_sure(pose)]
@@ -320,7 +307,7 @@ class PoseEstimator:
                 frames = self._recent.after(frame.stamp_ns, _CARRIED_FRAMES)
             for recent in frames:
                 moved = _seen_from(found, T_world_camera, recent.T_world_camera)
-                results = self._follow(moved, recent.frame, self._aligners[1])
+                results = self._aligners[1].align(recent.frame, moved)
                 lost = {item.track_id for item in results.rejections if item.reason in _CONTRADICTED}
                 now = {pose.track_id: pose for pose in results.poses}
                 kept = [pose for pose in moved if pose.track_id not in lost]

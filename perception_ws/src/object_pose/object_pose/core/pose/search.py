@@ -83,13 +83,6 @@ class PoseSearch:
             aligned = Candidates.join([aligned, self._try_harder(first, aligned, poor, solution, depth)])
         return self._decide(aligned, depth)
 
-    def follow(self, predicted: Candidates, depth: DepthView) -> SearchResult:
-        """Return one aligned pose for each of the predicted ones, from there or from nearby along its viewing ray."""
-        reach = np.full(len(predicted), _MIN_REACH)
-        slid = depth_icp.shift_along_ray(predicted, self._views, depth, reach)
-        aligned, _ = depth_icp.refine(Candidates.join([predicted, slid]), self._views, depth, COARSE)
-        return self._decide(aligned, depth)
-
     def _align(self, candidates: Candidates, depth: DepthView) -> tuple[Candidates, Array]:
         """Return the candidates after coarse alignment, and their values."""
         if not len(candidates):

@@ -27,7 +27,6 @@ from object_pose.core.pose.contour_alignment import (
 )
 from object_pose.core.pose.contradiction import add_image_offsets, doubt_misaligned
 from object_pose.core.pose.depth_evidence import MIN_MEASURED, DepthNoise, DepthView, make_depth_view
-from object_pose.core.pose.following import follow_poses
 from object_pose.core.pose.misalignment import Misalignment, find_misalignment, is_at_one_of
 from object_pose.core.pose.occlusion import CONFIRMED_SCORE, find_covered, occluder_pixels
 from object_pose.core.pose.pnp import KeypointTargets, PnpSolution, solve_pnp
@@ -115,18 +114,6 @@ class PoseSolver:
             depth is not None,
         )
         return replace(results, image_offsets=offsets)
-
-    def follow(
-        self, poses: Sequence[ObjectPose], camera: Camera, depth_m: DepthImage | None = None, rgb: Colour = None
-    ) -> PoseResults:
-        """Return where known poses are in another image, or a rejection, with their ids; see ``solve``.
-
-        Each is aligned with depth from where it is predicted, with its contour where depth is missing. The score of a
-        predicted pose is the one that it was registered with.
-        """
-        depth = self._view_depth(depth_m, camera)
-        search = self._search if depth is not None else None
-        return follow_poses(poses, camera, depth, rgb, self._objects, self._surfaces, search, self._config)
 
     def occluders(self, poses: Sequence[ObjectPose], camera: Camera, depth_m: DepthImage) -> Mask:
         """Return the pixels (H, W) of an image whose depth the confirmed poses account for."""

@@ -35,10 +35,9 @@ _SURE_VISIBILITY, _WORTHLESS_VISIBILITY = 0.65, 0.1
 _CONTOUR_M, _CONTOUR_PX, _COLOUR_VARIANCE = 0.00035, 0.4, 6.0
 # Colour takes as long as depth: an object that depth knows to this much in every direction does without.
 _OPEN_M = 0.002
-NOT_MEASURED = "nothing of it can be seen"
 _REASONS = {
     LossReason.NOT_IN_IMAGE: (RejectionReason.UNCERTAIN, "it is not in the image any more"),
-    LossReason.NOT_MEASURED: (RejectionReason.UNCERTAIN, NOT_MEASURED),
+    LossReason.NOT_MEASURED: (RejectionReason.UNCERTAIN, "nothing of it can be seen"),
     LossReason.OCCLUDED: (RejectionReason.DEPTH_DISAGREES, "depth confirms only {confirmed:.0%} of its surface"),
     LossReason.SEEN_THROUGH: (RejectionReason.LOST, "depth sees through {seen_through:.0%} of it"),
     LossReason.COLOUR_DISAGREES: (RejectionReason.LOST, "colour confirms only {agreement:.0%} of contour and texture"),
