@@ -160,6 +160,8 @@ FILES = {
         {},
     ),
     "yolov7, end2end": ({"output": np.array([[0, *BOX, 1, 0.9]], np.float32)}, {}),
+    "rows without a batch": ({"output": np.array([[*BOX, 0.9, 1]], np.float32)}, {}),
+    "rows of paddle": ({"output": np.array([[1, 0.9, *BOX]], np.float32)}, {}),
     "yolo-nas, flat": ({"graph2_flat_predictions": np.array([[0, *BOX, 0.9, 1]], np.float32)}, {}),
     "yolo-nas, batch": (listed("pred_boxes", "pred_scores", "pred_classes", "num_predictions"), {}),
     "efficient nms": (listed("det_boxes", "det_scores", "det_classes", "num_dets"), {}),

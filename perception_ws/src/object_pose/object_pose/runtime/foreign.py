@@ -20,7 +20,7 @@ from object_pose.core.vision.boxes import suppress
 from object_pose.core.vision.decoders import Layout
 from object_pose.runtime.card import ModelCard
 from object_pose.runtime.foreign_format import Batch, ForeignFormat, Shape, Wh, sigmoid
-from object_pose.runtime.foreign_lists import decode_relative, list_formats, numbered_rows
+from object_pose.runtime.foreign_lists import decode_relative, list_formats, numbered_rows, plain_rows
 from object_pose.tasks.oriented import LIST_LAYOUT
 from object_pose.tasks.segment import LAYOUT as MASK_LAYOUT
 
@@ -129,7 +129,8 @@ def _formats(
         return list_formats(outputs, classes)
     (shape,) = shapes
     if len(shape) == 2 and task == "detect":
-        return [(numbered_rows(), shape[0] <= _MAX_END_TO_END and shape[1] == 7)]
+        is_short = shape[0] <= _MAX_END_TO_END
+        return [(numbered_rows(), is_short and shape[1] == 7), (plain_rows(), is_short and shape[1] == 6)]
     rows, columns = (shape[1], shape[2]) if len(shape) == 3 and shape[0] == 1 else (-1, -1)
     cells, anchors = _counts(input_wh)
     is_list = rows <= _MAX_END_TO_END and rows not in anchors

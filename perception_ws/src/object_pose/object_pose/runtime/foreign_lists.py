@@ -46,6 +46,18 @@ def numbered_rows() -> ForeignFormat:
     return ForeignFormat("detect", Layout.END_TO_END, text, convert=convert)
 
 
+def plain_rows() -> ForeignFormat:
+    """Return the format of rows (N, 6): corners, score and class, or class, score and corners as PaddleDetection does."""
+
+    def convert(outputs: list[Batch], input_wh: Wh) -> list[Batch]:
+        rows = outputs[0]
+        is_usual = np.array_equal(rows[:, 5], np.rint(rows[:, 5])) and bool((np.abs(rows[:, 4]) <= 1.0).all())
+        return [(rows if is_usual else rows[:, [2, 3, 4, 5, 1, 0]])[None]]
+
+    text = "rows (N, 6) of corners, score and class"
+    return ForeignFormat("detect", Layout.END_TO_END, text, convert=convert)
+
+
 def _counted(names: Sequence[str], outputs: Mapping[str, Shape]) -> tuple[ForeignFormat, bool]:
     """Read boxes (1, N, 4), scores (1, N) and classes (1, N), of which the first ones count."""
     boxes, scores, classes, number = names
