@@ -47,7 +47,7 @@ def numbered_rows() -> ForeignFormat:
 
 
 def plain_rows() -> ForeignFormat:
-    """Return the format of rows (N, 6): corners, score and class, or class, score and corners as PaddleDetection does."""
+    """Return the format of rows (N, 6): corners, score and class, or class, score and corners as Paddle does."""
 
     def convert(outputs: list[Batch], input_wh: Wh) -> list[Batch]:
         rows = outputs[0]
