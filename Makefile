@@ -22,6 +22,9 @@ setup-planning: ## The same, with messages of MoveIt and of BOP's industrial cha
 setup-train: ## The same, with what trains and exports
 	@scripts/setup train weights
 
+setup-ops: ## The same, with the store of runs and models
+	@scripts/setup train weights ops
+
 setup-bench: ## What runs, with the Open3D that we compare with
 	@scripts/setup bench
 
@@ -86,6 +89,9 @@ load-check: setup ## 50 stream and 8 prediction clients beside the running pipel
 
 calibration-check: setup ## Calibration on real and simulated boards beside its acceptance criteria, write out/calibration
 	@$(BENCHMARK).calibration_check
+
+ops-check: setup-ops ## A model's way: gate, rollback, switched in a running pipeline and back, drift, retraining; write out/ops
+	@$(BENCHMARK).ops_check
 
 fuzz: setup-train ## 100,000 spoilt inputs of every kind: read or refused within bounds, write out/fuzz (minutes)
 	@$(BENCHMARK).fuzz

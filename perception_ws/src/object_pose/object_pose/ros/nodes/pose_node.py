@@ -252,7 +252,8 @@ class PoseNode(PipelineNode):
             paired = self._frame_at(stamp_ns)
             if paired is None:
                 raise DataError("detections came of a frame that is not there", "lost on the way, or too long ago")
-            estimator = self._estimator_of(Path(message.model))
+            estimator = self._configured(self._models.get(Path(message.model)))
+            is_new = estimator is not self._estimator
             frame = self._frame_of(paired, (message.image_width, message.image_height))
             header = message.header
             if frame.depth_m is None and self._awaits_depth():
@@ -262,11 +263,15 @@ class PoseNode(PipelineNode):
             stamp_ns = paired.stamp_ns
             self._wait_until_handled(stamp_ns)
             is_left = stamp_ns in self._left
+            if is_new:
+                estimator.forget_tracks()  # of an earlier time
             if self._transforms and T_fixed_camera is None:
                 # Where the camera's place is not known, poses have no ids.
                 registered = estimator.register(*found, with_ids=False)
             else:
                 registered = estimator.register_late(*found, is_tracked=stamp_ns not in self._untracked)
+            # Until another model's objects are found, those of the model before are tracked.
+            self._estimator = estimator
             results = self._results_of(registered)
             if is_left:
                 self._publish(results, frame.camera, header, stamp_ns, self._inputs.dropped)
