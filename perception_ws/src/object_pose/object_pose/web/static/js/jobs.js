@@ -71,18 +71,22 @@ export class JobProgress {
     this.bar = h("progress", { max: 1, "aria-label": "Progress of the job" });
     this.stage = h("span");
     this.time = h("span", { class: "soft" });
+    this.stageName = /** @type {string|null|undefined} */ (undefined);
+    this.stageStart = this.stageFraction = 0;
     this.element = h("div", { class: "progress" }, this.bar, h("p", { "aria-live": "polite" }, this.stage, this.time));
   }
 
-  /** @param {Job} job @param {string} [message] */
+  /** The fraction is that of the stage. @param {Job} job @param {string} [message] */
   show(job, message = "") {
-    if (job.fraction === null || job.fraction === undefined) this.bar.removeAttribute("value");
-    else this.bar.value = isOver(job) && job.state === "done" ? 1 : job.fraction;
-    setText(this.stage, [isOver(job) ? job.state : job.stage || job.state, message].filter(Boolean).join(" · "));
+    const now = Date.now() / 1000, over = isOver(job), fraction = job.fraction ?? 0;
+    if (job.stage !== this.stageName || fraction < this.stageFraction) [this.stageName, this.stageStart, this.stageFraction] = [job.stage, now, fraction];
+    if (!over && !job.stage) this.bar.removeAttribute("value");
+    else this.bar.value = job.state === "done" ? 1 : fraction;
+    setText(this.stage, [over ? job.state : job.stage || job.state, !over && job.stage && `${Math.round(100 * fraction)} %`, message].filter(Boolean).join(" · "));
     const start = toDate(job.started_at), end = toDate(job.ended_at) ?? new Date();
-    const spent = start ? (end.getTime() - start.getTime()) / 1000 : 0;
-    const left = !isOver(job) && job.fraction > 0.02 ? spent * (1 / job.fraction - 1) : null;
-    setText(this.time, start ? `${Math.round(100 * (job.fraction ?? 0))} % · ${durationText(spent)}${left === null ? "" : ` · about ${durationText(left)} left`}` : "");
+    const gained = fraction - this.stageFraction, inStage = now - this.stageStart;
+    const left = !over && gained > 0.02 && inStage > 3 ? ((1 - fraction) / gained) * inStage : null;
+    setText(this.time, start ? `${durationText((end.getTime() - start.getTime()) / 1000)}${left === null ? "" : ` · this stage about ${durationText(left)} more`}` : "");
   }
 }
 

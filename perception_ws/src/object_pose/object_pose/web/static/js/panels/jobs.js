@@ -60,7 +60,7 @@ class JobsView {
   showList(jobs) {
     const focused = document.activeElement?.id;
     this.list.replaceChildren(...jobs.map((job) => {
-      const badge = h("span", { class: "badge", dataset: { tone: TONES[job.state] ?? "" } }, job.state === "running" && job.fraction ? `${Math.round(100 * job.fraction)} %` : job.state);
+      const badge = h("span", { class: "badge", dataset: { tone: TONES[job.state] ?? "" } }, job.state === "running" && job.stage ? job.stage : job.state);
       return h("button", { type: "button", id: `job-${job.id}`, "aria-current": String(job.id === this.id), onclick: () => (location.hash = `jobs/${encodeURIComponent(job.id)}`) },
         h("span", { class: "row" }, h("span", {}, job.kind), h("small", {}, [subjectOf(job), timeText(job.created_at)].filter(Boolean).join(" · "))), badge);
     }));

@@ -12,7 +12,6 @@ import { Viewer } from "../viewer.js";
 
 const QUICK = { steps: 600, roi_head_steps: 600, test_frames: 20 };
 const ASKED_ELSEWHERE = ["parts", "unit", "centred", "symmetries", "accept_symmetries", "output", "command"];
-const UNITS = ["", "mm", "cm", "m", "in"];
 
 let view = null;
 
@@ -30,11 +29,13 @@ class PartsView {
     this.viewers = [];
     this.closeJob = () => {};
     this.fault = h("p", { class: "message", role: "alert", hidden: true });
-    this.unit = h("select", {}, UNITS.map((unit) => h("option", { value: unit }, unit || "as the file says")));
+    this.unit = h("select", {}, h("option", { value: "" }, "as the file says"));
     this.centred = h("input", { type: "checkbox" });
     this.drop = dropZone({ label: "Choose or drop CAD files", hint: "STL, PLY, OBJ, OFF, GLB or STEP, one part each", accept: ".stl,.ply,.obj,.off,.glb,.step,.stp", multiple: true, onfiles: (files) => this.takeFiles(files) });
     this.again = h("button", { type: "button", onclick: () => this.makePlan(), disabled: true }, "Read the files again");
     this.reading = h("p", { class: "note", role: "status" });
+    this.planProgress = new JobProgress();
+    this.planProgress.element.hidden = true;
     this.cards = h("div", { class: "cards" });
     this.notes = h("p", { class: "note" });
     this.symmetryStep = step("Confirm the symmetries", h("p", { class: "soft" }, "Turns after which a part looks the same. A wrong one costs accuracy for good."), this.cards, this.notes);
@@ -53,7 +54,7 @@ class PartsView {
       h("div", { class: "steps" },
         step("CAD files", this.drop, h("div", { class: "form" },
           h("label", { class: "field" }, "Unit of the files", this.unit),
-          h("label", { class: "check" }, this.centred, h("span", {}, "Move each part's origin to the middle of its box"))), h("div", { class: "actions" }, this.again, this.reading)),
+          h("label", { class: "check" }, this.centred, h("span", {}, "Move each part's origin to the middle of its box"))), h("div", { class: "actions" }, this.again, this.reading), this.planProgress.element),
         this.symmetryStep, this.trainStep, this.runStep));
     this.symmetryStep.hidden = this.trainStep.hidden = this.runStep.hidden = true;
     document.addEventListener("theme", () => this.viewers.forEach((viewer) => viewer.setTheme()));
@@ -68,6 +69,8 @@ class PartsView {
       const { kinds } = await getJson("/v1/jobs/kinds");
       this.form = optionsForm(kinds.onboard.schema, ASKED_ELSEWHERE);
       this.formHost.replaceChildren(this.form.element);
+      const units = kinds.onboard.schema.properties.unit.enum;
+      this.unit.replaceChildren(...units.map((unit) => h("option", { value: unit }, unit || "as the file says")));
     } catch (error) {
       showFault(this.fault, error);
     }
@@ -90,17 +93,19 @@ class PartsView {
   async makePlan() {
     this.symmetryStep.hidden = this.trainStep.hidden = true;
     this.reading.textContent = "Reading the files and looking for symmetries …";
+    this.planProgress.element.hidden = false;
     this.again.disabled = true;
     showFault(this.fault, null);
     try {
       const job = await startJob("onboard-plan", this.source());
-      const done = await finished(job.id);
+      const done = await finished(job.id, (found) => this.planProgress.show(found));
       this.planId = job.id;
       this.showPlan(done.result);
     } catch (error) {
       showFault(this.fault, error);
     }
     this.reading.textContent = "";
+    this.planProgress.element.hidden = true;
     this.again.disabled = false;
   }
 
