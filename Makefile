@@ -57,6 +57,9 @@ deploy-check: ## Check what goes to a cloud without one: Bicep, Azure ML, workfl
 docs: setup-all ## Build the documentation site, with the reference made from the code, into out/site
 	@NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --quiet --strict
 
+newcomer-check: ## The first pages' own commands in a fresh clone: install, demo, own part, bag, server, write out/newcomer
+	@python3 benchmarks/newcomer_check.py
+
 real-check: setup ## Run the LM-O model on real frames, through ROS and without, write out/real
 	@$(BENCHMARK).real_check
 

@@ -13,9 +13,9 @@ from object_pose.cli.main import make_parser
 
 
 def commands(text: str) -> list[list[str]]:
-    """The arguments of each line that calls object-pose; what follows in brackets or after a # is a comment."""
+    """The arguments of each line that calls object-pose; what follows in brackets or after a # or & is none of them."""
     lines = [line.strip() for line in text.splitlines()]
-    calls = [re.sub(r"\s+\(.*\)$", "", line) for line in lines if line.startswith("object-pose ")]
+    calls = [re.sub(r"\s+(\(.*\)|&)$", "", line) for line in lines if line.startswith("object-pose ")]
     return [shlex.split(call, comments=True)[1:] for call in calls]
 
 
