@@ -6,10 +6,11 @@ import argparse
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from benchmarks.harness import Benchmark, checked, criteria_table, report
-from benchmarks.http_server import serving
+from benchmarks.http_server import Served, serving
 from object_pose.core.errors import ObjectPoseError
 from object_pose.evaluation.criteria import Criterion
 
@@ -44,6 +45,7 @@ def run(options: argparse.Namespace) -> int:
         command += ["--seed", str(options.seed), "--exclude-path-regex", _ENDLESS]
         command += ["--suppress-health-check", "all", "--continue-on-failure", "--no-color", "--warnings", "off"]
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=_folder(options.output))
+        _end_jobs(served)
     said = _ANSI.sub("", done.stdout + done.stderr).replace(served.token, "TOKEN")
     (options.output / "schemathesis.log").write_text(said)
     counted = _CASES.search(said)
@@ -53,6 +55,15 @@ def run(options: argparse.Namespace) -> int:
     summary = checked({"cases": cases, "failures": max(cases - passed, int(done.returncode != 0))}, CRITERIA)
     report(options, summary, options.output / "summary.json", criteria_table({"": summary["bars"]}))
     return 0 if summary["met"] else 1
+
+
+def _end_jobs(served: Served) -> None:
+    """Cancel what the inputs have begun: jobs outlive their server."""
+    with served.client() as client:
+        for job in client.get("/v1/jobs").json():
+            client.post(f"/v1/jobs/{job['id']}/cancel")
+        while any(job["state"] in ("queued", "running") for job in client.get("/v1/jobs").json()):
+            time.sleep(0.5)
 
 
 def _folder(path: Path) -> Path:

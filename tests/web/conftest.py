@@ -36,7 +36,9 @@ class Running:
 def running(state: Path, **values: object) -> Iterator[Running]:
     """Run a server in a thread, and wait until its models are open."""
     verify = ssl.create_default_context(cafile=str(values["certificate"])) if "certificate" in values else True
-    config = make_config(WebConfig, {"port": 0, "state_folder": str(state), "store": str(state / "store"), **values})
+    config = make_config(
+        WebConfig, {"port": 0, "state_folder": str(state), "store": str(state / "store"), "jobs.nice": 0} | values
+    )
     services = open_services(config)
     server = WebServer(services)
     thread = threading.Thread(target=server.run)

@@ -19,6 +19,7 @@ from object_pose.mlops.monitor import MonitorConfig
 from object_pose.mlops.registry import Registry
 from object_pose.mlops.store import open_store
 from object_pose.runtime.card import ModelCard
+from tiles import save_mask_model, save_tiles
 
 
 @pytest.fixture(scope="module")
@@ -208,3 +209,38 @@ def test_images_unlike_those_of_the_reference_are_drift(serve, cube_file, tmp_pa
     for _ in range(MonitorConfig().min_frames):
         assert server.client.post("/v1/predict/pose", files=files).status_code == 200
     assert 'object_pose_drift{model="cube",statistic="brightness"} 1.0' in server.client.get("/metrics").text
+
+
+def tiles_server(serve, tmp_path):
+    """Start a server that uses the mask model 'first' and has 'second', with 20 tiles to compare them on."""
+    models = tmp_path / "state" / "models"
+    models.mkdir(parents=True)
+    for name in ("first", "second"):
+        save_mask_model(models / f"{name}.onnx")
+    append_property(models / "second.onnx")
+    (models / "active.json").write_text('{"segment": "first"}')
+    save_tiles(tmp_path / "sets" / "tiles", columns=10)
+    return serve(datasets_folder=str(tmp_path / "sets"))
+
+
+def append_property(file):
+    """Make the file another one that says the same."""
+    model = onnx.load(file)
+    model.producer_name = "another"
+    onnx.save(model, file)
+
+
+@pytest.mark.timeout(400)  # a job imports everything that workflows need
+def test_a_model_that_passes_the_gate_is_used_from_then_on(serve, tmp_path):
+    server = tiles_server(serve, tmp_path)
+    options = {"data": "dataset:tiles", "max_latency_ratio": 100.0}
+    answer = server.client.post("/v1/models/second/promote", json=options, timeout=None)
+    assert answer.status_code == 202, answer.text
+    events = server.client.get(f"/v1/jobs/{answer.json()['id']}/events", timeout=None).text  # until it ends
+    job = server.client.get(f"/v1/jobs/{answer.json()['id']}").json()
+    assert job["state"] == "done" and job["result"]["passed"], (job, events)
+    while not server.client.get("/v1/models/second").json()["active"]:
+        pass
+    assert Registry(open_store(server.services.config.store)).find("segment").version == 2
+    assert server.client.post("/v1/models/second/promote").status_code == 409
+    assert server.client.post("/v1/models/rollback").json() == {"task": "segment", "model": "first"}

@@ -14,6 +14,7 @@ from object_pose.web.live.view import LiveView
 from object_pose.web.metrics import Metrics
 from object_pose.web.model_library import ModelLibrary
 from object_pose.web.predictions import PredictionQueue
+from object_pose.web.promotion import Promotions
 from object_pose.web.security.audit import AuditLog
 from object_pose.web.security.tokens import TokenStore
 
@@ -33,6 +34,7 @@ class Services:
     predictions: PredictionQueue
     uploads: UploadStore
     jobs: JobRunner
+    promotions: Promotions
     live: LiveView | None = None
     _opening: threading.Thread | None = field(default=None, init=False)
 
@@ -41,11 +43,13 @@ class Services:
         self._opening = threading.Thread(target=self.models.open_all, name="open models")
         self._opening.start()
         self.jobs.start()
+        self.promotions.start()
 
     def close(self) -> None:
         """End what runs."""
         if self.live:
             self.live.close()
+        self.promotions.close()
         self.jobs.close()
         self.models.stop_opening()
         if self._opening:
@@ -60,6 +64,7 @@ def open_services(config: WebConfig) -> Services:
     metrics = Metrics()
     models = ModelLibrary(config.state / "models", config.shipped_models, metrics.uses)
     uploads = UploadStore(config.state / "uploads", config.max_uploads_mb << 20)
+    jobs = _open_jobs(config, models, uploads)
     return Services(
         config,
         TokenStore(config.state),
@@ -68,7 +73,8 @@ def open_services(config: WebConfig) -> Services:
         models,
         PredictionQueue(config.workers, config.queue_size, config.deadline_s, metrics),
         uploads,
-        _open_jobs(config, models, uploads),
+        jobs,
+        Promotions(models, jobs),
     )
 
 

@@ -18,6 +18,7 @@ from object_pose.core.errors import ConfigError, DataError
 from object_pose.core.params import Parameter, make_config, parameters
 from object_pose.core.pose.config import PROFILES
 from object_pose.core.tracking.tracker import TrackerConfig
+from object_pose.evaluation.samples import TEST_COUNTS
 from object_pose.io.bag_frames import RecordingConfig
 from object_pose.io.robot_samples import DIRECTIONS, GRIPPER_IN_BASE
 from object_pose.io.static_transforms import transform_to_mapping
@@ -477,7 +478,8 @@ _PROMOTE = KindDescription(
     "A model measured beside the one that its task uses now; it takes its place in the registry where it passes.",
     (
         _file("model", "the candidate: the name of a model, or a file", _MODEL, required=True),
-        _file("data", "labelled data to measure on; without, the pinned test set"),
+        _file("in_use", "the model in use: the champion where the registry has none", _MODEL),
+        _file("data", "labelled data to measure on; without, the pinned or the simulated test set"),
         Option(_number("rendered", 0, "measure on so many simulated samples", 0, 1_000_000)),
         Option(Parameter("repin", bool, False, "pin this test set in place of the one before")),
         *from_parameters(parameters(GateConfig)),
@@ -488,12 +490,17 @@ _PROMOTE = KindDescription(
 def _promote(inputs: Inputs, output: Path, progress: ProgressCallback) -> dict[str, Any]:
     # Only here: of the extra 'mlops'.
     from object_pose.mlops.promotion import promote_candidate
-    from object_pose.mlops.registry import Registry
+    from object_pose.mlops.registry import CHAMPION, Registry
     from object_pose.mlops.store import open_store
 
     model, data, rendered = Path(inputs["model"]), _path(inputs, "data"), inputs.get("rendered", 0)
     registry, task = Registry(open_store()), Predictor(model).task.name
+    used = _path(inputs, "in_use")
+    if used and registry.alias(task, CHAMPION) is None:
+        registry.promote(registry.add(task, used))
     version = registry.add(task, model)
+    if not (data or rendered or registry.test_set(task)):
+        rendered = TEST_COUNTS.get(task, 0)
     promotion = promote_candidate(
         registry,
         f"{task}/{version.version}",

@@ -13,10 +13,18 @@ from object_pose.web.errors import HttpError, documented
 from object_pose.web.model_library import NAME_PATTERN, ModelDescription
 from object_pose.web.parts import PartDescription, describe_parts, part_glb
 from object_pose.web.promotion import roll_back
+from object_pose.web.routes.jobs import JobModel, described
 from object_pose.web.security.scopes import Scope, requires
 from object_pose.web.services import Services
 
 Name = Annotated[str, Path(pattern=NAME_PATTERN, description="name of a model", examples=["parts"])]
+
+
+GateOptions = dict[str, str | bool | int | float]
+_GATE_BODY = Body(
+    description="options of the job 'promote', see /v1/jobs/kinds; without, the pinned or simulated test set",
+    examples=[{"rendered": 200}, {"data": "dataset:parts-test"}],
+)
 
 
 class Switched(BaseModel):
@@ -61,7 +69,7 @@ def router(services: Services) -> APIRouter:
         responses=documented(409, 503),
     )
     def rollback(request: Annotated[RollBack | None, Body()] = None) -> Switched:
-        model = roll_back(models, services.config.store, request.task if request else None)
+        model = roll_back(models, services.config.model_store, request.task if request else None)
         return Switched(task=model.predictor.task.name, model=model.name)
 
     @routes.get("/{name}", dependencies=read, summary="One model", responses=documented(404))
@@ -77,6 +85,16 @@ def router(services: Services) -> APIRouter:
     @routes.post("/{name}/activate", dependencies=operate, summary="Use a model", responses=documented(404))
     def activate(name: Name) -> Switched:
         return Switched(task=models.activate(name).predictor.task.name, model=name)
+
+    @routes.post(
+        "/{name}/promote",
+        dependencies=operate,
+        status_code=202,
+        summary="Measure a model beside the one in use, and use it where it passes: a job",
+        responses=documented(404, 409, 503),
+    )
+    def promote(name: Name, options: Annotated[GateOptions | None, _GATE_BODY] = None) -> JobModel:
+        return described(services.promotions.begin(name, options or {}), services.jobs)
 
     @routes.get("/{name}/parts", dependencies=read, summary="The parts it knows", responses=documented(404))
     def parts(name: Name) -> list[PartDescription]:
