@@ -148,7 +148,7 @@ def imported(package: str) -> dict[str, str]:
     return {
         name: file
         for name, file in found.items()
-        if name not in sys.stdlib_module_names | FROM_ELSEWHERE and not name.endswith(("_msgs", "_interfaces"))
+        if name not in sys.stdlib_module_names | FROM_ELSEWHERE and not name.endswith(("_msgs", "_srvs", "_interfaces"))
     }
 
 

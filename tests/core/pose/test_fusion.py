@@ -14,12 +14,13 @@ from object_pose.core.metrics.pose import rotation_error
 from object_pose.core.pose.fusion import fuse_views
 from poses import pose_of
 
+CUBE = make_cube()
 T_WORLD_CUBE = se3.exp([0.3, -0.1, 0.02, 0.4, -0.2, 1.0])
 
 
 def seen(T, sigma_m=(0.002, 0.002, 0.002), sigma_rad=0.02, score=0.8, class_id=0):
     covariance = np.diag(np.square([*sigma_m, *[sigma_rad] * 3]))
-    return pose_of(make_cube(), class_id, T, covariance=covariance, score=score)
+    return pose_of(CUBE, class_id, T, covariance=covariance, score=score)
 
 
 def test_views_across_each_other_give_the_place_that_each_sees_well(cube):
