@@ -24,6 +24,7 @@ _CHECKS = (
     "response_schema_conformance",
     "ignored_auth",
 )
+_ANSWERED_S = 120  # the first question about jobs or the registry imports what trains
 _ENDLESS = r"events|stream\.mjpeg"  # answers that never end; tests read them
 _CASES = re.compile(r"(\d+) generated, (\d+) passed")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -44,6 +45,7 @@ def run(options: argparse.Namespace) -> int:
         command += ["--phases", options.phases, "--max-examples", str(options.max_examples)]
         command += ["--seed", str(options.seed), "--exclude-path-regex", _ENDLESS]
         command += ["--suppress-health-check", "all", "--continue-on-failure", "--no-color", "--warnings", "off"]
+        command += ["--request-timeout", str(_ANSWERED_S)]
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=_folder(options.output))
         _end_jobs(served)
     said = _ANSI.sub("", done.stdout + done.stderr).replace(served.token, "TOKEN")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import Benchmark, checked, report_checks
-from object_pose.cli.processes import Process, child_processes, end_processes
+from object_pose.cli.processes import Process, child_processes
 from object_pose.core.errors import ObjectPoseError
 from object_pose.evaluation.criteria import Criterion
 from object_pose.web.config import STATE_VARIABLE
@@ -71,7 +71,6 @@ def _figures(options: argparse.Namespace) -> dict[str, Any]:
         loaded = watch(options.seconds)
         memory_after = _memory_mib(server)
         seen = _last(clients)
-        end_processes({"pipeline": pipeline})
     return {
         **seen,
         "rate_ratio": loaded["rate_hz"] / alone["rate_hz"],

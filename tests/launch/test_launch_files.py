@@ -20,6 +20,7 @@ from object_pose.ros.nodes.calibration_node import CalibrationNodeConfig
 from object_pose.ros.nodes.camera_node import CameraNodeConfig
 from object_pose.ros.nodes.detection_node import DetectionNodeConfig
 from object_pose.ros.nodes.pose_node import PoseNodeConfig
+from object_pose.ros.nodes.web_bridge import WebBridgeConfig
 from object_pose.runtime.predictor import PredictorConfig
 from object_pose.runtime.resources import find
 from object_pose.simulation.scenes.live import LiveConfig
@@ -32,6 +33,7 @@ DECLARED = {
         "camera_node": (CameraNodeConfig, RecordingConfig, LiveConfig),
         "detection_node": (DetectionNodeConfig, PredictorConfig),
         "pose_node": (PoseNodeConfig, PredictorConfig),
+        "web_bridge": (WebBridgeConfig,),
         "calibration_node": (CalibrationNodeConfig,),
     }.items()
 }
@@ -125,6 +127,7 @@ def test_every_executable_file_and_parameter_exists(load, processes):
         ({}, [("object-pose", ["run", "--camera"])]),
         ({"camera": "false"}, [("object-pose", ["run", "--no-camera"])]),
         ({"processes": "true"}, [("object-pose", ["run", "--camera", "--processes"])]),
+        ({"web": "true"}, [("object-pose", ["run", "--camera", "--web"])]),
         ({"processes": "true", "camera": "false"}, [("object-pose", ["run", "--no-camera", "--processes"])]),
     ],
 )

@@ -14,6 +14,7 @@ from object_pose.io.bag_frames import RecordingConfig
 from object_pose.ros.nodes.camera_node import CameraNode, CameraNodeConfig
 from object_pose.ros.nodes.detection_node import DetectionNode, DetectionNodeConfig
 from object_pose.ros.nodes.pose_node import PoseNode, PoseNodeConfig
+from object_pose.ros.nodes.web_bridge import WebBridgeConfig
 from object_pose.ros.params import NodeParameters
 from object_pose.runtime.predictor import PredictorConfig
 from object_pose.runtime.resources import find
@@ -23,6 +24,7 @@ NODES = {
     "camera_node": (CameraNodeConfig, RecordingConfig, LiveConfig),
     "detection_node": (DetectionNodeConfig, PredictorConfig),
     "pose_node": (PoseNodeConfig,),
+    "web_bridge": (WebBridgeConfig,),
 }
 
 

@@ -34,9 +34,7 @@ class JobRequest(BaseModel):
     options: dict[str, Any] = {}
 
     model_config = {
-        "json_schema_extra": {
-            "examples": [{"kind": "evaluate", "options": {"task": "pose", "model": "parts", "rendered": 20}}]
-        }
+        "json_schema_extra": {"examples": [{"kind": "check-dataset", "options": {"data": "dataset:workplace"}}]}
     }
 
 
