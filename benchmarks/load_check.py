@@ -24,7 +24,7 @@ from object_pose.evaluation.criteria import Criterion
 from object_pose.web.config import STATE_VARIABLE
 
 _STARTED_WITHIN_S = 240.0
-_SETTLED_S = 5.0
+_SETTLED_S = 10.0
 _PLANNER = "object_pose.ros.demo.planner_probe"
 _CRITERIA = (
     Criterion("errors", 0, at_most=True),
@@ -88,9 +88,7 @@ def _url(pipeline: Process) -> str:
     assert pipeline.stdout
     for line in pipeline.stdout:
         if found := re.search(r"answers on (\S+)", line):
-            threading.Thread(
-                target=lambda: [print(text, end="") for text in pipeline.stdout or ()], daemon=True
-            ).start()
+            threading.Thread(target=_pass_on, args=(pipeline,), daemon=True).start()
             return found.group(1)
     raise ObjectPoseError("the pipeline has ended", "what it said is above")
 
