@@ -22,8 +22,7 @@ class Monitoring:
         self._monitors: dict[Path, DriftMonitor | None] = {}
         self._monitor: DriftMonitor | None = None
         self._count = self._requests = 0
-        self._worker: NewestWorker[_Item] = NewestWorker("monitoring", self._look, node.frame_failed)
-        node.add_check(self._report)
+        self._worker: NewestWorker[_Item] | None = None
 
     def prepare(self, estimator: PoseEstimator) -> None:
         """Read the reference of a model; raises ``ConfigError`` where the file is none."""
@@ -32,15 +31,21 @@ class Monitoring:
         made = DriftMonitor(self._config, reference, path, labels, self._min_score) if reference else None
         self._monitors[path] = made
 
+    def start(self) -> None:
+        """Begin to look at frames."""
+        self._worker = NewestWorker("monitoring", self._look, self._node.frame_failed)
+        self._node.add_check(self._report)
+
     def offer(self, estimator: PoseEstimator, frame: CameraFrame, results: PoseResults) -> None:
         """Take every n-th frame."""
         self._count += 1
-        if self._count % self._config.every == 0:
+        if self._worker and self._count % self._config.every == 0:
             self._worker.offer((estimator, frame, results))
 
     def close(self) -> None:
         """Finish the frame in hand."""
-        self._worker.stop()
+        if self._worker:
+            self._worker.stop()
 
     def _look(self, item: _Item) -> None:
         estimator, frame, results = item

@@ -130,6 +130,8 @@ class PoseNode(PipelineNode):
         config = self.config(PoseNodeConfig)
         self._estimator = self._models.refresh(find_model(config.model))
         self._is_tracking = config.track and config.every_frame and config.continuous
+        self._monitoring = Monitoring(self, config.monitor, config.tracker.min_sure_score)
+        self._monitoring.prepare(self._estimator)
 
     def activate(self) -> None:
         """Listen to the detections and the camera."""
@@ -151,8 +153,7 @@ class PoseNode(PipelineNode):
         else:
             self._inputs = FrameInputs(self, config, DETECTIONS, [DEPTH, COLOR], self._register, needs_camera=True)
         self._outputs.activate(*stream_source(COLOR, config))
-        self._monitoring = Monitoring(self, config.monitor, config.tracker.min_sure_score)
-        self._monitoring.prepare(self._estimator)
+        self._monitoring.start()
         listens = config.target_frame or (config.track and config.fixed_frame)
         self._listener = TransformListener(self) if listens else None
         self._transforms = self._listener if config.track and config.fixed_frame else None
