@@ -19,6 +19,7 @@ from object_pose.core.matching.selection import Selection, select
 from object_pose.core.pose.acceptance import find_doubt, make_pose, split_duplicates
 from object_pose.core.pose.confidence import PoseEstimate, add_systematic
 from object_pose.core.pose.config import PoseSolverConfig
+from object_pose.core.pose.contour_alignment import ColourView, read_colour
 from object_pose.core.pose.depth_evidence import DepthNoise, make_depth_view
 from object_pose.core.results.detections import Detections
 from object_pose.core.results.pose import ObjectPose, PoseRejection, PoseResults
@@ -86,7 +87,9 @@ class PartEstimator(PoseEstimator):
         scene = self._matcher.prepare(view)
         candidates = self._matcher.propose(scene, expected, self._pool)
         least_score = max(_DOUBTFUL_SHARE * config.acceptance.min_score, _LEAST_SCORE)
-        selection = select(self._parts, candidates, scene, least_score)
+        image = read_colour(lambda: frame.rgb)
+        colour = ColourView(image, frame.camera) if image is not None else None
+        selection = select(self._parts, candidates, scene, least_score, colour)
         return self._results(candidates, selection, frame.camera)
 
     def _results(self, candidates: Candidates, selection: Selection, camera: Camera) -> PoseResults:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from object_pose.core.arrays import Array
 from object_pose.core.geometry import se3
@@ -17,6 +18,8 @@ from object_pose.core.matching.matcher import Candidates, MatchScene
 from object_pose.core.matching.part_model import PartModel
 from object_pose.core.matching.verification import verify
 from object_pose.core.pose.confidence import probability
+from object_pose.core.pose.contour import ContourSurface
+from object_pose.core.pose.contour_alignment import ColourView, contour_agreement
 
 BIAS = -12.26
 WEIGHTS = {
@@ -42,6 +45,11 @@ _SHARED = 0.35  # of a pose's cells of the image, from which on it shows what a 
 _MOST_SUNK = 0.1  # in diameters
 _LEAST_PIXELS = 30.0
 _NEVER = 50.0  # log-odds against
+# With colour: how many candidates are compared with it, of each part at least so many, and from which log-odds on.
+_CONTOURS, _LEAST_CONTOURS, _HOPELESS = 30, 4, 12.0
+# What depth, up to so much, and contours count, and how much of one speaks neither for nor against a pose.
+_MOST_BY_DEPTH, _DEPTH, _CONTOUR, _HALF_AGREEMENT = 3.0, 0.7, 9.0, 0.42
+_NEAR = np.diag(np.repeat([0.003, 0.03], 3) ** 2)
 
 
 @dataclass(frozen=True)
@@ -59,22 +67,26 @@ class Selection:
     rms_m: Array
 
 
-def select(parts: Sequence[PartModel], candidates: Candidates, scene: MatchScene, least_score: float) -> Selection:
-    """Choose candidates of at least ``least_score``, the best first, each on surface that no better one shows."""
+def select(
+    parts: Sequence[PartModel],
+    candidates: Candidates,
+    scene: MatchScene,
+    least_score: float,
+    colour: ColourView | None = None,
+) -> Selection:
+    """Choose candidates of at least ``least_score``, the best first, each on surface that no better one shows.
+
+    Where there is ``colour``, the best candidates of each part are those whose contour it shows, too.
+    """
     counts, cells = _verified(parts, candidates, scene)
     agreement = np.array([part.agreement for part in parts])[candidates.class_ids]
     log_odds = BIAS + evidence_of(counts, _sunk(parts, candidates, scene), agreement) @ np.array(list(WEIGHTS.values()))
     log_odds[counts[:, counted.CONFIRMED] < _LEAST_PIXELS] = -_NEVER
+    if colour is not None:
+        log_odds = _with_colour(parts, candidates, cells, log_odds, colour)
     scores = np.array([probability(value) for value in log_odds])
-    taken: set[int] = set()
-    chosen: list[int] = []
-    for row in np.argsort(-scores, kind="stable"):
-        if scores[row] < least_score:
-            break
-        shared = sum(cell in taken for cell in cells[row])
-        if shared <= _SHARED * len(cells[row]):
-            taken.update(cells[row])
-            chosen.append(int(row))
+    rows = np.argsort(-scores, kind="stable")
+    chosen = _apart(rows[scores[rows] >= least_score], cells)
     confirmed, behind = counts[:, counted.CONFIRMED], counts[:, counted.BEHIND]
     return Selection(
         tuple(chosen),
@@ -83,6 +95,41 @@ def select(parts: Sequence[PartModel], candidates: Candidates, scene: MatchScene
         visibility=confirmed / np.maximum(counts[:, counted.AREA], 1.0),
         rms_m=np.sqrt(counts[:, counted.SQUARES_M2] / np.maximum(confirmed, 1.0)),
     )
+
+
+def _apart(rows: NDArray[np.intp], cells: Sequence[Sequence[int]]) -> list[int]:
+    """Return those rows, in their order, whose cells are mostly no earlier one's."""
+    taken: set[int] = set()
+    kept = []
+    for row in rows:
+        if sum(cell in taken for cell in cells[row]) <= _SHARED * len(cells[row]):
+            taken.update(cells[row])
+            kept.append(int(row))
+    return kept
+
+
+def _with_colour(
+    parts: Sequence[PartModel],
+    candidates: Candidates,
+    cells: Sequence[Sequence[int]],
+    log_odds: Array,
+    colour: ColourView,
+) -> Array:
+    """Return the log-odds (N,) by depth and contour of the best candidates of each part, and never for the others.
+
+    Depth sensors differ, so that what the regression makes of one is believed up to ``_MOST_BY_DEPTH`` only.
+    """
+    both = np.full(len(log_odds), -_NEVER)
+    count = max(_LEAST_CONTOURS, _CONTOURS // len(parts))
+    for class_id, part in enumerate(parts):
+        rows = np.flatnonzero((candidates.class_ids == class_id) & (log_odds > -_HOPELESS))
+        best = _apart(rows[np.argsort(-log_odds[rows], kind="stable")], cells)[:count]
+        surface = ContourSurface.of(part.model.surface_object)
+        for row in best:
+            share = contour_agreement(colour, surface, candidates.poses[row], _NEAR)
+            by_depth = np.clip(log_odds[row], -_MOST_BY_DEPTH, _MOST_BY_DEPTH)
+            both[row] = _DEPTH * by_depth + _CONTOUR * (share - _HALF_AGREEMENT)
+    return both
 
 
 def _verified(parts: Sequence[PartModel], candidates: Candidates, scene: MatchScene) -> tuple[Array, list[list[int]]]:

@@ -141,6 +141,16 @@ def align_contour(
     return _finished(view, surface, best.T_camera_object, prior, mask)
 
 
+def contour_agreement(view: ColourView, surface: ContourSurface, T_camera_object: Array, covariance: Array) -> float:
+    """Return the share of a pose's contour where colour changes, too, once it is moved a little to where most does.
+
+    The pose is known to ``covariance`` (6, 6). It is 0 where the contour cannot be drawn, or its inside has no colour.
+    """
+    prior = _Prior(T_camera_object, np.asarray(np.linalg.pinv(covariance, hermitian=True)))
+    fit = _aligned(view, surface, T_camera_object, prior, _LAST, None)
+    return fit.agreement if fit else 0.0
+
+
 def from_contour(estimate: PoseEstimate, fit: ContourFit) -> PoseEstimate:
     """Describe a pose that keypoints gave and whose contour was aligned since."""
     score = probability(log_odds_of_contour(estimate.score, fit.agreement))
