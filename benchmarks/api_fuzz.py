@@ -43,6 +43,7 @@ def run(options: argparse.Namespace) -> int:
         command = [sys.executable, "-c", _PROGRAM, "run", f"{served.url}/v1/openapi.json"]
         command += ["--header", f"Authorization: Bearer {served.token}", "--checks", ",".join(_CHECKS)]
         command += ["--phases", options.phases, "--max-examples", str(options.max_examples)]
+        command += ["--request-timeout", "180"]  # on a busy machine, jobs and the registry are slow the first time
         command += ["--seed", str(options.seed), "--exclude-path-regex", _ENDLESS]
         command += ["--suppress-health-check", "all", "--continue-on-failure", "--no-color", "--warnings", "off"]
         command += ["--request-timeout", str(_ANSWERED_S)]
