@@ -115,11 +115,13 @@ def _with_colour(
     log_odds: Array,
     colour: ColourView,
 ) -> Array:
-    """Return the log-odds (N,) by depth and contour of the best candidates of each part, and never for the others.
+    """Return the log-odds (N,) by depth and, of the best candidates of each part, by contour.
 
     Depth sensors differ, so that what the regression makes of one is believed up to ``_MOST_BY_DEPTH`` only.
     """
-    both = np.full(len(log_odds), -_NEVER)
+    # What is not compared counts as if its contour were not there.
+    by_depth = np.clip(log_odds, -_MOST_BY_DEPTH, _MOST_BY_DEPTH)
+    both = np.where(log_odds > -_HOPELESS, _DEPTH * by_depth - _CONTOUR * _HALF_AGREEMENT, -_NEVER)
     count = max(_LEAST_CONTOURS, _CONTOURS // len(parts))
     for class_id, part in enumerate(parts):
         rows = np.flatnonzero((candidates.class_ids == class_id) & (log_odds > -_HOPELESS))
@@ -127,8 +129,7 @@ def _with_colour(
         surface = ContourSurface.of(part.model.surface_object)
         for row in best:
             share = contour_agreement(colour, surface, candidates.poses[row], _NEAR)
-            by_depth = np.clip(log_odds[row], -_MOST_BY_DEPTH, _MOST_BY_DEPTH)
-            both[row] = _DEPTH * by_depth + _CONTOUR * (share - _HALF_AGREEMENT)
+            both[row] += _CONTOUR * share
     return both
 
 
