@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import trimesh
 
-from browser import AXE, ServerProcess, accessibility_faults, chromium, page_of, require_browser
+from browser import AXE, ServerProcess, accessibility_faults, chromium, page_of, pixels, require_browser
 
 require_browser()
 
@@ -101,6 +103,34 @@ def test_models_are_listed_and_switched(server: ServerProcess, page: Any) -> Non
     page.get_by_role("button", name="Use parts").click()
     expect(page.locator("tr[data-model=parts]")).to_contain_text("in use")
     assert {model["name"] for model in server.get("/v1/models") if model["active"]} >= {"parts", "workplace"}
+
+
+@pytest.mark.timeout(600)
+def test_a_cad_file_is_onboarded(server: ServerProcess, page: Any, tmp_path: Path) -> None:
+    trimesh.creation.box((10.0, 20.0, 40.0)).export(tmp_path / "block.stl")
+    patient = {"timeout": 400_000}
+    page.goto(f"{server.url}/#parts")
+    page.get_by_label("Choose or drop CAD files").set_input_files(tmp_path / "block.stl")
+    card = page.locator("article[data-part=block]")
+    expect(card).to_contain_text("half turn about x", **patient)
+    expect(card.locator("figure")).to_have_attribute("data-loaded", "")
+    picture = pixels(card.locator("canvas")).astype(int)
+    assert (np.abs(picture - picture[2, 2]).max(axis=2) > 40).mean() > 0.02
+    card.get_by_label("None", exact=True).check()
+    page.locator("#view-parts summary").click()
+    tiny = {"steps": 1, "roi_head_steps": 0, "test_frames": 1, "batch_size": 1, "workers": 0, "validation_frames": 1}
+    for name, value in tiny.items():
+        page.locator(f"#view-parts input[name={name}]").fill(str(value))
+    page.locator("#view-parts input[name=name]").fill("block")
+    page.get_by_role("button", name="Start onboarding").click()
+    report = page.locator("#view-parts a", has_text="report.html")
+    expect(report).to_be_visible(**patient)
+    page.get_by_role("button", name="Add block.onnx to the models").click()
+    expect(page.locator("#toasts")).to_contain_text("among the models")
+    (job,) = (job for job in server.get("/v1/jobs") if job["kind"] == "onboard")
+    assert job["options"]["symmetries"] == {"block": "none"}
+    with urllib.request.urlopen(server.url + report.get_attribute("href"), timeout=60) as answer:
+        assert b"block" in answer.read()
 
 
 def test_the_keyboard_reaches_everything(server: ServerProcess, page: Any) -> None:
