@@ -65,6 +65,11 @@ def save_sample(task: str, folder: Path) -> Path:
     return target
 
 
+def checkerboard() -> Any:
+    """Draw 7 x 5 squares, a pixel each."""
+    return np.uint8(255 * (np.indices((5, 7)).sum(axis=0) % 2))
+
+
 @pytest.mark.parametrize("task", ["detect", "oriented", "classify", "segment", "pose"])
 def test_an_image_of_each_task_gives_its_result(server: ServerProcess, page: Any, task: str, tmp_path: Path) -> None:
     page.goto(f"{server.url}/#try")
@@ -131,6 +136,22 @@ def test_a_cad_file_is_onboarded(server: ServerProcess, page: Any, tmp_path: Pat
     assert job["options"]["symmetries"] == {"block": "none"}
     with urllib.request.urlopen(server.url + report.get_attribute("href"), timeout=60) as answer:
         assert b"block" in answer.read()
+
+
+def test_images_of_a_board_are_collected_for_a_calibration(server: ServerProcess, page: Any, tmp_path: Path) -> None:
+    (tmp_path / "blank.png").write_bytes(cv2.imencode(".png", np.full((480, 640, 3), 200, np.uint8))[1].tobytes())
+    board = cv2.resize(checkerboard(), (560, 400), interpolation=cv2.INTER_NEAREST)
+    cv2.imwrite(str(tmp_path / "board.png"), cv2.copyMakeBorder(board, 40, 40, 40, 40, cv2.BORDER_CONSTANT, value=255))
+    page.goto(f"{server.url}/#calibration")
+    page.locator("#view-calibration input[name=board]").fill("chessboard:6x4:0.03")
+    page.get_by_role("button", name="Start a session").click()
+    chooser = page.get_by_label("Or add images")
+    chooser.set_input_files(tmp_path / "blank.png")
+    expect(page.locator("#view-calibration [role=status]").first).to_contain_text("not seen")
+    chooser.set_input_files(tmp_path / "board.png")
+    expect(page.locator("#view-calibration .facts")).to_contain_text("seen")
+    expect(page.locator("#view-calibration .facts div", has_text="Images")).to_contain_text("1")
+    expect(page.get_by_role("button", name="Calibrate")).to_be_enabled()
 
 
 def test_the_keyboard_reaches_everything(server: ServerProcess, page: Any) -> None:
