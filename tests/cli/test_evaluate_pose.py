@@ -20,7 +20,7 @@ def data(tmp_path_factory):
 
 
 def test_bop_recalls_are_printed_and_written(cli, data, tmp_path):
-    outcome = cli("evaluate", "pose", "--data", data, "--output", tmp_path / "out")
+    outcome = cli("evaluate", "pose", "--data", data, "--times", "--output", tmp_path / "out")
     assert outcome.code == 0, outcome.err
     assert "BOP average recall" in outcome.out and "MSPD" in outcome.out
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())

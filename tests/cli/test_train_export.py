@@ -80,7 +80,7 @@ def test_models_are_averaged_weight_by_weight(cli, tmp_path):
     for item in onnx.load(str(first)).graph.initializer:
         expected = before + 0.25 if item.name == weight.name else numpy_helper.to_array(item)
         np.testing.assert_allclose(found[item.name], expected, rtol=1e-5, atol=1e-7)
-    card, own = json.loads(cli("models", mean, first, "--json").out)
+    card, own = (json.loads(cli("models", "show", model, "--json").out) for model in (mean, first))
     assert (card["metric"], card["labels"]) == ("not measured", own["labels"])
 
     outcome = cli("export", "--average", first, find_model("oriented.onnx"), "--output", tmp_path / "none.onnx")
@@ -119,7 +119,7 @@ def test_a_shipped_detector_gets_a_new_roi_head_and_keeps_its_card(cli, tmp_path
     assert outcome.code == 0, outcome.err
     outcome = cli("export", "--detector", shipped, "--roi-head", run_dir, "--output", model, "--metric", "none yet")
     assert outcome.code == 0, outcome.err
-    card, before = json.loads(cli("models", model, shipped, "--json").out)
+    card, before = (json.loads(cli("models", "show", file, "--json").out) for file in (model, shipped))
     assert card["metric"] == "none yet"
     assert {name: card[name] for name in ("labels", "command", "licence")} == {
         name: before[name] for name in ("labels", "command", "licence")

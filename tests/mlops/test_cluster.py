@@ -1,81 +1,113 @@
-"""Evaluation and data sets over a Ray cluster of two nodes: the same files as without, also when a worker is killed."""
+"""Evaluation and data sets over a Ray cluster of two nodes: the same files as without, also when a worker is killed.
+
+Whatever speaks to the cluster is a process of its own: Ray ends one whose cluster has gone for a minute.
+"""
 
 from __future__ import annotations
 
 import filecmp
 import os
-import signal
+import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-ray = pytest.importorskip("ray", reason="Ray is not installed (make setup-all)")
-from ray.cluster_utils import Cluster
+if not find_spec("ray"):
+    pytest.skip("Ray is not installed (make setup-all)", allow_module_level=True)
 
-from object_pose.cli.main import main
-from object_pose.core.errors import ConfigError, DataError
+pytestmark = pytest.mark.timeout(300)
+
+NODES = """
+import sys
+from ray.cluster_utils import Cluster
+nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+nodes.add_node(num_cpus=1)
+print("cluster", nodes.address, flush=True)
+sys.stdin.read()
+nodes.shutdown()
+"""
+
+JOBS = """
+import os, signal, sys
+from pathlib import Path
+from object_pose.core.errors import DataError
 from object_pose.mlops.cluster import ray_runner
 from object_pose.workflows.parallel import in_order
 
-pytestmark = pytest.mark.timeout(300)
-SUPPORT = Path(__file__).resolve().parents[1] / "support"
+mark = Path(sys.argv[2])
 
-
-@pytest.fixture(scope="module")
-def cluster():
-    """Two nodes with a worker each; the jobs of these tests are found there, too."""
-    os.environ["PYTHONPATH"] = os.pathsep.join(
-        [str(Path(__file__).parent), str(SUPPORT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    )
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    nodes.add_node(num_cpus=1)
-    yield nodes.address
-    nodes.shutdown()
-
-
-def evaluate(output: Path, *more: str) -> bytes:
-    arguments = ["evaluate", "pose", "--rendered", "2", "--threads", "1", "--json", "--output", str(output)]
-    assert main([*arguments, *more]) == 0
-    return (output / "results.csv").read_bytes()
-
-
-def test_the_same_evaluation_here_and_on_the_cluster(cluster, tmp_path, capsys):
-    here = evaluate(tmp_path / "here")
-    assert here.count(b"\n") > 5
-    assert evaluate(tmp_path / "cluster", "--ray", cluster) == here
-    assert evaluate(tmp_path / "processes", "--workers", "2") == here
-
-
-def test_the_same_data_set_here_and_on_the_cluster(cluster, tmp_path):
-    options = ["--scenes", "2", "--frames", "1", "--max-objects", "2"]
-    assert main(["generate", "--output", str(tmp_path / "here"), *options]) == 0
-    assert main(["generate", "--output", str(tmp_path / "there"), *options, "--ray", cluster]) == 0
-    files = [path.relative_to(tmp_path / "here") for path in (tmp_path / "here").rglob("*") if path.is_file()]
-    assert len(files) > 10
-    assert filecmp.cmpfiles(tmp_path / "here", tmp_path / "there", files, shallow=False)[0] == files
-
-
-def die_once(job):
-    mark, number = job
+def die_once(number):
     if number == 3 and not mark.exists():
         mark.touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return number
 
-
 def refuse(number):
     raise DataError(f"{number} is no number")
 
+with ray_runner(sys.argv[1]) as runner:
+    assert list(in_order(runner(die_once, range(8)))) == list(range(8)) and mark.exists()
+    try:
+        list(runner(refuse, range(3)))
+    except DataError as error:
+        print("refused:", error)
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """The address of two nodes with a worker each."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", NODES], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    lines = iter(process.stdout.readline, "")
+    yield next(line for line in lines if line.startswith("cluster ")).split()[1]
+    process.stdin.close()
+    process.wait()
+
+
+def object_pose(*arguments) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "object_pose.cli.main", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def evaluated(output: Path, *more) -> bytes:
+    object_pose("evaluate", "pose", "--rendered", 2, "--threads", 1, "--json", "--output", output, *more)
+    return (output / "results.csv").read_bytes()
+
+
+def test_the_same_evaluation_here_and_on_the_cluster(cluster, tmp_path):
+    here = evaluated(tmp_path / "here")
+    assert here.count(b"\n") > 5
+    assert evaluated(tmp_path / "cluster", "--ray", cluster) == here
+    assert evaluated(tmp_path / "processes", "--workers", 2) == here
+
+
+def test_the_same_data_set_here_and_on_the_cluster(cluster, tmp_path):
+    options = ("--scenes", 2, "--frames", 1, "--max-objects", 2)
+    object_pose("generate", "--output", tmp_path / "here", *options)
+    object_pose("generate", "--output", tmp_path / "there", *options, "--ray", cluster)
+    files = [path.relative_to(tmp_path / "here") for path in (tmp_path / "here").rglob("*") if path.is_file()]
+    assert len(files) > 10
+    assert filecmp.cmpfiles(tmp_path / "here", tmp_path / "there", files, shallow=False)[0] == files
+
 
 def test_a_worker_that_is_killed_half_way_changes_nothing(cluster, tmp_path):
-    with ray_runner(cluster) as runner:
-        jobs = [(tmp_path / "mark", number) for number in range(8)]
-        assert list(in_order(runner(die_once, jobs))) == list(range(8))
-        assert (tmp_path / "mark").exists()
-        with pytest.raises(DataError, match="is no number"):
-            list(runner(refuse, range(3)))
+    program = [sys.executable, "-c", JOBS, cluster, str(tmp_path / "mark")]
+    done = subprocess.run(program, capture_output=True, text=True, check=False, env=os.environ)
+    assert done.returncode == 0, done.stderr
+    assert "refused: " in done.stdout and "is no number" in done.stdout
 
 
 def test_an_address_without_a_cluster_is_refused():
-    with pytest.raises(ConfigError, match="no Ray cluster"), ray_runner("127.0.0.1:1"):
-        pass
+    command = [sys.executable, "-m", "object_pose.cli.main", "evaluate", "oriented", "--rendered", "1"]
+    done = subprocess.run([*command, "--ray", "127.0.0.1:1"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "no Ray cluster" in done.stderr

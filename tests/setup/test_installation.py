@@ -174,4 +174,4 @@ def test_extras_are_complete(extras, package, needed):
 
 
 def test_all_is_every_extra_but_those_that_exclude_another(extras):
-    assert extras["all"] == {"object-pose[bags,cpu,realsense,reports,simulation,train]"}
+    assert extras["all"] == {"object-pose[bags,cpu,ops,realsense,reports,simulation,train,web]"}

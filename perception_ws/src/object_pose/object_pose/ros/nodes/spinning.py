@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 
 import cv2
 import rclpy
+from rclpy.exceptions import NotInitializedException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
 from object_pose.core.errors import ConfigError, ObjectPoseError
@@ -103,7 +104,7 @@ def _serve(make_nodes: Iterable[Callable[[], PipelineNode]]) -> None:
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
-    except (RuntimeError, ObjectPoseError):
+    except (RuntimeError, NotInitializedException, ObjectPoseError):
         # ROS may have ended while a node was started, or between the executor's look at the context and its wait.
         if rclpy.ok():
             raise
