@@ -56,11 +56,11 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_again(make_queue):
 
 
 def test_what_cannot_be_done_before_its_deadline_is_not_kept_waiting(make_queue):
-    # Nothing was measured yet, so that each piece of work is taken for a second.
+    # Nothing was measured yet, so that each piece of work is taken for a quarter of the deadline.
     queue, go_on = make_queue(capacity=100, deadline_s=5.5), threading.Event()
 
     async def fill():
-        waiting = [asyncio.ensure_future(queue.run("slow", go_on.wait)) for _ in range(6)]
+        waiting = [asyncio.ensure_future(queue.run("slow", go_on.wait)) for _ in range(4)]
         await asyncio.sleep(0)
         with pytest.raises(HttpError) as refused:
             await queue.run("slow", go_on.wait)

@@ -21,7 +21,7 @@ from object_pose.web.server import WebServer
 from object_pose.web.services import Services
 
 _STOP_WITHIN_S = 15.0
-_NICE = 8
+_NICE = 4
 _RECORDER = "recorder"
 
 

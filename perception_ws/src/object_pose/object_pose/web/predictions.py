@@ -16,7 +16,7 @@ from object_pose.web.errors import HttpError
 from object_pose.web.metrics import Metrics
 
 ResultT = TypeVar("ResultT")
-_FIRST_GUESS_S = 1.0  # of a service time that was not measured yet
+_FIRST_GUESS = 0.25  # of the deadline, for a service time that was not measured yet
 _NEW_SHARE = 0.2  # of the newest measurement in the mean
 
 
@@ -26,6 +26,7 @@ class _Job:
     work: Callable[[], Any]
     future: Future[Any] = field(default_factory=Future)
     since: float = field(default_factory=time.monotonic)
+    began: list[float] = field(default_factory=list)  # once it has
 
 
 class PredictionQueue:
@@ -80,7 +81,8 @@ class PredictionQueue:
         job = _Job(kind, work)
         with self._lock:
             expected_s = self._expected_s()
-            if len(self._unfinished) >= self._capacity + len(self._threads) or expected_s > self._deadline_s:
+            is_late = bool(self._unfinished) and expected_s + self._service(kind) > self._deadline_s
+            if len(self._unfinished) >= self._capacity + len(self._threads) or is_late:
                 self._metrics.refused("queue_full")
                 after = max(1, math.ceil(expected_s))
                 message = f"{len(self._unfinished)} predictions are under way: come again in {after} s"
@@ -91,13 +93,18 @@ class PredictionQueue:
         return job
 
     def _expected_s(self) -> float:
-        """Return how long the work that is here takes, the lock being held."""
-        service = (self._service_s.get(job.kind, _FIRST_GUESS_S) for job in self._unfinished)
-        return sum(service) / len(self._threads)
+        """Return how long the work that is here still takes, the lock being held."""
+        now = time.monotonic()
+        left = (self._service(job.kind) - sum(now - began for began in job.began) for job in self._unfinished)
+        return sum(max(seconds, 0.0) for seconds in left) / len(self._threads)
+
+    def _service(self, kind: str) -> float:
+        return self._service_s.get(kind, _FIRST_GUESS * self._deadline_s)
 
     def _serve(self) -> None:
         while (job := self._jobs.get()) is not None:
             began = time.monotonic()
+            job.began.append(began)
             if job.future.set_running_or_notify_cancel():
                 self._metrics.began(began - job.since)
                 if self._do(job):
