@@ -37,8 +37,8 @@ demo: setup ## Run the pipeline on the simulated camera for DEMO_SECONDS, write 
 live: setup ## Run the pipeline on the simulated camera with the page, until Ctrl-C
 	@$(OBJECT_POSE) run --processes --fixed-frame world --web
 
-test: setup-all ## Run all tests, two files at a time
-	@.venv/bin/python -m pytest --numprocesses 2 --dist loadfile
+test: setup-all ## Run all tests, in two processes
+	@.venv/bin/python scripts/run_tests
 
 lint: setup-all ## Check style, types and who imports whom
 	@.venv/bin/ruff check $(SOURCES) && .venv/bin/ruff format --check $(SOURCES) && .venv/bin/mypy && .venv/bin/lint-imports

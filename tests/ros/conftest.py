@@ -30,10 +30,9 @@ _domains = itertools.count(os.getpid())
 
 @pytest.fixture
 def domain_id() -> int:
-    """A ROS domain that no other test uses, nor one of pytest-xdist's other workers."""
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    return next(_domains) * workers % (_LAST_DOMAIN - _LAST_DOMAIN % workers) + worker + 1
+    """A ROS domain that no other test uses, nor the other process of scripts/run_tests."""
+    share, shares = map(int, os.environ.get("OBJECT_POSE_TEST_SHARE", "0/1").split("/"))
+    return next(_domains) * shares % (_LAST_DOMAIN - _LAST_DOMAIN % shares) + share + 1
 
 
 @dataclass
