@@ -122,7 +122,8 @@ def test_a_config_file_is_obeyed_and_the_command_line_wins(cli, image, options, 
 def test_models_describes_a_file(cli, cube_model):
     card = json.loads(cli("models", "show", cube_model, "--json").out)
     assert (card["task"], card["labels"], card["input_wh"]) == ("pose", ["cube"], [320, 240])
-    assert "cube.onnx" in "".join(cli("models", "show", cube_model).out.split())  # long paths are broken
+    table = cli("models", "show", cube_model).out
+    assert "320, 240" in table and "│ task" in table
 
 
 def test_a_reader_that_goes_away_is_no_error(recording, cube_model):
