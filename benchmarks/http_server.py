@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,13 +43,22 @@ def serving(*options: str) -> Iterator[Served]:
         if "http" not in line:
             raise ObjectPoseError("the server did not start", "what it said is above")
         served = Served(line.split()[-1], token)
-        _wait_until_ready(served.url)
+        wait_until_ready(served.url)
         yield served
 
 
-def _wait_until_ready(url: str) -> None:
-    give_up = time.monotonic() + _READY_WITHIN_S
-    while httpx.get(f"{url}/readyz").status_code != 200:
-        if time.monotonic() > give_up:
-            raise ObjectPoseError(f"{url} is not ready", "see its /readyz")
-        time.sleep(0.2)
+def wait_until_ready(url: str, limit_s: float = _READY_WITHIN_S, paths: Sequence[str] = ("/readyz",)) -> None:
+    """Wait until the server answers each path; raises ``ObjectPoseError`` where one does not in time."""
+    give_up = time.monotonic() + limit_s
+    for path in paths:
+        while not _is_answered(url + path):
+            if time.monotonic() > give_up:
+                raise ObjectPoseError(f"{url}{path} is not ready", "is the machine very busy? see its /readyz")
+            time.sleep(0.2)
+
+
+def _is_answered(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=60.0).status_code == 200
+    except httpx.TransportError:
+        return False

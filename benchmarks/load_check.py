@@ -13,11 +13,11 @@ import re
 import tempfile
 import threading
 import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import Benchmark, checked, report_checks
+from benchmarks.http_server import wait_until_ready
 from object_pose.cli.processes import Process, child_processes
 from object_pose.core.errors import ObjectPoseError
 from object_pose.evaluation.criteria import Criterion
@@ -60,7 +60,8 @@ def _figures(options: argparse.Namespace) -> dict[str, Any]:
         web = ("--processes", "--fixed-frame", "world", "--web", "--web-port", 0)
         pipeline = start("object_pose.cli.main", "run", *web, pipe=True)
         url = _url(pipeline)
-        _wait_until_ready(url)
+        # Models are loaded, and frames come.
+        wait_until_ready(url, _STARTED_WITHIN_S, ("/readyz", "/v1/live/snapshot.jpg"))
         alone = watch(options.alone)
         words = ("--url", url, "--task", options.task, "--seconds", options.seconds + 2.0 * _SETTLED_S)
         counts = ("--streams", options.streams, "--predictors", options.predictors)
@@ -96,20 +97,6 @@ def _url(pipeline: Process) -> str:
 def _pass_on(pipeline: Process) -> None:
     for line in pipeline.stdout or ():
         print(line, end="")
-
-
-def _wait_until_ready(url: str) -> None:
-    """Wait until models are loaded and frames come."""
-    deadline = time.monotonic() + _STARTED_WITHIN_S
-    for path in ("/readyz", "/v1/live/snapshot.jpg"):
-        while True:
-            try:
-                with urllib.request.urlopen(url + path):
-                    break
-            except OSError as error:
-                if time.monotonic() > deadline:
-                    raise ObjectPoseError(f"{path} is not ready: {error}", "is the machine very busy?") from error
-                time.sleep(1.0)
 
 
 def _last(process: Process) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -53,6 +53,7 @@ _NAME = "parts"
 _RATE_HZ = 10.0
 _CAMERA_SEED, _TEST_SEEDS = 7, (101, 102, 103, 104)
 _FRAMES_A_SEED, _RECORDED = 8, 40
+_Found = TypeVar("_Found")
 _STARTED_WITHIN_S, _DRIFT_WITHIN_S, _TOLD_WITHIN_S = 180.0, 120.0, 20.0
 # As little as runs on two cores in minutes; the weights start from the shipped model's.
 _TINY = {
@@ -172,8 +173,8 @@ def _running_pipeline(registry: Registry, output: Path) -> dict[str, float]:
         camera.terminate()
         camera.wait()
         camera = _start_camera(start, dark)
-        found = _wait_for_request(requests, _DRIFT_WITHIN_S)
-        drifts = _wait_for_drift(output / "metrics.prom") if found else []
+        found = bool(_wait_until(lambda: open_requests(requests), _DRIFT_WITHIN_S))
+        drifts = _wait_until(lambda: _drifts(output / "metrics.prom"), _TOLD_WITHIN_S) if found else []
         end_processes({"pipeline": pipeline})
     return {
         "switched": float(switch.deployment.state is TrialState.PASSED),
@@ -251,22 +252,18 @@ def _start_camera(start: Start, recording: Path) -> Any:
     return start("object_pose.ros.nodes.camera_node", "--ros-args", *words)
 
 
-def _wait_for_drift(metrics: Path) -> list[str]:
-    """Return the lines of the metrics that tell a drift; they are written now and then, after the request."""
-    deadline = time.monotonic() + _TOLD_WITHIN_S
-    while True:
-        lines = metrics.read_text().splitlines() if metrics.exists() else []
-        drifts = [line for line in lines if "monitor_drift{" in line and not line.endswith(" 0")]
-        if drifts or time.monotonic() > deadline:
-            return drifts
-        time.sleep(0.2)
-
-
-def _wait_for_request(folder: Path, limit_s: float) -> bool:
+def _wait_until(look: Callable[[], _Found], limit_s: float) -> _Found:
+    """Return what ``look`` finds as soon as that is something, or in the end."""
     deadline = time.monotonic() + limit_s
-    while time.monotonic() < deadline and not open_requests(folder):
-        time.sleep(0.2)
-    return bool(open_requests(folder))
+    while not (found := look()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return found
+
+
+def _drifts(metrics: Path) -> list[str]:
+    """Return the lines of the metrics that tell a drift; they are written now and then, after the request."""
+    lines = metrics.read_text().splitlines() if metrics.exists() else []
+    return [line for line in lines if "monitor_drift{" in line and not line.endswith(" 0")]
 
 
 @dataclass(frozen=True)
@@ -301,11 +298,8 @@ class _Heard:
 
     def wait_for_poses(self, limit_s: float) -> None:
         """Wait until poses come steadily; raises ``DataError`` where none do."""
-        deadline = time.monotonic() + limit_s
-        while len(self.posed) < 3 * _RATE_HZ:
-            if time.monotonic() > deadline:
-                raise DataError(f"no poses came in {limit_s:.0f} s", "what the pipeline said is above")
-            time.sleep(0.1)
+        if not _wait_until(lambda: len(self.posed) >= 3 * _RATE_HZ, limit_s):
+            raise DataError(f"no poses came in {limit_s:.0f} s", "what the pipeline said is above")
 
     def during(self, work: Callable[[], Deployment]) -> _Switch:
         """Return what ``work`` does, and what became of the frames meanwhile."""

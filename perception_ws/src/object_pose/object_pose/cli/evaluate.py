@@ -130,7 +130,9 @@ def _evaluate_model(options: argparse.Namespace) -> TaskEvaluation:
     if predictor.task.name != options.task:
         raise ConfigError(f"{predictor.path} is a model of the task {predictor.task.name}, not of {options.task}")
     with ProgressBar() as bar, chosen_runner(options) as runner:
-        predict = None if runner is run_here else predict_over(runner, predictor_settings(options, model, scored=True))
+        predict = (
+            None if runner is run_here else predict_over(runner, predictor_settings(options, predictor, scored=True))
+        )
         return evaluate_model(predictor, config, ignore_progress if options.json else bar, predict)
 
 

@@ -105,11 +105,10 @@ def open_predictor(options: argparse.Namespace, model: Path, scored: bool = Fals
     return predictor.with_decoding(_decoding(options, predictor.task, scored, profile))
 
 
-def predictor_settings(options: argparse.Namespace, model: Path, scored: bool = False) -> PredictorSettings:
-    """Return what ``open_predictor`` would open, as a value."""
+def predictor_settings(options: argparse.Namespace, predictor: Predictor, scored: bool = False) -> PredictorSettings:
+    """Return what ``open_predictor`` has opened, as a value."""
     config = config_from_options(options, PredictorConfig)
-    task = Predictor(model, config).task
-    return PredictorSettings(model, replace(config, decoding=_decoding(options, task, scored)))
+    return PredictorSettings(predictor.path, replace(config, decoding=_decoding(options, predictor.task, scored)))
 
 
 def _decoding(options: argparse.Namespace, task: Task[Any, Any], scored: bool, profile: str = "live") -> DecodeOptions:

@@ -15,6 +15,7 @@ from rich.table import Table
 from object_pose.cli.options import add_config_options, config_from_options
 from object_pose.cli.progress_bar import ProgressBar
 from object_pose.core.errors import ModelError
+from object_pose.runtime.card import describe_card
 from object_pose.runtime.predictor import load_card
 from object_pose.runtime.resources import find_model, shipped_models
 
@@ -246,18 +247,9 @@ def _named(model: RegisteredModel) -> str:
 
 def describe_model(path: Path) -> dict[str, Any]:
     """Return what the card of a model file says, with the file's size and digest."""
-    card = load_card(path)
     return {
         "file": str(path),
-        "task": card.task,
-        "labels": list(card.labels),
-        "input_wh": list(card.input_wh),
-        "metric": card.metric,
-        "data": card.data,
-        "licence": card.licence,
-        "command": card.command,
-        "seed": card.seed,
-        "parameters": card.parameters,
+        **describe_card(load_card(path)),
         "size_mb": round(path.stat().st_size / 1e6, 2),
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }

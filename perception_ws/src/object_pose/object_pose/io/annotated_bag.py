@@ -7,17 +7,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from object_pose.core.arrays import Array, Image
-from object_pose.core.errors import DataError
 from object_pose.core.frame import Frame
 from object_pose.core.geometry import se3
 from object_pose.core.results.pose import ObjectPose
 from object_pose.core.vision.drawing import class_color
 from object_pose.io.bags import BagWriter, make_typestore, write_bag
 from object_pose.io.camera_info import info_of_camera, message_fields
+from object_pose.io.images import encode_image
 
 PICTURES = "/annotated/image/compressed"
 CAMERA_INFO = "/annotated/camera_info"
@@ -41,14 +40,10 @@ class AnnotatedBagWriter:
         """Add a frame: its ``picture`` (H, W, 3) with the poses drawn, its camera, and the poses."""
         stamp = self._make("builtin_interfaces/msg/Time", *divmod(frame.stamp_ns, _NS_PER_S))
         header = self._make("std_msgs/msg/Header", stamp, self._frame_id)
-        encoded, jpeg = cv2.imencode(
-            ".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-        )
-        if not encoded:
-            raise DataError("a picture could not be encoded as JPEG")
+        jpeg = np.frombuffer(encode_image(picture, ".jpg", _JPEG_QUALITY), np.uint8)
         fields = message_fields(info_of_camera(frame.camera), self._types["sensor_msgs/msg/RegionOfInterest"])
         messages = (
-            (PICTURES, self._make("sensor_msgs/msg/CompressedImage", header, "jpeg", jpeg.ravel())),
+            (PICTURES, self._make("sensor_msgs/msg/CompressedImage", header, "jpeg", jpeg)),
             (CAMERA_INFO, self._types["sensor_msgs/msg/CameraInfo"](header=header, **fields)),
             (DETECTIONS, self._detections(header, poses)),
             (MARKERS, self._markers(header, poses)),

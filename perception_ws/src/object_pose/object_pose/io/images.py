@@ -123,9 +123,16 @@ def depth_in_millimetres(depth_m: DepthImage) -> NDArray[np.uint16]:
     return np.where(valid, millimetres, 0).astype(np.uint16)
 
 
-def encode_image(rgb: Image, suffix: str) -> bytes:
-    """Return an (H, W, 3) RGB image as the bytes of a file of this suffix, such as ``.jpg``."""
-    return bytes(cv2.imencode(suffix, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1])
+def encode_image(rgb: Image, suffix: str, quality: int = 95) -> bytes:
+    """Return an (H, W, 3) RGB image as the bytes of a file of this suffix, of this ``quality`` where that is ``.jpg``.
+
+    Raises ``DataError`` where the image cannot be encoded.
+    """
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix == ".jpg" else []
+    is_done, encoded = cv2.imencode(suffix, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), options)
+    if not is_done:
+        raise DataError(f"a picture could not be encoded as {suffix}")
+    return bytes(encoded)
 
 
 def list_images(folder: str | Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[Path]:

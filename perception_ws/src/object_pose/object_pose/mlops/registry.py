@@ -32,7 +32,7 @@ from object_pose.mlops.store import (
     code_version,
     store_errors,
 )
-from object_pose.runtime.card import ModelCard
+from object_pose.runtime.card import ModelCard, describe_card
 from object_pose.runtime.predictor import load_card
 
 CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
@@ -242,21 +242,6 @@ class Registry:
         except MlflowException as error:
             raise StoreError(f"{self.store.uri}: {error.message}") from error
         return {alias: int(version) for alias, version in aliases.items()}
-
-
-def describe_card(card: ModelCard) -> dict[str, Any]:
-    """Return what a card says in words and numbers, without the geometry of its objects."""
-    return {
-        "task": card.task,
-        "labels": list(card.labels),
-        "input_wh": list(card.input_wh),
-        "metric": card.metric,
-        "data": card.data,
-        "licence": card.licence,
-        "command": card.command,
-        "seed": card.seed,
-        "parameters": card.parameters,
-    }
 
 
 def parse_reference(reference: str) -> tuple[str, int, str]:

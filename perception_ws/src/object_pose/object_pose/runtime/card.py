@@ -194,6 +194,21 @@ def _array_to_json(array: Array) -> dict[str, Any]:
     return {"shape": list(array.shape), "float32": base64.b64encode(data).decode("ascii")}
 
 
+def describe_card(card: ModelCard) -> dict[str, Any]:
+    """Return what a card says in words and numbers, without the geometry of its objects."""
+    return {
+        "task": card.task,
+        "labels": list(card.labels),
+        "input_wh": list(card.input_wh),
+        "metric": card.metric,
+        "data": card.data,
+        "licence": card.licence,
+        "command": card.command,
+        "seed": card.seed,
+        "parameters": card.parameters,
+    }
+
+
 def _object_to_json(model: ObjectModel) -> dict[str, Any]:
     symmetry = model.symmetry
     return {

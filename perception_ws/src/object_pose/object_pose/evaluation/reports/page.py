@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from object_pose.core.arrays import Image
 from object_pose.io.files import replacing
+from object_pose.io.images import encode_image
 
 _JPEG_QUALITY = 82
 _DPI = 110
@@ -42,9 +43,7 @@ def figure_url(figure: Figure) -> str:
 def picture_url(rgb: Image, side: int = 0) -> str:
     """Return an (H, W, 3) image as a data URL (JPEG), with a longer side of ``side`` pixels where that is given."""
     shown = resized(rgb, side)[0] if side else rgb
-    options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-    _, encoded = cv2.imencode(".jpg", cv2.cvtColor(shown, cv2.COLOR_RGB2BGR), options)
-    return _data_url("jpeg", encoded.tobytes())
+    return _data_url("jpeg", encode_image(shown, ".jpg", _JPEG_QUALITY))
 
 
 def resized(rgb: Image, side: int) -> tuple[Image, float]:

@@ -15,6 +15,7 @@ from object_pose.core.geometry.camera import undistorted_image
 from object_pose.core.results.pose import ObjectPose, PoseResults
 from object_pose.core.results.schema import numbers
 from object_pose.core.vision.drawing import draw_poses
+from object_pose.io.images import encode_image
 from object_pose.web.live.hub import ShownFrame
 
 _EMPTY = PoseResults((), ())
@@ -70,10 +71,7 @@ def picture(shown: ShownFrame, width: int = 0, quality: int = 90, annotated: boo
     if 0 < width < rgb.shape[1]:
         height = max(1, round(rgb.shape[0] * width / rgb.shape[1]))
         rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
-    is_done, encoded = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
-    if not is_done:
-        raise DataError("the picture cannot be encoded")
-    return bytes(encoded)
+    return encode_image(rgb, ".jpg", quality)
 
 
 def ideal_rgb(shown: ShownFrame) -> Image:

@@ -69,27 +69,6 @@ class PoseModel(BaseModel):
     box_2d: list[float] | None
 
 
-class RejectionModel(BaseModel):
-    """A detection that did not become a pose."""
-
-    class_name: str
-    score: float
-    box_2d: list[float | None]
-    reason: str
-    detail: str
-
-
-class FrameEventModel(BaseModel):
-    """The data of the event ``frame``."""
-
-    sequence: int
-    stamp_ns: str
-    latency_ms: float | None
-    poses: list[PoseModel]
-    rejections: list[RejectionModel]
-    T_base_camera: list[list[float]] | None
-
-
 class FrameModel(BaseModel):
     """The frame that is shown; ``K`` is of pictures of the size ``size_wh``, which have no lens distortion."""
 
