@@ -1,7 +1,7 @@
 """How sure a pose is: its covariance, and the probability that it is right by all that was measured.
 
 The weights of the probability are a logistic regression on a network's detections in simulated clutter
-(docs/decisions/0002-pose-head.md).
+(docs/decisions/0002-pose-solver.md).
 """
 
 from __future__ import annotations
