@@ -7,12 +7,18 @@ from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from object_pose.calibration.hand_eye_start import EYE_IN_HAND
 from object_pose.core.arrays import Array
 from object_pose.core.errors import CalibrationError
-from object_pose.core.geometry.se3 import adjoint, exp, inverse, make_transform
+from object_pose.core.geometry.se3 import (
+    adjoint,
+    exp,
+    inverse,
+    make_transform,
+    rotation_from_quat_wxyz,
+    rotation_from_rpy,
+)
 from object_pose.io.files import parse_xml
 
 _TURNING, _SLIDING, _FIXED = ("revolute", "continuous"), ("prismatic",), ("fixed",)
@@ -119,9 +125,11 @@ def _rotation(origin: Element | None) -> Array:
     """Return the rotation (3, 3) of an origin: ``rpy``, or ``quat_xyzw`` of URDF 1.2."""
     quaternion = None if origin is None else origin.get("quat_xyzw")
     if quaternion is not None:
-        return np.asarray(Rotation.from_quat(_numbers(quaternion, "", 4)).as_matrix())
-    rpy = _numbers(origin.get("rpy") if origin is not None else None, "0 0 0")
-    return np.asarray(Rotation.from_euler("xyz", rpy).as_matrix())
+        x, y, z, w = _numbers(quaternion, "", 4)
+        if not x * x + y * y + z * z + w * w > 0.0:
+            raise ValueError(quaternion)
+        return rotation_from_quat_wxyz((w, x, y, z))
+    return rotation_from_rpy(*_numbers(origin.get("rpy") if origin is not None else None, "0 0 0"))
 
 
 def _numbers(text: str | None, default: str, count: int = 3) -> Array:

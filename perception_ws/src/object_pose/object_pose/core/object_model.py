@@ -21,7 +21,7 @@ class TriangleMesh:
 
 @dataclass(frozen=True)
 class ObjectModel:
-    """What the pose head knows of one class; object frame, metres.
+    """What the pose solver knows of one class; object frame, metres.
 
     ``keypoints_object`` (K, 3) in the network's order; ``points_object`` (P, 3) and unit ``normals_object`` (P, 3)
     sample the surface evenly; the metric box is axis-aligned in the object frame. ``surface_object`` (S, 3), points so

@@ -124,14 +124,7 @@ def _robot_poses(bag: Path, base: str, tool: str, pose_topic: str) -> Callable[[
     else:
         tree = transform_tree(bag, "the robot's poses are not known; --pose-topic names a topic that has them")
     tree.check_connected(base, tool)
-
-    def look_up(stamp: int) -> Array | None:
-        try:
-            return tree.look_up(base, tool, stamp)
-        except DataError:  # of this stamp alone
-            return None
-
-    return look_up
+    return partial(tree.find, base, tool)
 
 
 def _take(stops: list[_Stop], new: _Stop) -> None:

@@ -71,10 +71,9 @@ def _grasp(item: Any, where: str) -> Grasp:
         quaternion = _numbers(item, "quat_wxyz", 4, where)
         if not math.isclose(float(np.linalg.norm(quaternion)), 1.0, abs_tol=1e-2):
             raise ConfigError(f"{where}: quat_wxyz must have the length 1")
-        rotation = se3.rotation_from_quat_wxyz(quaternion / np.linalg.norm(quaternion))
+        rotation = se3.rotation_from_quat_wxyz(quaternion)
     else:
-        roll, pitch, yaw = np.radians(_numbers(item, "rpy_deg", 3, where))
-        rotation = se3.exp_so3((0, 0, yaw)) @ se3.exp_so3((0, pitch, 0)) @ se3.exp_so3((roll, 0, 0))
+        rotation = se3.rotation_from_rpy(*np.radians(_numbers(item, "rpy_deg", 3, where)))
     return Grasp(se3.make_transform(rotation, _numbers(item, "position", 3, where)), width_m)
 
 

@@ -15,7 +15,13 @@ from scipy.spatial.transform import Rotation
 
 from object_pose.core.arrays import Array
 from object_pose.core.errors import DataError
-from object_pose.core.geometry.se3 import exp_so3, inverse, make_transform, rotation_from_quat_wxyz
+from object_pose.core.geometry.se3 import (
+    exp_so3,
+    inverse,
+    make_transform,
+    rotation_error,
+    rotation_from_quat_wxyz,
+)
 from object_pose.io.files import parse_yaml, read_text, replacing
 from object_pose.io.images import IMAGE_SUFFIXES, list_images
 
@@ -227,7 +233,7 @@ def _transform(numbers: Sequence[float], where: str) -> Array:
         pose = make_transform(exp_so3(values[3:]), values[:3])
     elif len(values) in (12, 16):
         pose = np.vstack([values[:12].reshape(3, 4), [0.0, 0.0, 0.0, 1.0]])
-        if np.abs(pose[:3, :3] @ pose[:3, :3].T - np.eye(3)).max() > _TOLERANCE or np.linalg.det(pose[:3, :3]) < 0:
+        if rotation_error(pose[:3, :3]) > _TOLERANCE:
             raise DataError(f"{where}: the matrix holds no rotation", _FORMS)
     else:
         raise DataError(f"{where} holds {len(values)} numbers, which is no pose", _FORMS)

@@ -32,9 +32,9 @@ class Extrinsics:
             raise CalibrationError(f"{name} needs two different frames")
         if not np.all(np.isfinite(self.T_parent_child)) or np.any(self.T_parent_child[3] != (0.0, 0.0, 0.0, 1.0)):
             raise CalibrationError(f"{name} is not finite, or its last row is not (0, 0, 0, 1)")
-        off = np.abs(rotation @ rotation.T - np.eye(3)).max()
-        if off > _ROTATION_TOLERANCE or np.linalg.det(rotation) < 0.0:
-            raise CalibrationError(f"{name} has no rotation: its axes are off by {off:.2g}")
+        error = se3.rotation_error(rotation)
+        if error > _ROTATION_TOLERANCE:
+            raise CalibrationError(f"{name} has no rotation: its axes are off by {error:.2g}")
 
     @property
     def inverse(self) -> Extrinsics:

@@ -17,8 +17,12 @@ from object_pose.core.geometry.camera import Camera
 from object_pose.core.geometry.distortion import EQUIDISTANT, Distortion, tilt
 from object_pose.core.kernels import inlined
 
+# Places in the vector. The coefficients are OpenCV's, of a polynomial or of a fisheye lens; the tilt's homography is
+# by rows.
 FX, FY, CX, CY, WIDTH, HEIGHT, MODEL, LIMIT = range(8)
 _COEFFICIENTS, _TILT = 8, 20
+_K1, _K2, _P1, _P2, _K3, _K4, _K5, _K6, _S1, _S2, _S3, _S4 = range(_COEFFICIENTS, _TILT)
+_F1, _F2, _F3, _F4 = range(_COEFFICIENTS, _COEFFICIENTS + 4)
 _SIZE = 29
 _PINHOLE, _POLYNOMIAL, _FISHEYE = 0.0, 1.0, 2.0
 _OUTSIDE = -1e4  # focal lengths
@@ -68,24 +72,27 @@ def rotated(r: Array, x: float, y: float, z: float) -> tuple[float, float, float
 def pixel_of(lens: Array, x: float, y: float) -> tuple[float, float]:
     """Return the pixel of the ray (``x``, ``y``, 1); one far outside beyond what the model holds for."""
     u, v = x, y
-    if lens[6] != 0.0:
+    if lens[MODEL] != _PINHOLE:
         r2 = x * x + y * y
-        if r2 > lens[7] * lens[7]:
+        if r2 > lens[LIMIT] * lens[LIMIT]:
             u, v = _OUTSIDE, _OUTSIDE
-        elif lens[6] == 1.0:
-            radial = (1.0 + r2 * (lens[8] + r2 * (lens[9] + r2 * lens[12]))) / (
-                1.0 + r2 * (lens[13] + r2 * (lens[14] + r2 * lens[15]))
+        elif lens[MODEL] == _POLYNOMIAL:
+            radial = (1.0 + r2 * (lens[_K1] + r2 * (lens[_K2] + r2 * lens[_K3]))) / (
+                1.0 + r2 * (lens[_K4] + r2 * (lens[_K5] + r2 * lens[_K6]))
             )
-            u = x * radial + 2.0 * lens[10] * x * y + lens[11] * (r2 + 2.0 * x * x) + r2 * (lens[16] + r2 * lens[17])
-            v = y * radial + lens[10] * (r2 + 2.0 * y * y) + 2.0 * lens[11] * x * y + r2 * (lens[18] + r2 * lens[19])
-            w = lens[26] * u + lens[27] * v + lens[28]
-            tilted = (lens[20] * u + lens[21] * v + lens[22]) / w
-            v = (lens[23] * u + lens[24] * v + lens[25]) / w
+            u = x * radial + 2.0 * lens[_P1] * x * y + lens[_P2] * (r2 + 2.0 * x * x)
+            v = y * radial + lens[_P1] * (r2 + 2.0 * y * y) + 2.0 * lens[_P2] * x * y
+            u += r2 * (lens[_S1] + r2 * lens[_S2])
+            v += r2 * (lens[_S3] + r2 * lens[_S4])
+            w = lens[_TILT + 6] * u + lens[_TILT + 7] * v + lens[_TILT + 8]
+            tilted = (lens[_TILT] * u + lens[_TILT + 1] * v + lens[_TILT + 2]) / w
+            v = (lens[_TILT + 3] * u + lens[_TILT + 4] * v + lens[_TILT + 5]) / w
             u = tilted
         else:
             r = math.sqrt(r2)
             theta = math.atan(r)
             t2 = theta * theta
-            scale = theta * (1.0 + t2 * (lens[8] + t2 * (lens[9] + t2 * (lens[10] + t2 * lens[11])))) / max(r, 1e-12)
+            series = 1.0 + t2 * (lens[_F1] + t2 * (lens[_F2] + t2 * (lens[_F3] + t2 * lens[_F4])))
+            scale = theta * series / max(r, 1e-12)
             u, v = x * scale, y * scale
-    return lens[0] * u + lens[2], lens[1] * v + lens[3]
+    return lens[FX] * u + lens[CX], lens[FY] * v + lens[CY]

@@ -7,9 +7,10 @@ Formulas: Sola, Deray, Atchuthan, "A micro Lie theory for state estimation in ro
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Array = NDArray[np.float64]
+from object_pose.core.arrays import Array
+
 _SMALL_ANGLE = 1e-8
 
 
@@ -137,6 +138,18 @@ def rotation_from_quat_wxyz(quat_wxyz: ArrayLike) -> Array:
             [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
         ]
     )
+
+
+def rotation_from_rpy(roll: float, pitch: float, yaw: float) -> Array:
+    """Return the (3, 3) rotation of roll, pitch and yaw in radians about fixed axes x, y, z, as in URDF."""
+    return np.asarray(exp_so3((0.0, 0.0, yaw)) @ exp_so3((0.0, pitch, 0.0)) @ exp_so3((roll, 0.0, 0.0)))
+
+
+def rotation_error(matrix: Array) -> float:
+    """Return how far a (3, 3) matrix is from a rotation: the largest element of R R^T - I, infinite if it mirrors."""
+    if not np.linalg.det(matrix) > 0.0:
+        return np.inf
+    return float(np.abs(matrix @ matrix.T - np.eye(3)).max())
 
 
 def _left_jacobian_so3(rotation_vector: Array) -> Array:

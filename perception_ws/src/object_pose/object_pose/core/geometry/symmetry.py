@@ -11,11 +11,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
+from object_pose.core.arrays import Array
 from object_pose.core.geometry import se3
-
-Array = NDArray[np.float64]
 
 # Upright and seen from the front: object x to image right, object z to image up.
 _REFERENCE_ROTATION = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])

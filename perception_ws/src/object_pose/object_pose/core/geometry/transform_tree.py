@@ -60,6 +60,13 @@ class TransformTree:
         T_common_target = self._along(from_target[: from_target.index(common)], stamp_ns)
         return se3.inverse(T_common_target) @ T_common_source
 
+    def find(self, target: str, source: str, stamp_ns: int) -> Array | None:
+        """Return T_target_source (4, 4) at a stamp as ``look_up`` does, None where it is not known."""
+        try:
+            return self.look_up(target, source, stamp_ns)
+        except DataError:
+            return None
+
     def check_connected(self, target: str, source: str) -> None:
         """Raise ``DataError`` where no transforms of any time connect the two frames."""
         if not set(self._chain(target)) & set(self._chain(source)):

@@ -1,4 +1,4 @@
-"""Non-maximum suppression that remembers which candidate each survivor swallowed."""
+"""Boxes: areas, intersection over union, and non-maximum suppression that says what each kept box suppressed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def suppress(
     """Keep the best-scored of the boxes of one class that overlap by more than ``iou_threshold``.
 
     Returns ``kept`` (M,) indices in falling score, M <= ``max_kept``, and ``owner`` (N,): the position in ``kept`` of
-    the survivor that swallowed each candidate (its own for a survivor), -1 for those left over past ``max_kept``.
+    the box that suppressed each candidate (its own for a kept one), -1 for those left over past ``max_kept``.
     """
     remaining = np.argsort(-scores, kind="stable")
     owner = np.full(len(scores), -1, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Square windows around detected boxes: what the crop-level keypoint head sees, and the way back to the image."""
+"""Square windows around detected boxes: what the RoI head sees, and the way back to the image."""
 
 from __future__ import annotations
 

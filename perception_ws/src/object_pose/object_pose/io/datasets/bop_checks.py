@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from object_pose.core.arrays import Array
 from object_pose.core.errors import DataError
+from object_pose.core.geometry.se3 import rotation_error
 from object_pose.io.bop import find_image, read_models_info
 from object_pose.io.datasets.image_files import ImageHeader, headers
 from object_pose.io.datasets.located_json import LocatedJson, read_located_json
@@ -164,7 +166,7 @@ class _SceneCheck:
         rotation, translation = _numbers(values.get("cam_R_m2c"), 9), _numbers(values.get("cam_t_m2c"), 3)
         if rotation is None:
             problems.append("cam_R_m2c is not 9 finite numbers")
-        elif not _is_rotation(rotation.reshape(3, 3)):
+        elif rotation_error(rotation.reshape(3, 3)) > _ROTATION_TOLERANCE:
             problems.append("cam_R_m2c is no rotation")
         if translation is None:
             problems.append("cam_t_m2c is not 3 finite numbers")
@@ -211,14 +213,9 @@ def _info_problems(info: Any, wh: tuple[int, int]) -> list[str]:
     return []
 
 
-def _numbers(values: Any, count: int) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+def _numbers(values: Any, count: int) -> Array | None:
     try:
         array = np.array(values, dtype=np.float64).reshape(-1)
     except (TypeError, ValueError, OverflowError):
         return None
     return array if len(array) == count and np.isfinite(array).all() else None
-
-
-def _is_rotation(matrix: np.ndarray[Any, np.dtype[np.float64]]) -> bool:
-    orthonormal = np.allclose(matrix @ matrix.T, np.eye(3), atol=_ROTATION_TOLERANCE)
-    return bool(orthonormal and np.linalg.det(matrix) > 0)
