@@ -29,10 +29,11 @@ from object_pose.cli.processes import Start, child_processes, end_processes
 from object_pose.core.arrays import Image
 from object_pose.core.errors import DataError
 from object_pose.evaluation.criteria import Criterion
+from object_pose.io.bop_writing import LabelledFrame, write_labelled_scene
 from object_pose.io.camera_info import write_camera
 from object_pose.io.images import write_depth, write_image
 from object_pose.io.messages import stamp_ns
-from object_pose.io.retraining_request import RequestFrame, open_requests, write_labelled_scene
+from object_pose.io.retraining_request import open_requests
 from object_pose.mlops.promotion import Promotion, promote_candidate
 from object_pose.mlops.registry import CHAMPION, Registry
 from object_pose.mlops.retraining import RetrainConfig, retrain
@@ -211,7 +212,7 @@ def _write_test_set(folder: Path) -> Path:
     """Render what the models are measured on: the simulated camera over other scenes than the pipeline's."""
     for number, seed in enumerate(_TEST_SEEDS):
         frames = [
-            RequestFrame(view.frame.rgb, view.frame.depth_m, view.frame.camera, view.truths)
+            LabelledFrame(view.frame.rgb, view.frame.depth_m, view.frame.camera, view.truths)
             for index, view in enumerate(_views(seed, 3 * _FRAMES_A_SEED))
             if index % 3 == 0
         ]

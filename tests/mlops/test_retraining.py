@@ -8,8 +8,9 @@ import pytest
 import yaml
 
 from object_pose.core.errors import DataError
+from object_pose.io.bop_writing import LabelledFrame
 from object_pose.io.datasets.content_hash import data_version
-from object_pose.io.retraining_request import RequestFrame, open_requests, write_request
+from object_pose.io.retraining_request import open_requests, write_request
 from object_pose.mlops.promotion import promote_candidate
 from object_pose.mlops.retraining import RetrainConfig, retrain
 from object_pose.mlops.store import DATA_TAG
@@ -42,7 +43,7 @@ def request_folder(tmp_path):
     """A request with frames of the simulation, labelled with their truth."""
     stream = FrameStream(part_objects(), SceneConfig(**SCENE), depth=True, seed=3)
     frames = [
-        RequestFrame(item.frame.rgb, item.frame.depth_m, item.frame.camera, item.truths)
+        LabelledFrame(item.frame.rgb, item.frame.depth_m, item.frame.camera, item.truths)
         for item, _ in zip(stream, range(5))
     ]
     write_request(tmp_path / "requests", "tiny.onnx", PART_NAMES, ["brightness is 40, usually 100 to 120"], frames, {})

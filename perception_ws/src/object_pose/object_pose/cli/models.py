@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ from object_pose.cli.options import add_config_options, config_from_options
 from object_pose.cli.progress_bar import ProgressBar
 from object_pose.core.errors import ModelError
 from object_pose.runtime.card import describe_card
+from object_pose.runtime.digests import file_sha256
 from object_pose.runtime.predictor import load_card
 from object_pose.runtime.resources import find_model, shipped_models
 
@@ -251,7 +251,7 @@ def describe_model(path: Path) -> dict[str, Any]:
         "file": str(path),
         **describe_card(load_card(path)),
         "size_mb": round(path.stat().st_size / 1e6, 2),
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "sha256": file_sha256(path),
     }
 
 

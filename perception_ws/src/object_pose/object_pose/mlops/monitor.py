@@ -30,9 +30,10 @@ from object_pose.core.metrics.drift import (
 )
 from object_pose.core.params import parameter
 from object_pose.core.results.pose import ObjectPose, PoseResults
+from object_pose.io.bop_writing import LabelledFrame
 from object_pose.io.files import replacing
 from object_pose.io.images import depth_in_millimetres
-from object_pose.io.retraining_request import RequestFrame, RetrainingRequest, write_request
+from object_pose.io.retraining_request import RetrainingRequest, write_request
 
 _MM = 1e-3
 
@@ -85,9 +86,9 @@ class _Kept:
     camera: Camera
     poses: tuple[ObjectPose, ...]
 
-    def frame(self) -> RequestFrame:
+    def frame(self) -> LabelledFrame:
         depth_m: DepthImage | None = None if self.depth_mm is None else np.float32(_MM) * self.depth_mm
-        return RequestFrame(self.rgb, depth_m, self.camera, self.poses)
+        return LabelledFrame(self.rgb, depth_m, self.camera, self.poses)
 
 
 class DriftMonitor:

@@ -7,7 +7,6 @@ MLflow's; a champion's tag says whom it replaced, so that ``rollback`` goes back
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import tempfile
@@ -33,6 +32,7 @@ from object_pose.mlops.store import (
     store_errors,
 )
 from object_pose.runtime.card import ModelCard, describe_card
+from object_pose.runtime.digests import file_sha256
 from object_pose.runtime.predictor import load_card
 
 CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
@@ -87,8 +87,7 @@ class Registry:
         ``run_id`` is the training run in the store that it comes from, whose data it then has. Raises ``ModelError``
         where the file is no model.
         """
-        card, content = load_card(model), model.read_bytes()
-        sha256 = hashlib.sha256(content).hexdigest()
+        card, sha256 = load_card(model), file_sha256(model)
         with store_errors(self.store):
             client = self.store.client
             same = [item for item in self.versions(name) if item.sha256 == sha256]
@@ -201,7 +200,7 @@ class Registry:
         with tempfile.TemporaryDirectory() as temporary:
             files = self.store.download(model.source, Path(temporary))
             found = files / _MODEL
-            if hashlib.sha256(found.read_bytes()).hexdigest() != model.sha256:
+            if file_sha256(found) != model.sha256:
                 raise DataError(f"{model.source} is not the file that was kept", "pull it again, or check the store")
             card = json.loads((files / _CARD).read_text())
             write_json(folder / f"{model.name}.json", model.to_json() | {"card": card, "store": self.store.uri})

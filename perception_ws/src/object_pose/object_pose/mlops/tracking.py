@@ -23,6 +23,7 @@ from object_pose.io.images import write_image
 from object_pose.io.run_folder import RunFolder
 from object_pose.io.writers import write_json
 from object_pose.mlops.store import CODE_TAG, DATA_TAG, EXPERIMENT, TASK_TAG, Store, code_version, store_errors
+from object_pose.runtime.digests import file_sha256
 from object_pose.training.callbacks import IllustratedRecipe, TrainingCallback
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ def log_evaluation(
         client, code = store.client, code_version()
         dataset = next(_datasets(task, {"data": str(data or ""), **options}, code))
         tags = {TASK_TAG: task, CODE_TAG: code, DATA_TAG: json.dumps({dataset.name: dataset.digest})}
-        tags |= {"object_pose.model.sha256": hashlib.sha256(model.read_bytes()).hexdigest()}
+        tags |= {"object_pose.model.sha256": file_sha256(model)}
         run_id: str = client.create_run(store.experiment(EXPERIMENT), run_name=f"evaluate {model.name}").info.run_id
         now = int(1e3 * time.time())
         numbers = {name: v for name, v in flatten(figures).items() if isinstance(v, (int, float))}

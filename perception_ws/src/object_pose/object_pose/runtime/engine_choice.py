@@ -20,6 +20,7 @@ from typing import TypeVar
 import numpy as np
 
 from object_pose.core.errors import ObjectPoseError
+from object_pose.runtime.digests import file_sha256
 from object_pose.runtime.engine import ENGINES, Batch, Engine, EngineConfig, check_model_file, load_engine
 
 logger = logging.getLogger(__name__)
@@ -127,7 +128,7 @@ def _key(path: Path, engines: Sequence[str], config: EngineConfig) -> str:
     """Return what a choice is good for, as one word."""
     versions = [f"{name} {metadata.version(name)}" for name in engines]
     machine = f"{platform.machine()} {_processor()} {config.thread_count}"
-    text = "\n".join([hashlib.sha256(path.read_bytes()).hexdigest(), machine, *versions])
+    text = "\n".join([file_sha256(path), machine, *versions])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

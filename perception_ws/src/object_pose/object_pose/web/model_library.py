@@ -23,9 +23,10 @@ from object_pose.core.frame import Frame
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.pose.config import SINGLE_IMAGE
 from object_pose.core.results.pose import PoseResults
-from object_pose.io.files import replacing
+from object_pose.io.writers import write_json
 from object_pose.mlops.monitor import DriftMonitor, MonitorConfig, load_reference
 from object_pose.runtime.card import METADATA_KEY, ModelCard
+from object_pose.runtime.digests import file_sha256
 from object_pose.runtime.engine import check_model_file
 from object_pose.runtime.frame_prediction import FramePrediction, predict_poses, predict_task
 from object_pose.runtime.model_cache import ModelCache
@@ -52,7 +53,7 @@ class OpenedModel:
         # Uploaded images have nothing to do with each other.
         self.predictor = opened.with_decoding(SINGLE_IMAGE.decoding) if opened.task.name == "pose" else opened
         self.card: ModelCard = opened.card
-        self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        self.sha256 = file_sha256(path)
         self._of_thread = threading.local()
         reference = load_reference(MonitorConfig(), path)
         min_score = SINGLE_IMAGE.solver.acceptance.min_score
@@ -214,8 +215,7 @@ class ModelLibrary:
             self._chosen[task] = name
             self._problems.pop(task, None)
             self._folder.mkdir(parents=True, exist_ok=True)
-            with replacing(self._choice_file) as temporary:
-                temporary.write_text(json.dumps(self._chosen, indent=2) + "\n")
+            write_json(self._choice_file, self._chosen)
         self._tell_use()
         for listener in self.listeners:
             listener(task, model.predictor.path)

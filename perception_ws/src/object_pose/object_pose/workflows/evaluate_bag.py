@@ -24,6 +24,7 @@ from object_pose.io.bag_frames import RecordingConfig, read_bag_frames, read_cam
 from object_pose.io.bags import describe_bag, read_bag
 from object_pose.io.bop import bop_names
 from object_pose.io.writers import FrameRecord, bop_csv, json_lines, write_json
+from object_pose.runtime.digests import file_sha256
 from object_pose.runtime.estimator_settings import EstimatorSettings
 from object_pose.runtime.pose_estimator import PoseEstimator
 from object_pose.runtime.predictor import load_card
@@ -145,7 +146,7 @@ def _fingerprint(job: _Job) -> str:
     files = sorted(path for path in job.bag.rglob("*") if path.is_file()) if job.bag.is_dir() else [job.bag]
     described = [f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files if path.exists()]
     settings = replace(config.estimator, model=Path())
-    model = hashlib.sha256(config.estimator.model.read_bytes()).hexdigest()
+    model = file_sha256(config.estimator.model)
     parts = [
         __version__,
         model,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from object_pose.core.params import make_config
 from object_pose.io.files import replacing
 from object_pose.io.run_folder import RunFolder
 from object_pose.runtime.card import ModelCard
+from object_pose.runtime.digests import file_sha256
 from object_pose.runtime.predictor import load_card
 from object_pose.simulation.parts.objects import load_objects
 from object_pose.training.onnx.export import (
@@ -116,7 +116,7 @@ def difference_from_run(run_dir: Path, model: Path) -> float:
 
 def describe_file(path: Path, difference: float | None = None) -> ExportedModel:
     """Return the size and digest of a model file."""
-    return ExportedModel(path, path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest(), difference)
+    return ExportedModel(path, path.stat().st_size, file_sha256(path), difference)
 
 
 def _exportable(run_dir: Path) -> tuple[Exportable, tuple[Any, ...]]:

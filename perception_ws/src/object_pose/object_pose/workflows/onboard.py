@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import shlex
 import time
@@ -23,6 +22,7 @@ from object_pose.evaluation.rendered import rendered_frames
 from object_pose.io.files import claim_folder
 from object_pose.io.run_folder import RunFolder
 from object_pose.io.writers import write_json
+from object_pose.runtime.digests import file_sha256
 from object_pose.runtime.pose_estimator import PoseEstimator
 from object_pose.simulation.generators.bop import write_bop_models
 from object_pose.simulation.parts.cad import CadPart, read_parts, stated_symmetries
@@ -346,7 +346,7 @@ def _settings(config: OnboardConfig, plan: OnboardPlan) -> dict[str, Any]:
     """Return what later calls on the same folder must agree with."""
     chosen = {**config.options, **plan.scene}
     return {
-        "parts": {item.part.name: hashlib.sha256(item.part.path.read_bytes()).hexdigest() for item in plan.parts},
+        "parts": {item.part.name: file_sha256(item.part.path) for item in plan.parts},
         "unit": plan.parts[0].part.unit,
         "centred": config.centred,
         "symmetries": {item.part.name: describe_symmetry(item.symmetry) for item in plan.parts},

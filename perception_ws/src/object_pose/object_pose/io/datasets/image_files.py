@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from object_pose.core.errors import DataError
 from object_pose.io.datasets.samples import Fault
 from object_pose.io.images import IMAGE_SUFFIXES, read_image
+from object_pose.runtime.digests import file_sha256
 
 _ORIENTATION_TAG = 0x0112
 _QUARTER_TURNS = (5, 6, 7, 8)
@@ -94,11 +94,11 @@ def equal_files(paths: Sequence[Path]) -> list[list[Path]]:
     by_size: dict[int, list[Path]] = defaultdict(list)
     for path in paths:
         by_size[path.stat().st_size].append(path)
-    by_content: dict[bytes, list[Path]] = defaultdict(list)
+    by_content: dict[str, list[Path]] = defaultdict(list)
     for group in by_size.values():
         if len(group) > 1:
             for path in group:
-                by_content[hashlib.sha256(path.read_bytes()).digest()].append(path)
+                by_content[file_sha256(path)].append(path)
     return [group for group in by_content.values() if len(group) > 1]
 
 

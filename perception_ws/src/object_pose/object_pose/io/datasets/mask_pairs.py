@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from object_pose.core.errors import DataError
 from object_pose.io.datasets.image_files import ImageHeader, duplicate_faults, files_by_stem, headers, image_files
 from object_pose.io.datasets.samples import Fault, MaskDataset, MaskPair
+from object_pose.io.images import decode_image
 
 _FULL = 255
 
@@ -67,12 +68,10 @@ def read_mask(path: str | Path) -> NDArray[np.bool_]:
     """Read a mask file as (H, W) bool; raises ``DataError`` where it has other values than 0 and 255 (or 0 and 1)."""
     file = Path(path)
     try:
-        content = np.frombuffer(file.read_bytes(), dtype=np.uint8)
+        content = file.read_bytes()
     except OSError as error:
         raise DataError(f"mask {file} cannot be opened: {error.strerror}") from error
-    raw = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
-    if raw is None:
-        raise DataError(f"mask {file} cannot be read as an image", "it is empty, truncated or of another format")
+    raw = decode_image(content, cv2.IMREAD_UNCHANGED, f"mask {file}")
     try:
         return mask_of_pixels(raw)
     except DataError as error:

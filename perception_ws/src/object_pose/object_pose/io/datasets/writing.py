@@ -20,6 +20,7 @@ from object_pose.io.datasets.samples import (
     MaskDataset,
     require_usable,
 )
+from object_pose.io.writers import write_json
 
 COCO_FILE = "annotations.json"
 YOLO_FILE = "data.yaml"
@@ -109,7 +110,7 @@ def write_dataset(folder: Path, kind: str, splits: Mapping[str, Dataset]) -> Non
 
 def write_provenance(folder: Path, values: Mapping[str, Any]) -> None:
     """Write ``dataset.json``: how the data set came to be."""
-    (folder / "dataset.json").write_text(json.dumps(dict(values), indent=2) + "\n")
+    write_json(folder / "dataset.json", dict(values))
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:

@@ -6,28 +6,23 @@ Format: https://github.com/thodan/bop_toolkit/blob/master/docs/bop_datasets_form
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import trimesh
 from numpy.typing import NDArray
 
-from object_pose.core.errors import DataError
 from object_pose.core.geometry.symmetry import Symmetry
-from object_pose.core.results.pose import ObjectTruth
-from object_pose.io.images import write_depth, write_image
+from object_pose.io.bop_writing import MM_PER_M, camera_entry, truth_entry
+from object_pose.io.files import new_folder
+from object_pose.io.images import write_depth, write_grey, write_image
 from object_pose.simulation.parts.objects import SceneObject, bop_object_name
 from object_pose.simulation.render.materials import srgb_bytes
 from object_pose.simulation.render.object_views import object_depth
 from object_pose.simulation.scenes.truth import SimulatedFrame
-
-_MM_PER_M = 1000.0
 
 
 def write_bop_dataset(
@@ -58,29 +53,19 @@ def write_bop_scene(
 ) -> Path:
     """Write one scene, whole or not at all, unless it is there, and return its folder."""
     target = root / split / f"{scene_id:06d}"
-    _write_folder(target, lambda folder: _write_scene(folder, objects, frames))
+    if not target.exists():
+        with new_folder(target) as folder:
+            _write_scene(folder, objects, frames)
     return target
 
 
 def write_bop_models(root: Path, objects: Sequence[SceneObject]) -> Path:
     """Write ``root``/models, whole or not at all, unless it is there, and return it."""
-    _write_folder(root / "models", lambda folder: _write_models(folder, objects))
-    return root / "models"
-
-
-def _write_folder(target: Path, write: Callable[[Path], None]) -> None:
-    """Fill a hidden neighbour of ``target`` and rename it at the end; do nothing when ``target`` exists."""
-    if target.exists():
-        return
-    for leftover in target.parent.glob(f".{target.name}.*.partial"):  # of a run that was killed
-        shutil.rmtree(leftover)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        partial.mkdir(parents=True)
-        write(partial)
-        partial.rename(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    target = root / "models"
+    if not target.exists():
+        with new_folder(target) as folder:
+            _write_models(folder, objects)
+    return target
 
 
 def _write_models(folder: Path, objects: Sequence[SceneObject]) -> None:
@@ -88,7 +73,7 @@ def _write_models(folder: Path, objects: Sequence[SceneObject]) -> None:
     for object_id, item in enumerate(objects, start=1):
         colors = item.mesh.colors * (item.palette[0].color if item.palette else (1.0, 1.0, 1.0))
         mesh = trimesh.Trimesh(
-            item.mesh.vertices * _MM_PER_M,
+            item.mesh.vertices * MM_PER_M,
             item.mesh.faces,
             vertex_normals=item.mesh.normals,
             vertex_colors=srgb_bytes(np.asarray(colors, dtype=np.float64)),
@@ -103,8 +88,8 @@ def _write_models(folder: Path, objects: Sequence[SceneObject]) -> None:
 
 def _model_info(item: SceneObject) -> dict[str, Any]:
     model = item.model
-    low, size = (model.box_center - 0.5 * model.box_size) * _MM_PER_M, model.box_size * _MM_PER_M
-    info: dict[str, Any] = {"name": model.name, "diameter": model.diameter * _MM_PER_M}
+    low, size = (model.box_center - 0.5 * model.box_size) * MM_PER_M, model.box_size * MM_PER_M
+    info: dict[str, Any] = {"name": model.name, "diameter": model.diameter * MM_PER_M}
     for axis, letter in enumerate("xyz"):
         info[f"min_{letter}"], info[f"size_{letter}"] = float(low[axis]), float(size[axis])
     return {**info, **_symmetry_info(model.symmetry)}
@@ -114,10 +99,10 @@ def _symmetry_info(symmetry: Symmetry) -> dict[str, Any]:
     info: dict[str, Any] = {}
     if len(symmetry.discrete):
         discrete = symmetry.discrete.copy()
-        discrete[:, :3, 3] *= _MM_PER_M
+        discrete[:, :3, 3] *= MM_PER_M
         info["symmetries_discrete"] = discrete.reshape(-1, 16).tolist()
     if symmetry.axis is not None:
-        offset = (symmetry.offset * _MM_PER_M).tolist()
+        offset = (symmetry.offset * MM_PER_M).tolist()
         info["symmetries_continuous"] = [{"axis": symmetry.axis.tolist(), "offset": offset}]
     return info
 
@@ -134,27 +119,19 @@ def _write_scene(folder: Path, objects: Sequence[SceneObject], frames: Iterable[
         if frame.depth_m is not None:
             write_depth(folder / "depth" / f"{image_id:06d}.png", frame.depth_m)
         measured = np.zeros(frame.rgb.shape[:2], dtype=bool) if frame.depth_m is None else frame.depth_m > 0.0
-        cameras[str(image_id)] = {"cam_K": frame.camera.matrix.reshape(-1).tolist(), "depth_scale": 1.0}
-        truths[str(image_id)] = [_truth_entry(truth) for truth in simulated.truths]
+        cameras[str(image_id)] = camera_entry(frame.camera)
+        truths[str(image_id)] = [truth_entry(truth.T_camera_object, truth.class_id + 1) for truth in simulated.truths]
         info[str(image_id)] = []
         for index, truth in enumerate(simulated.truths):
             alone = object_depth(objects[truth.class_id].mesh, truth.T_camera_object, frame.camera) > 0.0
             visible = simulated.instance_ids == index
             name = f"{image_id:06d}_{index:06d}.png"
-            _write_mask(folder / "mask" / name, alone)
-            _write_mask(folder / "mask_visib" / name, visible)
+            write_grey(folder / "mask" / name, alone * np.uint8(255))
+            write_grey(folder / "mask_visib" / name, visible * np.uint8(255))
             info[str(image_id)].append(_info_entry(alone, visible, measured, truth.visibility))
     _write_json(folder / "scene_camera.json", cameras)
     _write_json(folder / "scene_gt.json", truths)
     _write_json(folder / "scene_gt_info.json", info)
-
-
-def _truth_entry(truth: ObjectTruth) -> dict[str, Any]:
-    return {
-        "cam_R_m2c": truth.T_camera_object[:3, :3].reshape(-1).tolist(),
-        "cam_t_m2c": (truth.T_camera_object[:3, 3] * _MM_PER_M).tolist(),
-        "obj_id": truth.class_id + 1,
-    }
 
 
 def _info_entry(
@@ -179,8 +156,3 @@ def _pixel_box(mask: NDArray[np.bool_]) -> list[int]:
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(content))
-
-
-def _write_mask(path: Path, mask: NDArray[np.bool_]) -> None:
-    if not cv2.imwrite(str(path), mask.astype(np.uint8) * 255):
-        raise DataError(f"cannot write {path}", "is the disk full or the folder read-only?")
