@@ -96,6 +96,9 @@ calibration-check: setup ## Calibration on real and simulated boards beside its 
 ops-check: setup-ops ## A model's way: gate, rollback, switched in a running pipeline and back, drift, retraining; write out/ops
 	@$(BENCHMARK).ops_check
 
+ray-check: setup-all ## One evaluation here, over processes and over a Ray cluster, a worker killed: equal files, write out/ray
+	@$(BENCHMARK).ray_check
+
 fuzz: setup-train ## 100,000 spoilt inputs of every kind: read or refused within bounds, write out/fuzz (minutes)
 	@$(BENCHMARK).fuzz
 

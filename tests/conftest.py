@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from cube import cube_frame, make_cube, save_cube_model, save_recording
+from file_queue import pytest_runtestloop  # noqa: F401  (a hook)
 from object_pose.core.frame import Frame
 from object_pose.core.object_model import ObjectModel
 from object_pose.runtime.engine_choice import CACHE_VARIABLE

@@ -14,20 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.ray_check import two_nodes
+
 if not find_spec("ray"):
     pytest.skip("Ray is not installed (make setup-all)", allow_module_level=True)
 
 pytestmark = pytest.mark.timeout(300)
-
-NODES = """
-import sys
-from ray.cluster_utils import Cluster
-nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-nodes.add_node(num_cpus=1)
-print("cluster", nodes.address, flush=True)
-sys.stdin.read()
-nodes.shutdown()
-"""
 
 JOBS = """
 import os, signal, sys
@@ -59,13 +51,8 @@ with ray_runner(sys.argv[1]) as runner:
 @pytest.fixture(scope="module")
 def cluster():
     """The address of two nodes with a worker each."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", NODES], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
-    lines = iter(process.stdout.readline, "")
-    yield next(line for line in lines if line.startswith("cluster ")).split()[1]
-    process.stdin.close()
-    process.wait()
+    with two_nodes() as address:
+        yield address
 
 
 def object_pose(*arguments) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import re
 from pathlib import Path
@@ -13,8 +14,11 @@ import yaml
 
 from object_pose.core.errors import ConfigError, DataError
 from object_pose.core.metrics.drift import DriftReference, describe_depth, describe_image, describe_poses
+from object_pose.core.results.detections import Detections
 from object_pose.core.results.pose import PoseResults
 from object_pose.io.bop import bop_names, read_bop_scene
+from object_pose.io.datasets.opening import open_dataset
+from object_pose.io.datasets.samples import require_usable
 from object_pose.io.retraining_request import open_requests, read_request
 from object_pose.mlops.monitor import DriftMonitor, MonitorConfig, load_reference
 from object_pose.runtime.pose_estimator import PoseEstimator
@@ -62,7 +66,7 @@ def test_drift_leads_to_one_request_that_every_command_reads(reference, frame, r
     (request,) = open_requests(tmp_path / "requests")
     assert request == read_request(request.path)
     assert request.frames == 4 and any("brightness" in reason for reason in request.reasons)
-    frames = list(read_bop_scene(request.scene, bop_names(LABELS)))
+    frames = list(read_bop_scene(request.data, bop_names(LABELS)))
     assert len(frames) == 4
     np.testing.assert_array_equal(frames[0].frame.rgb, dark.rgb)
     (truth,) = frames[0].truths
@@ -77,7 +81,26 @@ def test_poses_that_are_not_sure_are_no_labels(reference, frame, results, tmp_pa
     doubtful = dataclasses.replace(results, poses=tuple(dataclasses.replace(pose, score=0.3) for pose in results.poses))
     dark = dataclasses.replace(frame, rgb=frame.rgb // 4)
     (request,) = [request for _ in range(8) if (request := watched.look(dark, doubtful))]
-    assert [item.truths for item in read_bop_scene(request.scene, bop_names(LABELS))] == 4 * [()]
+    assert [item.truths for item in read_bop_scene(request.data, bop_names(LABELS))] == 4 * [()]
+
+
+def boxes(scores) -> Detections:
+    count = len(scores)
+    corners = np.array([10.0, 20.0, 30.0, 50.0]) + 9.0 * np.arange(count)[:, None]
+    keypoints = np.zeros((count, 0, 2))
+    return Detections(corners, np.array(scores), np.zeros(count, np.int64), keypoints, keypoints[..., 0])
+
+
+def test_images_of_a_detector_are_labelled_where_all_is_sure(reference, frame, tmp_path):
+    watched = monitor(reference, tmp_path)
+    answers = itertools.cycle([boxes([0.9, 0.8, 0.01]), boxes([0.9, 0.3]), boxes([])])
+    (request,) = [item for _ in range(8) if (item := watched.look_at_image(frame.rgb // 4, next(answers), 0.2))]
+    assert request.task == "detect" and request.frames == 4
+    (dataset,) = open_dataset(request.data).splits.values()
+    assert dataset.labels == LABELS
+    for sample in require_usable(dataset).samples:
+        np.testing.assert_allclose(sample.boxes_xyxy, boxes([0.9, 0.8]).boxes_xyxy, atol=1e-6)
+    assert len(dataset.samples) + len(list((request.path / "unlabelled").iterdir())) == 4
 
 
 def written(reference, frame, results, tmp_path):

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import yaml
 
-from object_pose.core.errors import DataError
+from object_pose.core.errors import ConfigError, DataError
+from object_pose.core.results.detections import Detections
 from object_pose.io.bop_writing import LabelledFrame
 from object_pose.io.datasets.content_hash import data_version
-from object_pose.io.retraining_request import open_requests, write_request
+from object_pose.io.retraining_request import RequestImage, open_requests, write_request
 from object_pose.mlops.promotion import promote_candidate
 from object_pose.mlops.retraining import RetrainConfig, retrain
 from object_pose.mlops.store import DATA_TAG
+from object_pose.mlops.tracking import log_run
 from object_pose.simulation.parts.objects import part_objects
 from object_pose.simulation.parts.procedural import PART_NAMES
 from object_pose.simulation.scenes.scene import FrameStream, SceneConfig
@@ -50,12 +53,25 @@ def request_folder(tmp_path):
     return tmp_path / "requests"
 
 
-@pytest.fixture
-def champion(registry, tmp_path):
-    """A network that has hardly learned anything, measured and promoted."""
-    run_dir = tmp_path / "champion_run"
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """The run of a network that has hardly learned anything, with its model."""
+    run_dir = tmp_path_factory.mktemp("tiny") / "run"
     train(make_job("pose", run_dir, {**OPTIONS, "steps": 1}))
-    registry.add(NAME, export_run(run_dir, tmp_path / "tiny.onnx").path)
+    return run_dir, export_run(run_dir, run_dir.with_name("tiny.onnx")).path
+
+
+@pytest.fixture
+def promoted(registry, tiny):
+    """That network as the champion, past the gate."""
+    return registry.promote(registry.add(NAME, tiny[1]))
+
+
+@pytest.fixture
+def champion(registry, tiny):
+    """The same network, measured and promoted."""
+    run_dir, model = tiny
+    registry.add(NAME, model)
     promotion = promote_candidate(registry, NAME, TestSet(rendered=3), GATE, run_dir=run_dir)
     assert promotion.report.passed, promotion.report.checks
     assert [check.is_met for check in promotion.report.checks if "torch" in check.name] == [True]
@@ -79,7 +95,57 @@ def test_a_request_ends_in_a_model_that_says_where_it_comes_from(registry, champ
     assert (output / "gate" / "report.html").exists()
 
 
-def test_a_request_with_too_few_labels_trains_nothing(registry, champion, request_folder, tmp_path):
+def picture(index) -> RequestImage:
+    """A red rectangle in the dark, and where it is."""
+    rng = np.random.default_rng(index)
+    rgb = rng.integers(0, 40, (64, 64, 3)).astype(np.uint8)
+    low = rng.integers(4, 24, 2)
+    rgb[low[1] : low[1] + 30, low[0] : low[0] + 30, 0] = 220
+    box = np.concatenate([low - 0.5, low + 29.5])[None]
+    none = np.zeros((1, 0, 2))
+    return RequestImage(rgb, Detections(box, np.ones(1), np.zeros(1, np.int64), none, none[..., 0]), True)
+
+
+DETECTOR = {"backbone": "nano", "input_width": 64, "input_height": 64, "crop_width": 64, "crop_height": 64}
+DETECTOR |= {"held_out": 0.0, "batch_size": 2, "workers": 0, "threads": 1, "device": "cpu"}
+
+
+def test_a_detector_goes_on_as_it_was_trained_with_boxes_that_are_sure_and_labelled_ones(registry, tmp_path):
+    made = write_request(tmp_path / "made", "red.onnx", ("red",), ["image"], [picture(i) for i in range(4)], {})
+    run_dir = tmp_path / "run"
+    train(make_job("detect", run_dir, {**DETECTOR, "data": str(made.data), "steps": 1}))
+    registry.add("red", export_run(run_dir, tmp_path / "red.onnx").path, log_run(registry.store, run_dir))
+    assert promote_candidate(registry, "red", TestSet(made.data), GATE, run_dir=run_dir).report.passed
+
+    seen = [picture(i) for i in range(4, 7)]
+    request = write_request(tmp_path / "requests", "red.onnx", ("red",), ["brightness"], seen, {})
+    config = RetrainConfig(steps=2, learning_rate=1e-6)
+    with pytest.raises(DataError, match="3 frames that are labelled surely, 4"):
+        retrain(registry, "red", request, tmp_path / "out", config)
+    promotion = retrain(registry, "red", request, tmp_path / "out", config, truth=made.data, gate=GATE)
+    assert promotion.model.version == 2 and promotion.model.gate in ("passed", "refused")
+    assert promotion.model.data["data"] == data_version(tmp_path / "out" / "data").digest
+    assert len(list((tmp_path / "out" / "data" / "images").iterdir())) == 7
+    assert open_requests(tmp_path / "requests") == []
+
+
+def test_a_request_of_another_task_is_refused(registry, promoted, good, tmp_path):
+    request = write_request(tmp_path / "requests", "red.onnx", ("red",), ["brightness"], [picture(0)], {})
+    with pytest.raises(ConfigError, match="frames of the task detect, the champion's is pose"):
+        retrain(registry, NAME, request, tmp_path / "out", options=OPTIONS)
+    registry.promote(registry.add("brightness", good))
+    with pytest.raises(ConfigError, match="models of the task classify are not retrained from requests"):
+        retrain(registry, "brightness", request, tmp_path / "out")
+
+
+def test_a_champion_of_other_objects_needs_its_training_options(registry, request_folder, cube_model, tmp_path):
+    (request,) = open_requests(request_folder)
+    registry.promote(registry.add("cube", cube_model))
+    with pytest.raises(ConfigError, match="knows cube, its training would render"):
+        retrain(registry, "cube", request, tmp_path / "out")
+
+
+def test_a_request_with_too_few_labels_trains_nothing(registry, promoted, request_folder, tmp_path):
     (request,) = open_requests(request_folder)
     with pytest.raises(DataError, match="--truth"):
         retrain(registry, NAME, request, tmp_path / "retrained", RetrainConfig(min_frames=6), options=OPTIONS)

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from object_pose_msgs.msg import ObjectPoseArray
+from vision_msgs.msg import Detection2DArray
 
 from driver import FakeDriver, publish_until, start
+from networks import save_constant_network
 from object_pose.core.errors import ConfigError
 from object_pose.core.metrics.drift import DriftReference, describe_depth, describe_image
+from object_pose.core.vision.decoders import Layout
 from object_pose.io.bop import read_bop_scene
+from object_pose.io.datasets.opening import open_dataset
 from object_pose.io.retraining_request import open_requests
 from object_pose.ros.nodes.detection_node import DetectionNode
 from object_pose.ros.nodes.pose_node import PoseNode
 from object_pose.ros.transport import qos, topics
+from object_pose.runtime.card import ModelCard
 
 
 @pytest.fixture
@@ -29,6 +35,15 @@ def reference(cube_model, frame):
     path = cube_model.with_name("cube.reference.json")
     path.write_text(json.dumps(DriftReference.of(statistics, [vector for _, vector in described]).to_json()))
     return path
+
+
+@pytest.fixture
+def detector(tmp_path):
+    """A detector of boxes, which finds one in every image."""
+    output = np.zeros((1, 5, 126))
+    output[0, :, 0] = 48.0, 32.0, 20.0, 20.0, 0.9
+    card = ModelCard("detect", Layout.YOLOV8_DETECT, ("cube",), (96, 64))
+    return save_constant_network(output, card.to_metadata(), (96, 64), tmp_path / "boxes.onnx")
 
 
 def drift_in(diagnostics):
@@ -58,7 +73,21 @@ def test_drift_is_told_counted_and_kept(ros, cube_model, reference, frame, tmp_p
     assert "object_pose_pipeline_rate_hz" in metrics.read_text()
     (request,) = open_requests(tmp_path / "requests")
     assert request.model == str(cube_model)
-    assert len(list(read_bop_scene(request.scene, {1: "cube"}))) == 3
+    assert len(list(read_bop_scene(request.data, {1: "cube"}))) == 3
+
+
+def test_a_detector_alone_is_watched_too(ros, detector, reference, frame, tmp_path):
+    shutil.copyfile(reference, detector.with_name("boxes.reference.json"))
+    boxes = ros.collect(Detection2DArray, topics.DETECTIONS_2D, qos.RESULT)
+    monitor = {"every": 1, "window": 4, "min_frames": 3, "request_frames": 3, "requests": str(tmp_path / "requests")}
+    start(ros, DetectionNode, model=str(detector), **{f"monitor.{name}": value for name, value in monitor.items()})
+    driver, dark = FakeDriver(ros), dataclasses.replace(frame, rgb=frame.rgb // 4)
+    publish_until(ros, driver, lambda: len(boxes) > 4, "boxes", 20.0, frame=frame)
+    assert open_requests(tmp_path / "requests") == []
+    publish_until(ros, driver, lambda: open_requests(tmp_path / "requests"), "the request", 30.0, frame=dark)
+    (request,) = open_requests(tmp_path / "requests")
+    (dataset,) = open_dataset(request.data).splits.values()
+    assert request.task == "detect" and [len(sample.class_ids) for sample in dataset.samples] == [1, 1, 1]
 
 
 def test_a_reference_that_is_none_stops_the_node(ros, cube_model, reference):

@@ -47,7 +47,6 @@ EXTRAS = {
     "test": [
         "pytest",
         "pytest-timeout",
-        "pytest-xdist",
         "hypothesis",
         "jsonschema",
         "faster-coco-eval",

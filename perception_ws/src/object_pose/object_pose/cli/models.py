@@ -59,7 +59,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     step = _step(steps, "pull", "copy a version with its card into a folder", _pull)
     step.add_argument("model", help="version of the registry")
     step.add_argument("--output", type=Path, default=Path(), metavar="FOLDER", help="folder (default: this one)")
-    step.add_argument("--gate", type=Path, metavar="FOLDER", help="new folder for the gate's report")
+    step.add_argument("--report", type=Path, metavar="FOLDER", help="new folder for the report that the gate left")
     step = _step(steps, "deploy", "switch a running pipeline to a model, and hear how its trial ends", _deploy)
     step.add_argument("model", help="ONNX file, name of a shipped model, or version of the registry")
     step.add_argument("--to", default="", metavar="NAMESPACE", help="namespace of the pipeline (default: none)")
@@ -206,8 +206,8 @@ def _pull(options: argparse.Namespace) -> int:
     registry = _registry(options)
     model = registry.find(options.model)
     path = registry.pull(model, options.output)
-    if options.gate:
-        registry.pull_gate(model, options.gate)
+    if options.report:
+        registry.pull_gate(model, options.report)
     return _said(options, model.to_json() | {"file": str(path)}, f"{path}: {_named(model)}, sha256 {model.sha256}")
 
 

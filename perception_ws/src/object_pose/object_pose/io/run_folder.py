@@ -14,7 +14,7 @@ from object_pose.io.files import replacing
 from object_pose.io.writers import write_json
 
 _CHECKPOINT = "last.pt"
-_SETTINGS, _DESCRIPTION, _RECORDS = "task.json", "run.json", "metrics.jsonl"
+RUN_SETTINGS, _DESCRIPTION, _RECORDS = "task.json", "run.json", "metrics.jsonl"
 _RECORD_KEYS = ("time", "step", "split")
 
 
@@ -58,14 +58,14 @@ class RunFolder:
         """Keep what is trained, for the export and the reports."""
         configs = {name: dict(values) for name, values in settings.configs.items()}
         document = {"task": settings.task, "seed": settings.seed, "command": settings.command, "configs": configs}
-        write_json(self.path / _SETTINGS, document)
+        write_json(self.path / RUN_SETTINGS, document)
 
     def settings(self) -> RunSettings:
         """Return what is trained; raises ``DataError`` where the folder is no training run."""
-        path = self.path / _SETTINGS
+        path = self.path / RUN_SETTINGS
         if not path.exists():
             raise DataError(
-                f"{self.path} is no training run: {_SETTINGS} is missing", "name the --output of 'object-pose train'"
+                f"{self.path} is no training run: {RUN_SETTINGS} is missing", "name the --output of 'object-pose train'"
             )
         document = json.loads(path.read_text())
         return RunSettings(document["task"], document["configs"], document["seed"], document["command"])

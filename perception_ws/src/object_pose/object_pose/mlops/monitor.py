@@ -24,16 +24,18 @@ from object_pose.core.metrics.drift import (
     DriftFinding,
     DriftReference,
     describe_depth,
+    describe_detections,
     describe_image,
     describe_poses,
     find_drift,
 )
 from object_pose.core.params import parameter
+from object_pose.core.results.detections import Detections
 from object_pose.core.results.pose import ObjectPose, PoseResults
 from object_pose.io.bop_writing import LabelledFrame
 from object_pose.io.files import replacing
 from object_pose.io.images import depth_in_millimetres
-from object_pose.io.retraining_request import RetrainingRequest, write_request
+from object_pose.io.retraining_request import RequestImage, RetrainingRequest, write_request
 
 _MM = 1e-3
 
@@ -105,7 +107,7 @@ class DriftMonitor:
         self._config, self._reference = config, reference
         self._model, self._labels, self._min_score = model, labels, min_score
         self._window: deque[dict[str, float]] = deque(maxlen=config.window)
-        self._kept: deque[_Kept] = deque(maxlen=config.request_frames)
+        self._kept: deque[_Kept | RequestImage] = deque(maxlen=config.request_frames)
         self._requested_s = -math.inf
         self.findings: tuple[DriftFinding, ...] = ()
 
@@ -119,16 +121,27 @@ class DriftMonitor:
         """Take in a frame with its poses; return the retraining request that it led to, if it did."""
         if frame.rgb is None:
             return None
-        statistics, descriptor = describe_image(frame.rgb)
-        statistics["image"] = self._reference.distance(descriptor)
-        if frame.depth_m is not None:
-            statistics |= describe_depth(frame.depth_m)
-        statistics |= describe_poses(results)
-        self._window.append(statistics)
+        of_depth = {} if frame.depth_m is None else describe_depth(frame.depth_m)
         if self._config.requests:
             depth_mm = None if frame.depth_m is None else depth_in_millimetres(frame.depth_m)
             sure = tuple(pose for pose in results.poses if pose.score >= self._min_score)
             self._kept.append(_Kept(frame.rgb, depth_mm, frame.camera, sure))
+        return self._take(frame.rgb, of_depth | describe_poses(results))
+
+    def look_at_image(self, rgb: Image, boxes: Detections, usual_score: float) -> RetrainingRequest | None:
+        """Do the same with an image and its boxes; those below ``usual_score`` do not count as found."""
+        if self._config.requests:
+            found = boxes.select(boxes.scores >= usual_score)
+            # Where nothing is found everything may have been missed.
+            is_sure = len(found) > 0 and bool((found.scores >= self._min_score).all())
+            self._kept.append(RequestImage(rgb, found, is_sure))
+        return self._take(rgb, describe_detections(boxes, usual_score))
+
+    def _take(self, rgb: Image, of_others: Mapping[str, float]) -> RetrainingRequest | None:
+        """Describe an image beside what is said of depth and answers, and look at the window."""
+        statistics, descriptor = describe_image(rgb)
+        statistics["image"] = self._reference.distance(descriptor)
+        self._window.append({**statistics, **of_others})
         self.findings = find_drift(self._reference, self._window, self._config.min_share, self._config.min_frames)
         return self._request() if self.findings and self._is_due() else None
 
@@ -137,7 +150,7 @@ class DriftMonitor:
         return bool(self._config.requests) and since_s >= self._config.request_interval_s
 
     def _request(self) -> RetrainingRequest:
-        frames = [kept.frame() for kept in self._kept]
+        frames = [kept.frame() if isinstance(kept, _Kept) else kept for kept in self._kept]
         reasons = [str(finding) for finding in self.findings]
         request = write_request(
             Path(self._config.requests), str(self._model), self._labels, reasons, frames, self.statistics

@@ -20,6 +20,7 @@ from mlflow.exceptions import MlflowException
 
 from object_pose.core.errors import ConfigError, DataError
 from object_pose.io.files import new_folder, replacing
+from object_pose.io.run_folder import RUN_SETTINGS, RunFolder
 from object_pose.io.writers import write_json
 from object_pose.mlops.store import (
     CODE_TAG,
@@ -210,6 +211,16 @@ class Registry:
             with replacing(folder / f"{model.name}.onnx") as target:
                 shutil.copyfile(found, target)
         return folder / f"{model.name}.onnx"
+
+    def training_options(self, model: RegisteredModel) -> dict[str, Any]:
+        """Return the options of the task that a version was trained with, none where its run does not say them."""
+        with tempfile.TemporaryDirectory() as temporary, store_errors(self.store):
+            files = {item.path for item in self.store.client.list_artifacts(model.run_id)}
+            if RUN_SETTINGS not in files:
+                return {}
+            self.store.client.download_artifacts(model.run_id, RUN_SETTINGS, temporary)
+            configs = RunFolder(Path(temporary)).settings().configs
+        return {name: value for values in configs.values() for name, value in values.items()}
 
     def pull_gate(self, model: RegisteredModel, folder: Path) -> Path:
         """Copy the gate's report of a version into a new ``folder``; raises ``ConfigError`` where it has none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,18 @@ from object_pose.core.errors import ConfigError, DataError
 from object_pose.core.params import parameter
 from object_pose.io.bop import bop_names, read_bop_scene
 from object_pose.io.datasets.content_hash import data_version, write_dvc_file
+from object_pose.io.datasets.opening import open_dataset
+from object_pose.io.datasets.samples import BoxDataset, LabelledBoxes
+from object_pose.io.datasets.writing import write_yolo, write_yolo_names
+from object_pose.io.files import new_folder
 from object_pose.io.retraining_request import RetrainingRequest
 from object_pose.io.writers import write_json
 from object_pose.mlops.promotion import Promotion, promote_candidate
 from object_pose.mlops.registry import CHAMPION, Registry
 from object_pose.mlops.tracking import TrackedTraining, log_run
+from object_pose.runtime.card import ModelCard
 from object_pose.runtime.predictor import load_card
+from object_pose.simulation.parts.objects import load_objects
 from object_pose.workflows.export import CardText, export_retrained
 from object_pose.workflows.progress import ProgressCallback, ignore_progress
 from object_pose.workflows.promote import GateConfig, TestSet
@@ -33,7 +39,12 @@ class RetrainConfig:
     steps: int = parameter(2000, "optimiser steps from the champion's weights", minimum=1, maximum=10_000_000)
     max_minutes: float = parameter(0.0, "time limit of the training, 0 for none", minimum=0.0, maximum=1e6)
     learning_rate: float = parameter(2e-4, "peak learning rate of AdamW", minimum=1e-7, maximum=1.0)
-    data_share: float = parameter(0.3, "share of samples from the request's frames", minimum=0.0, maximum=1.0)
+    data_share: float = parameter(
+        0.3,
+        "share of samples from the request's frames; the others are rendered (models of poses)",
+        minimum=0.0,
+        maximum=1.0,
+    )
     min_frames: int = parameter(4, "labelled frames below which nothing is trained", minimum=1, maximum=100_000)
 
 
@@ -52,26 +63,33 @@ def retrain(
 ) -> Promotion:
     """Train the champion of ``name`` on with a request's frames, and promote what passes the gate; close the request.
 
-    ``truth`` is a BOP scene, or a folder of them, with frames of the same kind whose truth is known; ``options`` are of
-    the training. The folder ``output`` holds data with their version, run, model and the gate's report; the same call
-    goes on with a training that was broken off. Raises ``DataError`` where too few frames are labelled, ``ConfigError``
-    where the champion is no model of poses.
+    ``truth`` has frames of the same kind whose truth is known: a BOP scene or a folder of them, for a detector labelled
+    boxes. ``options`` of the training go before those that the champion was trained with, as far as its run says them.
+    The folder ``output`` holds data with their version, run, model and the gate's report; the same call goes on with a
+    training that was broken off. Raises ``DataError`` where too few frames are labelled, ``ConfigError`` where the
+    champion is of another task than the request, or of one that no request labels.
     """
     champion = registry.find(f"{name}@{CHAMPION}")
     earlier = registry.pull(champion, output / "champion")
-    if load_card(earlier).task != "pose":
-        raise ConfigError(f"'{name}' is a model of the task {champion.task}", "only models of poses are retrained")
-    data = _collect(request, truth, output / _DATA, load_card(earlier).labels, config)
+    card = load_card(earlier)
+    collect = _collector(card, request)
+    width, height = card.input_wh
+    known: dict[str, Any] = {"input_width": width, "input_height": height}
+    known |= {**registry.training_options(champion), **dict(options or {})}
+    if card.task == "pose":
+        _check_objects(card, known)
+    data = _collected(collect, request, truth, output / _DATA, card.labels, config)
     values = {
-        **dict(options or {}),
+        **known,
         "steps": config.steps,
         "max_minutes": config.max_minutes,
         "learning_rate": config.learning_rate,
         "initial": str(earlier),
         "data": str(data),
-        "data_share": config.data_share,
     }
-    job = make_job("pose", output / _RUN, values, f"object-pose retrain {request.path} --name {name}")
+    if card.task == "pose":
+        values["data_share"] = config.data_share
+    job = make_job(card.task, output / _RUN, values, f"object-pose retrain {request.path} --name {name}")
     train(job, resume=True, progress=progress, callbacks=[TrackedTraining(registry.store)])
     text = CardText(data=f"{name}/{champion.version}, and {data_version(data).digest} of {request.path.name}")
     model = export_retrained(job.run_dir, earlier, output / _MODEL, text=text).path
@@ -91,21 +109,74 @@ def retrain(
     return promotion
 
 
-def _collect(
-    request: RetrainingRequest, truth: Path | None, folder: Path, labels: tuple[str, ...], config: RetrainConfig
+# Brings a request's labelled frames and further ones into a new folder; returns how many are labelled.
+_Collect = Callable[[RetrainingRequest, Path | None, Path, tuple[str, ...]], int]
+
+
+def _collector(card: ModelCard, request: RetrainingRequest) -> _Collect:
+    if card.task not in _COLLECTORS:
+        raise ConfigError(
+            f"models of the task {card.task} are not retrained from requests: no node runs them, none labels frames",
+            "train on from the champion: 'object-pose train TASK --initial MODEL --data FOLDER'",
+        )
+    if request.task != card.task:
+        raise ConfigError(f"{request.path} has frames of the task {request.task}, the champion's is {card.task}")
+    return _COLLECTORS[card.task]
+
+
+def _check_objects(card: ModelCard, options: Mapping[str, Any]) -> None:
+    """Raise ``ConfigError`` where the options render other objects than those of the model."""
+    rendered = tuple(item.model.name for item in load_objects(str(options.get("objects", "parts"))))
+    if rendered != card.labels:
+        raise ConfigError(
+            f"the champion knows {', '.join(card.labels)}, its training would render {', '.join(rendered)}",
+            "add it to the registry with --run, or name its training options with --config",
+        )
+
+
+def _collected(
+    collect: _Collect,
+    request: RetrainingRequest,
+    truth: Path | None,
+    folder: Path,
+    labels: tuple[str, ...],
+    config: RetrainConfig,
 ) -> Path:
     """Bring the labelled frames together and check them; their version is written beside the folder."""
     if not folder.exists():
-        shutil.copytree(request.scene, folder / "000000")
-        scenes = [] if truth is None else sorted(path.parent for path in truth.rglob("scene_gt.json"))
-        for number, scene in enumerate(scenes, start=1):
-            shutil.copytree(scene, folder / f"{number:06d}")
-    names = bop_names(labels)
-    labelled = sum(bool(item.truths) for scene in sorted(folder.iterdir()) for item in read_bop_scene(scene, names))
-    if labelled < config.min_frames:
-        raise DataError(
-            f"{request.path} has {labelled} frames with confident poses, {config.min_frames} are needed",
-            "name labelled frames with --truth",
-        )
-    write_dvc_file(folder)
+        with new_folder(folder) as temporary:
+            labelled = collect(request, truth, temporary, labels)
+            if labelled < config.min_frames:
+                raise DataError(
+                    f"{request.path} has {labelled} frames that are labelled surely, {config.min_frames} are needed",
+                    "name labelled frames with --truth",
+                )
+        write_dvc_file(folder)
     return folder
+
+
+def _collect_scenes(request: RetrainingRequest, truth: Path | None, folder: Path, labels: tuple[str, ...]) -> int:
+    scenes = [] if truth is None else sorted(path.parent for path in truth.rglob("scene_gt.json"))
+    for number, scene in enumerate((request.data, *scenes)):
+        shutil.copytree(scene, folder / f"{number:06d}")
+    names = bop_names(labels)
+    return sum(bool(item.truths) for scene in folder.iterdir() for item in read_bop_scene(scene, names))
+
+
+def _collect_boxes(request: RetrainingRequest, truth: Path | None, folder: Path, labels: tuple[str, ...]) -> int:
+    samples: list[LabelledBoxes] = []
+    for source in (request.data, *([truth] if truth else [])):
+        if source == request.data and not any((source / "images").iterdir()):
+            continue  # nothing was sure
+        for split in open_dataset(source, labels).splits.values():
+            if not isinstance(split, BoxDataset) or split.labels != labels:
+                raise DataError(
+                    f"{source} has no boxes of {', '.join(labels)}", "classes and their order must be the model's"
+                )
+            samples += split.samples
+    write_yolo(folder, BoxDataset(labels, tuple(samples)))
+    write_yolo_names(folder, labels)
+    return sum(len(sample.class_ids) > 0 for sample in samples)
+
+
+_COLLECTORS: dict[str, _Collect] = {"pose": _collect_scenes, "detect": _collect_boxes}

@@ -18,10 +18,17 @@ import numpy as np
 
 from object_pose.core.arrays import Array
 from object_pose.core.errors import ConfigError
-from object_pose.core.metrics.drift import DriftReference, describe_depth, describe_image, describe_poses
+from object_pose.core.metrics.drift import (
+    DriftReference,
+    describe_depth,
+    describe_detections,
+    describe_image,
+    describe_poses,
+)
 from object_pose.core.metrics.pose import FrameMatches, match_frame, score_frames
 from object_pose.core.params import parameter
 from object_pose.core.pose.config import LIVE
+from object_pose.core.results.detections import Detections
 from object_pose.evaluation.pose_runner import MIN_SCORE, LabelledFrame, bop_frames
 from object_pose.evaluation.samples import TEST_SEED, Sample, read_samples
 from object_pose.evaluation.views import VIEWS
@@ -262,7 +269,11 @@ def _predicted(sample: Sample, predictor: Predictor) -> _Answer:
     with clock.stage("all"):
         result = predictor.predict(sample.image, depth=sample.depth)
     quality = VIEWS[predictor.task.name].quality(result, sample.truth)
-    return _Answer(quality, (result, sample.truth), clock.timings_ms["all"], {})
+    is_detected = isinstance(result, Detections)
+    # Scored are all boxes, seen in use those of the task's usual options.
+    min_score = predictor.task.options.score_threshold
+    statistics = describe_detections(result, min_score) if is_detected else {}
+    return _Answer(quality, (result, sample.truth), clock.timings_ms["all"], statistics)
 
 
 def _samples(card: ModelCard, test_set: TestSet) -> Iterator[Sample]:

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from object_pose.core.arrays import Array, DepthImage, Image
+from object_pose.core.results.detections import Detections
 from object_pose.core.results.pose import PoseResults
 
 QUANTILES = np.linspace(0.0, 1.0, 201)
@@ -79,6 +80,12 @@ def describe_poses(results: PoseResults) -> dict[str, float]:
     }
     finite = {name: np.array(items)[np.isfinite(items)] for name, items in values.items()}
     return {name: float(np.median(items)) for name, items in finite.items() if items.size}
+
+
+def describe_detections(detections: Detections, min_score: float) -> dict[str, float]:
+    """Return the median of the scores from ``min_score`` on; nothing where there are none."""
+    scores = detections.scores[detections.scores >= min_score]
+    return {"confidence": float(np.median(scores))} if scores.size else {}
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ if __name__ == "__main__":  # before anything else is imported: see there
 
 import threading
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +19,16 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 from vision_msgs.msg import Detection2DArray, VisionInfo
 
+from object_pose.core.arrays import Image as RgbImage
 from object_pose.core.errors import ModelError
 from object_pose.core.frame import AlignedDepth
 from object_pose.core.params import parameter
 from object_pose.core.results.detections import Detections
 from object_pose.io.messages import image_from_message, stamp_ns
+from object_pose.mlops.monitor import DriftMonitor, MonitorConfig
 from object_pose.ros.messages import conversions
 from object_pose.ros.messages.images import make_header
+from object_pose.ros.nodes.monitoring import Monitoring
 from object_pose.ros.nodes.pipeline_node import PipelineNode
 from object_pose.ros.nodes.spinning import spin_node
 from object_pose.ros.transport import qos, topics
@@ -64,6 +68,14 @@ class DetectionNodeConfig(FrameInputsConfig):
     )
     use_depth: bool = parameter(True, "give aligned depth to a model that reads it beside colour")
     trial: ModelTrialConfig = ModelTrialConfig()
+    monitor: MonitorConfig = MonitorConfig()
+    min_sure_score: float = parameter(
+        0.5,
+        "an image is labelled by its boxes, in a retraining request, where all have this score",
+        minimum=0.0,
+        maximum=1.0,
+        read_only=True,
+    )
 
 
 @dataclass
@@ -78,12 +90,12 @@ class _Trial:
 
 @dataclass(frozen=True)
 class _Answer:
-    """What a model found in an image of ``image_wh``, and how long its stages took."""
+    """What a model found in an image, and how long its stages took."""
 
     detector: Predictor
     detections: Detections
     clock: StageClock
-    image_wh: tuple[int, int]
+    rgb: RgbImage
 
 
 class DetectionNode(PipelineNode):
@@ -103,7 +115,11 @@ class DetectionNode(PipelineNode):
 
     def configure(self) -> None:
         """Load the model."""
-        self._detector = self._models.refresh(find_model(self.config(DetectionNodeConfig).model))
+        config = self.config(DetectionNodeConfig)
+        self._detector = self._models.refresh(find_model(config.model))
+        self._monitoring = Monitoring(self, config.monitor, config.min_sure_score)
+        if _is_watched(self._detector):
+            self._monitoring.prepare(self._detector.path, self._detector.card.labels)
 
     def activate(self) -> None:
         """Announce the model and listen to the camera."""
@@ -117,12 +133,14 @@ class DetectionNode(PipelineNode):
         )
         self._announce()
         self._follow_streams()
+        self._monitoring.start()
         self._service = BlockingService(self, SetModel, "~/set_model", self._set_model)
 
     def deactivate(self) -> None:
         """Finish the image and the request in hand."""
         self._service.close()
         self._inputs.stop()
+        self._monitoring.close()
         self._end_trial()
         self.destroy_subscription(self._tracks)
 
@@ -141,7 +159,8 @@ class DetectionNode(PipelineNode):
         answer = self._run(detector, paired, known) if trial is None else self._try(trial, paired, known)
         message: Image | CompressedImage = paired.messages[COLOR]
         labels, clock = answer.detector.card.labels, answer.clock
-        result = conversions.keypoints_to_message(answer.detections, labels, message.header, answer.image_wh)
+        height, width = answer.rgb.shape[:2]
+        result = conversions.keypoints_to_message(answer.detections, labels, message.header, (width, height))
         # Both networks: the detector and, where the model has one, its RoI head.
         inference_ms = clock.timings_ms["inference"] + clock.timings_ms.get("crops", 0.0)
         result.model, result.inference_ms = str(answer.detector.path), inference_ms
@@ -151,6 +170,10 @@ class DetectionNode(PipelineNode):
             self._boxes.publish(conversions.detections_2d_to_message(answer.detections, labels, message.header))
         self.diagnostics.gauge("dropped_frames", result.dropped_frames)
         self.diagnostics.processed(inference_ms=inference_ms, total_ms=clock.timings_ms["total"])
+        if _is_watched(answer.detector):
+            usual_score = answer.detector.task.options.score_threshold
+            look = partial(DriftMonitor.look_at_image, rgb=answer.rgb, boxes=answer.detections, usual_score=usual_score)
+            self._monitoring.offer(answer.detector.path, labels, look)
 
     def _run(self, detector: Predictor, paired: PairedSet, known: KnownBoxes | None) -> _Answer:
         """Return what a model finds in an image."""
@@ -161,7 +184,7 @@ class DetectionNode(PipelineNode):
             image_wh = rgb.shape[1], rgb.shape[0]
             depth = self._depth(paired, image_wh) if self._wants_depth(detector) else None
             detections = detector.predict(rgb, clock, depth, known)
-        return _Answer(detector, detections, clock, image_wh)
+        return _Answer(detector, detections, clock, rgb)
 
     def _try(self, trial: _Trial, paired: PairedSet, known: KnownBoxes) -> _Answer:
         """Return the answer of the new model where it has earned that, otherwise the one of the model before."""
@@ -292,6 +315,11 @@ class DetectionNode(PipelineNode):
         answer = call_service(self, SetModel, service, request, _PREPARED_WITHIN_S, lambda: self.is_active)
         if not answer.success:
             raise ModelError(f"the pose node cannot use this model: {answer.message}")
+
+
+def _is_watched(detector: Predictor) -> bool:
+    """Return whether drift is looked for here: models of poses are watched by the pose node, which sees more."""
+    return detector.task.name == "detect"
 
 
 def main() -> int:

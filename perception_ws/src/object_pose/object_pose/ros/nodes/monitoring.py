@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from object_pose.core.frame import CameraFrame
-from object_pose.core.results.pose import PoseResults
+from object_pose.io.retraining_request import RetrainingRequest
 from object_pose.mlops.monitor import DriftMonitor, MonitorConfig, load_reference
 from object_pose.ros.nodes.pipeline_node import PipelineNode
 from object_pose.ros.transport.worker import NewestWorker
-from object_pose.runtime.pose_estimator import PoseEstimator
 
-_Item = tuple[PoseEstimator, CameraFrame, PoseResults]
+# Shows a frame to the monitor of its model.
+Look = Callable[[DriftMonitor], RetrainingRequest | None]
+_Item = tuple[Path, Sequence[str], Look]
 
 
 class Monitoring:
@@ -24,23 +25,22 @@ class Monitoring:
         self._count = self._requests = 0
         self._worker: NewestWorker[_Item] | None = None
 
-    def prepare(self, estimator: PoseEstimator) -> None:
+    def prepare(self, model: Path, labels: Sequence[str]) -> None:
         """Read the reference of a model; raises ``ConfigError`` where the file is none."""
-        path, labels = estimator.path, estimator.card.labels
-        reference = load_reference(self._config, path)
-        made = DriftMonitor(self._config, reference, path, labels, self._min_score) if reference else None
-        self._monitors[path] = made
+        reference = load_reference(self._config, model)
+        made = DriftMonitor(self._config, reference, model, labels, self._min_score) if reference else None
+        self._monitors[model] = made
 
     def start(self) -> None:
         """Begin to look at frames."""
         self._worker = NewestWorker("monitoring", self._look, self._node.frame_failed)
         self._node.add_check(self._report)
 
-    def offer(self, estimator: PoseEstimator, frame: CameraFrame, results: PoseResults) -> None:
+    def offer(self, model: Path, labels: Sequence[str], look: Look) -> None:
         """Take every n-th frame."""
         self._count += 1
         if self._worker and self._count % self._config.every == 0:
-            self._worker.offer((estimator, frame, results))
+            self._worker.offer((model, labels, look))
 
     def close(self) -> None:
         """Finish the frame in hand."""
@@ -48,13 +48,13 @@ class Monitoring:
             self._worker.stop()
 
     def _look(self, item: _Item) -> None:
-        estimator, frame, results = item
-        if estimator.path not in self._monitors:
-            self._monitors[estimator.path] = None
+        model, labels, look = item
+        if model not in self._monitors:
+            self._monitors[model] = None
             with self._node.diagnostics.reporting("monitor"):
-                self.prepare(estimator)
-        self._monitor = self._monitors[estimator.path]
-        if self._monitor is not None and (request := self._monitor.look(frame, results)):
+                self.prepare(model, labels)
+        self._monitor = self._monitors[model]
+        if self._monitor is not None and (request := look(self._monitor)):
             self._requests += 1
             self._node.diagnostics.gauge("retraining_request", str(request.path))
 

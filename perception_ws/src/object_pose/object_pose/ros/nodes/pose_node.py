@@ -131,7 +131,7 @@ class PoseNode(PipelineNode):
         self._estimator = self._models.refresh(find_model(config.model))
         self._is_tracking = config.track and config.every_frame and config.continuous
         self._monitoring = Monitoring(self, config.monitor, config.tracker.min_sure_score)
-        self._monitoring.prepare(self._estimator)
+        self._monitoring.prepare(self._estimator.path, self._estimator.card.labels)
 
     def activate(self) -> None:
         """Listen to the detections and the camera."""
@@ -232,7 +232,7 @@ class PoseNode(PipelineNode):
         if results.poses or results.rejections:
             self._publish(results, frame.camera, header, stamp_ns, self._inputs.dropped)
             self._outputs.publish_tracked(lambda: estimator.confident(results.poses), header)
-            self._monitoring.offer(estimator, frame, results)
+            self._watch_drift(estimator, frame, results)
         else:
             self._left.append(stamp_ns)
 
@@ -276,7 +276,7 @@ class PoseNode(PipelineNode):
             results = self._results_of(registered)
             if is_left:
                 self._publish(results, frame.camera, header, stamp_ns, self._inputs.dropped)
-                self._monitoring.offer(estimator, frame, results)
+                self._watch_drift(estimator, frame, results)
         self.diagnostics.timed(registration_ms=clock.timings_ms["total"])
 
     def _frame_at(self, stamp_ns: int) -> PairedSet | None:
@@ -314,7 +314,7 @@ class PoseNode(PipelineNode):
             results = self._results_of(estimator.register(frame, T_fixed_camera, detections, with_ids))
             dropped = message.dropped_frames + self._inputs.dropped
             self._publish(results, frame.camera, header, paired.stamp_ns, dropped)
-            self._monitoring.offer(estimator, frame, results)
+            self._watch_drift(estimator, frame, results)
         self.diagnostics.timed(total_ms=clock.timings_ms["total"])
 
     def _results_of(self, found: FrameEstimate) -> PoseResults:
@@ -322,6 +322,9 @@ class PoseNode(PipelineNode):
         if found.misalignment:
             self.diagnostics.problem("misalignment", str(found.misalignment))
         return found.results
+
+    def _watch_drift(self, estimator: PoseEstimator, frame: PairedFrame, results: PoseResults) -> None:
+        self._monitoring.offer(estimator.path, estimator.card.labels, lambda monitor: monitor.look(frame, results))
 
     def _frame_of(self, paired: PairedSet, image_wh: tuple[int, int] | None) -> PairedFrame:
         """Return the frame of a set; the images have the size ``image_wh`` where it is known without unpacking them."""
