@@ -198,12 +198,11 @@ def test_what_is_whole_in_the_last_chunk_is_read(tmp_path, store, compression, c
     assert "truncated" in caplog.text
 
 
-@pytest.mark.parametrize("compression", [None, *Ros1Writer.CompressionFormat])
-def test_bags_of_ros1_are_read(tmp_path, frame, compression):
+def record_ros1(path, frame, compression=None):
     ros1 = get_typestore(Stores.ROS1_NOETIC)
     types = ros1.types
     config, camera = RecordingConfig(depth_topic=""), frame.camera
-    writer = Ros1Writer(tmp_path / "x.bag")
+    writer = Ros1Writer(path)
     if compression:
         writer.set_compression(compression)
     with writer:
@@ -221,9 +220,68 @@ def test_bags_of_ros1_are_read(tmp_path, frame, compression):
             for topic, message in ((config.color_topic, image), (config.camera_info_topic, info)):
                 raw = ros1.serialize_ros1(message, message.__msgtype__)
                 writer.write(connections[topic], index * 10**9, raw)
+    return config
+
+
+@pytest.mark.parametrize("compression", [None, *Ros1Writer.CompressionFormat])
+def test_bags_of_ros1_are_read(tmp_path, frame, compression):
+    config = record_ros1(tmp_path / "x.bag", frame, compression)
     frames = list(read_bag_frames(tmp_path / "x.bag", config))
-    assert [item.stamp_ns for item in frames] == [0, 10**9] and frames[0].camera == camera
+    assert [item.stamp_ns for item in frames] == [0, 10**9] and frames[0].camera == frame.camera
     np.testing.assert_array_equal(frames[0].rgb, frame.rgb)
+
+
+def without_index(content):
+    """What a recorder leaves that is killed: the bag's header says 0 instead of where the index is."""
+    (index_pos,) = re.search(rb"index_pos=(.{8})", content, re.DOTALL).groups()
+    return content[: int.from_bytes(index_pos, "little")].replace(b"index_pos=" + index_pos, b"index_pos=" + bytes(8))
+
+
+def with_an_open_chunk(content):
+    """The same while its chunk was being written: its length is still 0."""
+    content = without_index(content)
+    place = end_of_blocks(content, 3)
+    return content[:place] + bytes(4) + content[place + 4 :]
+
+
+def end_of_blocks(content, count):
+    """Where blocks with their lengths before them end: header and data of the bag, then of its chunks."""
+    place = len("#ROSBAG V2.0\n")
+    for _ in range(count):
+        place += 4 + int.from_bytes(content[place : place + 4], "little")
+    return place
+
+
+def cut_in_its_index(content):
+    return content[:-40]
+
+
+@pytest.mark.parametrize(
+    ("broken_off", "compression"),
+    [
+        *((without_index, compression) for compression in (None, *Ros1Writer.CompressionFormat)),
+        (with_an_open_chunk, None),
+        (cut_in_its_index, None),
+    ],
+)
+def test_bags_of_ros1_are_read_without_their_index(tmp_path, frame, caplog, broken_off, compression):
+    config = record_ros1(tmp_path / "x.bag", frame, compression)
+    (tmp_path / "x.bag.active").write_bytes(broken_off((tmp_path / "x.bag").read_bytes()))
+    frames = list(read_bag_frames(tmp_path / "x.bag.active", config))
+    assert [item.stamp_ns for item in frames] == [0, 10**9] and frames[0].camera == frame.camera
+    np.testing.assert_array_equal(frames[1].rgb, frame.rgb)
+    assert "its index is missing or damaged" in caplog.text
+    assert describe_bag(tmp_path / "x.bag.active") == describe_bag(tmp_path / "x.bag")
+
+
+def test_a_damaged_chunk_of_ros1_loses_what_it_holds_alone(tmp_path, frame, caplog):
+    config = record_ros1(tmp_path / "x.bag", frame, Ros1Writer.CompressionFormat.LZ4)
+    content = without_index((tmp_path / "x.bag").read_bytes())
+    head, data = end_of_blocks(content, 2), end_of_blocks(content, 3) + 4
+    damaged = content[:data] + bytes(8) + content[data + 8 :]
+    (tmp_path / "x.bag").write_bytes(damaged + content[head:])
+    assert [item.stamp_ns for item in read_bag_frames(tmp_path / "x.bag", config)] == [0, 10**9]
+    assert "a chunk is damaged" in caplog.text
 
 
 def test_a_topic_of_another_type_is_named(tmp_path, store, bag):

@@ -154,6 +154,67 @@ def test_what_is_wrong_in_labelme_is_named(tmp_path):
     assert {"label without image: b.png does not exist", "is no file of labelme"} <= problems
 
 
+def cvat(*images, names=("cat", "dog")):
+    labels = "".join(f"<label><name>{name}</name><color>#f00</color></label>" for name in names)
+    meta = f"<meta><task><labels>{labels}</labels></task></meta>"
+    return f"<?xml version='1.0'?><annotations><version>1.1</version>{meta}{''.join(images)}</annotations>"
+
+
+def cvat_image(name, *shapes, subset=""):
+    where = f' subset="{subset}"' if subset else ""
+    return f'<image id="0" name="{name}"{where} width="{WIDTH}" height="{HEIGHT}">{"".join(shapes)}</image>'
+
+
+CVAT_BOX = '<box label="cat" xtl="3" ytl="4" xbr="13" ybr="14" occluded="0"><attribute name="a">1</attribute></box>'
+
+
+def test_cvat_with_its_shapes(tmp_path):
+    turned = '<box label="dog" xtl="10" ytl="5" xbr="20" ybr="9" rotation="90.0"/>'
+    polygon = '<polygon label="dog" points="5.0,5.0;12.0,6.0;9.0,11.0"/>'
+    ellipse = '<ellipse label="cat" cx="20" cy="10" rx="4" ry="2"/>'
+    mask = '<mask label="cat" rle="0, 4" left="1" top="2" width="2" height="2"/>'
+    line, tag = '<polyline label="cat" points="1,1;2,2"/>', '<tag label="dog"/>'
+    image = cvat_image("sub/a.png", CVAT_BOX, turned, polygon, ellipse, mask, line, tag)
+    files = {"images/sub/a.png": None, "images/b.png": None, "annotations.xml": cvat(image)}
+    opened = open_dataset(write(tmp_path, files))
+    (dataset,) = opened.splits.values()
+    assert (opened.kind, dataset.labels) == ("cvat", ("cat", "dog"))
+    (sample,) = require_usable(dataset).samples
+    expected = [[3, 4, 13, 14], [13, 2, 17, 12], [5, 5, 12, 11], [16, 8, 24, 12], [1, 2, 3, 4]]
+    np.testing.assert_allclose(sample.boxes_xyxy + 0.5, expected, atol=1e-9)
+    assert sample.class_ids.tolist() == [0, 1, 1, 0, 0]
+    problems = [fault.problem for fault in dataset.faults]
+    assert problems == ["shape 6 is a polyline, which has no box; it is left out", "image without label"]
+
+
+def test_subsets_of_cvat_are_splits_and_may_share_names(tmp_path):
+    images = cvat_image("a.png", CVAT_BOX, subset="Train"), cvat_image("a.png", subset="Validation")
+    files = {"images/Train/a.png": None, "images/Validation/a.png": None, "annotations.xml": cvat(*images)}
+    opened = open_dataset(write(tmp_path, files))
+    assert {name: len(dataset.samples[0].class_ids) for name, dataset in opened.splits.items()} == {
+        "train": 1,
+        "validation": 0,
+    }
+    assert len(require_usable(read_boxes(tmp_path / "images/Train")).samples) == 1
+
+
+def test_what_is_wrong_in_cvat_is_named(tmp_path):
+    odd = '<box label="cat" xtl="3" ytl="x"/>', '<box label="cow"/>', '<polygon label="cat" points="1,2;3"/>'
+    images = cvat_image("a.png", *odd), cvat_image("b.png"), cvat_image("a.png")
+    write(tmp_path, {"images/a.png": None, "annotations.xml": cvat(*images)})
+    problems = {fault.problem for fault in open_dataset(tmp_path).faults if fault.severity == "error"}
+    assert problems >= {
+        "shape 1, a box, has no numbers where its corners should be",
+        "shape 2 has the unknown label 'cow'",
+        "shape 3, a polygon, has no numbers where its corners should be",
+        "label without image: b.png does not exist",
+        "a.png is described twice",
+    }
+    (tmp_path / "annotations.xml").write_text("<annotations><track id='0' label='cat'/></annotations>")
+    with pytest.raises(DataError, match="tracks of a video"):
+        find_layout(tmp_path)
+
+
 def test_voc_in_folders_of_other_names_nested_and_with_blanks(tmp_path):
     corners = "<bndbox><xmin>4</xmin><ymin>5</ymin><xmax>13</xmax><ymax>14</ymax></bndbox>"
     text = f"<annotation><object><name>my cat</name>{corners}</object></annotation>"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection3DArray
 
 from cube import make_cube
@@ -12,7 +13,7 @@ from object_pose.core.errors import ConfigError, DataError
 from object_pose.core.geometry import se3
 from object_pose.io.messages import pose_from_message
 from object_pose.ros.messages import interfaces
-from object_pose.ros.messages.conversions import detections_3d_to_message
+from object_pose.ros.messages.conversions import camera_transform, detections_3d_to_message, pose_to_message
 from object_pose.ros.messages.images import make_header
 from object_pose.ros.messages.planning_scene import BOX, HULL, MESH, AttachedObjects, collision_shape
 from object_pose.ros.nodes.planning_scene_node import PlanningSceneNode
@@ -58,12 +59,14 @@ class MoveIt:
         found = [pose_of(CARD.objects[c], c, T, track_id=track) for c, track, T in poses]
         self._detections.publish(detections_3d_to_message(found, header))
 
-    def attach(self, name, operation=ADD):
+    def attach(self, name, operation=ADD, T_tool_object=None):
         scene = messages.PlanningScene(is_diff=True)
         scene.robot_state.is_diff = True
         scene.robot_state.attached_collision_objects = [messages.AttachedCollisionObject(link_name="tool0")]
         scene.robot_state.attached_collision_objects[0].object.id = name
         scene.robot_state.attached_collision_objects[0].object.operation = operation
+        if T_tool_object is not None:
+            scene.robot_state.attached_collision_objects[0].object.pose = pose_to_message(T_tool_object)
         self._scene.publish(scene)
 
     def next(self, count):
@@ -128,6 +131,38 @@ def test_what_the_robot_holds_is_left_alone_until_it_is_put_down(ros):
     ros.wait_for(lambda: not node._attached.names, "the object put down")
     moveit.see((3, 8, at(0.6)))
     assert (moveit.next(3).operation, moveit.heard[-1].id) == (REMOVE, "gear_7")
+
+
+def test_a_held_part_that_gets_another_id_is_not_added_again(ros):
+    node, moveit = start(ros, PlanningSceneNode), MoveIt(ros)
+    moveit.wait_until_heard()
+    moveit.see((0, 7, at(0.4)))
+    moveit.next(1)
+    T_tool_object = se3.make_transform(translation=(0.0, 0.0, 0.1))
+    moveit.attach("gear_7", T_tool_object=T_tool_object)
+    ros.wait_for(lambda: node._attached.names, "the attached object")
+    # Where the gripper is is not known yet: no new gear is added, a bracket is.
+    moveit.see((0, 12, at(0.5)), (3, 8, at(0.6)))
+    assert moveit.next(2).id == "bracket_8"
+    publisher = ros.node.create_publisher(TFMessage, topics.TF_STATIC, qos.FIXED_TRANSFORMS)
+    T_base_tool = at(0.5) @ se3.inverse(T_tool_object)
+    publisher.publish(camera_transform(T_base_tool, make_header(0, "base_link"), "tool0"))
+
+    def heard_of(*names):
+        return [(change.operation, change.id) for change in moveit.heard if change.id in names]
+
+    def elsewhere():
+        moveit.see((0, 12, at(0.505)), (0, 13, at(0.6)))
+        return heard_of("gear_13")
+
+    ros.wait_for(elsewhere, "a gear elsewhere, which waited for the transform")
+    moveit.see((0, 12, at(0.55)), (3, 8, at(0.7)))  # it slips: still the one that is held
+    ros.wait_for(lambda: (MOVE, "bracket_8") in heard_of("bracket_8"), "the last frame")
+    moveit.attach("gear_7", REMOVE)
+    ros.wait_for(lambda: not node._attached.names, "the object put down")
+    moveit.see((0, 12, at(0.55)), seconds=2.0)
+    ros.wait_for(lambda: len(heard_of("gear_7", "gear_12")) == 3, "the part under its new name")
+    assert heard_of("gear_7", "gear_12") == [(ADD, "gear_7"), (ADD, "gear_12"), (REMOVE, "gear_7")]
 
 
 def test_a_planner_that_comes_later_hears_of_everything(ros):

@@ -56,8 +56,8 @@ def read_samples(task: str, data: Path, card: ModelCard) -> Samples:
 
 
 def _read_boxes(data: Path, card: ModelCard) -> Samples:
-    # A COCO file names its classes; a YOLO folder need not, and then has the model's.
-    labels = card.labels if find_layout(data).kind in ("yolo", "voc", "labelme") else None
+    # A COCO file numbers its classes itself; a YOLO folder need not even name them, and then has the model's.
+    labels = None if find_layout(data).kind == "coco" else card.labels
     dataset = require_usable(read_boxes(data, labels))
     class_ids = class_ids_of(dataset.labels, card, {int(i) for item in dataset.samples for i in item.class_ids})
     for item in dataset.samples:

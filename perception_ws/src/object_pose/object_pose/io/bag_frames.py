@@ -7,6 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from object_pose.core.geometry.transform_tree import TransformTree
 from object_pose.core.params import parameter
 from object_pose.core.vision.depth_registration import DepthSource
 from object_pose.io.bags import BagWriter, describe_bag, read_bag
-from object_pose.io.camera_info import info_from_message, info_of_camera, message_fields
+from object_pose.io.camera_info import CameraInfo, info_from_message, info_of_camera, message_fields
 from object_pose.io.images import depth_in_millimetres
 from object_pose.io.messages import depth_from_message, extrinsics_from_message, image_from_message, stamp_ns
 
@@ -31,6 +32,7 @@ IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 _INFO_TYPES = ("sensor_msgs/msg/CameraInfo",)
 _TRANSFORM_TOPICS = ("/tf", "/tf_static")
 _WAITING = 30  # images that wait for their partner
+_WAITING_FOR_INFO = 5  # frames that wait for a camera_info that may come after them
 
 
 @dataclass(frozen=True)
@@ -80,19 +82,15 @@ def read_bag_frames(path: str | Path, config: RecordingConfig | None = None) -> 
     cameras = _Cameras(path, config, config.camera_info_topic, config.color_topic)
     sources = _DepthSources(path, config) if config.depth_topic and config.depth_camera_info_topic else None
     streams = [topic for topic in (config.color_topic, config.depth_topic) if topic]
-    pairer = StampPairer(streams, round(config.tolerance_ms * 1e6), capacity=_WAITING)
     counts = dict.fromkeys(streams, 0)
     frames = jumps = last_ns = 0
     frame_ids: set[str] = set()
-    for topic, _, message in read_bag(path, streams, types=dict.fromkeys(streams, IMAGE_TYPES)):
-        counts[topic] += 1
-        joined = pairer.add(topic, stamp_ns(message), message)
-        if joined:
-            frames += 1
-            jumps += stamp_ns(joined[config.color_topic]) < last_ns
-            last_ns = stamp_ns(joined[config.color_topic])
-            frame_ids |= {item.header.frame_id for item in joined.values()}
-            yield _frame(path, joined, cameras, sources, config)
+    for joined in _joined_messages(path, config, [cameras, *([sources.cameras] if sources else [])], counts):
+        frames += 1
+        jumps += stamp_ns(joined[config.color_topic]) < last_ns
+        last_ns = stamp_ns(joined[config.color_topic])
+        frame_ids |= {item.header.frame_id for item in joined.values()}
+        yield _frame(path, joined, cameras, sources, config)
     depth = f", {counts[config.depth_topic]} depth" if config.depth_topic else ""
     found = f"{counts[config.color_topic]} images{depth}, {cameras.count} camera_info: {frames} frames"
     if frames == 0:
@@ -209,45 +207,80 @@ class StampPairer:
 
 
 class _Cameras:
-    """The cameras of a bag by stamp. A camera_info holds until the next one: sent once, latched or at another rate."""
+    """The cameras of a bag by stamp. A camera_info holds until the next one: sent once, latched or at another rate.
+
+    The first one is known from the start, wherever in the bag it stands; ``take`` adds the others as they come.
+    """
 
     def __init__(self, path: str | Path, config: RecordingConfig, topic: str, image_topic: str) -> None:
-        self.count = 0
-        changes: dict[int, Camera] = {}
-        last = None
-        for _, _, message in read_bag(path, [topic], types={topic: _INFO_TYPES}):
-            self.count += 1
-            info = info_from_message(message)
-            if info == last:
-                continue
-            try:
-                changes[stamp_ns(message)] = info.camera(config.rectified)
-            except CalibrationError as error:
-                raise CalibrationError(f"bag {path}, {topic}: {error.message}", error.hint) from error
-            if last is None and not config.rectified and (problem := info.rectification_problem(image_topic)):
-                logger.warning("bag %s: %s", path, problem)
-            last = info
-        if not changes:
+        self.topic = topic
+        self._path, self._rectified = path, config.rectified
+        self._known: list[tuple[int, Camera]] = []
+        self._last: CameraInfo | None = None
+        first = next(read_bag(path, [topic], types={topic: _INFO_TYPES}), None)
+        if first is None:
             raise DataError(f"bag {path} has no message on {topic}")
-        self._stamps = sorted(changes)
-        self._cameras = [changes[stamp] for stamp in self._stamps]
+        self.count, self.newest_ns = 0, 0
+        self._add(first[2])
+        if self._last and not config.rectified and (problem := self._last.rectification_problem(image_topic)):
+            logger.warning("bag %s: %s", path, problem)
+
+    def take(self, message: Any) -> None:
+        """Add a camera_info; raises ``CalibrationError`` where it is impossible."""
+        self.count += 1
+        self.newest_ns = max(self.newest_ns, stamp_ns(message))
+        self._add(message)
 
     def at(self, stamp: int) -> Camera:
         """Return the camera that was valid at a stamp, before the first camera_info that one."""
-        return self._cameras[max(0, bisect.bisect_right(self._stamps, stamp) - 1)]
+        return self._known[max(0, bisect.bisect_right(self._known, stamp, key=itemgetter(0)) - 1)][1]
+
+    def _add(self, message: Any) -> None:
+        info = info_from_message(message)
+        if info == self._last:
+            return
+        try:
+            changed = stamp_ns(message), info.camera(self._rectified)
+        except CalibrationError as error:
+            raise CalibrationError(f"bag {self._path}, {self.topic}: {error.message}", error.hint) from error
+        bisect.insort(self._known, changed, key=itemgetter(0))
+        self._last = info
 
 
 class _DepthSources:
     """The depth camera of a bag by stamp: its camera_info, and its place beside the colour camera by /tf."""
 
     def __init__(self, path: str | Path, config: RecordingConfig) -> None:
-        self._cameras = _Cameras(path, config, config.depth_camera_info_topic, config.depth_topic)
+        self.cameras = _Cameras(path, config, config.depth_camera_info_topic, config.depth_topic)
         self._tree = transform_tree(path, "depth cannot be registered")
 
     def at(self, stamp: int, color_frame: str, depth_frame: str) -> DepthSource:
         """Return the depth camera at a stamp; raises ``DataError`` where its place is not known."""
         T_color_depth = self._tree.look_up(color_frame.lstrip("/"), depth_frame.lstrip("/"), stamp)
-        return DepthSource(self._cameras.at(stamp), T_color_depth)
+        return DepthSource(self.cameras.at(stamp), T_color_depth)
+
+
+def _joined_messages(
+    path: str | Path, config: RecordingConfig, listening: Sequence[_Cameras], counts: dict[str, int]
+) -> Iterator[dict[str, Any]]:
+    """Yield the messages of each frame by topic, when its cameras are known; ``counts`` those of each stream."""
+    types = {cameras.topic: _INFO_TYPES for cameras in listening} | dict.fromkeys(counts, IMAGE_TYPES)
+    pairer = StampPairer(list(counts), round(config.tolerance_ms * 1e6), capacity=_WAITING)
+    waiting: deque[dict[str, Any]] = deque()
+    for topic, _, message in read_bag(path, list(types), types=types):
+        for cameras in listening:
+            if topic == cameras.topic:
+                cameras.take(message)
+        if topic in counts:
+            counts[topic] += 1
+            if joined := pairer.add(topic, stamp_ns(message), message):
+                waiting.append(joined)
+        while waiting and (
+            len(waiting) > _WAITING_FOR_INFO
+            or all(cameras.newest_ns >= stamp_ns(waiting[0][config.color_topic]) for cameras in listening)
+        ):
+            yield waiting.popleft()
+    yield from waiting
 
 
 def _frame(

@@ -11,12 +11,17 @@ from typing import Any
 from object_pose.core.errors import DataError
 from object_pose.io.bag_storage.mcap import McapStorage
 from object_pose.io.bag_storage.packing import is_zstd, unzstd_file
-from object_pose.io.bag_storage.ros1 import Ros1Storage
+from object_pose.io.bag_storage.ros1 import open_ros1
 from object_pose.io.bag_storage.sqlite import SqliteStorage
 from object_pose.io.bag_storage.storage import Channel, RawMessage, Storage
 from object_pose.io.files import parse_yaml, read_text
 
-_MAKERS: dict[str, Callable[[Path], Storage]] = {".mcap": McapStorage, ".db3": SqliteStorage, ".bag": Ros1Storage}
+_MAKERS: dict[str, Callable[[Path], Storage]] = {
+    ".mcap": McapStorage,
+    ".db3": SqliteStorage,
+    ".bag": open_ros1,
+    ".active": open_ros1,  # x.bag.active is being recorded, or was when the recorder was killed
+}
 SUFFIXES = tuple(_MAKERS)
 _PACKED = ".zstd"
 _METADATA = "metadata.yaml"

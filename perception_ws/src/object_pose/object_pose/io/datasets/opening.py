@@ -14,6 +14,7 @@ from object_pose.io.datasets.bop_checks import bop_scenes
 from object_pose.io.datasets.boxes import YAML_SUFFIXES, visible_files
 from object_pose.io.datasets.class_folders import list_class_folders, read_class_folders
 from object_pose.io.datasets.coco import read_coco
+from object_pose.io.datasets.cvat import cvat_names, cvat_splits, read_cvat
 from object_pose.io.datasets.image_files import image_files
 from object_pose.io.datasets.labelme import is_labelme, labelme_names, read_labelme
 from object_pose.io.datasets.mask_pairs import mask_folders, read_mask_pairs
@@ -22,14 +23,14 @@ from object_pose.io.datasets.voc import read_voc, voc_folders, voc_names, voc_sp
 from object_pose.io.datasets.yolo import named_classes, read_yolo, splits_file, yolo_folders, yolo_splits
 from object_pose.io.files import read_text
 
-BOX_KINDS = ("yolo", "coco", "voc", "labelme")
+BOX_KINDS = ("yolo", "coco", "voc", "cvat", "labelme")
 SPLIT_NAMES = ("train", "val", "valid", "validation", "test")
 _PEEK_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A data set's kind (yolo, coco, voc, labelme, masks, classes or bop) and its splits by name; one without is ''.
+    """A data set's kind (a key of ``_FINDERS``) and its splits by name; one without is ''.
 
     ``names_file`` holds the classes of a YOLO set whose YAML file, or Darknet's obj.data, names the splits.
     """
@@ -56,7 +57,7 @@ def find_layout(path: str | Path) -> Layout:
         return find_layout(inside[0])
     raise DataError(
         f"{root} is no data set of a known kind",
-        "known: images/ with labels/ (YOLO) or masks/, COCO, Pascal VOC, labelme, one folder a class, BOP scenes",
+        "known: images/ with labels/ (YOLO) or masks/, COCO, Pascal VOC, CVAT, labelme, one folder a class, BOP scenes",
     )
 
 
@@ -126,6 +127,11 @@ def _voc(root: Path) -> dict[str, Path]:
     return _splits(root, lambda place: voc_folders(place) is not None)
 
 
+def _cvat(root: Path) -> dict[str, Path]:
+    subset = [place for place in cvat_splits(root.parent.parent).values() if place == root]
+    return {"": root} if subset else cvat_splits(root)
+
+
 def _masks(root: Path) -> dict[str, Path]:
     return _splits(root, lambda place: _succeeds(mask_folders, place))
 
@@ -140,6 +146,7 @@ _FINDERS: dict[str, Callable[[Path], dict[str, Path]]] = {
     "yolo": _yolo,
     "coco": _coco,
     "voc": _voc,
+    "cvat": _cvat,
     "labelme": lambda root: _splits(root, is_labelme),
     "masks": _masks,
     "classes": _classes,
@@ -190,7 +197,7 @@ def _succeeds(find: Callable[[Path], object], place: Path) -> bool:
 
 @dataclass(frozen=True)
 class OpenedDataset:
-    """A data set's kind (yolo, coco, masks or classes) and its splits by name; one without a name is ''."""
+    """A data set's kind (see ``Layout``) and its splits by name; one without a name is ''."""
 
     kind: str
     splits: Mapping[str, Dataset]
@@ -237,7 +244,7 @@ def join_splits(splits: Sequence[Dataset]) -> Dataset:
 
 
 # What lists the classes of data sets that name them only in their annotations.
-_NAMES: dict[str, Callable[[Path], list[str]]] = {"voc": voc_names, "labelme": labelme_names}
+_NAMES: dict[str, Callable[[Path], list[str]]] = {"voc": voc_names, "cvat": cvat_names, "labelme": labelme_names}
 
 
 def _read(
@@ -257,6 +264,8 @@ def _read_boxes(
         return read_yolo(place, labels, thorough, layout.names_file)
     if layout.kind == "voc":
         return read_voc(place, labels, thorough)
+    if layout.kind == "cvat":
+        return read_cvat(place, labels, thorough)
     if layout.kind == "labelme":
         return read_labelme(place, labels, thorough)
     file = coco_file(place)
@@ -283,7 +292,7 @@ def read_boxes(
     images: str | Path | None = None,
     thorough: bool = False,
 ) -> BoxDataset:
-    """Read and check one split of boxes: YOLO, COCO, Pascal VOC or labelme.
+    """Read and check one split of boxes: YOLO, COCO, Pascal VOC, CVAT or labelme.
 
     ``labels`` names the classes where a YOLO folder does not; ``images`` is the folder of a COCO file's images.
     Raises ``DataError`` where there is no such data set, or several splits of one.
@@ -291,7 +300,7 @@ def read_boxes(
     layout = find_layout(path)
     if layout.kind not in BOX_KINDS:
         raise DataError(
-            f"{path} is a data set of {layout.kind}, not of boxes", "expected YOLO, COCO, Pascal VOC or labelme"
+            f"{path} is a data set of {layout.kind}, not of boxes", "expected YOLO, COCO, Pascal VOC, CVAT or labelme"
         )
     if len(layout.splits) > 1:
         names = ", ".join(layout.splits)

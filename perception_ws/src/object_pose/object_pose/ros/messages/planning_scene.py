@@ -21,6 +21,7 @@ from object_pose.core.geometry import se3
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.results.pose import ObjectPose
 from object_pose.io.grasps import Grasp
+from object_pose.io.messages import pose_from_message
 from object_pose.ros.messages.conversions import pose_to_message
 from object_pose.ros.messages.interfaces import optional_interface
 from object_pose.simulation.parts.mesh_files import read_mesh
@@ -67,21 +68,39 @@ def collision_shape(
 class CollisionObjects:
     """Turns the poses of each frame into changes of the planning scene, and remembers what it told.
 
-    An object that the robot holds is left alone. One that has not been seen for ``keep_s`` is removed, one that has
-    moved by less than ``min_move_m`` and ``min_turn_rad`` is not sent again.
+    An object that the robot holds is left alone, also where tracking gives it another id: a new object of its class
+    within ``held_within_m`` of it is that one, until it is put down. One that has not been seen for ``keep_s`` is
+    removed, one that has moved by less than ``min_move_m`` and ``min_turn_rad`` is not sent again.
     """
 
     def __init__(
-        self, shape_of: Callable[[ObjectPose], CollisionShape], keep_s: float, min_move_m: float, min_turn_rad: float
+        self,
+        shape_of: Callable[[ObjectPose], CollisionShape],
+        keep_s: float,
+        min_move_m: float,
+        min_turn_rad: float,
+        held_within_m: float,
     ) -> None:
         self._shape_of = shape_of
         self._keep_ns = int(keep_s * 1e9)
         self._least = min_move_m, min_turn_rad
+        self._held_within_m = held_within_m
         self._messages = optional_interface("moveit_msgs.msg")
         self._told: dict[str, _Told] = {}
+        self._held_as: dict[str, str] = {}
 
-    def update(self, poses: Sequence[ObjectPose], header: Header, attached: Collection[str] = ()) -> list[Any]:
-        """Return the ``moveit_msgs/CollisionObject`` messages that a frame asks for, in the header's frame."""
+    def update(
+        self,
+        poses: Sequence[ObjectPose],
+        header: Header,
+        attached: Collection[str] = (),
+        attached_pose: Callable[[str], Array | None] = lambda name: None,
+    ) -> list[Any]:
+        """Return the ``moveit_msgs/CollisionObject`` messages that a frame asks for, in the header's frame.
+
+        ``attached_pose`` gives the pose of an attached object in that frame at the header's stamp, None where it is
+        not known: then new objects of its class wait.
+        """
         now_ns, kind = Time.from_msg(header.stamp).nanoseconds, self._messages.CollisionObject
         found: list[Any] = []
         for pose in poses:
@@ -91,7 +110,7 @@ class CollisionObjects:
             told = self._told.get(name)
             if told is not None:
                 told.seen_ns = now_ns
-            if name in attached:
+            if name in attached or (told is None and self._is_held(name, pose, attached, attached_pose)):
                 continue
             if told is None or told.frame_id != header.frame_id:
                 found.append(self._added(name, pose, header))
@@ -117,6 +136,27 @@ class CollisionObjects:
     def forget(self) -> None:
         """Add every object anew with the next frame: who listens has not heard of them."""
         self._told.clear()
+
+    def _is_held(
+        self,
+        name: str,
+        pose: ObjectPose,
+        attached: Collection[str],
+        attached_pose: Callable[[str], Array | None],
+    ) -> bool:
+        """Whether a new object is one that the robot holds, or may be."""
+        if self._held_as.get(name) in attached:
+            return True
+        for held in attached:
+            if held.rpartition("_")[0] != pose.class_name:
+                continue
+            T_frame_held = attached_pose(held)
+            if T_frame_held is None:
+                return True
+            if np.linalg.norm(T_frame_held[:3, 3] - pose.T_camera_object[:3, 3]) <= self._held_within_m:
+                self._held_as[name] = held
+                return True
+        return False
 
     def _added(self, name: str, pose: ObjectPose, header: Header) -> Any:
         shape, kind = self._shape_of(pose), self._messages.CollisionObject
@@ -149,22 +189,32 @@ class _Told:
 
 
 class AttachedObjects:
-    """The names of objects that the robot holds, from MoveIt's ``PlanningScene`` messages, whole ones and changes."""
+    """The objects that the robot holds by name, from MoveIt's ``PlanningScene`` messages, whole ones and changes."""
 
     def __init__(self) -> None:
-        self.names: frozenset[str] = frozenset()
+        self._objects: dict[str, Any] = {}
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of what is held."""
+        return frozenset(self._objects)
+
+    def place(self, name: str) -> tuple[str, Array]:
+        """Return the frame in which an object is held, and T_frame_object; raises ``DataError`` for an invalid one."""
+        held = self._objects[name]
+        return held.object.header.frame_id or held.link_name, pose_from_message(held.object.pose)
 
     def update(self, scene: Any) -> None:
         """Take up one message."""
-        names = set(self.names) if scene.is_diff and scene.robot_state.is_diff else set()
+        objects = dict(self._objects) if scene.is_diff and scene.robot_state.is_diff else {}
         if scene.is_diff and not scene.robot_state.is_diff and not scene.robot_state.attached_collision_objects:
             return  # a change of the world alone
         for item in scene.robot_state.attached_collision_objects:
             if item.object.operation == type(item.object).REMOVE:
-                names.discard(item.object.id)
+                objects.pop(item.object.id, None)
             else:
-                names.add(item.object.id)
-        self.names = frozenset(names)
+                objects[item.object.id] = item
+        self._objects = objects
 
 
 def _hull(model: ObjectModel) -> tuple[Array, NDArray[Any]]:

@@ -8,6 +8,7 @@ if __name__ == "__main__":  # before anything else is imported: see there
     raise SystemExit(run("planning_scene_node"))
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ import numpy as np
 from rclpy.lifecycle import LifecyclePublisher
 from vision_msgs.msg import Detection3DArray
 
+from object_pose.core.arrays import Array
 from object_pose.core.params import parameter
 from object_pose.core.results.pose import ObjectPose
 from object_pose.io.grasps import grasps_file, read_grasps
+from object_pose.io.messages import stamp_ns
 from object_pose.ros.messages.conversions import detections_3d_from_message
 from object_pose.ros.messages.interfaces import optional_interface
 from object_pose.ros.messages.markers import mesh_file
@@ -32,6 +35,7 @@ from object_pose.ros.messages.planning_scene import (
 from object_pose.ros.nodes.pipeline_node import PipelineNode
 from object_pose.ros.nodes.spinning import spin_node
 from object_pose.ros.transport import qos, topics
+from object_pose.ros.transport.transform_listener import TransformListener
 from object_pose.runtime.predictor import load_card
 from object_pose.runtime.resources import find_model
 
@@ -57,6 +61,13 @@ class PlanningSceneConfig:
         2.0, "smaller motions are not sent to the planning scene", minimum=0.0, maximum=1000.0, read_only=True
     )
     min_turn_deg: float = parameter(1.0, "the same of rotations", minimum=0.0, maximum=180.0, read_only=True)
+    held_within_mm: float = parameter(
+        20.0,
+        "a new object of the class of one that the robot holds, and no further from it, is that one with another id",
+        minimum=0.0,
+        maximum=1000.0,
+        read_only=True,
+    )
 
 
 class PlanningSceneNode(PipelineNode):
@@ -90,8 +101,13 @@ class PlanningSceneNode(PipelineNode):
         config = self.config(PlanningSceneConfig)
         self._attached = AttachedObjects()
         self._objects = CollisionObjects(
-            self._shape_of, config.keep_s, 1e-3 * config.min_move_mm, float(np.deg2rad(config.min_turn_deg))
+            self._shape_of,
+            config.keep_s,
+            1e-3 * config.min_move_mm,
+            float(np.deg2rad(config.min_turn_deg)),
+            1e-3 * config.held_within_mm,
         )
+        self._transforms = TransformListener(self)
         self.watch(Detection3DArray, topics.DETECTIONS_3D, self._update, qos.RESULT)
         # MoveIt may not run yet, so it is not watched as an input is.
         self._monitored = self.create_subscription(
@@ -104,6 +120,7 @@ class PlanningSceneNode(PipelineNode):
 
     def deactivate(self) -> None:
         """Remove what was added."""
+        self._transforms.close()
         self.destroy_subscription(self._monitored)
         self._send(self._objects.clear(self._attached.names))
 
@@ -119,8 +136,16 @@ class PlanningSceneNode(PipelineNode):
         if any(pose.track_id < 0 for pose in poses):
             self.diagnostics.problem("untracked", "objects without ids cannot be followed: set track of the pose node")
         known = [pose for pose in poses if pose.class_name in self._shapes]
-        self._send(self._objects.update(known, message.header, self._attached.names))
+        held_pose = partial(self._held_pose, message)
+        self._send(self._objects.update(known, message.header, self._attached.names, held_pose))
         self.diagnostics.processed()
+
+    def _held_pose(self, message: Detection3DArray, name: str) -> Array | None:
+        """Return the pose of an object in the gripper at a message's stamp; None, reported, where /tf lacks it."""
+        with self.diagnostics.reporting("transform"):
+            link, T_link_object = self._attached.place(name)
+            return self._transforms.look_up(message.header.frame_id, link, stamp_ns(message), 0.0) @ T_link_object
+        return None
 
     def _send(self, changes: list[Any]) -> None:
         assert self._scene is not None
