@@ -41,7 +41,7 @@ _RATE_HZ = 30.0
 # How well the first true poses are known: metres and radians.
 _START_SIGMAS = np.repeat([0.001, 0.02], 3)
 _DEPTH, _COLOR = "depth", "color"
-_SHARES = {_DEPTH: {"dragon": 0.99, "cube": 0.99}, _COLOR: {"dragon": 0.75, "cube": 0.90}}
+_SHARES = {_DEPTH: {"dragon": 0.99, "cube": 0.99}, _COLOR: {"dragon": 0.90, "cube": 0.90}}
 _DEPTH_P90_MM, _SPREAD_MM, _SPREAD_DEG = 7.0, 3.0, 2.5
 CRITERIA = (
     *(Criterion(f"{mode}.{name}.tracked_share", share) for mode in _SHARES for name, share in _SHARES[mode].items()),

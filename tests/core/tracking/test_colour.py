@@ -100,6 +100,29 @@ def test_a_moving_object_is_followed_by_colour_alone(distortion: tuple[float, ..
         assert millimetres < 6.0 and degrees < 2.0
 
 
+def with_rim(frame: Frame, pose: Array) -> Frame:
+    """Return the picture of a bracket that looks a pixel larger all around than its model, as blur and hair make it."""
+    assert frame.rgb is not None
+    shown = (render_depth([(BRACKET, pose)], frame.camera) > 0.0).astype(np.uint8)
+    rim = cv2.dilate(shown, np.ones((3, 3), np.uint8)) > shown
+    rgb = frame.rgb.copy()
+    rgb[rim] = _COLORS[_BRACKET].astype(np.uint8)
+    return replace(frame, rgb=rgb)
+
+
+def test_how_much_too_large_an_object_looks_is_learnt_where_depth_knows_its_distance() -> None:
+    errors_mm = {}
+    for with_depth in (False, True):
+        known, pose = aligner(), _START
+        known.learn(with_rim(frame_of([(_BRACKET, pose)], with_depth=with_depth), pose), *of([(_BRACKET, pose)]))
+        for times in range(1, 6):
+            truth = moved(_START, times)
+            seen = with_rim(frame_of([(_BRACKET, truth)]), truth)
+            pose = align(known, seen, [(_BRACKET, pose)]).T_camera_object[0]
+        errors_mm[with_depth] = 1e3 * abs(pose[2, 3] - truth[2, 3])
+    assert errors_mm[True] < 2.0 < 0.6 * errors_mm[False], errors_mm
+
+
 def test_a_fast_motion_is_followed() -> None:
     truth = se3.make_transform(se3.exp_so3((0.1, -0.12, 0.15)) @ _START[:3, :3], _START[:3, 3] + (0.03, -0.02, 0.02))
     aligned = align(learnt([(_BRACKET, _START)]), frame_of([(_BRACKET, truth)]), [(_BRACKET, _START)])

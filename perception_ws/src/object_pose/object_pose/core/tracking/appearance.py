@@ -23,6 +23,7 @@ from object_pose.core.tracking.view_model import Floats, ViewTables
 _LEARNT_EVERY, _LEARNT_EVERY_VIEW = 10, 3
 _RATE, _MOST_FRAMES = 0.1, 5  # of learning new colours, a frame, and frames that count at most
 _KNOWN = 1e12  # information of what no one can see
+_DISTANCE_KNOWN = 4e6  # information along the viewing ray from which on depth knows an object's distance: 0.5 mm
 _LEAST_PATCHES, _LEAST_SEPARABILITY = 12.0, 0.15
 
 
@@ -115,6 +116,8 @@ class AppearanceModality:
             rates = 1.0 - (1.0 - _RATE) ** np.minimum(ages, _MOST_FRAMES)
             self._region.learn(objects, which, rates, self._frame, occluders)
             self._texture.learn(objects, which, self._frame, occluders)
+            at_known_distance = which & (self._others[:, 2, 2] >= _DISTANCE_KNOWN)
+            self._region.learn_margins(objects, at_known_distance, rates, self._frame, occluders)
             self._remember(objects, which)
         self._forget_others(objects)
         is_closed = np.zeros(len(objects), dtype=np.bool_)
@@ -138,6 +141,8 @@ class AppearanceModality:
         self._region.start(objects)
         self._region.learn(objects, every, np.ones(len(objects)), known, occluders)
         self._texture.restart(objects, known, occluders)
+        if frame.depth_m is not None:
+            self._region.restart_margins(objects, known, occluders)
         self._remember(objects, every)
         self._closed -= set(objects.track_ids.tolist())
 

@@ -9,7 +9,7 @@ SRT3D (Stoiber et al., "SRT3D: a sparse region-based 3D object tracking approach
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from object_pose.core.arrays import Array, DepthImage, Image, Mask
 from object_pose.core.geometry.lens import pixel_of, rotated
 from object_pose.core.kernels import inlined, kernel
 from object_pose.core.tracking.colour_frame import ColourFrame
-from object_pose.core.tracking.modality import Objects, Systems, accumulate
+from object_pose.core.tracking.modality import STAGES, Objects, Systems, accumulate
 from object_pose.core.tracking.occluders import Occluders, is_hidden
 from object_pose.core.tracking.view_model import Floats, Ints, ViewTables
 
@@ -52,8 +52,10 @@ _EDGE_MIDDLE, _EDGE_HALF = 2, 4
 _LEAST_CONTRAST = 30.0  # of the sides, in levels of 256
 _MIN_DEPTH_M = 0.05
 # Columns of the counts.
-_LINES, _HIDDEN, _AGREEING, _MISSING, _CLUTTERED, _OUTSIDE = range(6)
-_COLUMNS = 6
+_LINES, _HIDDEN, _AGREEING, _MISSING, _CLUTTERED, _OUTSIDE, _BEYOND_PX = range(7)
+_COLUMNS = 7
+# Agreeing lines that tell how far a contour is too large or too small as a whole.
+_LEAST_AGREEING, _MARGIN_ROUNDS = 20.0, 3
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ class RegionModality:
     """Measures with the colours of a frame; learns those of every track.
 
     The colours of a track are a row of ``_sides`` (S, 2, bins), shares inside and outside of its contour, and of
-    ``_ratios`` (S, bins), how much likelier a colour is inside.
+    ``_ratios`` (S, bins), how much likelier a colour is inside. ``_margins_px`` (S,) is how far outside of the model's
+    contour the camera shows it: blur, an inexact model and hair all make it larger or smaller as a whole.
     """
 
     def __init__(self, tables: ViewTables) -> None:
@@ -88,6 +91,7 @@ class RegionModality:
         self._sides = np.zeros((0, 2, _BINS), dtype=np.float32)
         self._ratios = np.zeros((0, _BINS), dtype=np.float32)
         self._separability = np.zeros(0)
+        self._margins_px = np.zeros(0)
         self._is_learnt: Mask = np.zeros(0, dtype=np.bool_)
         self._object_rows = np.zeros(0, dtype=np.intp)
         self._counts = np.zeros((0, _COLUMNS))
@@ -112,6 +116,7 @@ class RegionModality:
             occluders.nearest,
             occluders.depth,
             self._ratios,
+            self._margins_px,
             self._object_rows,
             tables.diameters,
             tables.areas,
@@ -159,6 +164,33 @@ class RegionModality:
         )
         self._is_learnt[self._object_rows[which]] = True
 
+    def learn_margins(
+        self, objects: Objects, which: Mask, rates: Array, frame: ColourFrame, occluders: Occluders
+    ) -> None:
+        """Mix how far outside of their contours objects, whose distances are known, end into those of their tracks.
+
+        What is measured of them in this frame already is used.
+        """
+        unmeasured = which & (self._counts[:, _LINES] == 0.0)
+        if np.any(unmeasured):
+            last = np.full_like(objects.stages, STAGES - 1)
+            self.add(replace(objects, active=unmeasured, stages=last), Systems.zeros(len(objects)), frame, occluders)
+        agreeing = self._counts[:, _AGREEING]
+        told = which & (agreeing >= _LEAST_AGREEING)
+        beyond_px = self._counts[told, _BEYOND_PX] / agreeing[told]
+        self._margins_px[self._object_rows[told]] += rates[told] * beyond_px
+
+    def restart_margins(self, objects: Objects, frame: ColourFrame, occluders: Occluders) -> None:
+        """Measure how far outside of their contours objects, whose distances are known, end.
+
+        Only lines that agree with a margin tell of it, so it is measured several times, from where it was.
+        """
+        every = np.ones(len(objects), dtype=np.bool_)
+        self._margins_px[self._object_rows] = 0.0
+        for _ in range(_MARGIN_ROUNDS):
+            self._counts[:] = 0.0
+            self.learn_margins(objects, every, np.ones(len(objects)), frame, occluders)
+
     def forget_others(self, objects: Objects) -> None:
         """Forget the tracks of other objects."""
         for track in self._rows.keys() - set(objects.track_ids.tolist()):
@@ -192,7 +224,7 @@ class RegionModality:
         if not free:
             count = max(2 * len(self._ratios), 8)
             free = set(range(len(self._ratios), count))
-            for name in ("_sides", "_ratios", "_separability", "_is_learnt"):
+            for name in ("_sides", "_ratios", "_separability", "_margins_px", "_is_learnt"):
                 known = getattr(self, name)
                 setattr(
                     self, name, np.concatenate([known, np.zeros((count - len(known), *known.shape[1:]), known.dtype)])
@@ -200,6 +232,7 @@ class RegionModality:
         row = min(free)
         # Colours nobody knows are as likely inside as outside, and measure nothing.
         self._ratios[row], self._separability[row], self._is_learnt[row] = 1.0, 0.0, False
+        self._margins_px[row] = 0.0
         return row
 
 
@@ -297,6 +330,7 @@ def _add_region(
     nearest: Ints,
     occluder_depth: Floats,
     ratios: Floats,
+    margins_px: Array,
     rows: NDArray[np.intp],
     diameters: Floats,
     areas: Floats,
@@ -381,7 +415,7 @@ def _add_region(
             variance = max(float(square - mean * mean), _LEAST_VARIANCE)
             if scale == 1:
                 mean = _edge(rgb, x0, y0, dx, dy, mean)
-            distance = mean * step_px + shift * along
+            distance = mean * step_px + shift * along - margins_px[rows[i]]
             weight = independent * max(1.0 / variance - 1.0 / _ANYWHERE, 0.0) / (deviation * deviation)
             fx, fy = a * lens[0] / z, b * lens[1] / z
             fz = -(fx * (line[0] + t[0]) + fy * (line[1] + t[1])) / z
@@ -393,6 +427,7 @@ def _add_region(
             counts[i, _LINES] += 1.0
             if abs(distance) < _AGREES_PX and variance < _CERTAIN_VARIANCE:
                 counts[i, _AGREEING] += 1.0
+                counts[i, _BEYOND_PX] += distance
             else:
                 inner, outer = 0.0, 0.0
                 for s in range(_SEGMENTS // 2):
