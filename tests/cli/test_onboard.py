@@ -47,10 +47,12 @@ def test_cad_files_become_a_model_with_its_report_and_a_rerun_goes_on(cli, cad_f
     assert "half turn about z" in page and page.count("data:image/") >= 6
     assert "object-pose train roi-head" in page
 
-    assert "m away" in outcome.out and "m away" in page
+    assert "default, whatever the parts' size" in outcome.out and "m away" in page
+    assert "train roi-head" in outcome.out and "ms for a generated frame" in outcome.out
 
     again = onboard(cli, cad_files, output, *chosen, "--steps", "1")
     assert again.code == 0 and "train" not in again.err and "test" not in again.err
+    assert "this was done before; more --minutes go on" in again.out
     longer = onboard(cli, cad_files, output, *chosen, "--steps", "2")
     assert longer.code == 0 and "train pose" in longer.err and "train roi-head" not in longer.err
     assert RunFolder(output / "runs" / "pose").steps_done == 2
@@ -67,6 +69,9 @@ def test_cad_files_become_a_model_with_its_report_and_a_rerun_goes_on(cli, cad_f
         (["--symmetry", "wheel=z"], "names no part"),
         (["--symmetry", "bracket=round"], "cannot be understood"),
         (["--unit", "m"], "is --unit right?"),
+        (["--distance", "0.8-0.3"], "no range of distances"),
+        (["--camera", "none.yaml"], "none.yaml"),
+        (["--minutes", "0"], "no time to train in"),
     ],
 )
 def test_what_cannot_be_is_one_line(cli, cad_files, tmp_path, options, text):

@@ -35,7 +35,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     assert run.settings() == RunSettings("pose", {"SceneConfig": {"width": 640}}, 3, "object-pose train pose")
     assert run.steps_done == 0  # no checkpoint yet
     run.checkpoint.touch()
-    run.note_steps(40)
+    run.note_steps(40, 12.5)
     assert run.steps_done == 40
     run.start(20, "object-pose train pose --resume", {"steps": 60}, {"python": "3.11"})
     description = run.description()

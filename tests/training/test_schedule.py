@@ -53,6 +53,22 @@ def test_a_resumed_run_begins_at_the_rate_of_its_steps_and_is_shortened_from_the
     assert _schedule(0.5, start_step=600).done(601) == pytest.approx(0.8, abs=1e-3)
 
 
+def test_time_that_earlier_calls_took_is_over_and_more_of_it_raises_the_rate():
+    limited = dataclasses.replace(PLAIN, steps=1_000_000, max_minutes=LONG)
+    now, spent_s = time.monotonic(), 0.5 * LONG * 60.0
+    assert Schedule(limited, 40, now, spent_s).done(40) == pytest.approx(0.5, abs=1e-3)
+    assert Schedule(limited, 40, now - 0.25 * LONG * 60.0, spent_s).done(60) == pytest.approx(0.75, abs=1e-3)
+    longer = dataclasses.replace(limited, max_minutes=2 * LONG)
+    assert Schedule(longer, 40, now, spent_s).done(40) == pytest.approx(0.25, abs=1e-3)
+
+
+def test_the_steps_to_expect_follow_the_speed():
+    schedule = _schedule(0.25, steps=1_000_000)
+    assert schedule.expected_steps(0) == 1_000_000
+    assert schedule.expected_steps(50) == pytest.approx(200, abs=1)
+    assert _schedule(0.25, steps=120).expected_steps(50) == 120
+
+
 class _Rates(TrainingCallback):
     def __init__(self) -> None:
         self.rates: list[float] = []

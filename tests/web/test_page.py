@@ -123,7 +123,8 @@ def test_a_cad_file_is_onboarded(server: ServerProcess, page: Any, tmp_path: Pat
     assert (np.abs(picture - picture[2, 2]).max(axis=2) > 40).mean() > 0.02
     card.get_by_label("None", exact=True).check()
     page.locator("#view-parts summary").click()
-    tiny = {"steps": 1, "roi_head_steps": 0, "test_frames": 1, "batch_size": 1, "workers": 0, "validation_frames": 1}
+    page.locator("#view-parts input[name=roi_head]").uncheck()
+    tiny = {"steps": 1, "test_frames": 1, "batch_size": 1, "workers": 0, "validation_frames": 1}
     for name, value in tiny.items():
         page.locator(f"#view-parts input[name={name}]").fill(str(value))
     page.locator("#view-parts input[name=name]").fill("block")

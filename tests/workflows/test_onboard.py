@@ -8,6 +8,8 @@ import pytest
 
 from cad_files import save_part
 from object_pose.core.errors import CancelledError, ConfigError
+from object_pose.core.geometry.camera import Camera
+from object_pose.io.camera_info import write_camera
 from object_pose.io.run_folder import RunFolder
 from object_pose.workflows.onboard import OnboardConfig, onboard, plan_onboarding
 
@@ -31,7 +33,7 @@ SMALL = {
 @pytest.fixture
 def config(tmp_path):
     part = save_part(tmp_path, "bracket")
-    return OnboardConfig((part,), tmp_path / "mine", steps=3, roi_head_steps=0, test_frames=1, options=SMALL)
+    return OnboardConfig((part,), tmp_path / "mine", steps=3, roi_head=False, test_frames=1, options=SMALL)
 
 
 @pytest.mark.timeout(300)
@@ -46,30 +48,59 @@ def test_a_run_that_is_cancelled_or_runs_out_of_time_is_resumed(config):
     with pytest.raises(CancelledError, match="enough"):
         onboard(config, progress=cancel)
     assert seen[0].stage == "symmetries" and not config.model.exists()
-    assert RunFolder(config.output / "runs" / "pose").steps_done == 1
+    run = RunFolder(config.output / "runs" / "pose")
+    assert run.steps_done == 1 and run.seconds_done > 0.0
 
-    hurried = dataclasses.replace(config, options={**SMALL, "max_minutes": 1e-6})
+    hurried = dataclasses.replace(config, minutes=1e-6)
     first = onboard(hurried)
-    assert not first.is_complete and first.steps_done == {"pose": 2} and first.evaluation is not None
-    assert "has 2 of 3 steps" in first.report.read_text()
+    assert not first.is_complete and first.steps_done == {"pose": 1} and first.evaluation is not None
+    assert "has 1 of 3 steps" in first.report.read_text()
 
     stages = []
     second = onboard(config, progress=lambda progress: stages.append(progress.stage))
-    assert second.is_complete and second.steps_done == {"pose": 3}
-    assert list(dict.fromkeys(stages)) == ["symmetries", "train pose", "export", "test"]
+    assert second.is_complete and second.steps_done == {"pose": 3} and second.minutes > first.minutes
+    assert list(dict.fromkeys(stages)) == ["symmetries", "plan", "train pose", "export", "test"]
     assert "steps; repeat the command" not in second.report.read_text()
     third = onboard(config)
     assert third.evaluation is None and third.model == second.model
 
 
-def test_distances_that_follow_the_parts_size_are_said(tmp_path):
+@pytest.mark.timeout(300)
+def test_time_is_planned_kept_and_gone_on_with_where_there_is_more(config):
+    plans = []
+    timed = dataclasses.replace(config, steps=0, roi_head=True, minutes=0.4, test_frames=1)
+    first = onboard(timed, on_time_plan=plans.append)
+    (plan,) = plans
+    assert [stage.name for stage in plan.stages] == ["train pose", "train roi-head", "export", "test"]
+    assert sum(stage.seconds for stage in plan.stages) <= 24.0 and min(stage.steps for stage in plan.stages[:2]) > 1
+    assert first.is_complete and first.minutes < 2.0 and min(first.steps_done.values()) > 1
+    assert onboard(timed, on_time_plan=plans.append).evaluation is None and len(plans) == 1
+
+    few = {"steps": first.steps_done["pose"] + 2, "roi_head_steps": first.steps_done["roi_head"] + 1}
+    longer = onboard(dataclasses.replace(timed, minutes=60.0, **few), on_time_plan=plans.append)
+    assert longer.steps_done == {"pose": few["steps"], "roi_head": few["roi_head_steps"]}
+    assert len(plans) == 2 and longer.minutes > first.minutes
+    assert RunFolder(config.output / "runs" / "pose").description().starts == (0, first.steps_done["pose"])
+
+
+def test_camera_and_distances_are_the_users_and_never_follow_the_parts_size(tmp_path):
     large = save_part(tmp_path, "bracket", scale=4.0)
     config = OnboardConfig((large,), tmp_path / "out")
     plan = plan_onboarding(config)
-    (note,) = plan.notes
-    assert "scaled to parts of" in note and f"{plan.scene['max_distance_m']:g} m away" in note
-    asked = dataclasses.replace(config, options={"min_distance_m": 0.4, "max_distance_m": 0.9})
-    assert "from 0.4 to 0.9 m away (as asked for)" in plan_onboarding(asked).notes[0]
+    assert not {"min_distance_m", "max_distance_m"} & plan.scene.keys()
+    assert any("0.35 to 0.9 m away (the default, whatever the parts' size)" in note for note in plan.notes)
+    assert any("fills the image from 0.35 m" in note for note in plan.notes)
+
+    camera = tmp_path / "camera.yaml"
+    write_camera(camera, Camera(1280, 720, 900.0, 900.0, 640.0, 360.0))
+    asked = plan_onboarding(dataclasses.replace(config, camera=camera, distance_m=(0.8, 1.5)))
+    assert {name: asked.scene[name] for name in ("width", "height", "focal_px")} == {
+        "width": 640,
+        "height": 360,
+        "focal_px": 450.0,
+    }
+    assert asked.scene["min_distance_m"] == 0.8 and "0.8 to 1.5 m away (as asked for)" in asked.notes[1]
+    assert len(asked.notes) == 2
 
 
 def test_unknown_options_and_unconfirmed_symmetries_are_refused(tmp_path):

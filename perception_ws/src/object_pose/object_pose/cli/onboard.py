@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -15,7 +16,6 @@ from object_pose.core.errors import ConfigError
 from object_pose.core.params import parameters
 from object_pose.simulation.parts.cad import UNITS
 from object_pose.simulation.parts.symmetry import EXACT_TOLERANCE, GRAMMAR, ROUND_TOLERANCE, describe_symmetry
-from object_pose.training.tasks.registry import TASKS
 from object_pose.workflows.onboard import (
     OPTION_CLASSES,
     RESERVED_OPTIONS,
@@ -24,15 +24,16 @@ from object_pose.workflows.onboard import (
     onboard,
     plan_onboarding,
 )
+from object_pose.workflows.time_plan import TimePlan
 
 EXAMPLES = """examples:
   object-pose onboard bracket.stl gear.stl --output out/mine --accept-symmetries
   object-pose onboard nut.stl --unit mm --output out/nut --symmetry nut=z6,x2
-  object-pose onboard part.ply --output out/quick --accept-symmetries --steps 300 --roi-head-steps 300 --test-frames 20
+  object-pose onboard pump.step --output out/pump --camera camera.yaml --distance 0.4-1.0 --minutes 90
 
 The symmetries that are found are shown first and have to be accepted or stated: a wrong one costs accuracy for good.
-An interrupted run goes on where it was when the command is repeated; more steps go on from those that are done.
---max-minutes limits the whole command: learning rates fall to their end within it, and the same command goes on.
+--minutes is for the whole of it: rendering, training, export, test and report; learning rates fall to their end within
+it. An interrupted run goes on with what is left of them when the command is repeated, and with more of them from there.
 """
 
 
@@ -51,9 +52,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         ("--turn-tolerance", EXACT_TOLERANCE, "the same for turns of few folds; a scanned mesh may need 0.06"),
     ):
         parser.add_argument(option, type=float, default=default, help=f"{text} (default: {default})")
-    for kind, what in (("pose", "--steps"), ("roi_head", "--roi-head-steps")):
-        steps = TASKS[kind].defaults["steps"]
-        parser.add_argument(what, type=int, default=steps, help=f"training steps of '{kind}' (default: {steps})")
+    parser.add_argument("--camera", type=Path, help="camera file of your camera: intrinsics and size of its images")
+    parser.add_argument(
+        "--distance",
+        type=_distance,
+        metavar="NEAR-FAR",
+        help="working distance in metres, such as 0.3-0.8 (default: 0.35-0.9, whatever the parts' size)",
+    )
+    parser.add_argument("--minutes", type=float, default=60.0, help="for the whole of it (default: %(default)g)")
+    for option, what in (("--steps", "detector"), ("--roi-head-steps", "RoI head")):
+        parser.add_argument(option, type=int, default=0, help=f"steps that end the training of the {what} earlier")
+    parser.add_argument("--no-roi-head", dest="roi_head", action="store_false", help="train the detector alone")
     parser.add_argument("--test-frames", type=int, default=100, help="rendered frames of the test (default: 100)")
     parser.add_argument("--licence", default="", help="licence of the weights, for the card")
     for config_class, title in zip(OPTION_CLASSES, ("training", "network", "scenes")):
@@ -69,12 +78,37 @@ def run(options: argparse.Namespace) -> int:
     for note in plan.notes:
         print(note, flush=True)
     with ProgressBar() as bar:
-        result = onboard(config, plan, bar)
+        result = onboard(config, plan, bar, _print_time_plan)
+    steps = ", ".join(f"{kind} {count}" for kind, count in result.steps_done.items())
+    state = f"steps done: {steps}, in {result.minutes:.1f} of {config.minutes:g} minutes"
     if not result.is_complete:
-        steps = ", ".join(f"{kind} {result.steps_done[kind]} of {n}" for kind, n in config.wanted_steps.items())
-        print(f"steps done: {steps}; repeat the command to go on")
-    print(f"model: {result.model}\nreport: {result.report}")
+        state += "; time ran out before those asked for"
+    elif result.evaluation is None:
+        state += "; this was done before"
+    print(f"{state}; more --minutes go on\nmodel: {result.model}\nreport: {result.report}")
     return 0
+
+
+def _distance(text: str) -> tuple[float, float]:
+    near, separator, far = text.partition("-")
+    try:
+        distances = float(near), float(far)
+    except ValueError:
+        distances = (0.0, 0.0)
+    if not separator or not 0.0 < distances[0] <= distances[1]:
+        raise argparse.ArgumentTypeError(f"'{text}' is no range of distances in metres such as 0.3-0.8")
+    return distances
+
+
+def _print_time_plan(plan: TimePlan) -> None:
+    """Print each stage with its steps, its minutes and when it is expected to end."""
+    table = Table("stage", "steps", "minutes", "ends at")
+    for stage, end in zip(plan.stages, plan.ends(datetime.now())):
+        steps = f"{stage.steps:,}" if stage.steps else ""
+        table.add_row(stage.name, steps, f"{stage.seconds / 60.0:.1f}", f"{end:%H:%M}")
+    console = Console()
+    console.print(table)
+    console.print(plan.machine, highlight=False)
 
 
 def _config(options: argparse.Namespace) -> OnboardConfig:
@@ -89,7 +123,11 @@ def _config(options: argparse.Namespace) -> OnboardConfig:
         accept_symmetries=options.accept_symmetries,
         round_tolerance=options.round_tolerance,
         turn_tolerance=options.turn_tolerance,
+        camera=options.camera,
+        distance_m=options.distance,
+        minutes=options.minutes,
         steps=options.steps,
+        roi_head=options.roi_head,
         roi_head_steps=options.roi_head_steps,
         test_frames=options.test_frames,
         licence=options.licence,

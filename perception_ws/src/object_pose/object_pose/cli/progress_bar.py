@@ -40,6 +40,7 @@ class ProgressBar:
                 file=sys.stderr,
                 disable=self._disable,
             )
+        self._bar.total = progress.total or None  # of a limited time: as many steps as it will have
         figures = {name: f"{value:.3g}" for name, value in progress.figures.items()}
         self._bar.set_postfix(figures, refresh=False)
         self._bar.update(progress.done - self._bar.n)

@@ -76,11 +76,12 @@ class RunFolder:
         self._drop_records_after(step)
         starts = self._document().get("starts", []) if step else []
         document = {"command": command, "config": dict(training), "versions": dict(versions), "steps_done": step}
+        document["seconds_done"] = self.seconds_done if step else 0.0
         write_json(self.path / _DESCRIPTION, document | {"starts": [*starts, {"step": step, "command": command}]})
 
-    def note_steps(self, step: int) -> None:
-        """Note how many steps the checkpoint holds, once it is written."""
-        write_json(self.path / _DESCRIPTION, self._document() | {"steps_done": step})
+    def note_steps(self, step: int, seconds: float) -> None:
+        """Note how many steps the checkpoint holds, and how long they took, once it is written."""
+        write_json(self.path / _DESCRIPTION, self._document() | {"steps_done": step, "seconds_done": round(seconds, 1)})
 
     def description(self) -> RunDescription:
         """Return how the run was started; raises ``DataError`` where it was not."""
@@ -96,6 +97,11 @@ class RunFolder:
     def steps_done(self) -> int:
         """The steps that the checkpoint holds, 0 without one."""
         return int(self._document().get("steps_done", 0)) if self.checkpoint.exists() else 0
+
+    @property
+    def seconds_done(self) -> float:
+        """How long those steps took, over all starts, with what was prepared and validated."""
+        return float(self._document().get("seconds_done", 0.0)) if self.checkpoint.exists() else 0.0
 
     def record(self, step: int, split: str, figures: Mapping[str, float]) -> None:
         """Add a line of figures of 'train' or 'validation' to the run's records."""

@@ -17,11 +17,11 @@ from object_pose.io.run_folder import RunFolder
 logger = logging.getLogger(__name__)
 
 
-def save_checkpoint(folder: RunFolder, state: Mapping[str, Any]) -> None:
+def save_checkpoint(folder: RunFolder, state: Mapping[str, Any], seconds: float = 0.0) -> None:
     """Write the checkpoint beside the last one, then over it: a kill or a full disk never costs both.
 
-    ``state`` has the ``step`` and the state dictionaries of ``network``, ``average`` and ``optimizer``. Raises
-    ``DataError`` where it cannot be written.
+    ``state`` has the ``step`` and the state dictionaries of ``network``, ``average`` and ``optimizer``; ``seconds`` is
+    how long the run took up to it. Raises ``DataError`` where it cannot be written.
     """
     temporary = folder.checkpoint.with_name(f"{folder.checkpoint.name}.tmp")
     try:
@@ -34,7 +34,7 @@ def save_checkpoint(folder: RunFolder, state: Mapping[str, Any]) -> None:
             f"{folder.checkpoint} cannot be written: {_first_line(error)}",
             f"is the disk full? {kept}make room and go on with --resume",
         ) from error
-    folder.note_steps(state["step"])
+    folder.note_steps(state["step"], seconds)
 
 
 def load_checkpoint(folder: RunFolder, device: torch.device) -> dict[str, Any]:

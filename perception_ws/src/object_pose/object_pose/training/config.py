@@ -29,6 +29,9 @@ class TrainConfig:
     initial: str = parameter(
         "", "run folder or exported model whose weights are the start, where they fit; '' for random ones"
     )
+    keep_classes: bool = parameter(
+        True, "of an exported model also the layers of its classes are taken; not where this one has other classes"
+    )
     seed: int = parameter(0, "seed of weights, data and order", minimum=0, maximum=2**31 - 1)
     device: str = parameter("auto", "where to train", choices=("auto", "cpu", "cuda"))
     precision: str = parameter("auto", "bf16 where the hardware has it, or fp32", choices=("auto", "fp32", "bf16"))

@@ -63,6 +63,16 @@ class Recipe(Protocol):
 
 
 @runtime_checkable
+class ClassifyingNetwork(Protocol):
+    """A network some of whose layers belong to the classes that it tells apart."""
+
+    @property
+    def class_layers(self) -> tuple[str, ...]:
+        """Their names."""
+        ...
+
+
+@runtime_checkable
 class ScheduledRecipe(Protocol):
     """A recipe whose samples change as the training goes on."""
 
@@ -114,7 +124,8 @@ class Trainer:
     """Trains one recipe into one run folder: checkpoint, records and TensorBoard events.
 
     ``callbacks`` are called beside those. ``command`` is what the folder notes as having started the run. A time limit
-    counts from ``started_at``, seconds of ``time.monotonic``; by default from now.
+    counts from ``started_at``, seconds of ``time.monotonic``; by default from now. ``spent_s`` seconds of it are used
+    up by earlier calls.
     """
 
     def __init__(
@@ -125,13 +136,15 @@ class Trainer:
         command: str = "",
         callbacks: Sequence[TrainingCallback] = (),
         started_at: float | None = None,
+        spent_s: float = 0.0,
     ) -> None:
         self.recipe, self.config, self.folder, self.command = recipe, config, RunFolder(run_dir), command
         self.device = _device(config.device)
         self.autocast_dtype = _autocast_dtype(config.precision, self.device)
         cores = free_cores()
-        torch.set_num_threads(config.threads or cores)
-        self._workers = _worker_count(config.workers, cores, self.device)
+        self.threads = config.threads or cores
+        torch.set_num_threads(self.threads)
+        self.workers = _worker_count(config.workers, cores, self.device)
         torch.manual_seed(config.seed)
         self.network = recipe.network().to(self.device, memory_format=torch.channels_last)
         if config.initial and not self.folder.checkpoint.exists():  # a resumed run has its own
@@ -141,7 +154,8 @@ class Trainer:
             _parameter_groups(self.network, config.weight_decay), lr=config.learning_rate, fused=True
         )
         self.step = 0
-        self._schedule = Schedule(config, 0, time.monotonic() if started_at is None else started_at)
+        self._schedule = Schedule(config, 0, time.monotonic() if started_at is None else started_at, spent_s)
+        self._seconds_before = 0.0
         self._callbacks = (Records(), TensorBoard(), *callbacks)
         self._stop_requested = self._was_interrupted = False
 
@@ -150,7 +164,7 @@ class Trainer:
         if initial.suffix != ".onnx":
             start_from_run(initial, self.network)
             return
-        found = load_onnx(initial, self.network)
+        found = load_onnx(initial, self.network, () if self.config.keep_classes else _class_layers(self.network))
         samples = self.recipe.samples(np.random.default_rng(self.config.seed))
         batches = [
             self.recipe.collate(list(itertools.islice(samples, _RECALIBRATION_BATCH_SIZE)))
@@ -184,6 +198,11 @@ class Trainer:
             for callback in self._callbacks:
                 callback.on_end(self)
         return TrainingResult(self.step, self.config.steps, validation)
+
+    @property
+    def expected_steps(self) -> int:
+        """How many steps the run will have at its end: those of the config, or fewer where time runs out before."""
+        return self._schedule.expected_steps(self.step)
 
     def stop(self) -> None:
         """End the run after this step, with a validation and a checkpoint."""
@@ -253,7 +272,7 @@ class Trainer:
             torch._foreach_copy_(buffers, list(self.network.buffers()))
 
     def _loader(self) -> DataLoader[Any]:
-        workers = self._workers
+        workers = self.workers
         return DataLoader(
             _Samples(self.recipe, self._schedule),
             batch_size=self.config.batch_size,
@@ -266,6 +285,7 @@ class Trainer:
 
     def save(self) -> None:
         """Write the checkpoint; raises ``DataError`` where that is impossible, with the one before kept."""
+        seconds = self._seconds_before + time.monotonic() - self._schedule.started_at
         save_checkpoint(
             self.folder,
             {
@@ -275,6 +295,7 @@ class Trainer:
                 "optimizer": self.optimizer.state_dict(),
                 "config": dataclasses.asdict(self.config),
             },
+            seconds,
         )
 
     def _open_run(self, resume: bool) -> None:
@@ -285,6 +306,7 @@ class Trainer:
             load_weights(self.average, state["average"], self.folder.path)
             self.optimizer.load_state_dict(state["optimizer"])
             self.step = int(state["step"])
+            self._seconds_before = self.folder.seconds_done
             logger.info("resumed %s at step %d", self.folder.path, self.step)
         self.folder.start(self.step, self.command, dataclasses.asdict(self.config), _versions())
 
@@ -310,6 +332,11 @@ class _DeferredInterrupt:
     def __exit__(self, *exception: object) -> None:
         for number, handler in self.previous.items():
             signal.signal(number, handler)
+
+
+def _class_layers(network: nn.Module) -> tuple[str, ...]:
+    """Return the layers that belong to the classes that a network tells apart."""
+    return network.class_layers if isinstance(network, ClassifyingNetwork) else ()
 
 
 def _versions() -> dict[str, str]:

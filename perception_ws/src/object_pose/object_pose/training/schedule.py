@@ -18,18 +18,30 @@ class Schedule:
 
     With ``max_minutes`` the schedule is shortened to the time: warm-up and cosine then follow the clock where it is
     ahead of the steps, so that the learning rate is down when time is up, however long a step takes. A resumed run
-    begins at the rate of its steps.
+    begins at the rate of its steps, or of the ``spent_s`` seconds that earlier calls took of the time limit.
     """
 
     config: TrainConfig
     start_step: int
     started_at: float
+    spent_s: float = 0.0
 
     def time_used(self) -> float:
-        """Return the share of the time limit that is over, at least 0 and without an upper bound; 0 without a limit."""
+        """Return the share that is over of the time left to this call, at least 0 and without an upper bound.
+
+        It is 0 without a limit.
+        """
         if not self.config.max_minutes:
             return 0.0
-        return max(0.0, time.monotonic() - self.started_at) / (60.0 * self.config.max_minutes)
+        left_s = max(1e-9, 60.0 * self.config.max_minutes - self.spent_s)
+        return max(0.0, time.monotonic() - self.started_at) / left_s
+
+    def expected_steps(self, step: int) -> int:
+        """Return how many steps the run will have at its end, after ``step`` ones, at the speed of this call."""
+        steps, used = step - self.start_step, self.time_used()
+        if not self.config.max_minutes or steps <= 0 or used <= 0.0:
+            return self.config.steps
+        return min(self.config.steps, self.start_step + max(steps, round(steps / used)))
 
     def done(self, step: int) -> float:
         """Return the share of the training done before ``step``, 0 to 1."""
@@ -47,4 +59,6 @@ class Schedule:
         at_start, by_steps = (
             min(1.0, max(0, value - first) / max(1, self.config.steps - first)) for value in (self.start_step, step)
         )
+        if self.config.max_minutes:
+            at_start = max(at_start, min(1.0, self.spent_s / (60.0 * self.config.max_minutes)))
         return max(by_steps, at_start + (1.0 - at_start) * min(1.0, self.time_used()))

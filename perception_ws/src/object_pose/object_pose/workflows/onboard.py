@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
+import math
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from object_pose.core.errors import ConfigError
+from object_pose.core.errors import ConfigError, ModelError
+from object_pose.core.geometry.camera import Camera
 from object_pose.core.geometry.symmetry import Symmetry
 from object_pose.core.params import make_config, parameters, unknown_parameter
+from object_pose.core.vision.image import COARSEST_STRIDE
 from object_pose.evaluation.bop_scorer import BopScorer
-from object_pose.evaluation.pose_runner import PoseEvaluation, evaluate_pose
+from object_pose.evaluation.pose_runner import LabelledFrame, PoseEvaluation, evaluate_pose
 from object_pose.evaluation.rendered import rendered_frames
+from object_pose.io.camera_info import read_camera
 from object_pose.io.files import claim_folder
 from object_pose.io.run_folder import RunFolder
 from object_pose.io.writers import write_json
 from object_pose.runtime.digests import file_sha256
 from object_pose.runtime.pose_estimator import PoseEstimator
+from object_pose.runtime.resources import find_model
 from object_pose.simulation.generators.bop import write_bop_models
 from object_pose.simulation.parts.cad import CadPart, read_parts, stated_symmetries
 from object_pose.simulation.parts.objects import load_objects, mesh_diameter
@@ -39,35 +45,54 @@ from object_pose.simulation.seeds import TEST
 from object_pose.training.config import TrainConfig
 from object_pose.training.onnx.export import replace_card
 from object_pose.training.tasks.pose import PoseTrainingConfig
-from object_pose.training.tasks.registry import find_task
 from object_pose.training.tasks.roi_head import RoiTrainingConfig
 from object_pose.workflows.export import CardText, export_run
 from object_pose.workflows.progress import Progress, ProgressCallback, ignore_progress, reported
-from object_pose.workflows.train import make_job, train
+from object_pose.workflows.time_plan import PlannedStage, StageSpeed, TimePlan, plan_time
+from object_pose.workflows.train import TrainingJob, make_job, train
 
 _SETTINGS, _PROGRESS = "onboard.json", "progress.json"
 _TEST_SEED = TEST.seed(100_000_011)
-# Parts of this size suit the default distances; those of another size get distances in proportion.
+# What the training runs start from: its layers but those of the classes know parts already.
+_SHIPPED = "parts.onnx"
+# The scenes of parts of this size are as large as by default; those of other sizes in proportion.
 _USUAL_DIAMETER_M, _USUAL_FACTORS = 0.075, (0.5, 1.6)
-_SCALED_WITH_PARTS = ("min_distance_m", "max_distance_m", "min_spread_m", "max_spread_m")
-# What the export, and a frame of the test, may take of the time limit, of which they get a third at most.
+_SCALED_WITH_PARTS = ("min_spread_m", "max_spread_m")
+# Frames are rendered at most so wide: finer ones cost more than they teach.
+_LARGEST_WIDTH = 640
+# Widths of the detector's input and of the crops that it learns from, and the height of a crop over the input's.
+_INPUT_WIDTH, _CROP_WIDTH, _CROP_SHARE = 416, 320, 0.8
+# A part of fewer pixels in the detector's input is hardly found, one that fills more of the image hardly seen whole.
+_SMALLEST_PX, _LARGEST_SHARE = 20.0, 0.9
+# What the export, and a frame of the test, may take of the time, of which they get a third at most.
 _EXPORT_S, _TEST_FRAME_S, _LARGEST_TEST_SHARE = 15.0, 0.6, 1.0 / 3.0
+_FEWEST_TEST_FRAMES = 20  # that are tested however late it is
+# The shares of the training's time, and how each stage learns where the user says nothing else.
+_SHARES = {"pose": 0.4, "roi_head": 0.6}
+_STAGE_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "pose": {"reuse": 8, "buffer": 500, "validation_frames": 40},
+    "roi_head": {"reuse": 32, "buffer": 500, "validation_frames": 40},
+}
+_UNLIMITED_STEPS = 10_000_000
+_VALIDATIONS, _CHECKPOINT_S = 8, 60.0  # in a stage, and seconds between checkpoints
+_NOTHING_LEFT = 0.03  # of the time, that is not worth another start
 # Files without colours say nothing about the material, so nearly every part gets another one.
 _REPAINT_WITHOUT_COLORS = 0.9
 OPTION_CLASSES = (TrainConfig, PoseTrainingConfig, SceneConfig)
 # Options that onboarding sets itself, and those that another call on the same folder may change.
-RESERVED_OPTIONS = ("steps", "initial", "objects")
-_MAY_CHANGE = ("threads", "workers", "device", "precision", "validate_every", "checkpoint_every", "max_minutes")
+RESERVED_OPTIONS = ("steps", "max_minutes", "initial", "keep_classes", "objects")
+_MAY_CHANGE = ("threads", "workers", "device", "precision", "validate_every", "checkpoint_every")
 
 
 @dataclass(frozen=True)
 class OnboardConfig:
-    """CAD files, the folder for everything made from them, and what the user says of the parts and the training.
+    """CAD files, the folder for everything made from them, and what the user says of parts, camera and training.
 
     ``symmetries`` are stated by part name in the notation of ``parse_symmetry``; found ones have to be accepted.
-    ``options`` are those of training, network and scenes by name; ``max_minutes`` limits the whole of ``onboard``: the
-    training gets what the export and the test leave. Without ``roi_head_steps`` the model has no RoI head. ``command``
-    is what the report names as having started it.
+    ``camera`` is a camera file and ``distance_m`` the least and greatest working distance. All of it takes ``minutes``
+    at most, over all calls on the folder. ``steps`` and ``roi_head_steps`` end the training runs earlier; 0 is as many
+    as the time allows. ``options`` are those of training, network and scenes by name. ``command`` is what the report
+    names as having started it.
     """
 
     parts: tuple[Path, ...]
@@ -78,8 +103,12 @@ class OnboardConfig:
     accept_symmetries: bool = False
     round_tolerance: float = ROUND_TOLERANCE
     turn_tolerance: float = EXACT_TOLERANCE
-    steps: int = find_task("pose").defaults["steps"]
-    roi_head_steps: int = find_task("roi_head").defaults["steps"]
+    camera: Path | None = None
+    distance_m: tuple[float, float] | None = None
+    minutes: float = 60.0
+    steps: int = 0
+    roi_head: bool = True
+    roi_head_steps: int = 0
     test_frames: int = 100
     licence: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -90,6 +119,8 @@ class OnboardConfig:
         for name in self.options:
             if name not in known:
                 raise unknown_parameter(name, known)
+        if not self.minutes > 0.0:
+            raise ConfigError(f"{self.minutes:g} minutes are no time to train in", "say --minutes 60")
 
     @property
     def model(self) -> Path:
@@ -98,8 +129,9 @@ class OnboardConfig:
 
     @property
     def wanted_steps(self) -> dict[str, int]:
-        """The training runs and their steps."""
-        return {"pose": self.steps} | ({"roi_head": self.roi_head_steps} if self.roi_head_steps else {})
+        """The training runs, and the steps that end them where the time does not."""
+        wanted = {"pose": self.steps} | ({"roi_head": self.roi_head_steps} if self.roi_head else {})
+        return {kind: steps or _UNLIMITED_STEPS for kind, steps in wanted.items()}
 
 
 @dataclass(frozen=True)
@@ -127,11 +159,16 @@ class OnboardPlan:
 
 @dataclass(frozen=True)
 class OnboardedModel:
-    """The model with its report; ``steps_done`` by training run. ``evaluation`` is None where nothing was new."""
+    """The model with its report; ``steps_done`` by training run, ``minutes`` over all calls.
+
+    ``is_complete`` unless the time ran out before the steps that were asked for. ``evaluation`` is None where nothing
+    was new.
+    """
 
     model: Path
     report: Path
     steps_done: Mapping[str, int]
+    minutes: float
     is_complete: bool
     evaluation: PoseEvaluation | None
 
@@ -151,96 +188,153 @@ def plan_onboarding(config: OnboardConfig, progress: ProgressCallback = ignore_p
             found = find_symmetry(part.mesh, config.round_tolerance, config.turn_tolerance)
             planned.append(PlannedPart(part, found.symmetry, found))
     given = {name: value for name, value in config.options.items() if name in _names(SceneConfig)}
-    scene = _suitable_scene(parts) | given
-    return OnboardPlan(tuple(planned), scene, (_distance_note(parts, scene, given),))
+    scene = _suitable_scene(parts) | _seen_by(config) | given
+    return OnboardPlan(tuple(planned), scene, tuple(_scene_notes(parts, config, make_config(SceneConfig, scene))))
 
 
 def onboard(
-    config: OnboardConfig, plan: OnboardPlan | None = None, progress: ProgressCallback = ignore_progress
+    config: OnboardConfig,
+    plan: OnboardPlan | None = None,
+    progress: ProgressCallback = ignore_progress,
+    on_time_plan: Callable[[TimePlan], None] | None = None,
 ) -> OnboardedModel:
     """Write the parts' models, train, export, test on renders and write the report; what is done is left alone.
 
-    Raises ``ConfigError`` where a found symmetry is not accepted or the folder was made with other settings, and
-    ``CancelledError`` where ``progress`` does, with the training's checkpoint kept.
+    ``on_time_plan`` is told what is expected before the training begins. Raises ``ConfigError`` where a found symmetry
+    is not accepted or the folder was made with other settings, and ``CancelledError`` where ``progress`` does, with the
+    training's checkpoint kept.
     """
     started_at = time.monotonic()
     plan = plan or plan_onboarding(config, progress)
     _require_confirmed(config, plan)
     claim_folder(config.output, _SETTINGS, _settings(config, plan))
     models = write_bop_models(config.output, [item.part.scene_object(item.symmetry) for item in plan.parts])
-    work = _Work(config, plan, models, progress)
-    done = work.train_all(started_at)
+    before = _seconds_done(config)
+    spent_s = max(sum(before.values()), 60.0 * _read_progress(config.output).get("minutes", 0.0))
+    work = _Work(config, plan, models, progress, started_at, before, spent_s)
+    work.train_all(on_time_plan)
+    done = work.steps_done()
     state = {**done, "test_frames": config.test_frames}
     report, evaluation = config.output / "report.html", None
-    if _read_state(config.output) != state or not config.model.exists():
+    if _read_progress(config.output).get("tested") != state or not config.model.exists():
         work.export()
         evaluation = work.test_and_report(report, done)
-        write_json(config.output / _PROGRESS, {"tested": state})
-    is_complete = all(done[kind] >= steps for kind, steps in config.wanted_steps.items())
-    return OnboardedModel(config.model, report, done, is_complete, evaluation)
+        minutes = round((spent_s + work.seconds) / 60.0, 3)
+        write_json(config.output / _PROGRESS, {"tested": state, "minutes": minutes})
+    minutes = float(_read_progress(config.output)["minutes"])
+    return OnboardedModel(config.model, report, done, minutes, not _unfinished(config, done), evaluation)
+
+
+def _seconds_done(config: OnboardConfig) -> dict[str, float]:
+    """Return how long each training run took so far, over all calls."""
+    return {kind: RunFolder(config.output / "runs" / kind).seconds_done for kind in config.wanted_steps}
 
 
 @dataclass(frozen=True)
 class _Work:
-    """The stages of one onboarding; ``models`` is the folder of the parts' BOP models."""
+    """The stages of one onboarding; ``models`` is the folder of the parts' BOP models.
+
+    The call began at ``started_at`` seconds of ``time.monotonic``. Earlier ones took ``spent_s`` seconds in all, of
+    which ``seconds_before`` were those of each training run.
+    """
 
     config: OnboardConfig
     plan: OnboardPlan
     models: Path
     progress: ProgressCallback
+    started_at: float
+    seconds_before: Mapping[str, float]
+    spent_s: float
 
     def run_dir(self, kind: str) -> Path:
         return self.config.output / "runs" / kind
+
+    def steps_done(self) -> dict[str, int]:
+        return {kind: RunFolder(self.run_dir(kind)).steps_done for kind in self.config.wanted_steps}
 
     def options(self, kind: str) -> dict[str, Any]:
         """Return the options of a training run that differ from its defaults."""
         network = PoseTrainingConfig if kind == "pose" else RoiTrainingConfig
         known = _names(TrainConfig) | _names(network)
         own = {name: value for name, value in self.config.options.items() if name in known}
-        fixed = {"steps": self.config.wanted_steps[kind], "objects": str(self.models)}
-        return fixed | own | dict(self.plan.scene)
+        fixed = {"steps": self.config.wanted_steps[kind], "objects": str(self.models), **_STAGE_OPTIONS[kind]}
+        if (shipped := _shipped_weights()) is not None:
+            fixed |= {"initial": str(shipped), "keep_classes": False}
+        sizes = _network_sizes(make_config(SceneConfig, dict(self.plan.scene))) if kind == "pose" else {}
+        return fixed | sizes | own | dict(self.plan.scene)
 
     def command(self, kind: str) -> str:
         """Return the command that repeats a training run by hand."""
         words = ["object-pose", "train", kind.replace("_", "-"), "--output", str(self.run_dir(kind))]
         return shlex.join(words + _flags(self.options(kind)))
 
-    def train_all(self, started_at: float) -> dict[str, int]:
-        """Train every run up to its steps, or until the time limit of all together; return the steps done of each."""
-        wanted = self.config.wanted_steps
-        done = {kind: RunFolder(self.run_dir(kind)).steps_done for kind in wanted}
-        for kind, steps in wanted.items():
+    def train_all(self, on_time_plan: Callable[[TimePlan], None] | None) -> None:
+        """Train every run up to its steps, or as long as the time allows that all have together."""
+        done = self.steps_done()
+        for kind, steps in self.config.wanted_steps.items():
             if done[kind] > steps:
                 raise ConfigError(
                     f"'{kind}' is trained for {done[kind]} steps already, not {steps}", "name another folder"
                 )
-        ends_at = self._training_ends_at(started_at)
-        left = {kind: steps - done[kind] for kind, steps in wanted.items() if done[kind] < steps}
-        for kind in tuple(left):
-            options = self.options(kind)
-            if ends_at:
-                minutes = (ends_at - time.monotonic()) / 60.0 * left[kind] / sum(left.values())
-                # Past the limit a run still takes one step, as the model needs its weights; 0 would be no limit.
-                options |= {"max_minutes": max(minutes, 1e-6)}
-            job = make_job(kind, self.run_dir(kind), options, self.command(kind))
-            job = dataclasses.replace(job, stage=f"train {kind.replace('_', '-')}")
-            done[kind] = train(job, resume=True, progress=self.progress).steps_done
-            del left[kind]
-        return done
+        waiting = [kind for kind in done if not done[kind] or self._has_more(kind, done[kind])]
+        if not waiting:
+            return
+        rest = [PlannedStage("export", _EXPORT_S), PlannedStage("test", max(0.0, self._test_s - _EXPORT_S))]
+        jobs = {kind: self._job(kind) for kind in waiting}
+        time_plan = plan_time(jobs, lambda: self._seconds_of(waiting), rest, self.progress)
+        if on_time_plan:
+            on_time_plan(time_plan)
+        while waiting:
+            kind, spent = waiting[0], self.seconds_before[waiting[0]]
+            seconds = self._seconds_of(waiting)[kind]
+            # Past the limit a run still takes one step, as the model needs its weights; 0 would be no limit.
+            limit = {"max_minutes": max((spent + seconds) / 60.0, 1e-6)}
+            job = self._job(kind, limit | _intervals(time_plan.speeds[kind], seconds))
+            train(dataclasses.replace(job, spent_s=spent), resume=True, progress=self.progress)
+            waiting.remove(kind)
 
-    def _training_ends_at(self, started_at: float) -> float:
-        """Return the time at which the test has to begin, 0 without a limit."""
-        limit_s = 60.0 * float(self.config.options.get("max_minutes", 0.0))
-        if not limit_s:
-            return 0.0
-        test_s = min(_EXPORT_S + _TEST_FRAME_S * self.config.test_frames, _LARGEST_TEST_SHARE * limit_s)
-        return started_at + limit_s - test_s
+    def _job(self, kind: str, more: Mapping[str, Any] = {}) -> TrainingJob:
+        """Return a training run with ``more`` options, where the user says nothing else."""
+        options = {**more, **self.options(kind)}
+        job = make_job(kind, self.run_dir(kind), options, self.command(kind))
+        return dataclasses.replace(job, stage=f"train {kind.replace('_', '-')}")
+
+    def _has_more(self, kind: str, steps: int) -> bool:
+        """Return whether a run that was begun is to go on."""
+        left = self._seconds_of(list(self.config.wanted_steps))[kind]
+        return steps < self.config.wanted_steps[kind] and left > _NOTHING_LEFT * 60.0 * self.config.minutes
+
+    def _seconds_of(self, kinds: Sequence[str]) -> dict[str, float]:
+        """Return what each of the runs that are left may take from now on, so that all end in time."""
+        done, share = _seconds_done(self.config), sum(_SHARES[kind] for kind in self.config.wanted_steps)
+        left = max(0.0, self._ends_at_s - self._test_s - self.seconds)
+        training = left + sum(done.values())
+        wanted = {kind: max(0.0, _SHARES[kind] / share * training - done[kind]) for kind in kinds}
+        total = sum(wanted.values())
+        return {kind: left * seconds / total if total else 0.0 for kind, seconds in wanted.items()}
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since this call began."""
+        return time.monotonic() - self.started_at
+
+    @property
+    def _ends_at_s(self) -> float:
+        """The seconds of this call after which it has to be over."""
+        return 60.0 * self.config.minutes - self.spent_s
+
+    @property
+    def _test_s(self) -> float:
+        """The seconds for export and test."""
+        return min(
+            _EXPORT_S + _TEST_FRAME_S * self.config.test_frames, _LARGEST_TEST_SHARE * 60.0 * self.config.minutes
+        )
 
     def export(self) -> None:
         """Write the model file."""
         self.progress(Progress("export", 0, 1, "model"))
         text = CardText(data=f"renders of {len(self.plan.parts)} CAD files", licence=self.config.licence)
-        roi_head = self.run_dir("roi_head") if self.config.roi_head_steps else None
+        roi_head = self.run_dir("roi_head") if self.config.roi_head else None
         export_run(self.run_dir("pose"), self.config.model, roi_head=roi_head, task="pose", text=text)
         self.progress(Progress("export", 1, 1, "model"))
 
@@ -277,7 +371,8 @@ class _Work:
         scorer = BopScorer(estimator.card.objects, lambda: [item.mesh for item in load_objects(objects)])
         scene = make_config(SceneConfig, {**self.plan.scene, "lighting": "held_out"})
         rendered = rendered_frames(objects, config.test_frames, _TEST_SEED, scene)
-        shown = reported(rendered, self.progress, "test", config.test_frames)
+        in_time = _until(rendered, lambda: self.seconds > self._ends_at_s, _FEWEST_TEST_FRAMES)
+        shown = reported(in_time, self.progress, "test", config.test_frames)
         evaluation = evaluate_pose(estimator, shown, on_frame=frames, bop=scorer)
         recall = evaluation.score.recall_add_01d
         metric = f"recall_add_01d {recall:.3f} on {evaluation.frames} rendered frames"
@@ -286,7 +381,7 @@ class _Work:
 
     def _export_command(self) -> str:
         words = ["object-pose", "export", "--run", str(self.run_dir("pose")), "--output", str(self.config.model)]
-        return shlex.join(words + (["--roi-head", str(self.run_dir("roi_head"))] if self.config.roi_head_steps else []))
+        return shlex.join(words + (["--roi-head", str(self.run_dir("roi_head"))] if self.config.roi_head else []))
 
 
 def _names(config_class: type) -> set[str]:
@@ -319,26 +414,98 @@ def _median_diameter_m(parts: Sequence[CadPart]) -> float:
     return float(np.median([mesh_diameter(part.mesh.vertices) for part in parts]))
 
 
-def _distance_note(parts: Sequence[CadPart], scene: Mapping[str, Any], given: Mapping[str, Any]) -> str:
-    """Say at what distances the parts are trained, and why."""
-    made = make_config(SceneConfig, dict(scene))
-    names = {"min_distance_m", "max_distance_m"}
-    usual = "the usual range"
-    if names & given.keys():
-        usual = "as asked for"
-    elif names & scene.keys():
-        usual = f"scaled to parts of {1e3 * _median_diameter_m(parts):.0f} mm"
-    return (
-        f"Training shows the parts from {made.min_distance_m:g} to {made.max_distance_m:g} m away ({usual}); where the "
-        "camera is nearer or farther, give --min-distance-m and --max-distance-m."
+def _seen_by(config: OnboardConfig) -> dict[str, Any]:
+    """Return the scene options that the user's camera and working distance ask for."""
+    values: dict[str, Any] = {}
+    if config.camera is not None:
+        camera = _rendered_camera(read_camera(config.camera))
+        values |= {"width": camera.width, "height": camera.height, "focal_px": 0.5 * (camera.fx + camera.fy)}
+        values |= {
+            "offset_x_px": camera.cx - 0.5 * (camera.width - 1),
+            "offset_y_px": camera.cy - 0.5 * (camera.height - 1),
+        }
+        values = {name: round(value, 3) for name, value in values.items()}
+    if config.distance_m is not None:
+        values |= dict(zip(("min_distance_m", "max_distance_m"), config.distance_m))
+    return values
+
+
+def _rendered_camera(camera: Camera) -> Camera:
+    """Return the camera that training renders for: without lens, and not wider than what helps."""
+    scale = min(1.0, _LARGEST_WIDTH / camera.width)
+    width, height = round(scale * camera.width), round(scale * camera.height)
+    cx, cy = (scale * (middle + 0.5) - 0.5 for middle in (camera.cx, camera.cy))
+    return Camera(width, height, scale * camera.fx, scale * camera.fy, cx, cy)
+
+
+def _network_sizes(scene: SceneConfig) -> dict[str, int]:
+    """Return the detector's input, of the image's shape, and the crops that it learns from."""
+    input_height = _multiple(_INPUT_WIDTH * scene.height / scene.width)
+    crop_height = min(input_height, _multiple(_CROP_SHARE * input_height))
+    return {
+        "input_width": _INPUT_WIDTH,
+        "input_height": input_height,
+        "crop_width": _CROP_WIDTH,
+        "crop_height": crop_height,
+    }
+
+
+def _multiple(size: float) -> int:
+    return max(2, math.ceil(size / COARSEST_STRIDE - 0.25)) * COARSEST_STRIDE
+
+
+def _scene_notes(parts: Sequence[CadPart], config: OnboardConfig, scene: SceneConfig) -> Iterator[str]:
+    """Say through which camera and from where the parts are shown in training, and what does not suit them."""
+    of_camera = f"the camera of {config.camera}" if config.camera else "a usual camera, as no --camera is named"
+    yield f"Training renders {scene.width}x{scene.height} pixels, focal length {scene.focal_px:.0f} ({of_camera})."
+    is_given = config.distance_m is not None or bool({"min_distance_m", "max_distance_m"} & config.options.keys())
+    source = "as asked for" if is_given else "the default, whatever the parts' size"
+    least, greatest = scene.min_distance_m, scene.max_distance_m
+    yield (
+        f"Training shows the parts from {least:g} to {greatest:g} m away ({source}); where the camera is nearer or "
+        "farther, say --distance 0.3-0.8."
     )
+    for part in parts:
+        near, far = (mesh_diameter(part.mesh.vertices) * scene.focal_px / z / scene.width for z in (least, greatest))
+        if near > _LARGEST_SHARE:
+            yield f"'{part.name}' fills the image from {least:g} m: name the distances of your cell."
+        if far * _INPUT_WIDTH < _SMALLEST_PX:
+            yield (
+                f"'{part.name}' has {far * _INPUT_WIDTH:.0f} pixels in the detector's input from {greatest:g} m and "
+                "will hardly be found there: --input-width makes it larger."
+            )
+
+
+@functools.cache
+def _shipped_weights() -> Path | None:
+    try:
+        return find_model(_SHIPPED)
+    except ModelError:  # not installed: the training starts from random weights
+        return None
+
+
+def _intervals(speed: StageSpeed, seconds: float) -> dict[str, int]:
+    """Return the steps between validations and between checkpoints."""
+    steps = seconds / speed.seconds_a_step
+    return {
+        "validate_every": max(1, round(steps / _VALIDATIONS)),
+        "checkpoint_every": max(1, round(_CHECKPOINT_S / speed.seconds_a_step)),
+    }
+
+
+def _until(frames: Iterator[LabelledFrame], is_late: Callable[[], bool], fewest: int) -> Iterator[LabelledFrame]:
+    """Yield frames until it is late, but the ``fewest`` in any case."""
+    for count, item in enumerate(frames):
+        if count >= fewest and is_late():
+            return
+        yield item
 
 
 def _unfinished(config: OnboardConfig, done: Mapping[str, int]) -> list[str]:
     return [
-        f"The training run '{kind}' has {done[kind]} of {steps} steps; repeat the command to go on."
+        f"The training run '{kind}' has {done[kind]} of {steps} steps; repeat the command with more --minutes to go on."
         for kind, steps in config.wanted_steps.items()
-        if done[kind] < steps
+        if done[kind] < steps < _UNLIMITED_STEPS
     ]
 
 
@@ -354,9 +521,9 @@ def _settings(config: OnboardConfig, plan: OnboardPlan) -> dict[str, Any]:
     }
 
 
-def _read_state(output: Path) -> Any:
+def _read_progress(output: Path) -> dict[str, Any]:
     path = output / _PROGRESS
-    return json.loads(path.read_text()).get("tested") if path.exists() else None
+    return dict(json.loads(path.read_text())) if path.exists() else {}
 
 
 def _flags(values: Mapping[str, Any]) -> list[str]:

@@ -25,6 +25,7 @@ class TrainingJob:
     """One run: its task, its folder, the training options and an instance of each of ``task.configs``.
 
     ``command`` is what the run folder and the model's card name as having made it; ``stage`` names the progress.
+    ``spent_s`` seconds of its time limit are used up by earlier calls.
     """
 
     task: TaskTraining
@@ -33,6 +34,7 @@ class TrainingJob:
     configs: tuple[Any, ...]
     command: str = ""
     stage: str = "train"
+    spent_s: float = 0.0
 
 
 def make_job(task_name: str, run_dir: Path, options: Mapping[str, Any], command: str = "") -> TrainingJob:
@@ -75,7 +77,7 @@ def train(
     folder.check_free(resume)
     recipe = job.task.recipe(*job.configs)
     called = (_ReportedSteps(job.stage, progress), *callbacks)
-    trainer = Trainer(recipe, job.training, job.run_dir, job.command, called, started_at)
+    trainer = Trainer(recipe, job.training, job.run_dir, job.command, called, started_at, job.spent_s)
     configs = {type(config).__name__: dataclasses.asdict(config) for config in job.configs}
     folder.write_settings(RunSettings(job.task.name, configs, job.training.seed, job.command))
     return trainer.run(resume)
@@ -87,6 +89,7 @@ class _ReportedSteps(TrainingCallback):
     def __init__(self, stage: str, progress: ProgressCallback) -> None:
         self._stage, self._progress = stage, progress
         self._figures: dict[str, float] = {}
+        self._validation: dict[str, float] = {}
 
     def on_start(self, trainer: Trainer) -> None:
         self._report(trainer)
@@ -96,5 +99,10 @@ class _ReportedSteps(TrainingCallback):
             self._figures = {name: value for name, value in figures.items() if name != "learning_rate"}
         self._report(trainer)
 
+    def on_validation(self, trainer: Trainer, figures: Mapping[str, float]) -> None:
+        self._validation = {f"val_{name}": value for name, value in figures.items()}
+        self._report(trainer)
+
     def _report(self, trainer: Trainer) -> None:
-        self._progress(Progress(self._stage, trainer.step, trainer.config.steps, "step", self._figures))
+        figures = {**self._figures, **self._validation}
+        self._progress(Progress(self._stage, trainer.step, trainer.expected_steps, "step", figures))

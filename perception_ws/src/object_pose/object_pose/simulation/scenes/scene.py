@@ -37,6 +37,10 @@ class SceneConfig:
     width: int = parameter(640, "image width in pixels", minimum=32, maximum=4096)
     height: int = parameter(480, "image height in pixels", minimum=32, maximum=4096)
     focal_px: float = parameter(610.0, "focal length in pixels", minimum=16.0, maximum=8192.0)
+    offset_x_px: float = parameter(
+        0.0, "principal point, pixels right of the image's middle", minimum=-2048.0, maximum=2048.0
+    )
+    offset_y_px: float = parameter(0.0, "principal point, pixels below it", minimum=-2048.0, maximum=2048.0)
     focal_jitter: float = parameter(0.03, "relative spread of the focal length", minimum=0.0, maximum=0.5)
     min_objects: int = parameter(3, "fewest objects in a scene", minimum=0, maximum=64)
     max_objects: int = parameter(10, "most objects in a scene", minimum=0, maximum=64)
@@ -241,7 +245,9 @@ class SceneSampler:
     def _camera(self, rng: np.random.Generator) -> Camera:
         config = self.config
         focal = config.focal_px * (1.0 + config.focal_jitter * rng.uniform(-1.0, 1.0))
-        return Camera(config.width, config.height, focal, focal, 0.5 * (config.width - 1), 0.5 * (config.height - 1))
+        middle_x, middle_y = 0.5 * (config.width - 1), 0.5 * (config.height - 1)
+        cx, cy = middle_x + config.offset_x_px, middle_y + config.offset_y_px
+        return Camera(config.width, config.height, focal, focal, cx, cy)
 
     def _viewpoint(self, rng: np.random.Generator) -> Array:
         config = self.config

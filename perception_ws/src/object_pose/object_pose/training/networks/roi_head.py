@@ -91,6 +91,11 @@ class RoiNetwork(nn.Module):
         nn.init.normal_(self.shares.weight, std=0.01)
         nn.init.normal_(self.votes.weight, std=_VOTE_STD)
 
+    @property
+    def class_layers(self) -> tuple[str, ...]:
+        """The layers whose outputs are of the classes."""
+        return ("classes", "shares", "votes")
+
     def forward(self, windows: Tensor, class_ids: Tensor | None = None) -> RoiOutput:
         """Map regions (N, 5, S, S) to their output; with ``class_ids`` (N,) the keypoints of one class each."""
         features, mixed = self._described(windows)

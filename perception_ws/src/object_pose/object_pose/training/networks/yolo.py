@@ -177,6 +177,12 @@ class Yolo(nn.Module):
             assert isinstance(head, Head)
             head.reset_bias()
 
+    @property
+    def class_layers(self) -> tuple[str, ...]:
+        """The layers whose outputs are of the classes: their probabilities, and the keypoints of each."""
+        ends = ("classes.1", "keypoints.3") if self.keypoint_count else ("classes.1",)
+        return tuple(f"heads.{level}.{end}" for level in range(len(self.heads)) for end in ends)
+
     def forward(self, images: Tensor) -> YoloOutput:
         """Map (B, 3, H, W) RGB in [0, 1], H and W multiples of 32, to decoded predictions in network pixels."""
         raw, centers, strides = [], [], []

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,16 +37,18 @@ class _Layer:
     bias: Tensor | None
 
 
-def load_onnx(path: Path, network: nn.Module) -> int:
+def load_onnx(path: Path, network: nn.Module, leave_out: Sequence[str] = ()) -> int:
     """Copy an exported model's weights into ``network`` and return how many of its layers were found.
 
-    A file may hold two networks, a detector and its RoI head: the one that shares more layers is taken. Raises
-    ``ConfigError`` where it cannot be read or shares no layer.
+    Those that ``leave_out`` names stay as they are. A file may hold two networks, a detector and its RoI head: the one
+    that shares more layers is taken. Raises ``ConfigError`` where it cannot be read or shares no layer.
     """
     matches = [(graph, _match(graph, network)) for graph in _graphs(path)]
     graph, found = max(matches, key=lambda match: len(match[1]))
     if not found:
         raise ConfigError(f"the model {path} shares no layer with this network", "name a model of the same task")
+    for name in leave_out:
+        found.pop(name, None)
     norms, parameters = _following_norms(network), dict(network.named_parameters())
     with torch.no_grad():
         for name, layer in found.items():

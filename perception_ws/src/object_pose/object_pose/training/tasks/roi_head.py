@@ -138,16 +138,16 @@ class RoiRecipe:
         )
         classes = nn.functional.cross_entropy(found.logits, class_ids, label_smoothing=0.02)
         own, shares = found.keypoints[real, 0], found.shares[real, 0].log_softmax(dim=1)
-        spread = found.spread[real].mean()
+        spread = _mean(found.spread[real])
         each = (own[..., :2] - truth[real, None]).abs().sum(dim=-1)
         error = each.mean(dim=2)
         log_joint = shares - error / _TOLERANCE
-        points = -_TOLERANCE * log_joint.logsumexp(dim=1).mean()
+        points = -_TOLERANCE * _mean(log_joint.logsumexp(dim=1))
         responsible = log_joint.detach().softmax(dim=1)
         log_sigma = own[..., 2].clamp(-6.0, 1.0)
         likelihood = (each.detach() * torch.exp(-log_sigma) + 2.0 * log_sigma).mean(dim=2)
-        deviations = (responsible * likelihood).sum(dim=1).mean()
-        likeliest = error.gather(1, shares.argmax(dim=1, keepdim=True)).mean()
+        deviations = _mean((responsible * likelihood).sum(dim=1))
+        likeliest = _mean(error.gather(1, shares.argmax(dim=1, keepdim=True)))
         mask = nn.functional.binary_cross_entropy_with_logits(found.mask, masks)
         total = classes + 10.0 * points + 0.1 * deviations + 0.5 * spread + 2.0 * mask
         figures = {"classes": classes, "error": likeliest, "mixture": points, "spread": spread, "mask": mask}
@@ -287,6 +287,11 @@ def exportable_roi_head(run_dir: Path, config: RoiTrainingConfig, scene: SceneCo
     return Exportable(
         ExportedRoiHead(network), card, ("probabilities", "keypoints", "shares", "masks"), channels, batched=True
     )
+
+
+def _mean(values: Tensor) -> Tensor:
+    """Return the mean, 0 where a small batch shows no object."""
+    return values.sum() / max(1, values.numel())
 
 
 def _moved(window: RoiWindow, shift: float, scale: float, rng: np.random.Generator) -> RoiWindow:

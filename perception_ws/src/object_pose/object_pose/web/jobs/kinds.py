@@ -166,11 +166,14 @@ _ONBOARD = KindDescription(
         _SYMMETRIES,
         Option(Parameter("accept_symmetries", bool, False, "use the symmetries that are found where none is stated")),
         Option(text("name", "name of the model", "parts")),
-        Option(_number("steps", _DEFAULTS.steps, "training steps of the detector", 1, 10_000_000)),
-        Option(_number("roi_head_steps", _DEFAULTS.roi_head_steps, "of the RoI head; 0 for none", 0, 10_000_000)),
+        _CAMERA,
+        Option(_number("minutes", _DEFAULTS.minutes, "for the whole of it", 0.01, 1e6)),
+        Option(_number("steps", 0, "steps that end the detector's training earlier; 0 for none", 0, 10_000_000)),
+        Option(Parameter("roi_head", bool, True, "train a RoI head, too")),
+        Option(_number("roi_head_steps", 0, "steps that end its training earlier; 0 for none", 0, 10_000_000)),
         Option(_number("test_frames", _DEFAULTS.test_frames, "rendered frames of the test", 1, 100_000)),
         Option(text("licence", "licence of the weights, for the card")),
-        *from_parameters(_ONBOARD_PARAMETERS.values(), ("max_minutes",)),
+        *from_parameters(_ONBOARD_PARAMETERS.values(), ("min_distance_m", "max_distance_m")),
         _OPTIONS,
     ),
     resumes=True,
@@ -186,10 +189,12 @@ _PLAN = KindDescription(
 def _onboarding(inputs: Inputs, output: Path) -> OnboardConfig:
     options = _without_files(inputs.get("options", {}))
     options |= {name: value for name, value in inputs.items() if name in _ONBOARD_PARAMETERS}
-    direct = ("unit", "centred", "symmetries", "accept_symmetries", "steps", "roi_head_steps", "test_frames", "licence")
+    named = "unit centred symmetries accept_symmetries minutes steps roi_head roi_head_steps test_frames licence"
+    direct = named.split()
     return OnboardConfig(
         tuple(map(Path, inputs["parts"])),
         output / _file_stem(inputs.get("name", "parts")),
+        camera=_path(inputs, "camera"),
         options=options,
         command="object-pose serve, job onboard",
         **{name: inputs[name] for name in direct if name in inputs},
@@ -203,6 +208,7 @@ def _onboard(inputs: Inputs, output: Path, progress: ProgressCallback) -> dict[s
         "model": made.model.relative_to(output).as_posix(),
         "report": made.report.relative_to(output).as_posix(),
         "is_complete": made.is_complete,
+        "minutes": made.minutes,
         **{f"steps_{kind}": steps for kind, steps in made.steps_done.items()},
         "figures": figures,
     }

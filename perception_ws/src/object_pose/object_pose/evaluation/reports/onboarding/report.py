@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from object_pose.core.errors import DataError
 from object_pose.core.geometry.symmetry import Symmetry
 from object_pose.evaluation.plots import bop_figure, loss_figure
 from object_pose.evaluation.pose_runner import PoseEvaluation
@@ -54,11 +55,19 @@ def write_report(onboarding: Onboarding, path: Path) -> None:
         rows=rows,
         recall=figure_url(bop_figure(evaluation.bop)) if rows and evaluation.bop else "",
         pictures=frames.gallery([*frames.worst, *frames.best]),
-        losses=[(figure_url(loss_figure(run)), f"training run {run.name}") for run in onboarding.runs],
+        losses=list(_losses(onboarding.runs)),
         advice=_advice(onboarding),
         notes=onboarding.notes,
         commands=onboarding.commands,
     )
+
+
+def _losses(runs: Sequence[Path]) -> Iterator[tuple[str, str]]:
+    for run in runs:
+        try:
+            yield figure_url(loss_figure(run)), f"training run {run.name}"
+        except DataError:  # it was interrupted before its first record
+            continue
 
 
 def _cards(onboarding: Onboarding) -> list[tuple[str, str]]:
@@ -91,7 +100,7 @@ def _advice(onboarding: Onboarding) -> list[str]:
     bop = onboarding.evaluation.bop
     weak = sorted((group.recall_add_01d, name) for name, group in bop.per_object.items()) if bop else []
     advice += [
-        f"'{name}' has a recall of {recall:.0%}; train longer (--steps, --roi-head-steps)."
+        f"'{name}' has a recall of {recall:.0%}; train longer (--minutes)."
         for recall, name in weak
         if recall < _LOW_RECALL
     ]
