@@ -69,6 +69,9 @@ rbt-check: setup ## Two real objects tracked from their first poses, with depth 
 own-parts-check: setup ## Parts that nothing was trained on, from their CAD files: simulated and real frames, write out/own_parts
 	@$(BENCHMARK).own_parts_check
 
+onboard-check: setup-train ## Two real parts learned in an hour from their meshes, found in renders and real frames, write out/own_parts
+	@$(BENCHMARK).onboard_check
+
 pose-check: setup ## Accuracy, uncertainty and tracking of poses beside their acceptance criteria, write out/pose
 	@$(BENCHMARK).pose_check
 

@@ -6,9 +6,11 @@ The real frames lie in ``shared/data`` beside the checkout: one RGB-D frame of L
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -18,12 +20,13 @@ import numpy as np
 
 from benchmarks.harness import Benchmark, check, criteria_table, plain, progress, report
 from benchmarks.lmo import RGBD_IMAGE, SCENE, find_lmo
-from benchmarks.rbt_check import read_recording, share_of_diameter
+from benchmarks.rbt_check import Recording, read_recording, share_of_diameter
 from object_pose.core.metrics.pose import ADD_SHARE, FrameMatches, match_frame, score_frames
 from object_pose.evaluation.criteria import Criterion
 from object_pose.evaluation.pose_runner import MIN_SCORE, bop_frames
 from object_pose.evaluation.rendered import rendered_frames
 from object_pose.runtime.part_estimator import PartEstimator
+from object_pose.runtime.pose_estimator import PoseEstimator
 from object_pose.runtime.resources import find, find_data
 from object_pose.simulation.parts.objects import PARTS, load_bop_objects
 from object_pose.simulation.parts.procedural import PART_NAMES
@@ -62,10 +65,20 @@ def run(options: argparse.Namespace) -> int:
             prepare_s, found = measure(options)
             figures["prepare_s"] = max(figures["prepare_s"], prepare_s)
             figures["untrained"] |= found
-    verdicts = check(figures, CRITERIA, required=options.only is None)
+    return report_beside(options, figures, CRITERIA, required=options.only is None)
+
+
+def report_beside(
+    options: argparse.Namespace, figures: dict[str, Any], criteria: Sequence[Criterion], required: bool
+) -> int:
+    """Report figures and write them into summary.json beside those of the other check of own parts."""
+    path = options.output / "summary.json"
+    before = json.loads(path.read_text()) if path.exists() else {}
+    verdicts = check(figures, criteria, required=required)
     met = all(verdict["met"] is not False for verdict in verdicts.values())
-    summary = plain({**figures, "bars": verdicts, "met": met}, 4)
-    report(options, summary, options.output / "summary.json", criteria_table({"": verdicts}))
+    bars = {**before.get("bars", {}), **verdicts}
+    summary = {**before, **figures, "bars": bars, "met": all(verdict["met"] is not False for verdict in bars.values())}
+    report(options, plain(summary, 4), path, criteria_table({"": verdicts}))
     return 0 if met else 1
 
 
@@ -120,10 +133,15 @@ def _rbt(options: argparse.Namespace) -> tuple[float, dict[str, Any]]:
     recording = read_recording(data)
     files = [data / "models" / f"obj_{number:06d}.ply" for number in (1, 2)]
     estimator, prepare_s = open_parts(files, "mm", profile="single_image")
+    return prepare_s, rbt_figures(estimator, recording)
+
+
+def rbt_figures(estimator: PoseEstimator, recording: Recording, with_depth: bool = True) -> dict[str, Any]:
+    """Return how often each object of the recording is found in its frames, each taken alone."""
     correct, accepted = (np.zeros((len(recording.frames), len(_RBT_NAMES)), dtype=bool) for _ in range(2))
     false_poses, times_ms = 0, []
-    for row, frame in enumerate(progress(recording.frames, "rbt")):
-        found = estimator.register(frame)
+    for row, frame in enumerate(progress(recording.frames, "rbt" if with_depth else "rbt, colour alone")):
+        found = estimator.register(frame if with_depth else replace(frame, depth_m=None))
         times_ms.append(found.timings_ms["total"])
         for class_id, name in enumerate(_RBT_NAMES):
             poses = [pose for pose in found.results.poses if pose.class_id == class_id]
@@ -133,7 +151,7 @@ def _rbt(options: argparse.Namespace) -> tuple[float, dict[str, Any]]:
                 correct[row, class_id] = is_right
                 accepted[row, class_id] = is_right and pose.score >= MIN_SCORE
                 false_poses += not is_right and pose.score >= MIN_SCORE
-    return prepare_s, {
+    return {
         # There is one of each: its pose of the highest score counts.
         "rbt_recall": float(correct.mean()),
         "rbt_recall_per_class": dict(zip(_RBT_NAMES, correct.mean(axis=0).tolist())),

@@ -78,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
     for note in plan.notes:
         print(note, flush=True)
     with ProgressBar() as bar:
-        result = onboard(config, plan, bar, _print_time_plan)
+        result = onboard(config, plan, bar, print_time_plan)
     steps = ", ".join(f"{kind} {count}" for kind, count in result.steps_done.items())
     state = f"steps done: {steps}, in {result.minutes:.1f} of {config.minutes:g} minutes"
     if not result.is_complete:
@@ -100,7 +100,7 @@ def _distance(text: str) -> tuple[float, float]:
     return distances
 
 
-def _print_time_plan(plan: TimePlan) -> None:
+def print_time_plan(plan: TimePlan) -> None:
     """Print each stage with its steps, its minutes and when it is expected to end."""
     table = Table("stage", "steps", "minutes", "ends at")
     for stage, end in zip(plan.stages, plan.ends(datetime.now())):
