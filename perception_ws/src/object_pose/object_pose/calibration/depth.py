@@ -19,6 +19,7 @@ _LEAST_A_CELL = 50
 _DISTANCE_RATIO = 1.15  # between far and near boards, below which scale and offset are one
 _OUTLIER_SIGMAS = 4.0
 _ROUNDS = 8
+_MAD_TO_SIGMA = 1.4826  # of a normal distribution
 _STEP = 2  # pixels; neighbours say the same
 
 
@@ -76,7 +77,7 @@ def calibrate_depth(camera: Camera, views: Sequence[BoardView], depths_m: Sequen
         normal = design.T @ (design * weights[:, None])
         solution = np.linalg.solve(normal, design.T @ (weights * true))
         residuals = (design @ solution - true) / true**2
-        sigma = 1.4826 * float(np.median(np.abs(residuals))) + 1e-9
+        sigma = _MAD_TO_SIGMA * float(np.median(np.abs(residuals))) + 1e-9
         is_good = np.abs(residuals) < _OUTLIER_SIGMAS * sigma
         weights = is_good / true**4
     # Pixels of one image err together: its boards count, not its pixels.
@@ -141,4 +142,4 @@ def _noise(plane: Array, scale: float, offset: float) -> tuple[float, float]:
     """Return spread and median of an image's depth about its board, in mm, after scale and offset."""
     error = scale * plane[:, 2] + offset - plane[:, 3]
     middle = float(np.median(error))
-    return 1.4826 * float(np.median(np.abs(error - middle))) * 1e3, middle * 1e3
+    return _MAD_TO_SIGMA * float(np.median(np.abs(error - middle))) * 1e3, middle * 1e3

@@ -43,11 +43,10 @@ from object_pose.core.geometry.se3 import exp, inverse, log, make_transform, rot
 from object_pose.core.params import parameter
 
 PASSED, WARNED, REFUSED = "passed", "warned", "refused"
-FRAMES_OF = {EYE_IN_HAND: ("gripper", "camera"), "eye_to_hand": ("base", "camera")}
 _M_A_RADIAN = 1.0  # of an arm's errors: those of its joints act over about a metre
-_BAD_EXCESS = 22.46  # chi-square with 6 degrees of freedom, 0.1 %
+_BAD_CHI_SQUARE = 22.46  # with 6 degrees of freedom, 0.1 %
 _ESTIMATED = 1.5  # by how much more a sample must stand out where the noise is estimated from the samples
-_MEDIAN_EXCESS = 5.35  # the median of chi-square with 6 degrees of freedom
+_MEDIAN_CHI_SQUARE = 5.35  # with 6 degrees of freedom
 _STUDENT_FREEDOM = 4.0
 _ROUNDS = 20
 _LEAST_ROBOT_M = 2e-5
@@ -82,15 +81,15 @@ class HandEyeConfig:
 class SampleResult:
     """One sample: whether it was ``used``, and how well it fits.
 
-    ``excess`` is the squared Mahalanobis distance of image and robot, chi-square with 6 degrees of freedom where the
-    sample is good. The held-out errors are those of the board's centre in the camera, predicted from the other samples.
+    ``chi_square`` is the squared Mahalanobis distance of image and robot, with 6 degrees of freedom where the sample
+    is good. The held-out errors are those of the board's centre in the camera, predicted from the other samples.
     ``image_rms_px`` is the error of the image by itself, ``rms_px`` that of the robot's pose. ``correction`` (6,) is
     the twist that the robot's pose would need, in the frame of what it carries.
     """
 
     name: str
     used: bool
-    excess: float
+    chi_square: float
     held_out_mm: float
     held_out_deg: float
     image_rms_px: float
@@ -134,7 +133,6 @@ class HandEyeCalibration:
     views: tuple[BoardView, ...]
     T_camera_board: Array
     residuals_px: tuple[Array, ...]
-    linearised: Linearised
 
     @property
     def used(self) -> list[SampleResult]:
@@ -227,13 +225,24 @@ def calibrate_hand_eye(
     )
     is_known = config.robot_sigma_mm > 0.0 and config.robot_sigma_deg > 0.0
     seen = with_errors_in(seen, _error_frames(config.mounting, seen, start, board.centre_m, is_known))
-    state, at, noise, used = _robust_solution(camera, seen, start, noise, is_known)
-    result = _result(camera, board, numbered, seen, state, at, noise, used, start, config)
+    solution = _robust_solution(camera, seen, start, noise, is_known)
+    result = _result(camera, board, numbered, seen, solution, start, config)
     if not is_known:
         return result
-    arm = state.X[:3, 3] if config.mounting == EYE_IN_HAND else state.Y[:3, :3] @ board.centre_m + state.Y[:3, 3]
+    X, Y, noise = solution.state.X, solution.state.Y, solution.noise
+    arm = X[:3, 3] if config.mounting == EYE_IN_HAND else Y[:3, :3] @ board.centre_m + Y[:3, 3]
     carried_m = float(np.hypot(noise.robot_m, noise.robot_rad * np.linalg.norm(arm)))
     return replace(result, noise=replace(noise, robot_m=carried_m))
+
+
+@dataclass(frozen=True)
+class _Solution:
+    """The solution of the samples ``used`` (N,), the normal equations there, and the noise that is known or found."""
+
+    state: State
+    at: Linearised
+    noise: Noise
+    used: NDArray[np.bool_]
 
 
 def _error_frames(mounting: str, seen: Observations, start: Start, centre_m: Array, in_gripper: bool) -> Array:
@@ -250,10 +259,8 @@ def _error_frames(mounting: str, seen: Observations, start: Start, centre_m: Arr
     return np.asarray(seen.T_camera_board @ make_transform(None, centre_m))
 
 
-def _robust_solution(
-    camera: Camera, seen: Observations, start: Start, noise: Noise, noise_is_known: bool
-) -> tuple[State, Linearised, Noise, NDArray[np.bool_]]:
-    """Return the solution of the samples that agree, and which they are.
+def _robust_solution(camera: Camera, seen: Observations, start: Start, noise: Noise, noise_is_known: bool) -> _Solution:
+    """Return the solution of the samples that agree.
 
     Student's t on whole samples finds the bad ones; without them the solution is one of least squares.
     """
@@ -264,13 +271,13 @@ def _robust_solution(
         state, at = solve(camera, seen, state, noise, weights)
         previous = weights
         if not noise_is_known:
-            noise = _scaled(noise, float(np.median(at.excess)) / _MEDIAN_EXCESS)
-        weights = (_STUDENT_FREEDOM + 6.0) / (_STUDENT_FREEDOM + np.maximum(at.excess, 0.0))
+            noise = _scaled(noise, float(np.median(at.chi_square)) / _MEDIAN_CHI_SQUARE)
+        weights = (_STUDENT_FREEDOM + 6.0) / (_STUDENT_FREEDOM + np.maximum(at.chi_square, 0.0))
         weights = np.minimum(weights, 1.0)
         if np.abs(weights - previous).max() < 1e-3:
             break
-    limit = _BAD_EXCESS * (1.0 if noise_is_known else _ESTIMATED)
-    used = at.excess < limit
+    limit = _BAD_CHI_SQUARE * (1.0 if noise_is_known else _ESTIMATED)
+    used = at.chi_square < limit
     for _ in range(_ROUNDS):
         if used.sum() < max(MIN_SAMPLES, (1.0 - _MOST_BAD) * count):
             raise CalibrationError(
@@ -281,12 +288,12 @@ def _robust_solution(
         state, at = solve(camera, seen, state, noise, weights)
         freedom = 6.0 * used.sum() - POSE_SIZE
         if not noise_is_known:
-            noise = _scaled(noise, float(at.excess[used].sum()) / freedom)
-        now = at.excess < limit
-        if np.array_equal(now, used) and (noise_is_known or abs(at.excess[used].sum() / freedom - 1.0) < 0.02):
+            noise = _scaled(noise, float(at.chi_square[used].sum()) / freedom)
+        now = at.chi_square < limit
+        if np.array_equal(now, used) and (noise_is_known or abs(at.chi_square[used].sum() / freedom - 1.0) < 0.02):
             break
         used = now
-    return state, at, noise, used
+    return _Solution(state, at, noise, used)
 
 
 def _scaled(noise: Noise, variance_factor: float) -> Noise:
@@ -300,13 +307,11 @@ def _result(
     board: Board,
     views: Sequence[BoardView],
     seen: Observations,
-    state: State,
-    at: Linearised,
-    noise: Noise,
-    used: NDArray[np.bool_],
+    solution: _Solution,
     start: Start,
     config: HandEyeConfig,
 ) -> HandEyeCalibration:
+    state, at, noise, used = solution.state, solution.at, solution.noise, solution.used
     weights = used.astype(np.float64)
     held_out = np.stack(
         [_held_out(seen, state, at, noise, weights, index, board.centre_m) for index in range(len(seen))]
@@ -318,7 +323,7 @@ def _result(
         SampleResult(
             view.name,
             bool(used[index]),
-            float(at.excess[index]),
+            float(at.chi_square[index]),
             float(held_out[index, 0]),
             float(held_out[index, 1]),
             float(by_image[index]),
@@ -348,7 +353,6 @@ def _result(
         tuple(views),
         seen.T_camera_board,
         tuple(own[: len(view.pixels)] for own, view in zip(residuals, views)),
-        at,
     )
 
 

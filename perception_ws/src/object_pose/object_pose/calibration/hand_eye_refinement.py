@@ -72,14 +72,14 @@ class State:
 class Linearised:
     """Normal equations of each sample at a state, D eliminated: (N, 12 + K, 12 + K) and (N, 12 + K).
 
-    ``cost`` (N,) is the squared whitened residual at the best D; ``excess`` is what of it the image alone does not
-    have: chi-square with 6 degrees of freedom where the sample is good. ``steps`` (N, 6) and ``gains`` (N, 6, 12 + K)
+    ``cost`` (N,) is the squared whitened residual at the best D; ``chi_square`` is what of it the image alone does
+    not have, with 6 degrees of freedom where the sample is good. ``steps`` (N, 6) and ``gains`` (N, 6, 12 + K)
     give D's step, ``posterior`` (N, 6, 6) its covariance for known X and Y.
     """
 
     information: Array
     gradient: Array
-    excess: Array
+    chi_square: Array
     steps: Array
     gains: Array
     posterior: Array

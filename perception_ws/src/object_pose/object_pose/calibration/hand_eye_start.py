@@ -20,7 +20,7 @@ from object_pose.calibration.boards import BoardView, board_pose
 from object_pose.core.arrays import Array
 from object_pose.core.errors import CalibrationError
 from object_pose.core.geometry.camera import Camera
-from object_pose.core.geometry.se3 import inverse, make_transform
+from object_pose.core.geometry.se3 import inverse, make_transform, nearest_rotation
 
 EYE_IN_HAND, EYE_TO_HAND = "eye_in_hand", "eye_to_hand"
 MOUNTINGS = (EYE_IN_HAND, EYE_TO_HAND)
@@ -217,10 +217,11 @@ def _solve(A: Array, T: Array) -> tuple[Array, Array, float] | None:
     usable = np.linalg.norm(turns_robot, axis=-1) < _WIDEST_TURN
     if usable.sum() < 2:
         return None
-    u, values, vt = np.linalg.svd(turns_robot[usable].T @ turns_seen[usable])
+    correlation = turns_robot[usable].T @ turns_seen[usable]
+    values = np.linalg.svd(correlation, compute_uv=False)
     if values[1] < 1e-6 * max(values[0], 1e-6):
         return None
-    rotation = u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
+    rotation = nearest_rotation(correlation)
     # (R_A - I) t_X - scale R_X t_T = -t_A of every motion; the board's points are as far apart as its scale says.
     left = robot[:, :3, :3] - np.eye(3)
     moved = np.einsum("ij,nj->ni", rotation, seen[:, :3, 3])
@@ -241,8 +242,7 @@ def _scaled(T: Array, scale: float) -> Array:
 
 
 def _mean_pose(poses: Array) -> Array:
-    u, _, vt = np.linalg.svd(poses[:, :3, :3].sum(axis=0))
-    return make_transform(u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt, np.median(poses[:, :3, 3], axis=0))
+    return make_transform(nearest_rotation(poses[:, :3, :3].sum(axis=0)), np.median(poses[:, :3, 3], axis=0))
 
 
 def _errors(A: Array, T: Array, X: Array, Y: Array, scale: float) -> Array:

@@ -221,11 +221,7 @@ def _residuals(camera: Camera, poses: Array, views: Sequence[BoardView]) -> tupl
 
 
 def _project(camera: Camera, points: Array) -> tuple[Array, Array, Array]:
-    """Return pixels (N, 2) of points in the camera, and how they move: with a twist from the left, with intrinsics.
-
-    The derivatives by rotation (N, 2, 3) come first, those by intrinsics (N, 2, 4 + D) last; those by translation are
-    ``by_rotation`` of unit points and not needed here.
-    """
+    """Return pixels (N, 2), their derivatives by a rotation (N, 2, 3) from the left and by intrinsics (N, 2, 4 + D)."""
     pixels, by_twist, by_intrinsics = _project_all(camera, points)
     return pixels, by_twist[..., 3:], by_intrinsics
 

@@ -229,7 +229,7 @@ def _write(job: HandEyeJob, result: HandEyeResult, shown: Sequence[RobotSample])
     else:
         (job.output / f"{job.name}.launch.py").unlink(missing_ok=True)
     if result.rejected_file is not None:
-        reasons = {sample.name: f"excess {sample.excess:.0f}" for sample in calibration.rejected}
+        reasons = {sample.name: f"chi-square {sample.chi_square:.0f}" for sample in calibration.rejected}
         reasons |= dict.fromkeys(result.missed, "no board found")
         _write_yaml(result.rejected_file, {"samples": str(job.samples), "rejected": reasons})
 
@@ -323,7 +323,7 @@ def _tables(result: HandEyeResult) -> list[ReportTable]:
         (
             sample.name,
             "yes" if sample.used else "no",
-            f"{sample.excess:.1f}",
+            f"{sample.chi_square:.1f}",
             f"{sample.held_out_mm:.2f}",
             f"{sample.held_out_deg:.3f}",
             f"{sample.image_rms_px:.2f}",
@@ -335,7 +335,7 @@ def _tables(result: HandEyeResult) -> list[ReportTable]:
     return [
         ReportTable(
             "Samples",
-            ("sample", "used", "excess", "held-out, mm", "held-out, °", "image alone, px", "by the robot, px"),
+            ("sample", "used", "chi-square", "held-out, mm", "held-out, °", "image alone, px", "by the robot, px"),
             rows,
             "Excess is chi-square with 6 degrees of freedom for a good sample; a held-out error is that of the board's "
             "centre as the other samples predict it.",

@@ -145,6 +145,13 @@ def rotation_from_rpy(roll: float, pitch: float, yaw: float) -> Array:
     return np.asarray(exp_so3((0.0, 0.0, yaw)) @ exp_so3((0.0, pitch, 0.0)) @ exp_so3((roll, 0.0, 0.0)))
 
 
+def nearest_rotation(matrix: Array) -> Array:
+    """Return the (3, 3) rotation nearest to a matrix: orthogonal Procrustes (Kabsch 1976)."""
+    left, _, right = np.linalg.svd(matrix)
+    mirror = np.diag([1.0, 1.0, np.sign(np.linalg.det(left @ right))])
+    return np.asarray(left @ mirror @ right)
+
+
 def rotation_error(matrix: Array) -> float:
     """Return how far a (3, 3) matrix is from a rotation: the largest element of R R^T - I, infinite if it mirrors."""
     if not np.linalg.det(matrix) > 0.0:

@@ -47,7 +47,5 @@ def _fitted(source: Array, target: Array, weights: Array) -> Array:
     """Return the rigid motion (4, 4) that leads points (M, 3) to others with the least weighted squares (Kabsch)."""
     weights = weights / weights.sum()
     middle, there = weights @ source, weights @ target
-    left, _, right = np.linalg.svd((target - there).T @ (weights[:, None] * (source - middle)))
-    mirror = np.diag([1.0, 1.0, np.sign(np.linalg.det(left @ right))])
-    rotation = left @ mirror @ right
+    rotation = se3.nearest_rotation((target - there).T @ (weights[:, None] * (source - middle)))
     return se3.make_transform(rotation, there - rotation @ middle)
