@@ -10,7 +10,7 @@ from rich.table import Table
 
 from benchmarks.baselines import MethodScore, Open3dMethod, PoseMethod, as_json, compare_methods, solver_method
 from benchmarks.harness import Benchmark, progress, report
-from object_pose.cli.model_options import add_pipeline_options, model_path, open_predictor
+from object_pose.cli.model_options import add_estimator_options, model_path, open_predictor
 from object_pose.cli.options import given_values
 from object_pose.core.params import make_config
 from object_pose.core.pose.config import PoseSolverConfig
@@ -27,7 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--open3d", action=argparse.BooleanOptionalAction, default=True, help="run Open3D, which is an optional extra"
     )
-    add_pipeline_options(parser)
+    add_estimator_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:

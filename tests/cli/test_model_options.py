@@ -7,7 +7,7 @@ import importlib
 import pytest
 
 from object_pose.cli.main import VERBS
-from object_pose.cli.model_options import add_pipeline_options, open_predictor, pipeline_from_options
+from object_pose.cli.model_options import add_estimator_options, estimator_from_options, open_predictor
 from object_pose.core.pose.config import LIVE, SINGLE_IMAGE
 from object_pose.runtime.resources import find_model
 from object_pose.tasks.registry import TASKS
@@ -15,7 +15,7 @@ from object_pose.tasks.registry import TASKS
 
 def parse(*arguments):
     parser = argparse.ArgumentParser()
-    add_pipeline_options(parser)
+    add_estimator_options(parser)
     return parser.parse_args([str(argument) for argument in arguments])
 
 
@@ -40,11 +40,11 @@ def test_a_task_decides_how_its_model_is_read_until_the_user_says_otherwise(name
     ],
 )
 def test_a_profile_sets_detector_and_solver_where_no_option_does(cube_model, arguments, usual, profile):
-    estimator = pipeline_from_options(parse("--model", cube_model, *arguments), profile=usual)
+    estimator = estimator_from_options(parse("--model", cube_model, *arguments), profile=usual)
     assert estimator.detector.decoding.score_threshold == profile.decoding.score_threshold
     assert estimator.solver_config == profile.solver
     own = ("--solver.depth.scale-sigma", "0.01", "--decoding.score-threshold", "0.2")
-    estimator = pipeline_from_options(parse("--model", cube_model, *arguments, *own), profile=usual)
+    estimator = estimator_from_options(parse("--model", cube_model, *arguments, *own), profile=usual)
     assert estimator.detector.decoding.score_threshold == 0.2
     depth = dataclasses.replace(profile.solver.depth, scale_sigma=0.01)
     assert estimator.solver_config == dataclasses.replace(profile.solver, depth=depth)

@@ -1,1 +1,1 @@
-"""The command line: every module is one verb, which parses, calls and prints."""
+"""The command line: a module for each verb, which parses, calls and prints; the other modules are what verbs share."""

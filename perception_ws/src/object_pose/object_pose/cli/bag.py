@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from object_pose.cli.frame_results import pose_results, show_results
-from object_pose.cli.model_options import add_pipeline_options, estimator_settings, pipeline_from_options
+from object_pose.cli.model_options import add_estimator_options, estimator_from_options, estimator_settings
 from object_pose.cli.options import add_config_options, config_from_options, model_file
 from object_pose.cli.progress_bar import ProgressBar
 from object_pose.cli.runner_options import add_runner_options, chosen_runner
@@ -69,7 +69,7 @@ def _add_replay(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, help="folder for annotated pictures and results.jsonl")
     parser.add_argument("--json", action="store_true", help="print one JSON object a frame")
     add_config_options(parser, RecordingConfig, "frames")
-    add_pipeline_options(parser)
+    add_estimator_options(parser)
     parser.set_defaults(act=_replay)
 
 
@@ -96,7 +96,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     )
     add_runner_options(parser, "bags with --output")
     add_config_options(parser, RecordingConfig, "frames")
-    add_pipeline_options(parser)
+    add_estimator_options(parser)
     parser.set_defaults(act=_evaluate)
 
 
@@ -121,9 +121,9 @@ def _print_info(bag: Path, info: BagInfo) -> None:
 
 
 def _replay(options: argparse.Namespace) -> None:
-    pipeline = pipeline_from_options(options)
+    estimator = estimator_from_options(options)
     frames = bag_frames(options.bag, config_from_options(options, RecordingConfig))
-    show_results(frames, pose_results(pipeline, with_timings=False), options.output, options.json)
+    show_results(frames, pose_results(estimator, with_timings=False), options.output, options.json)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -150,7 +150,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     )
     if options.model:
         with ProgressBar(terminal_only=True) as bar:
-            evaluation = evaluate_estimator_on_bag(pipeline_from_options(options), config, bar)
+            evaluation = evaluate_estimator_on_bag(estimator_from_options(options), config, bar)
     else:
         evaluation = evaluate_recorded_bag(config)
     if options.json:

@@ -127,8 +127,7 @@ def _text(value: object) -> str:
 
 
 def _write_pictures(bag: Path, folder: Path, count: int) -> int:
-    """Draw up to ``count`` frames of a bag with the poses that were published for them;
-    return how many PNG files were written."""
+    """Draw up to ``count`` frames of a bag with the poses that were published for them; return how many."""
     detections, cameras, stamps = {}, {}, []
     results, infos, images = map(topics.recorded, (topics.DETECTIONS_3D, topics.CAMERA_INFO, topics.COLOR))
     for topic, _, message in read_bag(bag, [results, infos, images]):

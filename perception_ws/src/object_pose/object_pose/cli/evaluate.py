@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from object_pose.cli.model_options import (
-    add_pipeline_options,
+    add_estimator_options,
     add_predictor_options,
+    estimator_from_options,
     estimator_settings,
     model_path,
     open_predictor,
-    pipeline_from_options,
     predictor_settings,
 )
 from object_pose.cli.progress_bar import ProgressBar
@@ -38,7 +38,6 @@ from object_pose.workflows.evaluate import (
     evaluate_poses,
     predict_over,
 )
-from object_pose.workflows.parallel import run_here
 from object_pose.workflows.progress import ignore_progress
 
 logger = logging.getLogger(__name__)
@@ -92,7 +91,7 @@ def _add_pose_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write the time of each image into results.csv, as submissions to BOP do",
     )
-    add_pipeline_options(parser)
+    add_estimator_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -130,9 +129,7 @@ def _evaluate_model(options: argparse.Namespace) -> TaskEvaluation:
     if predictor.task.name != options.task:
         raise ConfigError(f"{predictor.path} is a model of the task {predictor.task.name}, not of {options.task}")
     with ProgressBar() as bar, chosen_runner(options) as runner:
-        predict = (
-            None if runner is run_here else predict_over(runner, predictor_settings(options, predictor, scored=True))
-        )
+        predict = None if runner.is_local else predict_over(runner, predictor_settings(options, predictor, scored=True))
         return evaluate_model(predictor, config, ignore_progress if options.json else bar, predict)
 
 
@@ -148,10 +145,10 @@ def _evaluate_poses(options: argparse.Namespace) -> PoseEvaluation:
         options.target_visibility,
         options.times,
     )
-    estimator = pipeline_from_options(options, profile="single_image")
+    estimator = estimator_from_options(options, profile="single_image")
     with ProgressBar() as bar, chosen_runner(options) as runner:
         settings = estimator_settings(options, profile="single_image")
-        estimate = None if runner is run_here else estimate_over(runner, settings)
+        estimate = None if runner.is_local else estimate_over(runner, settings)
         return evaluate_poses(estimator, config, ignore_progress if options.json else bar, estimate)
 
 

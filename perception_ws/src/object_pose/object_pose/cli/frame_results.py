@@ -49,16 +49,16 @@ def task_results(predictor: Predictor) -> Predict:
     return predict
 
 
-def pose_results(pipeline: PoseEstimator, with_timings: bool = True) -> Predict:
+def pose_results(estimator: PoseEstimator, with_timings: bool = True) -> Predict:
     """Return a function that gives a frame's detections and poses; without timings it repeats to the last digit.
 
     Why the image contradicts depth on many objects is logged once a cause.
     """
-    labels = pipeline.card.labels
+    labels = estimator.card.labels
     said: set[Cause] = set()
 
     def predict(item: NamedFrame) -> FrameResult:
-        found = predict_poses(pipeline, item.frame)
+        found = predict_poses(estimator, item.frame)
         if found.misalignment and found.misalignment.cause not in said:
             said.add(found.misalignment.cause)
             logger.warning("%s: %s", item.name, found.misalignment)

@@ -38,7 +38,7 @@ def add_predictor_options(parser: argparse.ArgumentParser, default_model: str) -
     add_config_options(parser, PredictorConfig, "predictor")
 
 
-def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
+def add_estimator_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a predictor, and the parameters of solver and tracker."""
     add_predictor_options(parser, POSE.default_model)
     add_parts_options(parser)
@@ -121,14 +121,14 @@ def _decoding(options: argparse.Namespace, task: Task[Any, Any], scored: bool, p
 
 
 def estimator_settings(options: argparse.Namespace, profile: str = "live") -> EstimatorSettings:
-    """Return what ``pipeline_from_options`` would open, as a value."""
+    """Return what ``estimator_from_options`` would open, as a value."""
     name = options.profile or profile
     given = given_values(options, PredictorConfig)
     detector = replace_values(PredictorConfig(decoding=PROFILES[name].decoding), given)
     return EstimatorSettings(model_path(options), detector, *_solver_and_tracker(options, name), name)
 
 
-def pipeline_from_options(
+def estimator_from_options(
     options: argparse.Namespace, predictor: Predictor | None = None, profile: str = "live"
 ) -> PoseEstimator:
     """Return the estimator that the options describe, around a model that is open already or newly opened."""

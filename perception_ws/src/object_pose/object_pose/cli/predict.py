@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from object_pose.cli.frame_results import pose_results, show_results, task_results
-from object_pose.cli.model_options import add_pipeline_options, model_path, open_predictor, pipeline_from_options
+from object_pose.cli.model_options import add_estimator_options, estimator_from_options, model_path, open_predictor
 from object_pose.cli.options import add_config_options, config_from_options
 from object_pose.core.errors import ConfigError
 from object_pose.io.bag_frames import RecordingConfig
@@ -45,7 +45,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="print the JSON schema of a task's frames, as --json and results.jsonl give them, and exit",
     )
     add_config_options(parser, RecordingConfig, "bags and depth")
-    add_pipeline_options(parser)
+    add_estimator_options(parser)
 
 
 class _PrintSchema(argparse.Action):
@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
     gives_poses = bool(predictor.card.objects)
     frames = _frames(options, poses_wanted=gives_poses)
     predict = (
-        pose_results(pipeline_from_options(options, predictor, profile)) if gives_poses else task_results(predictor)
+        pose_results(estimator_from_options(options, predictor, profile)) if gives_poses else task_results(predictor)
     )
     show_results(frames, predict, options.output, options.json)
     return 0

@@ -59,6 +59,7 @@ class RayRunner:
     """A ``workflows.parallel.Runner`` over the cluster; a job whose worker dies is run again by another one."""
 
     cpus_per_job: float = 1.0
+    is_local: bool = False
 
     def __call__(self, function: Callable[[JobT], ResultT], jobs: Iterable[JobT], /) -> Iterator[tuple[int, ResultT]]:
         """Run the jobs; see ``Runner``."""

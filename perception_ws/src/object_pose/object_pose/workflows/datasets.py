@@ -197,7 +197,7 @@ def generate_bop_dataset(
     write_bop_models(output, objects)
     total = config.scenes * config.frames
     jobs = [_SceneJob(config, scene, output, scene_id) for scene_id in range(config.scenes)]
-    render = partial(_render_scene, progress=progress) if runner is run_here else _render_scene
+    render = partial(_render_scene, progress=progress) if runner.is_local else _render_scene
     for done, _ in enumerate(runner(render, jobs), start=1):
         progress(Progress("render", done * config.frames, total, "frame"))
     return len(objects)

@@ -80,7 +80,7 @@ def report_on_bags(
     jobs = [_Job(config, bag, config.output / name) for bag, name in zip(config.bags, names)]
     summaries: dict[str, dict[str, Any]] = {}
     progress(Progress("bags", 0, len(jobs), "bag"))
-    report = partial(_report, progress=progress) if runner is run_here else _report
+    report = partial(_report, progress=progress) if runner.is_local else _report
     for done, (place, summary) in enumerate(runner(report, jobs), start=1):
         summaries[names[place]] = summary
         progress(Progress("bags", done, len(jobs), "bag"))

@@ -25,6 +25,11 @@ _ATTEMPTS = 3
 class Runner(Protocol):
     """Runs a function on jobs that do not depend on each other."""
 
+    @property
+    def is_local(self) -> bool:
+        """Whether jobs run one after the other in this process, where they may report how far they are."""
+        ...
+
     def __call__(self, function: Callable[[JobT], ResultT], jobs: Iterable[JobT], /) -> Iterator[tuple[int, ResultT]]:
         """Yield (place among the jobs, result) as they are done; jobs are taken as they are needed.
 
@@ -34,9 +39,17 @@ class Runner(Protocol):
         ...
 
 
-def run_here(function: Callable[[JobT], ResultT], jobs: Iterable[JobT]) -> Iterator[tuple[int, ResultT]]:
-    """Run jobs one after the other in this process."""
-    yield from ((place, function(job)) for place, job in enumerate(jobs))
+@dataclass(frozen=True)
+class _Here:
+    """Jobs one after the other in this process."""
+
+    is_local: bool = True
+
+    def __call__(self, function: Callable[[JobT], ResultT], jobs: Iterable[JobT], /) -> Iterator[tuple[int, ResultT]]:
+        yield from ((place, function(job)) for place, job in enumerate(jobs))
+
+
+run_here: Runner = _Here()
 
 
 def local_runner(workers: int) -> Runner:
@@ -60,6 +73,7 @@ class _Processes:
     """Jobs over processes; those of a process that died are tried again in a new pool."""
 
     workers: int
+    is_local: bool = False
 
     def __call__(self, function: Callable[[JobT], ResultT], jobs: Iterable[JobT], /) -> Iterator[tuple[int, ResultT]]:
         pool = _Pool(self.workers)
