@@ -54,14 +54,14 @@ def monitor(reference, tmp_path, **changes):
 
 def test_frames_like_the_reference_lead_to_nothing(reference, frame, results, tmp_path):
     watched = monitor(reference, tmp_path)
-    assert [watched.look(frame, results) for _ in range(12)] == 12 * [None]
+    assert [watched.observe(frame, results) for _ in range(12)] == 12 * [None]
     assert watched.findings == ()
 
 
 def test_drift_leads_to_one_request_that_every_command_reads(reference, frame, results, tmp_path):
     watched = monitor(reference, tmp_path)
     dark = dataclasses.replace(frame, rgb=frame.rgb // 4)
-    requests = [request for _ in range(12) if (request := watched.look(dark, results))]
+    requests = [request for _ in range(12) if (request := watched.observe(dark, results))]
     assert len(requests) == 1  # the next is due in an hour
     (request,) = open_requests(tmp_path / "requests")
     assert request == read_request(request.path)
@@ -80,7 +80,7 @@ def test_poses_that_are_not_sure_are_no_labels(reference, frame, results, tmp_pa
     watched = monitor(reference, tmp_path)
     doubtful = dataclasses.replace(results, poses=tuple(dataclasses.replace(pose, score=0.3) for pose in results.poses))
     dark = dataclasses.replace(frame, rgb=frame.rgb // 4)
-    (request,) = [request for _ in range(8) if (request := watched.look(dark, doubtful))]
+    (request,) = [request for _ in range(8) if (request := watched.observe(dark, doubtful))]
     assert [item.truths for item in read_bop_scene(request.data, bop_names(LABELS))] == 4 * [()]
 
 
@@ -94,7 +94,7 @@ def boxes(scores) -> Detections:
 def test_images_of_a_detector_are_labelled_where_all_is_sure(reference, frame, tmp_path):
     watched = monitor(reference, tmp_path)
     answers = itertools.cycle([boxes([0.9, 0.8, 0.01]), boxes([0.9, 0.3]), boxes([])])
-    (request,) = [item for _ in range(8) if (item := watched.look_at_image(frame.rgb // 4, next(answers), 0.2))]
+    (request,) = [item for _ in range(8) if (item := watched.observe_image(frame.rgb // 4, next(answers), 0.2))]
     assert request.task == "detect" and request.frames == 4
     (dataset,) = open_dataset(request.data).splits.values()
     assert dataset.labels == LABELS
@@ -106,7 +106,7 @@ def test_images_of_a_detector_are_labelled_where_all_is_sure(reference, frame, t
 def written(reference, frame, results, tmp_path):
     watched = monitor(reference, tmp_path, requests="")
     for _ in range(6):
-        watched.look(dataclasses.replace(frame, rgb=frame.rgb // 4), results)
+        watched.observe(dataclasses.replace(frame, rgb=frame.rgb // 4), results)
     figures = ("rate_hz", "total_milliseconds", "registration_milliseconds", "frames_total", "errors_total")
     pipeline = {f"object_pose_pipeline_{name}": 1.0 for name in (*figures, "rejections_total")}
     watched.write_metrics(pipeline | {"object_pose_monitor_requests_total": 0.0})

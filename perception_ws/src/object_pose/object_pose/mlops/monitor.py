@@ -49,7 +49,7 @@ class MonitorConfig:
         "reference of the model in use, as 'models pull' writes it; '' takes MODEL.reference.json beside it, if there",
         read_only=True,
     )
-    every: int = parameter(15, "of so many frames one is looked at", minimum=1, maximum=100_000)
+    every: int = parameter(15, "of so many frames one is compared", minimum=1, maximum=100_000)
     window: int = parameter(40, "latest frames that are compared with the reference", minimum=2, maximum=10_000)
     min_frames: int = parameter(20, "frames before anything is said", minimum=2, maximum=10_000)
     min_share: float = parameter(
@@ -117,7 +117,7 @@ class DriftMonitor:
         names = {name for item in self._window for name in item}
         return {name: float(np.median([item[name] for item in self._window if name in item])) for name in sorted(names)}
 
-    def look(self, frame: CameraFrame, results: PoseResults) -> RetrainingRequest | None:
+    def observe(self, frame: CameraFrame, results: PoseResults) -> RetrainingRequest | None:
         """Take in a frame with its poses; return the retraining request that it led to, if it did."""
         if frame.rgb is None:
             return None
@@ -128,7 +128,7 @@ class DriftMonitor:
             self._kept.append(_Kept(frame.rgb, depth_mm, frame.camera, sure))
         return self._take(frame.rgb, of_depth | describe_poses(results))
 
-    def look_at_image(self, rgb: Image, boxes: Detections, usual_score: float) -> RetrainingRequest | None:
+    def observe_image(self, rgb: Image, boxes: Detections, usual_score: float) -> RetrainingRequest | None:
         """Do the same with an image and its boxes; those below ``usual_score`` do not count as found."""
         if self._config.requests:
             found = boxes.select(boxes.scores >= usual_score)
@@ -138,7 +138,7 @@ class DriftMonitor:
         return self._take(rgb, describe_detections(boxes, usual_score))
 
     def _take(self, rgb: Image, of_others: Mapping[str, float]) -> RetrainingRequest | None:
-        """Describe an image beside what is said of depth and answers, and look at the window."""
+        """Describe an image beside what is said of depth and answers, and compare the window with the reference."""
         statistics, descriptor = describe_image(rgb)
         statistics["image"] = self._reference.distance(descriptor)
         self._window.append({**statistics, **of_others})

@@ -41,7 +41,7 @@ _METRICS = {"pose": "recall", "roi_head": "accuracy"}
 class TuneConfig:
     """What is tuned: a task, its fixed ``options``, and the ``space`` of those that vary, by name.
 
-    Every trial trains for the task's number of steps and is judged by ``metric``, a figure of its validation, which
+    Every trial trains for the task's number of steps and is measured by ``metric``, a figure of its validation, which
     ``minimise`` wants small. ``output`` holds the study, a run folder a trial, and the best recipe.
     """
 
@@ -79,12 +79,12 @@ def parse_space(task_name: str, text: str) -> tuple[str, BaseDistribution]:
     try:
         if ".." in values:
             bounds, _, scale = values.partition(":")
-            low, high = (item.check(_number(item, bound)) for bound in bounds.split(".."))
+            low, high = (item.check(_value(item, bound)) for bound in bounds.split(".."))
             if scale not in ("", "log"):
                 raise ValueError(f"'{scale}' is no scale")
             kind = IntDistribution if item.type is int else FloatDistribution
             return item.name, kind(low, high, log=scale == "log")
-        return item.name, CategoricalDistribution([item.check(_number(item, value)) for value in values.split(",")])
+        return item.name, CategoricalDistribution([item.check(_value(item, value)) for value in values.split(",")])
     except ValueError as error:
         raise ConfigError(
             f"'{text}' is no range of {item.name}: {error}", "say NAME=LOW..HIGH, NAME=LOW..HIGH:log or NAME=A,B,C"
@@ -249,12 +249,12 @@ def _known_options(task_name: str) -> dict[str, Parameter]:
     return {item.name: item for kind in kinds for item in parameters(kind)}
 
 
-def _number(item: Parameter, text: str) -> Any:
+def _value(item: Parameter, text: str) -> Any:
+    """Return an option's value that a text names; raises ``ValueError`` where it names none."""
+    text = text.strip()
     if item.type is bool:
-        return (
-            {"true": True, "false": False}[text.strip().lower()] if text.strip().lower() in ("true", "false") else text
-        )
-    return item.type(text.strip())
+        return {"true": True, "false": False}.get(text.lower(), text)  # the declaration refuses any other text
+    return item.type(text)
 
 
 def _metric(task_name: str) -> str:

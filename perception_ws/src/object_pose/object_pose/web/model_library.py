@@ -84,7 +84,7 @@ class OpenedModel:
         if self._monitor:
             with self._monitored:
                 for results in (item for item in found.results if isinstance(item, PoseResults)):
-                    self._monitor.look(frame, results)
+                    self._monitor.observe(frame, results)
         return found
 
     @property

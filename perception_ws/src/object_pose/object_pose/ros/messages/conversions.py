@@ -66,10 +66,10 @@ def keypoints_to_message(
                 keypoints_y=array("d", keypoints[:, 1].tolist()),
                 keypoints_sigma=array("d", sigmas.tolist()),
                 group=int(group),
-                mask=array("B", np.rint(255.0 * shares).astype(np.uint8).tobytes()),
+                mask=array("B", np.rint(255.0 * probabilities).astype(np.uint8).tobytes()),
                 mask_window=window,
             )
-            for class_id, score, box, keypoints, sigmas, group, shares, window in zip(
+            for class_id, score, box, keypoints, sigmas, group, probabilities, window in zip(
                 detections.class_ids,
                 detections.scores,
                 detections.boxes_xyxy,
@@ -118,8 +118,9 @@ def _masks_from_message(message: KeypointDetectionArray) -> VisibleMasks:
     cells = math.isqrt(max(sizes))
     if sizes != {cells**2}:
         raise ValueError(f"masks must be square and of one size, got lengths {sorted(sizes)}")
-    shares = np.stack([np.asarray(item.mask, dtype=np.float32).reshape(cells, cells) for item in found])
-    return VisibleMasks(shares / np.float32(255.0), np.array([item.mask_window for item in found], dtype=np.float64))
+    probabilities = np.stack([np.asarray(item.mask, dtype=np.float32).reshape(cells, cells) for item in found])
+    windows = np.array([item.mask_window for item in found], dtype=np.float64)
+    return VisibleMasks(probabilities / np.float32(255.0), windows)
 
 
 def detections_2d_to_message(detections: Detections, labels: Sequence[str], header: Header) -> Detection2DArray:
@@ -194,7 +195,7 @@ def detections_3d_from_message(message: Detection3DArray, class_names: Sequence[
 
 
 def results_to_message(results: PoseResults, header: Header, dropped_frames: int = 0) -> ObjectPoseArray:
-    """Return everything that the pose head says about a frame."""
+    """Return the poses and rejections of a frame."""
     return ObjectPoseArray(
         header=header,
         dropped_frames=dropped_frames,

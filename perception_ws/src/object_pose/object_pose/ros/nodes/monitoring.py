@@ -11,8 +11,8 @@ from object_pose.ros.nodes.pipeline_node import PipelineNode
 from object_pose.ros.transport.worker import NewestWorker
 
 # Shows a frame to the monitor of its model.
-Look = Callable[[DriftMonitor], RetrainingRequest | None]
-_Item = tuple[Path, Sequence[str], Look]
+Observe = Callable[[DriftMonitor], RetrainingRequest | None]
+_Item = tuple[Path, Sequence[str], Observe]
 
 
 class Monitoring:
@@ -32,29 +32,29 @@ class Monitoring:
         self._monitors[model] = made
 
     def start(self) -> None:
-        """Begin to look at frames."""
-        self._worker = NewestWorker("monitoring", self._look, self._node.frame_failed)
+        """Begin to watch frames."""
+        self._worker = NewestWorker("monitoring", self._observe, self._node.frame_failed)
         self._node.add_check(self._report)
 
-    def offer(self, model: Path, labels: Sequence[str], look: Look) -> None:
+    def offer(self, model: Path, labels: Sequence[str], observe: Observe) -> None:
         """Take every n-th frame."""
         self._count += 1
         if self._worker and self._count % self._config.every == 0:
-            self._worker.offer((model, labels, look))
+            self._worker.offer((model, labels, observe))
 
     def close(self) -> None:
         """Finish the frame in hand."""
         if self._worker:
             self._worker.stop()
 
-    def _look(self, item: _Item) -> None:
-        model, labels, look = item
+    def _observe(self, item: _Item) -> None:
+        model, labels, observe = item
         if model not in self._monitors:
             self._monitors[model] = None
             with self._node.diagnostics.reporting("monitor"):
                 self.prepare(model, labels)
         self._monitor = self._monitors[model]
-        if self._monitor is not None and (request := look(self._monitor)):
+        if self._monitor is not None and (request := observe(self._monitor)):
             self._requests += 1
             self._node.diagnostics.gauge("retraining_request", str(request.path))
 

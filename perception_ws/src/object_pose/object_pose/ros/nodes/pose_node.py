@@ -324,7 +324,7 @@ class PoseNode(PipelineNode):
         return found.results
 
     def _watch_drift(self, estimator: PoseEstimator, frame: PairedFrame, results: PoseResults) -> None:
-        self._monitoring.offer(estimator.path, estimator.card.labels, lambda monitor: monitor.look(frame, results))
+        self._monitoring.offer(estimator.path, estimator.card.labels, lambda monitor: monitor.observe(frame, results))
 
     def _frame_of(self, paired: PairedSet, image_wh: tuple[int, int] | None) -> PairedFrame:
         """Return the frame of a set; the images have the size ``image_wh`` where it is known without unpacking them."""
