@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from object_pose.core.arrays import Array
 from object_pose.core.frame import Frame
 from object_pose.core.metrics import bop as bop_errors
 from object_pose.core.metrics.bop import MIN_VISIBILITY, MSPD_THRESHOLDS, THRESHOLDS, SurfaceErrors
@@ -30,7 +31,6 @@ from object_pose.io.bop import read_models_info
 if TYPE_CHECKING:
     from object_pose.simulation.render.mesh import RenderMesh
 
-Array = NDArray[np.float64]
 Meshes = Callable[[], Sequence["RenderMesh"]]
 
 _LIMITS = {

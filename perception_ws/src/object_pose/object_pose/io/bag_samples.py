@@ -18,6 +18,7 @@ from object_pose.core.geometry.extrinsics import Extrinsics
 from object_pose.core.geometry.se3 import rotation_angle
 from object_pose.core.geometry.transform_tree import TransformTree
 from object_pose.core.params import parameter
+from object_pose.core.vision.image import to_grey
 from object_pose.io.bag_frames import IMAGE_TYPES, RecordingConfig, camera_at_start, transform_tree
 from object_pose.io.bags import describe_bag, read_bag
 from object_pose.io.images import write_image
@@ -141,7 +142,7 @@ def _take(stops: list[_Stop], new: _Stop) -> None:
 
 def _sharpness(rgb: Image) -> float:
     """Return the variance of the Laplacian: the more, the sharper is an image of the same thing."""
-    gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    gray = to_grey(rgb)
     scale = min(1.0, _SHARPNESS_SIDE / max(gray.shape))
     small = cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     return float(cv2.Laplacian(small, cv2.CV_32F).var())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,7 +20,7 @@ from object_pose.core.results.oriented import (
 )
 from object_pose.core.vision.decoders import DecodeOptions
 from object_pose.core.vision.drawing import Canvas, class_color
-from object_pose.core.vision.image import letterbox, to_rgb
+from object_pose.core.vision.image import letterbox, to_grey, to_rgb
 from object_pose.tasks.task import Array32, Interface, Prepared, Task, prepare_rgb
 
 LAYOUT = "oriented_box"
@@ -37,7 +36,7 @@ def _prepare(image: NDArray[np.generic], input_wh: tuple[int, int]) -> Prepared:
     if image.ndim == 2 and image.dtype == np.float32 and image.shape == input_wh[::-1]:
         _, box = letterbox(np.zeros(image.shape, np.uint8), input_wh)
         return Prepared(image[None, None].astype(np.float32, copy=False), box)
-    grey = cv2.cvtColor(to_rgb(image), cv2.COLOR_RGB2GRAY)
+    grey = to_grey(to_rgb(image))
     canvas, box = letterbox(grey, input_wh)
     return Prepared(canvas[None, None].astype(np.float32) / _WHITE, box)
 

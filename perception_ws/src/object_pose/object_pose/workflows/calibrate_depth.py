@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 import yaml
 
@@ -14,6 +13,7 @@ from object_pose.calibration.depth import DepthCalibration, calibrate_depth
 from object_pose.core.arrays import DepthImage, Image
 from object_pose.core.errors import CalibrationError, DataError
 from object_pose.core.geometry.camera import Camera
+from object_pose.core.vision.image import to_grey
 from object_pose.evaluation.reports.calibration.report import (
     CalibrationPage,
     ReportTable,
@@ -64,7 +64,7 @@ def run_depth(job: DepthJob, progress: ProgressCallback = ignore_progress) -> De
         if item.frame.depth_m is None:
             raise DataError(f"{item.name} of {job.source} has no depth", "a folder needs 'rgb' and 'depth'")
         camera = item.frame.camera
-        images.append((item.name, np.asarray(cv2.cvtColor(item.frame.rgb, cv2.COLOR_RGB2GRAY), dtype=np.uint8)))
+        images.append((item.name, to_grey(item.frame.rgb)))
         depths[item.name] = item.frame.depth_m
     views, missed = detect(job.board, images)
     if not views or camera is None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import cv2
 import numpy as np
 
 from object_pose.calibration.boards import Board, BoardView, detect
@@ -17,6 +16,7 @@ from object_pose.calibration.intrinsics import IntrinsicsCalibration, Intrinsics
 from object_pose.core.arrays import Image
 from object_pose.core.errors import CalibrationError
 from object_pose.core.geometry.distortion import EQUIDISTANT
+from object_pose.core.vision.image import to_grey
 from object_pose.evaluation.reports.calibration.report import (
     CalibrationPage,
     ReportTable,
@@ -79,7 +79,7 @@ def detect_in_files(
 
 def read_grey(path: Path) -> Image:
     """Read an image file as grey values (H, W)."""
-    return np.asarray(cv2.cvtColor(read_image(path), cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+    return to_grey(read_image(path))
 
 
 def run_intrinsics(job: IntrinsicsJob, progress: ProgressCallback = ignore_progress) -> IntrinsicsResult:
@@ -108,7 +108,7 @@ def _useful_images(job: IntrinsicsJob, folder: Path, progress: ProgressCallback)
             continue
         last_ns, rgb = stamp_ns, decode()
         name = f"{stamp_ns * 1e-9:.3f}"
-        found, _ = detect(job.board, [(name, np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), dtype=np.uint8))])
+        found, _ = detect(job.board, [(name, to_grey(rgb))])
         if found and guidance(found[0], views).is_useful:
             views += found
             write_image(folder / f"{name}.png", rgb)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import cv2
 import numpy as np
 
 from object_pose.calibration.boards import BoardView, detect
@@ -17,6 +16,7 @@ from object_pose.calibration.next_poses import NextPose, next_poses
 from object_pose.core.arrays import Array, Image
 from object_pose.core.errors import CalibrationError, ConfigError
 from object_pose.core.vision.drawing import Canvas
+from object_pose.core.vision.image import to_grey
 from object_pose.io.camera_info import read_camera
 from object_pose.io.images import list_images, read_image, write_image
 from object_pose.io.robot_samples import GRIPPER_IN_BASE, LIST_NAME, RobotSample, read_samples, write_samples
@@ -109,7 +109,7 @@ class CalibrationSession:
         """Look for the board in an image (H, W, 3), which is not kept; raises ``CalibrationError`` for another size."""
         self._check_size(rgb)
         name = f"{self._next_number():03d}"
-        views, _ = detect(self.job.board, [(name, np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), dtype=np.uint8))])
+        views, _ = detect(self.job.board, [(name, to_grey(rgb))])
         view = views[0] if views else None
         found = self._planned(guidance(view, list(self._views.values()), self._camera))
         return Capture(rgb, view, found, self.coverage, T_base_gripper, "", len(self._views), self._next_poses)
@@ -173,7 +173,7 @@ class CalibrationSession:
             paths = [path for path in self.folder.iterdir() if path.suffix == ".png"]
             paths = list_images(self.folder) if paths else []
         for path in paths:
-            gray = np.asarray(cv2.cvtColor(read_image(path), cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+            gray = to_grey(read_image(path))
             self._views |= {view.name: view for view in detect(self.job.board, [(path.stem, gray)])[0]}
         self._plan()
 

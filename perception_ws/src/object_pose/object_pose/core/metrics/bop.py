@@ -12,12 +12,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from object_pose.core.arrays import Array
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
 from object_pose.core.geometry.symmetry import Symmetry
 from object_pose.core.object_model import ObjectModel
-
-Array = NDArray[np.float64]
 
 THRESHOLDS = np.linspace(0.05, 0.5, 10)
 """Limits of MSSD and tolerances of VSD in diameters, and limits of VSD, (10,)."""

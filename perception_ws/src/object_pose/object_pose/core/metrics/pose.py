@@ -10,15 +10,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from object_pose.core.arrays import Array
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.symmetry import Symmetry
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.results.pose import ObjectPose, ObjectTruth
-
-Array = NDArray[np.float64]
 
 MIN_VISIBILITY = 0.3
 ADD_SHARE = 0.1  # of the diameter, below which ADD(-S) is correct

@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.stats import chi2
 
+from object_pose.core.arrays import Array
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.symmetry import Symmetry
 from object_pose.core.metrics.pose import PoseMatch
-
-Array = NDArray[np.float64]
 
 _CONFIDENCE = 0.95
 _SCORE_BINS = 10

@@ -119,6 +119,11 @@ def to_batch(canvas: Image) -> NDArray[np.float32]:
     return batch
 
 
+def to_grey(rgb: Image) -> Image:
+    """Return an (H, W, 3) RGB image as (H, W) grey."""
+    return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+
+
 def to_rgb(image: NDArray[np.generic]) -> Image:
     """Return a grey (H, W) or (H, W, 1), RGB or RGBA uint8 image as contiguous (H, W, 3) RGB.
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from object_pose.core.arrays import Image
+from object_pose.core.vision.image import to_grey
 
 Thumbnail = NDArray[np.float32]
 
@@ -45,7 +46,7 @@ class NearDuplicate:
 
 def make_thumbnail(rgb: Image) -> Thumbnail:
     """Return the (32, 32) grey thumbnail of an (H, W, 3) image, without black bars, that others are compared with."""
-    grey = _without_bars(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
+    grey = _without_bars(to_grey(rgb))
     return np.asarray(cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA), dtype=np.float32)
 
 

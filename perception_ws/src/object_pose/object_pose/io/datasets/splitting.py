@@ -17,17 +17,17 @@ from object_pose.io.images import read_image
 
 # What Roboflow and converters append to the name of the file that an image was.
 _EXPORT_SUFFIX = re.compile(r"_(jpe?g|png|bmp|webp)(\.rf\.[0-9a-f]+)?$", re.IGNORECASE)
-_FRAME_NUMBER = re.compile(r"[0-9]+$")
+_FRAME_NUMBER = re.compile(r"[ _.\-]*[0-9]+$")
 _NUMBER = re.compile(r"\d+")
 _SHUFFLE_SEED = 0
 
 
 def recording_of(path: Path) -> str:
-    """Return what the file's name says of its recording: all before the last number, or all if that is nothing."""
+    """Return a file's name without export suffix and frame number, which names its recording; '' where that is all."""
     name = path.stem
     while (shorter := _EXPORT_SUFFIX.sub("", name)) != name:
         name = shorter
-    return _FRAME_NUMBER.sub("", name) or name
+    return _FRAME_NUMBER.sub("", name)
 
 
 def group_images(
@@ -38,8 +38,13 @@ def group_images(
     ``group`` is 'recording', 'none', or a regular expression whose first group names it. Raises ``ConfigError`` for
     another text, ``DataError`` where a file's name does not match.
     """
-    pattern = _pattern(group) if group not in ("recording", "none") else None
-    names = [] if group == "none" else [_matched(path, pattern) if pattern else recording_of(path) for path in paths]
+    if group == "none":
+        names: list[str] = []
+    elif group == "recording":
+        names = [recording_of(path) or path.stem for path in paths]
+    else:
+        pattern = _pattern(group)
+        names = [_matched(path, pattern) for path in paths]
     first = {name: place for place, name in reversed(list(enumerate(names)))}
     pairs = [(first[name], place) for place, name in enumerate(names)]
     thumbnails = [make_thumbnail(read_image(path)) for path in progress(paths)]

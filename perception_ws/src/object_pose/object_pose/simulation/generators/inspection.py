@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from object_pose.core.arrays import Image
+from object_pose.core.arrays import Array, Image, Mask
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
 from object_pose.simulation.parts.twins import KINDS, PALETTES, PARTS_PER_KIND, Kind, Lot, PartTwin, lot
@@ -27,8 +27,6 @@ from object_pose.simulation.scenes import layout
 from object_pose.simulation.scenes.distractors import bin_mesh
 from object_pose.simulation.seeds import TRAINING
 
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 # Draws the lights of a scene, given how far shadows reach in metres.
 Light = Callable[[np.random.Generator, float], Lighting]
 

@@ -9,16 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import trimesh
-from numpy.typing import NDArray
 
+from object_pose.core.arrays import Array
 from object_pose.core.errors import ConfigError, DataError
 from object_pose.core.geometry.symmetry import Symmetry
 from object_pose.simulation.parts.mesh_files import FileMesh, is_closed, read_mesh
 from object_pose.simulation.parts.objects import SceneObject, mesh_diameter, object_model
 from object_pose.simulation.parts.symmetry import parse_symmetry
 from object_pose.simulation.render.mesh import make_render_mesh
-
-Array = NDArray[np.float64]
 
 UNITS = {"mm": 1e-3, "m": 1.0}
 _SURELY = {"mm": (10.0, 2000.0), "m": (0.01, 1.0)}

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from manifold3d import CrossSection, Manifold
-from numpy.typing import NDArray
 
+from object_pose.core.arrays import Array
 from object_pose.simulation.parts import solids
-
-Array = NDArray[np.float64]
 
 GEAR_DAMAGES = ("missing_teeth", "bent_teeth", "worn_teeth")
 _FLANK_POINTS = 6

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
 
+from object_pose.core.arrays import Array
 from object_pose.core.geometry.stable_poses import StableRotations, stable_rotations
 from object_pose.core.geometry.symmetry import Symmetry
 from object_pose.core.object_model import ObjectModel
@@ -23,8 +24,6 @@ from object_pose.simulation.parts.mesh_files import is_closed, read_mesh
 from object_pose.simulation.parts.procedural import PART_NAMES, build_part
 from object_pose.simulation.render.materials import Material
 from object_pose.simulation.render.mesh import RenderMesh, face_normals, make_render_mesh, vertex_views
-
-Array = NDArray[np.float64]
 
 _SURFACE_POINTS = 800
 _CANDIDATES_PER_POINT = 6

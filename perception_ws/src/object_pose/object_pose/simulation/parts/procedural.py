@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import trimesh
 from manifold3d import Manifold
-from numpy.typing import NDArray
 
+from object_pose.core.arrays import Array
 from object_pose.core.errors import ConfigError
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.symmetry import Symmetry
@@ -19,8 +19,6 @@ from object_pose.simulation.parts import solids
 from object_pose.simulation.parts.gears_springs import involute_tooth
 from object_pose.simulation.render import materials
 from object_pose.simulation.render.materials import Material
-
-Array = NDArray[np.float64]
 
 _Z_AXIS = np.array([0.0, 0.0, 1.0])
 

@@ -8,7 +8,7 @@ import numpy as np
 from manifold3d import CrossSection, Manifold, Mesh
 from numpy.typing import ArrayLike, NDArray
 
-Array = NDArray[np.float64]
+from object_pose.core.arrays import Array
 
 _WELD_DECIMALS = 4  # what files in single precision cannot tell apart must be one vertex
 

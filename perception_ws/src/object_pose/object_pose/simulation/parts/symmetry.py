@@ -14,16 +14,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import trimesh
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.spatial import cKDTree
 
+from object_pose.core.arrays import Array
 from object_pose.core.errors import ConfigError
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.symmetry import Symmetry, group_of, turn_about
 from object_pose.simulation.parts.objects import mesh_diameter
-
-Array = NDArray[np.float64]
 
 ROUND_TOLERANCE = 0.06
 EXACT_TOLERANCE = 0.02

@@ -12,15 +12,13 @@ from typing import Literal
 
 import numpy as np
 from manifold3d import Manifold
-from numpy.typing import NDArray
 
-from object_pose.core.arrays import Image
+from object_pose.core.arrays import Array, Image
 from object_pose.simulation.parts import gears_springs, solids
 from object_pose.simulation.render import materials
 from object_pose.simulation.render.materials import Material
 from object_pose.simulation.render.mesh import RenderMesh, make_render_mesh
 
-Array = NDArray[np.float64]
 Kind = Literal["gear", "spring"]
 
 KINDS: tuple[Kind, ...] = ("gear", "spring")

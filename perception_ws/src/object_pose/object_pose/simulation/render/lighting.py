@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from object_pose.core.arrays import Array
 
 _MAP_SIZE = 48
 _ROUGHNESS_LEVELS = (0.1, 0.3, 0.55, 0.85)

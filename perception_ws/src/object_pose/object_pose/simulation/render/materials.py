@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from object_pose.core.arrays import Image
+from object_pose.core.arrays import Array, Image
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,6 @@ def _rgb(color: NDArray[np.float64]) -> tuple[float, float, float]:
     return red, green, blue
 
 
-Array = NDArray[np.float64]
 FloatArray32 = NDArray[np.float32]
 
 TEXTURE_SIZE = 512

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from object_pose.core.arrays import Array
 from object_pose.simulation.render.rasterizer import project_affine, rasterize
 
-Array = NDArray[np.float64]
 FloatArray32 = NDArray[np.float32]
 IntArray = NDArray[np.int32]
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from object_pose.core.arrays import DepthImage, Image
+from object_pose.core.arrays import Array, DepthImage, Image
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
 from object_pose.simulation.render import rasterizer
 from object_pose.simulation.render.materials import srgb_bytes
 from object_pose.simulation.render.mesh import RenderMesh
-
-Array = NDArray[np.float64]
 
 _NEAREST_M = 0.05
 

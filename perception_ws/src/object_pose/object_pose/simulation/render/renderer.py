@@ -10,15 +10,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from object_pose.core.arrays import DepthImage, Image
+from object_pose.core.arrays import Array, DepthImage, Image
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
 from object_pose.simulation.render import rasterizer, shading
 from object_pose.simulation.render.lighting import Lighting
 from object_pose.simulation.render.materials import Material, linear_from_srgb, srgb_bytes
 from object_pose.simulation.render.mesh import RenderMesh, orthographic
-
-Array = NDArray[np.float64]
 
 _SHADOW_PIXELS = 384
 _OCCLUSION_PIXELS = 192

@@ -6,13 +6,11 @@ from functools import cache
 
 import numpy as np
 import trimesh
-from numpy.typing import NDArray
 
+from object_pose.core.arrays import Array
 from object_pose.simulation.parts.objects import part_object
 from object_pose.simulation.parts.procedural import PART_NAMES
 from object_pose.simulation.render.mesh import RenderMesh, make_render_mesh
-
-Array = NDArray[np.float64]
 
 
 @cache

@@ -7,10 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from object_pose.core.arrays import Array
 from object_pose.core.geometry import se3
 from object_pose.simulation.parts.objects import SceneObject
-
-Array = NDArray[np.float64]
 
 _CELL_M = 0.005
 _CELLS = 240

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from object_pose.core.arrays import Array
 from object_pose.core.frame import Frame
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
@@ -21,8 +21,6 @@ from object_pose.simulation.render.renderer import Backdrop, Finish, Optics, Pla
 from object_pose.simulation.scenes import layout
 from object_pose.simulation.scenes.distractors import bin_mesh, primitive_shapes, random_distractor, stretched
 from object_pose.simulation.scenes.truth import SimulatedFrame, find_truths
-
-Array = NDArray[np.float64]
 
 _SHADOW_RADIUS_M = 0.42
 _BENCH_HALF_M = 0.17

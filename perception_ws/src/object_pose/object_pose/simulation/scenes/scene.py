@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from object_pose.core.arrays import Image
+from object_pose.core.arrays import Array, Image
 from object_pose.core.frame import Frame
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
@@ -22,8 +21,6 @@ from object_pose.simulation.render.renderer import Backdrop, Finish, Optics, Pla
 from object_pose.simulation.scenes import layout
 from object_pose.simulation.scenes.distractors import bin_mesh, random_distractor, random_occluder
 from object_pose.simulation.scenes.truth import SimulatedFrame, find_truths
-
-Array = NDArray[np.float64]
 
 _TEXTURE_POOL = 16
 _SHADOW_REACH_M = 0.45

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from object_pose.core.arrays import Array
 from object_pose.core.frame import Frame
 from object_pose.core.geometry import se3
 from object_pose.core.results.pose import ObjectTruth
 from object_pose.simulation.parts.objects import SceneObject
 from object_pose.simulation.render import rasterizer
 from object_pose.simulation.render.renderer import Placement, Rendering
-
-Array = NDArray[np.float64]
 
 MIN_VISIBLE_PIXELS = 8
 

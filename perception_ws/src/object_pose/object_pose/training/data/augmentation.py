@@ -10,12 +10,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from object_pose.core.arrays import Array, Image
 from object_pose.core.frame import AlignedDepth
 from object_pose.core.vision.image import PADDING_VALUE
 from object_pose.core.vision.roi import not_measured, painted_over
 
-Array = NDArray[np.float64]
-Image = NDArray[np.uint8]
 _ERASED_BORDER_PX = 2  # greatest width of what is erased around an object
 
 SampleT = TypeVar("SampleT")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,11 +16,13 @@ from object_pose.core.arrays import Array, Image
 from object_pose.core.errors import DataError
 from object_pose.core.frame import Frame
 from object_pose.core.geometry import se3
+from object_pose.core.geometry.camera import Camera
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.results.pose import ObjectTruth
 from object_pose.core.vision.image import Letterbox, letterbox
 from object_pose.io.bop import bop_names, read_bop_scene
 from object_pose.io.datasets.samples import LabelledBoxes
+from object_pose.io.datasets.splitting import recording_of
 from object_pose.io.images import read_image
 from object_pose.simulation.parts.objects import SceneObject
 from object_pose.simulation.scenes.scene import FrameStream, SceneConfig
@@ -32,9 +33,6 @@ from object_pose.training.data.copy_paste import CopyPaste
 
 _PHOTOS_A_SIDE = (1, 1, 2, 3)  # of the collage behind the objects, as often as named
 _SEAM_PX = (0.4, 1.1)  # how soft, as sigma, the seam between an object and a photograph is
-# What Roboflow puts behind a file's name when it exports a data set.
-_EXPORT_SUFFIX = re.compile(r"_(jpe?g|png|bmp|webp)(_jpg)?\.rf\.[0-9a-f]+$")
-_FRAME_NUMBER = re.compile(r"[ _.\-]*\d+$")
 
 
 def detection_sample(
@@ -46,9 +44,7 @@ def detection_sample(
     keypoint_count = len(models[0].keypoints_object)
     keypoints = np.zeros((len(truths), keypoint_count, 2))
     for row, truth in zip(keypoints, truths):
-        model = models[truth.class_id]
-        pose = model.symmetry.canonical(truth.T_camera_object)
-        row[:] = simulated.frame.camera.project(se3.apply(pose, model.keypoints_object))
+        row[:] = _canonical_keypoints(truth, models[truth.class_id], simulated.frame.camera)
     return DetectionSample(
         simulated.frame.rgb,
         np.array([truth.box_xyxy for truth in truths]).reshape(-1, 4),
@@ -58,6 +54,11 @@ def detection_sample(
         _owners(simulated, visible),
         np.array([truth.visibility for truth in truths]),
     )
+
+
+def _canonical_keypoints(truth: ObjectTruth, model: ObjectModel, camera: Camera) -> Array:
+    """Return the keypoints (K, 2) in ideal pixels of the symmetric equivalent that is the canonical one."""
+    return camera.project(se3.apply(model.symmetry.canonical(truth.T_camera_object), model.keypoints_object))
 
 
 def _owners(simulated: SimulatedFrame, visible: Sequence[int]) -> NDArray[np.int8]:
@@ -165,17 +166,7 @@ class LabelledScenes:
 
 def labelled_sample(frame: Frame, truths: Sequence[ObjectTruth], models: Sequence[ObjectModel]) -> DetectionSample:
     """Return a frame with boxes, classes and the canonical pose's projected keypoints of its objects."""
-    keypoints = np.stack(
-        [
-            frame.camera.project(
-                se3.apply(
-                    models[item.class_id].symmetry.canonical(item.T_camera_object),
-                    models[item.class_id].keypoints_object,
-                )
-            )
-            for item in truths
-        ]
-    )
+    keypoints = np.stack([_canonical_keypoints(item, models[item.class_id], frame.camera) for item in truths])
     return DetectionSample(
         frame.rgb,
         np.array([item.box_xyxy for item in truths]),
@@ -264,11 +255,6 @@ def repeats(class_ids: Sequence[NDArray[np.int64]], balance: float) -> Array:
     images_with = Counter(class_id for ids in class_ids for class_id in set(ids.tolist()))
     factors = {class_id: np.sqrt(balance * len(class_ids) / count) for class_id, count in images_with.items()}
     return np.array([max((1.0, *(factors[class_id] for class_id in ids.tolist()))) for ids in class_ids])
-
-
-def recording_of(path: Path) -> str:
-    """Return what the frames of one recording have in common: the name without export suffix and frame number."""
-    return _FRAME_NUMBER.sub("", _EXPORT_SUFFIX.sub("", path.stem))
 
 
 def split_by_recording(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from object_pose.core.arrays import Array, Image
+from object_pose.core.vision.image import to_grey
 from object_pose.io.datasets.mask_pairs import read_mask
 from object_pose.io.datasets.near_duplicates import (
     NearDuplicate,
@@ -109,10 +110,10 @@ def duplicate_summary(images: Sequence[ImageFigures], duplicates: Duplicates) ->
 
 def recording_summary(images: Sequence[ImageFigures]) -> dict[str, Any]:
     """Tell how many recordings file names speak of, which are the largest, and which are in several splits."""
-    counts = Counter(recording_of(image.path) for image in images)
+    counts = Counter((recording_of(image.path) or image.path.stem) for image in images)
     splits: dict[str, set[str]] = {}
     for image in images:
-        splits.setdefault(recording_of(image.path), set()).add(image.split)
+        splits.setdefault((recording_of(image.path) or image.path.stem), set()).add(image.split)
     return {
         "count": len(counts),
         "largest": dict(counts.most_common(10)),
@@ -132,7 +133,7 @@ def percentiles(values: Array) -> dict[str, float]:
 
 
 def _measure(rgb: Image, split: str, path: Path) -> ImageFigures:
-    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    grey = to_grey(rgb)
     height, width = grey.shape
     scale = min(1.0, _SHARPNESS_SIDE / max(width, height))
     small = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1.0 else grey

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from object_pose.core.arrays import Image
 from object_pose.core.errors import ModelError
 from object_pose.core.results.classification import Classification, score_classes
+from object_pose.core.vision.image import to_grey
 from object_pose.runtime.predictor import Predictor
 from object_pose.simulation.generators.inspection import LABELS, Inspection, Light, inspection
 from object_pose.simulation.render.lighting import held_out_lighting, random_lighting
@@ -242,7 +243,7 @@ def _outcome(seed: int, picture: Picture) -> Outcome:
     drawn, result = picture.drawn, picture.result
     peak = np.unravel_index(int(result.attention.argmax()), result.attention.shape)
     around = cv2.dilate(drawn.damage.astype(np.uint8), np.ones((9, 9), np.uint8))
-    grey = cv2.cvtColor(drawn.image, cv2.COLOR_RGB2GRAY)
+    grey = to_grey(drawn.image)
     return Outcome(
         seed,
         drawn.class_id == 0,

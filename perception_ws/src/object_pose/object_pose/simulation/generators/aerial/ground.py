@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from object_pose.core.arrays import Array
 from object_pose.simulation.generators.aerial.canvas import (
     Canvas,
     Color,
@@ -20,8 +20,6 @@ from object_pose.simulation.generators.aerial.canvas import (
     polygon_cover,
     vary,
 )
-
-Array = NDArray[np.float64]
 
 
 def draw_ground(canvas: Canvas, greenness: float, lushness: float, rng: np.random.Generator) -> None:

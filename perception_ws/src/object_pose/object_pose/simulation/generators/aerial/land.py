@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from object_pose.core.arrays import Array
+
 _LEAST_SIDE_PX = 6.0
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from object_pose.core.arrays import Array
 from object_pose.simulation.generators.aerial.canvas import (
     Canvas,
     Color,
@@ -18,8 +18,6 @@ from object_pose.simulation.generators.aerial.canvas import (
 )
 from object_pose.simulation.generators.aerial.ground import PALE, STREETS, WATER, draw_car, draw_patch, draw_wall
 from object_pose.simulation.generators.aerial.land import Lot
-
-Array = NDArray[np.float64]
 
 
 def draw_lookalike(canvas: Canvas, lot: Lot, rng: np.random.Generator) -> None:

@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from object_pose.core.arrays import Image
+from object_pose.core.arrays import Array, Image
 from object_pose.simulation.generators.aerial.canvas import Canvas, as_color, noise, pick, random_color, vary
 from object_pose.simulation.generators.aerial.ground import (
     EARTH,
@@ -49,7 +48,6 @@ _SIZE = PLACE_SIZE + 2 * _MARGIN
 _RESOLUTIONS = (0.05, 0.35)
 # Below this, a crown hides what is under it; people who draw on coarser pictures complete the roof.
 _CROWNS_HIDE_BELOW = 0.1
-Array = NDArray[np.float64]
 Span = tuple[float, float]
 
 

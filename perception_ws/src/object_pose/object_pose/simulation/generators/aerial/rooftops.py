@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from object_pose.core.arrays import Array
 from object_pose.simulation.generators.aerial.canvas import (
     Canvas,
     Color,
@@ -21,7 +21,6 @@ from object_pose.simulation.generators.aerial.canvas import (
 from object_pose.simulation.generators.aerial.ground import GROUND, PALE
 from object_pose.simulation.generators.aerial.roofs import Building, View, Wing, draw_building
 
-Array = NDArray[np.float64]
 SHELL = "shell"
 
 

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from object_pose.core.arrays import Image
+from object_pose.core.arrays import Array, Image
 from object_pose.simulation.generators.aerial.canvas import Canvas, Flags
 from object_pose.simulation.generators.aerial.ground import (
     draw_car,
@@ -38,7 +37,6 @@ TILE_SIZE = 256
 # What stands outside the tile throws shadows and crowns into it.
 _MARGIN = 24
 _SIZE = TILE_SIZE + 2 * _MARGIN
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
