@@ -172,8 +172,10 @@ class DetectionNode(PipelineNode):
         self.diagnostics.processed(inference_ms=inference_ms, total_ms=clock.timings_ms["total"])
         if _is_watched(answer.detector):
             usual_score = answer.detector.task.options.score_threshold
-            look = partial(DriftMonitor.look_at_image, rgb=answer.rgb, boxes=answer.detections, usual_score=usual_score)
-            self._monitoring.offer(answer.detector.path, labels, look)
+            observe = partial(
+                DriftMonitor.observe_image, rgb=answer.rgb, boxes=answer.detections, usual_score=usual_score
+            )
+            self._monitoring.offer(answer.detector.path, labels, observe)
 
     def _run(self, detector: Predictor, paired: PairedSet, known: KnownBoxes | None) -> _Answer:
         """Return what a model finds in an image."""
