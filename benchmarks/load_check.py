@@ -111,17 +111,21 @@ def _last(process: Process) -> dict[str, Any]:
 
 def _server_process(parent: int) -> int:
     """Return the server among a process's children."""
-    for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+    for child in _children(parent):
         if b"--live" in Path(f"/proc/{child}/cmdline").read_bytes():
-            return int(child)
+            return child
     raise ObjectPoseError("the server has ended", "what it said is above")
 
 
-def _memory_mib(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024.0
-    raise ObjectPoseError("the server has ended", "what it said is above")
+def _children(parent: int) -> list[int]:
+    """Return the processes that any thread of a process has started."""
+    return [int(child) for file in Path(f"/proc/{parent}/task").glob("*/children") for child in file.read_text().split()]
+
+
+def _memory_mib(server: int) -> float:
+    """Return what the server and its predictor take."""
+    pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in (server, *_children(server))]
+    return sum(pages) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 BENCHMARK = Benchmark(

@@ -43,6 +43,7 @@ class Load:
             "p50_ms": float(p50),
             "p99_ms": float(p99),
             "predictions": len(self.times_ms),
+            "predictions_hz": len(self.times_ms) / self.seconds,
             "refused": self.refused,
             "streams": len(self.messages),
             "stream_hz_least": min(self.messages, default=0) / self.seconds,

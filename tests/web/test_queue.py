@@ -6,6 +6,7 @@ import asyncio
 import threading
 
 import pytest
+from starlette.requests import Request
 
 from object_pose.core.errors import DataError
 from object_pose.web.errors import HttpError
@@ -17,8 +18,8 @@ from object_pose.web.predictions import PredictionQueue
 def make_queue():
     made = []
 
-    def make(workers=1, capacity=2, deadline_s=60.0):
-        made.append(PredictionQueue(workers, capacity, deadline_s, Metrics()))
+    def make(workers=1, capacity=2, answer_within_s=60.0, deadline_s=60.0):
+        made.append(PredictionQueue(workers, capacity, answer_within_s, deadline_s, Metrics()))
         return made[-1]
 
     yield make
@@ -55,9 +56,9 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_again(make_queue):
     assert results == [True] * 3
 
 
-def test_what_cannot_be_done_before_its_deadline_is_not_kept_waiting(make_queue):
-    # Nothing was measured yet, so that each piece of work is taken for a quarter of the deadline.
-    queue, go_on = make_queue(capacity=100, deadline_s=5.5), threading.Event()
+def test_what_is_not_expected_to_be_answered_in_time_is_not_kept_waiting(make_queue):
+    # Nothing was measured yet, so that each piece of work is taken for a quarter of the time.
+    queue, go_on = make_queue(capacity=100, answer_within_s=5.5), threading.Event()
 
     async def fill():
         waiting = [asyncio.ensure_future(queue.run("slow", go_on.wait)) for _ in range(4)]
@@ -70,6 +71,42 @@ def test_what_cannot_be_done_before_its_deadline_is_not_kept_waiting(make_queue)
 
     refused = asyncio.run(fill())
     assert refused.status_code == 429 and refused.headers["Retry-After"] == "6"
+
+
+def test_slow_work_is_done_when_nothing_else_waits(make_queue):
+    queue, go_on = make_queue(answer_within_s=0.001), threading.Event()
+
+    async def slow_then_two():
+        assert await queue.run("slow", lambda: threading.Event().wait(0.02)) is False
+        first = asyncio.ensure_future(queue.run("slow", go_on.wait))
+        await asyncio.sleep(0)
+        with pytest.raises(HttpError):
+            await queue.run("slow", go_on.wait)
+        go_on.set()
+        return await first
+
+    assert asyncio.run(slow_then_two())
+
+
+def test_what_nobody_waits_for_any_more_is_left_out(make_queue):
+    queue, go_on, done = make_queue(), threading.Event(), []
+
+    async def receive():
+        return {"type": "http.disconnect"}
+
+    async def leave():
+        first = asyncio.ensure_future(queue.run("a", go_on.wait))
+        await asyncio.sleep(0)
+        left = Request({"type": "http"}, receive)
+        with pytest.raises(HttpError) as gone:
+            await queue.run("a", lambda: done.append(True), left)
+        go_on.set()
+        await first
+        return gone.value
+
+    assert asyncio.run(leave()).code == "client_gone"
+    queue.close()
+    assert not done
 
 
 def test_a_deadline_that_passes_ends_the_wait_and_the_work_that_has_not_begun(make_queue):

@@ -258,8 +258,9 @@ def test_streams_above_the_limit_are_refused(tmp_path, pipeline):
 
 def test_who_reads_nothing_is_dropped_and_the_others_get_the_newest(tmp_path, pipeline):
     with serving(tmp_path, pipeline, write_timeout_s=0.5, most_clients=2, picture_rate_hz=60.0) as client:
-        deaf = socket.create_connection((client.base_url.host, client.base_url.port))
-        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf = socket.socket()
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # before the window is agreed on
+        deaf.connect((client.base_url.host, client.base_url.port))
         deaf.sendall(b"GET /v1/live/stream.mjpeg HTTP/1.1\r\nHost: localhost\r\n\r\n")
         with pipeline.running(), client.stream("GET", "/v1/live/stream.mjpeg") as response:
             coming = pictures(response)
@@ -269,6 +270,23 @@ def test_who_reads_nothing_is_dropped_and_the_others_get_the_newest(tmp_path, pi
             while is_refused(client, "/v1/live/events"):  # until the place of the one that is dropped is free
                 next(coming)
         deaf.close()
+
+
+def test_streams_end_whole_when_the_server_ends(tmp_path, pipeline):
+    began, ended = threading.Event(), []
+
+    def watch(url):
+        with httpx.stream("GET", f"{url}v1/live/events", timeout=60.0) as response:
+            for _ in response.iter_lines():
+                began.set()
+        ended.append(True)  # httpx raises where an answer is cut off
+
+    with serving(tmp_path, pipeline) as client:
+        thread = threading.Thread(target=watch, args=(client.base_url,))
+        thread.start()
+        assert began.wait(60.0)
+    thread.join()
+    assert ended == [True]
 
 
 def is_refused(client, path):

@@ -23,6 +23,7 @@ from object_pose.web.services import Services
 _STOP_WITHIN_S = 15.0
 _NICE = 4
 _RECORDER = "recorder"
+_FAILED = 2
 
 
 class LiveControl:
@@ -81,6 +82,9 @@ class LiveControl:
         except subprocess.TimeoutExpired:
             recorder.kill()
             code = recorder.wait()
+        if code == _FAILED and self._bag and not self._bag.exists():
+            problem = f"nothing was recorded, and there is no recording {self._bag.name}"
+            raise ObjectPoseError(problem, "was it stopped before the pipeline's first message? the server's log says")
         if code != 0:
             raise ObjectPoseError(f"the recording {self._bag} ended with exit code {code}", "the server's log says why")
 

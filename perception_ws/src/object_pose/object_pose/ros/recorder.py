@@ -7,13 +7,13 @@ import struct
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from object_pose_msgs.msg import KeypointDetectionArray, ObjectPoseArray, ObjectTruthArray
+from rclpy.exceptions import NotInitializedException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -23,7 +23,7 @@ from vision_msgs.msg import Detection3DArray, VisionInfo
 
 from object_pose.core.errors import DataError
 from object_pose.io.bags import BagWriter, make_typestore, write_bag
-from object_pose.ros.nodes.spinning import prepare_process
+from object_pose.ros.nodes.spinning import prepare_process, sigint_left_to_ros
 from object_pose.ros.transport import qos, topics
 
 _IMAGES = {topics.COLOR: Image, topics.CAMERA_INFO: CameraInfo, topics.DEPTH: Image}
@@ -113,31 +113,43 @@ class Recorder(Node):
 def record(output: Path, options: RecordingOptions, ros_arguments: Sequence[str] | None = None) -> dict[str, int]:
     """Record into a new mcap bag until SIGINT or the end of the time; return the number of messages by topic.
 
-    Raises ``DataError`` where ``output`` is something else than a bag, a topic cannot be recorded, or nothing came.
+    Raises ``DataError`` where ``output`` is something else than a bag, a topic cannot be recorded, or nothing came:
+    then there is no bag.
     """
     prepare_process()
-    rclpy.init(args=None if ros_arguments is None else list(ros_arguments))
+    with sigint_left_to_ros() as interrupted, write_bag(output, make_typestore(), options.compress) as bag:
+        rclpy.init(args=None if ros_arguments is None else list(ros_arguments))
+        if interrupted.is_set():
+            rclpy.try_shutdown()
+        counts = _recorded(bag, options)
+        if not counts:
+            raise DataError("nothing came on the topics of the pipeline", "object-pose doctor --topics says why")
+        return counts
+
+
+def _recorded(bag: BagWriter, options: RecordingOptions) -> dict[str, int]:
+    """Write into a bag until ROS ends, which SIGINT may make it do at any time, or the time is over."""
+    counts: Counter[str] = Counter()
     try:
-        with write_bag(output, make_typestore(), options.compress) as bag:
-            recorder = Recorder(bag, options)
-            for topic in options.topics:
-                recorder.add(topic)
-            _spin(recorder, options.seconds)
-            counts = dict(recorder.counts)
-            if not counts:
-                raise DataError("nothing came on the topics of the pipeline", "object-pose doctor --topics says why")
-            return counts
+        recorder = Recorder(bag, options)
+        counts = recorder.counts
+        for topic in options.topics:
+            recorder.add(topic)
+        _spin(recorder, options.seconds)
+    except (RuntimeError, NotInitializedException, ExternalShutdownException):
+        if rclpy.ok():
+            raise
     finally:
         rclpy.try_shutdown()
+    return dict(counts)
 
 
 def _spin(recorder: Recorder, seconds: float) -> None:
     executor = SingleThreadedExecutor()
     executor.add_node(recorder)
     end = time.monotonic() + seconds if seconds > 0.0 else float("inf")
-    with suppress(KeyboardInterrupt, ExternalShutdownException):
-        while time.monotonic() < end:
-            executor.spin_once(timeout_sec=min(1.0, max(end - time.monotonic(), 0.0)))
+    while time.monotonic() < end:
+        executor.spin_once(timeout_sec=min(1.0, max(end - time.monotonic(), 0.0)))
 
 
 def _sampled(write: Callable[[bytes], None], period_ns: int) -> Callable[[bytes], None]:

@@ -15,6 +15,23 @@ STATE_VARIABLE = "OBJECT_POSE_STATE"
 
 
 @dataclass(frozen=True)
+class PredictorConfig:
+    """What the process that holds the models may take."""
+
+    nice: int = parameter(
+        0, "how far it makes way for other processes, 19 the furthest", minimum=0, maximum=19, read_only=True
+    )
+    memory_mb: int = parameter(8192, "memory of its own that it may take", minimum=256, maximum=1 << 24, read_only=True)
+    limit_s: float = parameter(
+        120.0,
+        "seconds after which it is ended with a prediction that is not done",
+        minimum=0.1,
+        maximum=3600.0,
+        read_only=True,
+    )
+
+
+@dataclass(frozen=True)
 class WebConfig:
     """Where the server listens, what it keeps where, and what one request may cost."""
 
@@ -35,6 +52,13 @@ class WebConfig:
     queue_size: int = parameter(
         8, "predictions that may wait; more are refused", minimum=1, maximum=4096, read_only=True
     )
+    answer_within_s: float = parameter(
+        5.0,
+        "seconds within which predictions are to be answered; those that are expected to take longer are refused",
+        minimum=0.1,
+        maximum=3600.0,
+        read_only=True,
+    )
     deadline_s: float = parameter(
         30.0, "seconds that a prediction may wait and take", minimum=0.1, maximum=3600.0, read_only=True
     )
@@ -48,6 +72,7 @@ class WebConfig:
     max_uploads_mb: int = parameter(
         8192, "files for jobs that are kept, all together", minimum=1, maximum=1 << 24, read_only=True
     )
+    predictor: PredictorConfig = PredictorConfig()
     jobs: JobsConfig = JobsConfig()
     streams: StreamConfig = StreamConfig()
 

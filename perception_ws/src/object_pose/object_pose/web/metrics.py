@@ -41,10 +41,15 @@ class Metrics:
         )
         self._rejections = Counter("object_pose_rejections", "Predictions refused", ("reason",), registry=self.registry)
         self._waiting = Gauge("object_pose_queue_length", "Predictions that wait", registry=self.registry)
+        self._starts = Counter(
+            "object_pose_predictor_starts", "Starts of the predictor's process", registry=self.registry
+        )
+        self._memory = Gauge(
+            "object_pose_predictor_memory_bytes", "Memory of the predictor's process", registry=self.registry
+        )
         self._model = Gauge(
             "object_pose_model_info", "Models in use", ("task", "name", "sha256"), registry=self.registry
         )
-
         self._drift = Gauge(
             "object_pose_drift",
             "Share of the latest images outside the usual range of the model's reference",
@@ -66,12 +71,20 @@ class Metrics:
         self._inference.labels(task).observe(seconds)
 
     def refused(self, reason: str) -> None:
-        """Count a prediction that was refused: queue_full or deadline."""
+        """Count a prediction that was refused, or not waited for: queue_full, deadline or client_gone."""
         self._rejections.labels(reason).inc()
 
     def waiting(self, count: int) -> None:
         """Note how many predictions wait."""
         self._waiting.set(count)
+
+    def predictor_started(self) -> None:
+        """Count a start of the predictor's process; more than one says that it had ended."""
+        self._starts.inc()
+
+    def predictor_takes(self, memory_bytes: float) -> None:
+        """Note the memory of the predictor's process."""
+        self._memory.set(memory_bytes)
 
     def uses(self, models: dict[str, tuple[str, str]]) -> None:
         """Note the (name, SHA-256) of the model of each task."""

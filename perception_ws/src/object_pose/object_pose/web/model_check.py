@@ -46,7 +46,7 @@ def main(path: Path) -> int:
     resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS))
     try:
         _check_is_self_contained(path)
-        from object_pose.web.model_library import OpenedModel
+        from object_pose.web.predictor.opened_model import OpenedModel
 
         OpenedModel(path)
     except ObjectPoseError as error:

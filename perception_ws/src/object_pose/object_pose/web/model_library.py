@@ -2,97 +2,50 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import re
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import onnx
 from google.protobuf.message import DecodeError
 from pydantic import BaseModel
 
 from object_pose.core.errors import ModelError, ObjectPoseError
-from object_pose.core.frame import Frame
 from object_pose.core.object_model import ObjectModel
-from object_pose.core.pose.config import SINGLE_IMAGE
-from object_pose.core.results.pose import PoseResults
 from object_pose.io.writers import write_json
-from object_pose.mlops.monitor import DriftMonitor, MonitorConfig, load_reference
 from object_pose.runtime.card import METADATA_KEY, ModelCard
 from object_pose.runtime.digests import file_sha256
 from object_pose.runtime.engine import check_model_file
-from object_pose.runtime.frame_prediction import FramePrediction, predict_poses, predict_task
 from object_pose.runtime.model_cache import ModelCache
-from object_pose.runtime.part_estimator import open_estimator
-from object_pose.runtime.pose_estimator import PoseEstimator
-from object_pose.runtime.predictor import Predictor, load_card
+from object_pose.runtime.predictor import load_card
 from object_pose.runtime.resources import shipped_models
 from object_pose.tasks.registry import TASKS
 from object_pose.web.errors import HttpError
 from object_pose.web.model_check import check_upload
+from object_pose.web.predictor.process import PredictorProcess
+from object_pose.web.predictor.wire import Message
 
 logger = logging.getLogger(__name__)
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-_OPENED = 2 * len(TASKS)
 _CARDS = 200
 
 
-class OpenedModel:
-    """An open model that predicts as ``object-pose predict`` does; ``predict`` may be called from several threads."""
+@dataclass(frozen=True)
+class UsedModel:
+    """A model file that the predictor has opened."""
 
-    def __init__(self, path: Path) -> None:
-        opened = Predictor(path)
-        # Uploaded images have nothing to do with each other.
-        self.predictor = opened.with_decoding(SINGLE_IMAGE.decoding) if opened.task.name == "pose" else opened
-        self.card: ModelCard = opened.card
-        self.sha256 = file_sha256(path)
-        self._of_thread = threading.local()
-        reference = load_reference(MonitorConfig(), path)
-        min_score = SINGLE_IMAGE.solver.acceptance.min_score
-        self._monitor = (
-            DriftMonitor(MonitorConfig(), reference, path, self.card.labels, min_score) if reference else None
-        )
-        self._monitored = threading.Lock()
-
-    @property
-    def name(self) -> str:
-        """The file's name without its suffix."""
-        return self.predictor.path.stem
-
-    @property
-    def gives_poses(self) -> bool:
-        """Whether it knows its objects' geometry, so that an image needs its camera."""
-        return bool(self.card.objects)
-
-    def predict(self, frame: Frame) -> FramePrediction:
-        """Return what the model says of a single frame."""
-        if not self.gives_poses:
-            return predict_task(self.predictor, frame)
-        if not hasattr(self._of_thread, "estimator"):
-            self._of_thread.estimator = open_estimator(self.predictor, profile="single_image")
-        estimator: PoseEstimator = self._of_thread.estimator
-        estimator.forget_tracks()
-        found = predict_poses(estimator, frame)
-        if self._monitor:
-            with self._monitored:
-                for results in (item for item in found.results if isinstance(item, PoseResults)):
-                    self._monitor.observe(frame, results)
-        return found
-
-    @property
-    def drift(self) -> dict[str, float]:
-        """Share of the latest images outside the usual range of the model's reference, by statistic that drifts."""
-        if self._monitor is None:
-            return {}
-        return {finding.statistic: finding.share for finding in self._monitor.findings}
+    name: str
+    path: Path
+    task: str
+    sha256: str
 
 
 def reference_name(name: str) -> str:
@@ -128,14 +81,13 @@ class _KnownCard:
     @classmethod
     def read(cls, path: Path) -> _KnownCard:
         check_model_file(path)
-        content = path.read_bytes()
-        return cls(_card(path, content), hashlib.sha256(content).hexdigest(), len(content))
+        return cls(_card(path), file_sha256(path), path.stat().st_size)
 
 
-def _card(path: Path, content: bytes) -> ModelCard:
+def _card(path: Path) -> ModelCard:
     """Return a model's card without running it, where it has one of ours."""
     try:
-        properties = onnx.load_model_from_string(content).metadata_props
+        properties = onnx.load_model(str(path), load_external_data=False).metadata_props
     except DecodeError as error:
         raise ModelError(f"model file {path} cannot be read: it is no ONNX model") from error
     metadata = {item.key: item.value for item in properties}
@@ -154,17 +106,24 @@ class ModelFile:
 class ModelLibrary:
     """Models by name, and one active model a task, kept over restarts in ``folder``; thread-safe.
 
-    ``on_use`` is called with the (name, SHA-256) of every task's model when one has been opened or switched.
+    The ``predictor`` opens and runs them. ``on_use`` is called with the (name, SHA-256) of every task's model when one
+    has been opened or switched.
     """
 
-    def __init__(self, folder: Path, with_shipped: bool, on_use: Callable[[dict[str, tuple[str, str]]], None]) -> None:
-        self._folder, self._with_shipped, self._on_use = folder, with_shipped, on_use
+    def __init__(
+        self,
+        folder: Path,
+        with_shipped: bool,
+        predictor: PredictorProcess,
+        on_use: Callable[[dict[str, tuple[str, str]]], None],
+    ) -> None:
+        self._folder, self._with_shipped, self._predictor, self._on_use = folder, with_shipped, predictor, on_use
         self._choice_file = folder / "active.json"
-        self._cache = ModelCache(OpenedModel, _OPENED)
         self._cards = ModelCache(_KnownCard.read, _CARDS)
         self._lock = threading.Lock()
         self._chosen = self._read_choice()
-        self._active: dict[str, OpenedModel] = {}
+        self._active: dict[str, UsedModel] = {}
+        self._drift: dict[str, Mapping[str, float]] = {}
         self._problems: dict[str, str] = {}
         self._stopped = threading.Event()
         # Called with the task and the model file after a switch.
@@ -184,9 +143,17 @@ class ModelLibrary:
             raise HttpError(404, f"there is no model '{name}': known are {', '.join(files) or 'none'}")
         return files[name]
 
-    def opened(self, name: str) -> OpenedModel:
+    def opened(self, name: str) -> UsedModel:
         """Return a model by name, opened where it is not; raises ``ModelError`` where it cannot be."""
-        return self._cache.refresh(self.file(name).path)
+        path = self.file(name).path
+        return UsedModel(path=path, **self._predictor.open(path))
+
+    def ask(self, task: str, kind: str, head: Mapping[str, Any], blobs: Sequence[bytes]) -> Message:
+        """Return the predictor's answer with a task's model; raises as ``active``, and for what cannot be used."""
+        model = self.active(task)
+        answer = self._predictor.ask(kind, model.path, head, blobs)
+        self._drift[model.name] = answer.head.get("drift", {})
+        return answer
 
     def active_name(self, task: str) -> str | None:
         """Return the name of the model that a task uses, None where it has none."""
@@ -194,7 +161,7 @@ class ModelLibrary:
         names = (self._chosen.get(task, ""), Path(TASKS[task].default_model).stem)
         return next((name for name in names if name in files), None)
 
-    def active(self, task: str) -> OpenedModel:
+    def active(self, task: str) -> UsedModel:
         """Return the model of a task; raises ``HttpError`` 404 for an unknown task, 400 where it has no model."""
         self.expect_task(task)
         with self._lock:
@@ -206,10 +173,10 @@ class ModelLibrary:
         if task not in TASKS:
             raise HttpError(404, f"there is no task '{task[:64]}': known are {', '.join(TASKS)}")
 
-    def activate(self, name: str) -> OpenedModel:
+    def activate(self, name: str) -> UsedModel:
         """Make a model its task's: it is opened first, then swapped, and requests under way finish with the old one."""
         model = self.opened(name)
-        task = model.predictor.task.name
+        task = model.task
         with self._lock:
             self._active[task] = model
             self._chosen[task] = name
@@ -218,7 +185,7 @@ class ModelLibrary:
             write_json(self._choice_file, self._chosen)
         self._tell_use()
         for listener in self.listeners:
-            listener(task, model.predictor.path)
+            listener(task, model.path)
         return model
 
     def open_all(self) -> None:
@@ -227,7 +194,7 @@ class ModelLibrary:
             if self.active_name(task) is not None and not self._stopped.is_set():
                 try:
                     self.active(task)
-                except ObjectPoseError as error:
+                except (ObjectPoseError, HttpError) as error:
                     logger.error("task %s: %s", task, error)
 
     def describe(self, file: ModelFile) -> ModelDescription:
@@ -293,7 +260,7 @@ class ModelLibrary:
             raise HttpError(409, f"there is a model '{name}' already: choose another name, or delete it first")
 
     def stop_opening(self) -> None:
-        """Make ``open_all`` return after the model that it opens."""
+        """Open no further models."""
         self._stopped.set()
 
     def problems(self) -> list[str]:
@@ -306,21 +273,21 @@ class ModelLibrary:
     def drift(self) -> dict[tuple[str, str], float]:
         """Return the drift of the models in use by (model, statistic); see ``OpenedModel.drift``."""
         with self._lock:
-            used = list(self._active.values())
-        return {(model.name, statistic): share for model in used for statistic, share in model.drift.items()}
+            used = [model.name for model in self._active.values()]
+        return {(name, statistic): share for name in used for statistic, share in self._drift.get(name, {}).items()}
 
     def is_open(self, task: str) -> bool:
         """Whether a task's model is open."""
         with self._lock:
             return task in self._active
 
-    def _open_active(self, task: str) -> OpenedModel:
+    def _open_active(self, task: str) -> UsedModel:
         name = self.active_name(task)
         if name is None:
             raise HttpError(400, f"the task {task} has no model: upload and activate one", "no_model")
         try:
             model = self.opened(name)
-        except ModelError as error:
+        except (ModelError, HttpError) as error:
             with self._lock:
                 self._problems[task] = str(error)
             raise

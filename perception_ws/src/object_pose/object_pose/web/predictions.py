@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import queue
 import threading
@@ -12,12 +13,26 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from starlette.requests import Request
+
 from object_pose.web.errors import HttpError
 from object_pose.web.metrics import Metrics
 
 ResultT = TypeVar("ResultT")
-_FIRST_GUESS = 0.25  # of the deadline, for a service time that was not measured yet
-_NEW_SHARE = 0.2  # of the newest measurement in the mean
+_FIRST_GUESS = 0.25  # of the time within which an answer is due, for a service time that was not measured yet
+_CLIENT_GONE = 499  # nobody receives it: for metrics, as nginx counts it
+
+
+@dataclass
+class _ServiceTime:
+    """What work of a kind takes: mean and mean deviation with TCP's gains (RFC 6298)."""
+
+    mean_s: float
+    deviation_s: float = 0.0
+
+    def measured(self, seconds: float) -> None:
+        self.deviation_s += (abs(seconds - self.mean_s) - self.deviation_s) / 4.0
+        self.mean_s += (seconds - self.mean_s) / 8.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,37 +45,53 @@ class _Job:
 
 
 class PredictionQueue:
-    """Runs work in ``workers`` threads; up to ``capacity`` pieces of work wait, each at most ``deadline_s``.
+    """Runs work in ``workers`` threads; up to ``capacity`` pieces of work wait, while answers are expected in time.
 
-    The time until a place is free, which a refusal tells, follows from what work of its kind took before.
+    In time is within ``answer_within_s``, from what work of its kind took before; what is expected to take longer is
+    refused, unless it can begin at once. ``deadline_s`` ends the wait of those who were admitted.
     """
 
-    def __init__(self, workers: int, capacity: int, deadline_s: float, metrics: Metrics) -> None:
-        self._capacity, self._deadline_s, self._metrics = capacity, deadline_s, metrics
+    def __init__(
+        self, workers: int, capacity: int, answer_within_s: float, deadline_s: float, metrics: Metrics
+    ) -> None:
+        self._capacity, self._metrics = capacity, metrics
+        self._answer_within_s, self._deadline_s = answer_within_s, deadline_s
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._unfinished: list[_Job] = []
-        self._service_s: dict[str, float] = {}
+        self._service: dict[str, _ServiceTime] = {}
+        self._first_guess = _ServiceTime(_FIRST_GUESS * answer_within_s)
         self._threads = [
             threading.Thread(target=self._serve, name=f"prediction {index}", daemon=True) for index in range(workers)
         ]
         for thread in self._threads:
             thread.start()
 
-    async def run(self, kind: str, work: Callable[[], ResultT]) -> ResultT:
-        """Return what ``work`` does, or raise what it raises.
+    async def run(self, kind: str, work: Callable[[], ResultT], request: Request | None = None) -> ResultT:
+        """Return what ``work`` does, or raise what it raises; it is left out once the client of ``request`` is gone.
 
-        Raises ``HttpError`` 429 with Retry-After where the queue is full or the deadline cannot be kept, 503 where it
+        Raises ``HttpError`` 429 with Retry-After where an answer in time is not to be expected, 503 where the deadline
         has passed.
         """
         job = self._admitted(kind, work)
+        answered = asyncio.wrap_future(job.future)
+        leaving = asyncio.ensure_future(_disconnected(request))
         try:
-            result: ResultT = await asyncio.wait_for(asyncio.wrap_future(job.future), self._deadline_s)
-        except asyncio.TimeoutError as error:
-            self._metrics.refused("deadline")
-            after = {"Retry-After": str(self.retry_after_s())}
-            raise HttpError(503, f"no answer within {self._deadline_s:g} s", "deadline", after) from error
-        return result
+            await asyncio.wait((answered, leaving), timeout=self._deadline_s, return_when=asyncio.FIRST_COMPLETED)
+            if answered.done():
+                result: ResultT = answered.result()
+                return result
+            if leaving.done():
+                self._metrics.refused("client_gone")
+                raise HttpError(_CLIENT_GONE, "the client has left", "client_gone")
+        finally:
+            answered.cancel()
+            leaving.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await leaving
+        self._metrics.refused("deadline")
+        after = {"Retry-After": str(self.retry_after_s())}
+        raise HttpError(503, f"no answer within {self._deadline_s:g} s", "deadline", after)
 
     def retry_after_s(self) -> int:
         """Return in how many whole seconds, at least one, what is here now will be done."""
@@ -80,11 +111,12 @@ class PredictionQueue:
     def _admitted(self, kind: str, work: Callable[[], Any]) -> _Job:
         job = _Job(kind, work)
         with self._lock:
-            expected_s = self._expected_s()
-            is_late = bool(self._unfinished) and expected_s + self._service(kind) > self._deadline_s
-            if len(self._unfinished) >= self._capacity + len(self._threads) or is_late:
+            begins_at_once = len(self._unfinished) < len(self._threads)
+            before_s, own = self._expected_s(), self._service.get(kind, self._first_guess)
+            is_late = before_s + own.mean_s + 2.0 * own.deviation_s > self._answer_within_s
+            if len(self._unfinished) >= self._capacity + len(self._threads) or (is_late and not begins_at_once):
                 self._metrics.refused("queue_full")
-                after = max(1, math.ceil(expected_s))
+                after = max(1, math.ceil(before_s))
                 message = f"{len(self._unfinished)} predictions are under way: come again in {after} s"
                 raise HttpError(429, message, "queue_full", {"Retry-After": str(after)})
             self._unfinished.append(job)
@@ -93,13 +125,17 @@ class PredictionQueue:
         return job
 
     def _expected_s(self) -> float:
-        """Return how long the work that is here still takes, the lock being held."""
-        now = time.monotonic()
-        left = (self._service(job.kind) - sum(now - began for began in job.began) for job in self._unfinished)
-        return sum(max(seconds, 0.0) for seconds in left) / len(self._threads)
+        """Return how long the work that is here still takes, the lock being held.
 
-    def _service(self, kind: str) -> float:
-        return self._service_s.get(kind, _FIRST_GUESS * self._deadline_s)
+        What takes longer than usual is expected to do so for as long again.
+        """
+        now = time.monotonic()
+
+        def left_s(job: _Job) -> float:
+            usual_s = self._service.get(job.kind, self._first_guess).mean_s
+            return abs(usual_s - sum(now - began for began in job.began))
+
+        return sum(map(left_s, self._unfinished)) / len(self._threads)
 
     def _serve(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -122,8 +158,7 @@ class PredictionQueue:
 
     def _measured(self, kind: str, seconds: float) -> None:
         with self._lock:
-            before = self._service_s.get(kind, seconds)
-            self._service_s[kind] = before + _NEW_SHARE * (seconds - before)
+            self._service.setdefault(kind, _ServiceTime(seconds, seconds / 2.0)).measured(seconds)
         self._metrics.predicted(kind, seconds)
 
     def _leave(self, job: _Job) -> None:
@@ -131,3 +166,12 @@ class PredictionQueue:
             if job in self._unfinished:
                 self._unfinished.remove(job)
             self._metrics.waiting(max(0, len(self._unfinished) - len(self._threads)))
+
+
+async def _disconnected(request: Request | None) -> None:
+    """Return when the client is gone; without a request never."""
+    if request is None:
+        await asyncio.Event().wait()
+        return
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -14,7 +14,7 @@ from object_pose.tasks.registry import TASKS
 from object_pose.web.errors import HttpError
 from object_pose.web.jobs.runner import JobRunner
 from object_pose.web.jobs.store import Job
-from object_pose.web.model_library import ModelLibrary, OpenedModel, reference_name
+from object_pose.web.model_library import ModelLibrary, UsedModel, reference_name
 
 if TYPE_CHECKING:
     from object_pose.mlops.registry import RegisteredModel, Registry
@@ -76,7 +76,7 @@ class Promotions:
             logger.error("the promoted model %s cannot be used: %s", name, error)
 
 
-def roll_back(models: ModelLibrary, store: str, task: str | None) -> OpenedModel:
+def roll_back(models: ModelLibrary, store: str, task: str | None) -> UsedModel:
     """Make the version that a task's champion replaced the champion again, and the model that the server uses.
 
     Without a task it is the one that has such a version. Raises ``HttpError`` 409 where there is nothing to go back to.

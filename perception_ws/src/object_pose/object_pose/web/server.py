@@ -17,6 +17,8 @@ _BACKLOG = 512
 _MOST_CONNECTIONS = 2000
 # A client that takes nothing for so long is cut off, whatever the server still has for it.
 _DEAF_FOR_MS = 20_000
+# The kernel would keep megabytes for a slow client: what it gets next is the newest picture, not an old one.
+_MOST_UNSENT = 128 << 10
 
 
 class WebServer:
@@ -35,7 +37,8 @@ class WebServer:
             )
         _check_certificate(config)
         self._socket = _listen(config)
-        self._server = uvicorn.Server(
+        self._server = _Server(
+            services,
             uvicorn.Config(
                 create_app(services),
                 ssl_certfile=config.certificate or None,
@@ -50,7 +53,7 @@ class WebServer:
                 h11_max_incomplete_event_size=64 << 10,
                 ws="none",
                 lifespan="on",
-            )
+            ),
         )
 
     @property
@@ -70,6 +73,19 @@ class WebServer:
         self._server.should_exit = True
 
 
+class _Server(uvicorn.Server):
+    """A server that ends its streams before it waits for the answers under way: they have no end of their own."""
+
+    def __init__(self, services: Services, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._services = services
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End in order."""
+        self._services.end_streams()
+        await super().shutdown(sockets)
+
+
 def _listen(config: WebConfig) -> socket.socket:
     try:
         family, kind, _, _, address = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)[0]
@@ -77,6 +93,8 @@ def _listen(config: WebConfig) -> socket.socket:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: connections inherit it
             listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAF_FOR_MS)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _MOST_UNSENT)
         listening.bind(address)
         listening.listen(_BACKLOG)
     except OSError as error:

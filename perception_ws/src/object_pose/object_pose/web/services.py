@@ -14,6 +14,7 @@ from object_pose.web.live.view import LiveView
 from object_pose.web.metrics import Metrics
 from object_pose.web.model_library import ModelLibrary
 from object_pose.web.predictions import PredictionQueue
+from object_pose.web.predictor.process import PredictorProcess
 from object_pose.web.promotion import Promotions
 from object_pose.web.security.audit import AuditLog
 from object_pose.web.security.tokens import TokenStore
@@ -30,12 +31,14 @@ class Services:
     tokens: TokenStore
     audit: AuditLog
     metrics: Metrics
+    predictor: PredictorProcess
     models: ModelLibrary
     predictions: PredictionQueue
     uploads: UploadStore
     jobs: JobRunner
     promotions: Promotions
     live: LiveView | None = None
+    is_ending: bool = field(default=False, init=False)
     _opening: threading.Thread | None = field(default=None, init=False)
 
     def start(self) -> None:
@@ -45,6 +48,12 @@ class Services:
         self.jobs.start()
         self.promotions.start()
 
+    def end_streams(self) -> None:
+        """Let the clients of streams go, in the streams' own thread."""
+        self.is_ending = True
+        if self.live:
+            self.live.streams.close()
+
     def close(self) -> None:
         """End what runs."""
         if self.live:
@@ -52,6 +61,7 @@ class Services:
         self.promotions.close()
         self.jobs.close()
         self.models.stop_opening()
+        self.predictor.close()
         if self._opening:
             self._opening.join()
         self.predictions.close()
@@ -62,7 +72,9 @@ def open_services(config: WebConfig) -> Services:
     """Open the state folder and make what the routes need."""
     config.state.mkdir(parents=True, exist_ok=True, mode=0o700)
     metrics = Metrics()
-    models = ModelLibrary(config.state / "models", config.shipped_models, metrics.uses)
+    limits = config.predictor.nice, config.predictor.memory_mb, config.predictor.limit_s
+    predictor = PredictorProcess(config.workers, *limits, metrics.predictor_started)
+    models = ModelLibrary(config.state / "models", config.shipped_models, predictor, metrics.uses)
     uploads = UploadStore(config.state / "uploads", config.max_uploads_mb << 20)
     jobs = _open_jobs(config, models, uploads)
     return Services(
@@ -70,8 +82,9 @@ def open_services(config: WebConfig) -> Services:
         TokenStore(config.state),
         AuditLog(config.state),
         metrics,
+        predictor,
         models,
-        PredictionQueue(config.workers, config.queue_size, config.deadline_s, metrics),
+        PredictionQueue(config.workers, config.queue_size, config.answer_within_s, config.deadline_s, metrics),
         uploads,
         jobs,
         Promotions(models, jobs),

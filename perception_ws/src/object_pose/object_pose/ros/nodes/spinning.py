@@ -80,7 +80,7 @@ def spin(make_nodes: Iterable[Callable[[], PipelineNode]], ros_arguments: Sequen
     are at. Raises ``ObjectPoseError`` when a node cannot start.
     """
     prepare_process()
-    with _sigint_left_to_ros() as interrupted:
+    with sigint_left_to_ros() as interrupted:
         _initialize(ros_arguments)
         if interrupted.is_set():
             rclpy.try_shutdown()
@@ -133,7 +133,7 @@ def _end_in_time() -> Iterator[None]:
 
 
 @contextmanager
-def _sigint_left_to_ros() -> Iterator[threading.Event]:
+def sigint_left_to_ros() -> Iterator[threading.Event]:
     """Let SIGINT end the context alone: an exception in the midst of an import becomes that module's ImportError.
 
     ``rclpy.init`` sets a handler of its own and calls this one; the event says that SIGINT came, also before that.

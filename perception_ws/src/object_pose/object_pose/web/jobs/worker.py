@@ -71,7 +71,7 @@ def work(folder: JobFolder) -> int:
     try:
         job = json.loads(folder.request.read_text())
         yield_cores(job["nice"])
-        from object_pose.web.jobs.kinds import KINDS
+        from object_pose.web.jobs.kinds.registry import KINDS
 
         reporter.check()
         folder.output.mkdir(exist_ok=True)
@@ -94,7 +94,7 @@ def main(arguments: list[str]) -> int:
     leave_cores_to_others()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     if arguments == ["--kinds"]:
-        from object_pose.web.jobs.kinds import KINDS
+        from object_pose.web.jobs.kinds.registry import KINDS
 
         sys.stdout.write(json.dumps([kind.description.to_json() for kind in KINDS.values()]) + "\n")
         return 0

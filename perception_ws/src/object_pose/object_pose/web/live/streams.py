@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 import time
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -39,7 +40,8 @@ class Broadcast:
     """Makes a chunk of the newest frame at a rate, while anybody listens; all listeners get the same bytes.
 
     ``make`` runs in a thread; None says that there is nothing to send. Without a new frame it is called with None once
-    a second. Each listener gets the newest chunk when he has taken the last one; whatever came between is left out.
+    a second, and after ``idle_s`` without a chunk all get ``idle``, or the last one again. Each listener gets the
+    newest chunk when he has taken the last one; whatever came between is left out.
     """
 
     def __init__(
@@ -48,47 +50,59 @@ class Broadcast:
         thread: ThreadPoolExecutor,
         make: Make,
         rate_hz: Callable[[], float],
+        idle_s: float,
+        idle: bytes = b"",
     ) -> None:
         self._hub, self._thread, self._make, self._rate_hz = hub, thread, make, rate_hz
+        self._idle_s, self._idle = idle_s, idle
         self._listeners = 0
         self._number, self._chunk = 0, b""
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._is_closed = False
 
-    async def chunks(self, heartbeat_s: float, heartbeat: bytes | None) -> Chunks:
-        """Yield chunks for ever; after ``heartbeat_s`` without one, ``heartbeat`` or the last one again."""
+    async def chunks(self) -> Chunks:
+        """Yield chunks until the server ends."""
         self._listeners += 1
         if self._task is None:
             self._task = asyncio.create_task(self._run())
         number = 0
         try:
-            while True:
+            while not self._is_closed:
                 if self._number == number:
-                    with contextlib.suppress(asyncio.TimeoutError):
-                        await asyncio.wait_for(self._changed.wait(), heartbeat_s)
-                is_new, number = self._number != number, self._number
-                chunk = self._chunk if is_new or heartbeat is None else heartbeat
-                if chunk:
-                    yield chunk
+                    await self._changed.wait()
+                else:
+                    number = self._number
+                    yield self._chunk
         finally:
             self._listeners -= 1
             if not self._listeners and self._task is not None:
                 self._task.cancel()
                 self._task, self._number, self._chunk = None, 0, b""
 
+    def close(self) -> None:
+        """Let all listeners go."""
+        self._is_closed = True
+        self._changed.set()
+
     async def _run(self) -> None:
-        loop, sequence = asyncio.get_running_loop(), 0
+        loop, sequence, sent_at = asyncio.get_running_loop(), 0, time.monotonic()
         while True:
             began = time.monotonic()
             self._hub.want()
             shown = await self._hub.newer_than(sequence, _IDLE_S)
+            if self._is_closed:
+                return
             sequence = sequence if shown is None else shown.sequence
             try:
                 chunk = await loop.run_in_executor(self._thread, self._make, shown)
             except Exception:  # whatever one frame did, the next one is worth trying
                 logger.exception("a frame cannot be shown")
                 chunk = None
-            if chunk is not None:
+            if chunk is None and time.monotonic() - sent_at >= self._idle_s:
+                chunk = self._idle or self._chunk
+            if chunk:
+                sent_at = time.monotonic()
                 self._number, self._chunk = self._number + 1, chunk
                 changed, self._changed = self._changed, asyncio.Event()
                 changed.set()
@@ -105,13 +119,16 @@ class LiveStreams:
         self._clients = 0
 
     def close(self) -> None:
-        """Encode no more."""
+        """End the streams, in their loop's thread."""
+        for broadcast in self._broadcasts.values():
+            broadcast.close()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def events(self) -> Response:
         """Return server-sent events: ``frame`` for each shown frame, ``status`` once a second."""
-        broadcast = self._broadcast(_EVENTS, _Events(self._hub), self._config.event_rate_hz)
-        return self._stream(broadcast.chunks(_HEARTBEAT_S, _HEARTBEAT), "text/event-stream")
+        heartbeat = _HEARTBEAT_S, _HEARTBEAT
+        broadcast = self._broadcast(_EVENTS, _Events(self._hub), self._config.event_rate_hz, *heartbeat)
+        return self._stream(broadcast.chunks(), "text/event-stream")
 
     def pictures(self, width: int) -> Response:
         """Return an MJPEG stream of about a width, 0 for the camera's own."""
@@ -129,16 +146,15 @@ class LiveStreams:
             header = f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n"
             return f"{header}X-Stamp-Ns: {shown.stamp_ns}\r\n\r\n".encode() + picture + b"\r\n"
 
-        broadcast = self._broadcast(width, make, self._config.picture_rate_hz)
-        chunks = broadcast.chunks(_PICTURE_REPEATED_S, None)
-        return self._stream(chunks, f"multipart/x-mixed-replace; boundary={BOUNDARY}")
+        broadcast = self._broadcast(width, make, self._config.picture_rate_hz, _PICTURE_REPEATED_S)
+        return self._stream(broadcast.chunks(), f"multipart/x-mixed-replace; boundary={BOUNDARY}")
 
-    def _broadcast(self, key: int, make: Make, most_hz: float) -> Broadcast:
+    def _broadcast(self, key: int, make: Make, most_hz: float, idle_s: float, idle: bytes = b"") -> Broadcast:
         def rate_hz() -> float:
             return min(most_hz, self._config.messages_per_second / max(self._clients, 1))
 
         if key not in self._broadcasts:
-            self._broadcasts[key] = Broadcast(self._hub, self._thread, make, rate_hz)
+            self._broadcasts[key] = Broadcast(self._hub, self._thread, make, rate_hz, idle_s, idle)
         return self._broadcasts[key]
 
     def _stream(self, chunks: Chunks, media_type: str) -> Response:
@@ -186,26 +202,33 @@ class NewestStream(Response):
         self.headers["Cache-Control"] = "no-store"
         self.headers["X-Accel-Buffering"] = "no"  # nginx would keep it back
         self._chunks, self._write_timeout_s = chunks, write_timeout_s
+        self._sending_since = math.inf
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send until the client is gone or the server stops."""
+        """Send until the client is gone or deaf, or the server stops."""
         sending = asyncio.create_task(self._send(send))
         leaving = asyncio.create_task(_disconnected(receive))
         try:
-            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            # Looked at now and then: a timeout around each chunk would cost as much as sending it.
+            while time.monotonic() - self._sending_since < self._write_timeout_s:
+                until = self._write_timeout_s / 2.0
+                done, _ = await asyncio.wait({sending, leaving}, timeout=until, return_when=asyncio.FIRST_COMPLETED)
+                if done:
+                    break
         finally:
             for task in (sending, leaving):
                 task.cancel()
             outcome, _ = await asyncio.gather(sending, leaving, return_exceptions=True)
-            if isinstance(outcome, Exception) and not isinstance(outcome, asyncio.TimeoutError):
+            if isinstance(outcome, Exception):
                 logger.error("a stream broke off", exc_info=outcome)
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         async with contextlib.aclosing(self._chunks) as chunks:
             async for chunk in chunks:
-                message = {"type": "http.response.body", "body": chunk, "more_body": True}
-                await asyncio.wait_for(send(message), self._write_timeout_s)
+                self._sending_since = time.monotonic()
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                self._sending_since = math.inf
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

@@ -51,6 +51,7 @@ def router(services: Services) -> APIRouter:
         responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
     )
     def metrics() -> Response:
+        services.metrics.predictor_takes(services.predictor.memory_bytes())
         services.metrics.drifts(services.models.drift())
         return Response(services.metrics.text(), media_type=services.metrics.content_type)
 

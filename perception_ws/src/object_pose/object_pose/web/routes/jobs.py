@@ -121,7 +121,7 @@ def router(services: Services) -> APIRouter:
     )
     def events(job_id: JobId) -> Response:
         runner.find(job_id)
-        return NewestStream(_events(runner, job_id), "text/event-stream", _WRITE_TIMEOUT_S)
+        return NewestStream(_events(services, job_id), "text/event-stream", _WRITE_TIMEOUT_S)
 
     @routes.get(
         "/{job_id}/files/{path:path}",
@@ -156,12 +156,13 @@ def _log_from(runner: JobRunner, job_id: str, offset: int) -> bytes:
         return b""
 
 
-async def _events(runner: JobRunner, job_id: str) -> AsyncGenerator[bytes, None]:
-    """Yield what is new of a job until it is over: each client reads the files for himself."""
+async def _events(services: Services, job_id: str) -> AsyncGenerator[bytes, None]:
+    """Yield what is new of a job until it or the server ends: each client reads the files for himself."""
+    runner = services.jobs
     log = runner.folder(job_id).log
     # What the log holds already is read at once, as text.
     offset, shown, silent = log.stat().st_size if log.exists() else 0, None, 0
-    while True:
+    while not services.is_ending:
         job = await run_in_threadpool(runner.store.find, job_id)
         text = await run_in_threadpool(_log_from, runner, job_id, offset)
         offset += len(text)

@@ -70,7 +70,7 @@ def router(services: Services) -> APIRouter:
     )
     def rollback(request: Annotated[RollBack | None, Body()] = None) -> Switched:
         model = roll_back(models, services.config.model_store, request.task if request else None)
-        return Switched(task=model.predictor.task.name, model=model.name)
+        return Switched(task=model.task, model=model.name)
 
     @routes.get("/{name}", dependencies=read, summary="One model", responses=documented(404))
     def one_model(name: Name) -> ModelDescription:
@@ -84,7 +84,7 @@ def router(services: Services) -> APIRouter:
 
     @routes.post("/{name}/activate", dependencies=operate, summary="Use a model", responses=documented(404))
     def activate(name: Name) -> Switched:
-        return Switched(task=models.activate(name).predictor.task.name, model=name)
+        return Switched(task=models.activate(name).task, model=name)
 
     @routes.post(
         "/{name}/promote",

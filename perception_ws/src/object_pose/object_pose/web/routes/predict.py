@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, File, Form, Path, Query, Response, UploadFile
+from fastapi import APIRouter, File, Form, Path, Query, Request, Response, UploadFile
 from pydantic import BaseModel
 
-from object_pose.core.errors import CalibrationError
-from object_pose.core.frame import Frame
 from object_pose.core.results.schema import json_schema
-from object_pose.io.camera_info import parse_camera_info
-from object_pose.io.cameras.recorded import make_frame
-from object_pose.io.images import decode_depth, decode_rgb, encode_image
 from object_pose.tasks.registry import TASKS
 from object_pose.web.errors import documented
-from object_pose.web.model_library import OpenedModel
 from object_pose.web.security.scopes import Scope, requires
 from object_pose.web.services import Services
 
-_MM_PER_COUNT = 1.0
 _EXAMPLE = {
     "detections": [],
     "poses": [
@@ -49,55 +41,19 @@ class TaskInfo(BaseModel):
     model: str | None
 
 
-@dataclass(frozen=True)
-class _Upload:
-    """The files of a request; they are read when it is their turn."""
-
-    image: UploadFile
-    depth: UploadFile | None
-    camera: UploadFile | None
-    depth_scale: float | None
-
-    def frame(self, model: OpenedModel, largest_pixels: int) -> Frame:
-        """Return them as a frame; raises ``DataError`` or ``CalibrationError`` naming the field that is wrong."""
-        rgb = decode_rgb(self.image.file.read(), "image", largest_pixels)
-        camera, said = None, None
-        if self.camera is not None:
-            info = parse_camera_info(self.camera.file.read(), "camera")
-            camera, said = info.camera(), info.depth_scale
-        elif model.gives_poses:
-            raise CalibrationError("'camera' is missing, without which there are no poses", "send its intrinsics")
-        unit_m = (self.depth_scale or said or _MM_PER_COUNT) * 1e-3
-        depth_m = None
-        if self.depth is not None:
-            depth_m = decode_depth(self.depth.file.read(), "depth", unit_m, largest_pixels=largest_pixels)
-        return make_frame("image", rgb, depth_m, camera, 0)
-
-
 def router(services: Services) -> APIRouter:
     """Return the routes of predictions."""
     routes = APIRouter(prefix="/v1", tags=["predict"])
-    largest_pixels = services.config.max_image_mp * 1_000_000
+    most_pixels = services.config.max_image_mp * 1_000_000
 
     @routes.get("/tasks", dependencies=[requires(Scope.READ)], summary="Tasks and their models")
     def tasks() -> list[TaskInfo]:
         return [_task_info(services, name) for name in TASKS]
 
-    def predicted(task: str, upload: _Upload, annotated: bool) -> Response:
-        model = services.models.active(task)
-        frame = upload.frame(model, largest_pixels)
-        found = model.predict(frame)
-        if annotated:
-            return Response(encode_image(found.draw(), ".jpg"), media_type="image/jpeg")
-        record = found.to_json(model.card.labels)
-        record |= {
-            "model": model.name,
-            "inference_ms": round(found.timings_ms["total"], 3),
-            "size_wh": list(frame.camera.wh),
-            # Poses are drawn with it.
-            **({"camera_matrix": frame.camera.matrix.tolist()} if model.gives_poses else {}),
-        }
-        return Response(json.dumps(record, allow_nan=False), media_type="application/json")
+    def predicted(task: str, files: dict[str, UploadFile], depth_scale: float | None, annotated: bool) -> Response:
+        head = {"files": list(files), "depth_scale": depth_scale, "annotated": annotated, "most_pixels": most_pixels}
+        answer = services.models.ask(task, "predict", head, [file.file.read() for file in files.values()])
+        return Response(answer.blobs[0], media_type=answer.head["media_type"])
 
     @routes.post(
         "/predict/{task}",
@@ -107,6 +63,7 @@ def router(services: Services) -> APIRouter:
         responses={200: _result_description(), **documented(404, 503)},
     )
     async def predict(
+        request: Request,
         task: Annotated[str, Path(description=", ".join(TASKS), examples=list(TASKS))],
         image: Annotated[UploadFile, File(description="PNG, JPEG, BMP, TIFF or WebP")],
         depth: Annotated[
@@ -121,8 +78,10 @@ def router(services: Services) -> APIRouter:
         annotated: Annotated[bool, Query(description="answer with the annotated picture (JPEG)")] = False,
     ) -> Response:
         services.models.expect_task(task)
-        upload = _Upload(image, depth, camera, depth_scale)
-        return await services.predictions.run(task, lambda: predicted(task, upload, annotated))
+        given = {"image": image, "depth": depth, "camera": camera}
+        files = {name: file for name, file in given.items() if file is not None}
+        work = partial(predicted, task, files, depth_scale, annotated)
+        return await services.predictions.run(task, work, request)
 
     return routes
 
