@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import httpx
 import numpy as np
@@ -13,7 +14,7 @@ from object_pose.calibration.simulated import board_picture
 from object_pose.core.frame import Frame
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
-from object_pose.io.images import encode_image
+from object_pose.io.images import decode_rgb, encode_image
 from object_pose.runtime.live import LiveFrame
 from object_pose.web.config import WebConfig
 from object_pose.web.jobs.config import JobsConfig
@@ -88,8 +89,15 @@ def test_images_are_looked_at_kept_and_dropped(client):
 def test_the_live_view_is_looked_at(client, hub):
     session = begin(client)
     hub.want()
-    hub.publish(LiveFrame(Frame(picture(1), CAMERA, stamp_ns=1), "camera"))
+    address = f"/v1/calibration/session/{session['id']}/picture.jpg"
+    assert client.get(address).status_code == 404
+    lens = replace(CAMERA, distortion=(0.2, -0.1, 0.0, 0.0, 0.0), distortion_model="plumb_bob")
+    hub.publish(LiveFrame(Frame(picture(1), lens, stamp_ns=1), "camera"))
     assert capture(client, session).json()["found"]
+    # The corners are pixels of the camera's own picture, not of the undistorted one that the live view shows.
+    shown, live = (decode_rgb(client.get(at).content, at) for at in (address, "/v1/live/snapshot.jpg"))
+    assert np.abs(shown.astype(int) - picture(1)).mean() < 5
+    assert np.abs(live.astype(int) - picture(1)).mean() > 5
 
 
 def test_hand_eye_needs_the_robots_pose(client):

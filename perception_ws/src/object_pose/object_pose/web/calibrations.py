@@ -38,10 +38,12 @@ class OpenSession:
     mounting: str
     session: CalibrationSession
     lock: threading.Lock = field(default_factory=threading.Lock)
+    looked_at: Image | None = None
 
     def take(self, rgb: Image, T_base_gripper: Array | None, keep: bool) -> Mapping[str, Any]:
         """Look for the board in an image, and keep it where that is wanted and it is seen."""
         with self.lock:
+            self.looked_at = rgb
             taken = self.session.add(rgb, T_base_gripper) if keep else self.session.look(rgb, T_base_gripper)
             return capture_to_json(taken, self.session.job)
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, File, Form, Path, Query, UploadFile
+from fastapi import APIRouter, File, Form, Path, Query, Response, UploadFile
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
 from object_pose.core.arrays import Image
-from object_pose.io.images import decode_rgb
+from object_pose.io.images import decode_rgb, encode_image
 from object_pose.web.calibrations import CalibrationSessions, OpenSession, parse_robot_pose
 from object_pose.web.errors import HttpError, documented
 from object_pose.web.routes.jobs import JobModel, described
 from object_pose.web.security.scopes import Scope, requires
 from object_pose.web.services import Services
 
+_PICTURE_QUALITY = 90
 SessionId = Annotated[str, Path(max_length=64, description="id of a session")]
 
 
@@ -87,6 +88,22 @@ def router(services: Services) -> APIRouter:
         rgb = await _live_image(services) if image is None else decode_rgb(await image.read(), "image", largest_pixels)
         taken = await run_in_threadpool(session.take, rgb, parse_robot_pose(robot_pose), keep)
         return CaptureModel.model_validate(taken)
+
+    @routes.get(
+        "/{session_id}/picture.jpg",
+        dependencies=read,
+        summary="The image that was looked at last, with its lens distortion: corners are pixels of it",
+        response_class=Response,
+        responses={
+            200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}},
+            **documented(404),
+        },
+    )
+    def picture(session_id: SessionId) -> Response:
+        rgb = sessions.find(session_id).looked_at
+        if rgb is None:
+            raise HttpError(404, "no image was looked at yet: capture one")
+        return Response(encode_image(rgb, ".jpg", _PICTURE_QUALITY), media_type="image/jpeg")
 
     @routes.delete(
         "/{session_id}/images/{name}",

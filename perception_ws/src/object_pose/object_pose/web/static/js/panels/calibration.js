@@ -122,8 +122,9 @@ class CalibrationView {
     if (this.busy) return;
     this.busy = true;
     try {
-      const [capture, picture] = await Promise.all([this.send(keep, null), request("/v1/live/snapshot.jpg").then((answer) => answer.blob())]);
-      this.bitmap = await createImageBitmap(picture);
+      const capture = await this.send(keep, null);
+      const answer = await request(`${this.url}/picture.jpg`);
+      this.bitmap = await createImageBitmap(await answer.blob());
       this.show(capture);
     } catch (error) {
       if (error instanceof ApiError && error.status) this.say(error.message);
