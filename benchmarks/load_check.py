@@ -119,7 +119,9 @@ def _server_process(parent: int) -> int:
 
 def _children(parent: int) -> list[int]:
     """Return the processes that any thread of a process has started."""
-    return [int(child) for file in Path(f"/proc/{parent}/task").glob("*/children") for child in file.read_text().split()]
+    return [
+        int(child) for file in Path(f"/proc/{parent}/task").glob("*/children") for child in file.read_text().split()
+    ]
 
 
 def _memory_mib(server: int) -> float:

@@ -276,7 +276,7 @@ def test_streams_end_whole_when_the_server_ends(tmp_path, pipeline):
     began, ended = threading.Event(), []
 
     def watch(url):
-        with httpx.stream("GET", f"{url}v1/live/events", timeout=60.0) as response:
+        with httpx.stream("GET", url.join("/v1/live/events"), timeout=60.0) as response:
             for _ in response.iter_lines():
                 began.set()
         ended.append(True)  # httpx raises where an answer is cut off
