@@ -10,7 +10,6 @@ import logging
 import os
 import resource
 import socket
-import sys
 import threading
 
 import cv2
@@ -72,4 +71,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
