@@ -20,6 +20,7 @@ from object_pose.cli.options import add_config_options, config_from_options, mod
 from object_pose.cli.progress_bar import ProgressBar
 from object_pose.cli.runner_options import add_runner_options, chosen_runner
 from object_pose.core.errors import ConfigError
+from object_pose.core.frame import NS_PER_S
 from object_pose.io.bag_frames import RecordingConfig
 from object_pose.io.bags import BagInfo, describe_bag
 from object_pose.io.cameras.recorded import bag_frames
@@ -34,7 +35,6 @@ EXAMPLES = """examples:
   object-pose bag evaluate shift1/ shift2/ --track --output out/shifts --workers 2     (a report each)
   object-pose bag record out/run --seconds 30      (what the running pipeline reads and says)
 """
-_NS_PER_S = 1e9
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -109,8 +109,8 @@ def _info(options: argparse.Namespace) -> None:
 
 
 def _print_info(bag: Path, info: BagInfo) -> None:
-    seconds = info.duration_ns / _NS_PER_S
-    start = datetime.fromtimestamp(info.start_ns / _NS_PER_S, timezone.utc)
+    seconds = info.duration_ns / NS_PER_S
+    start = datetime.fromtimestamp(info.start_ns / NS_PER_S, timezone.utc)
     table = Table(title=f"{bag}: {seconds:.1f} s from {start:%Y-%m-%d %H:%M:%S} UTC")
     for column in ("topic", "type", "messages", "Hz"):
         table.add_column(column, overflow="fold")

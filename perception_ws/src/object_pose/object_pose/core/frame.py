@@ -8,6 +8,8 @@ from typing import Protocol
 from object_pose.core.arrays import DepthImage, Image, expect_shape
 from object_pose.core.geometry.camera import Camera
 
+NS_PER_S = 1_000_000_000  # of a stamp
+
 
 @dataclass(frozen=True)
 class Frame:

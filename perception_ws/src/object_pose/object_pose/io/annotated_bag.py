@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from object_pose.core.arrays import Array, Image
-from object_pose.core.frame import Frame
+from object_pose.core.frame import NS_PER_S, Frame
 from object_pose.core.geometry import se3
 from object_pose.core.results.pose import ObjectPose
 from object_pose.core.vision.drawing import class_color
@@ -25,7 +25,6 @@ MARKERS = "/object_markers"
 _JPEG_QUALITY = 85
 _CUBE, _TEXT, _DELETE_ALL = 1, 9, 3
 _TEXT_HEIGHT_M = 0.012
-_NS_PER_S = 1_000_000_000
 
 
 class AnnotatedBagWriter:
@@ -38,7 +37,7 @@ class AnnotatedBagWriter:
 
     def write(self, frame: Frame, poses: Sequence[ObjectPose], picture: Image) -> None:
         """Add a frame: its ``picture`` (H, W, 3) with the poses drawn, its camera, and the poses."""
-        stamp = self._make("builtin_interfaces/msg/Time", *divmod(frame.stamp_ns, _NS_PER_S))
+        stamp = self._make("builtin_interfaces/msg/Time", *divmod(frame.stamp_ns, NS_PER_S))
         header = self._make("std_msgs/msg/Header", stamp, self._frame_id)
         jpeg = np.frombuffer(encode_image(picture, ".jpg", _JPEG_QUALITY), np.uint8)
         fields = message_fields(info_of_camera(frame.camera), self._types["sensor_msgs/msg/RegionOfInterest"])

@@ -7,6 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 
 from object_pose.core.arrays import Array
 from object_pose.core.errors import CalibrationError, DataError
-from object_pose.core.frame import Frame
+from object_pose.core.frame import NS_PER_S, Frame
 from object_pose.core.geometry.camera import Camera
 from object_pose.core.geometry.transform_tree import TransformTree
 from object_pose.core.params import parameter
@@ -116,14 +117,7 @@ def read_camera_transforms(
     _, _, color = next(read_bag(path, [config.color_topic]))
     camera_frame = color.header.frame_id.lstrip("/")
     tree.check_connected(fixed_frame, camera_frame)
-
-    def look_up(stamp: int) -> Array | None:
-        try:
-            return tree.look_up(fixed_frame, camera_frame, stamp)
-        except DataError:  # of this stamp alone
-            return None
-
-    return look_up
+    return partial(tree.find, fixed_frame, camera_frame)
 
 
 def camera_at_start(path: str | Path, topic: str, config: RecordingConfig = RecordingConfig()) -> Camera:
@@ -156,7 +150,7 @@ def write_frame(
     """Add a frame to a bag as the three messages of a camera, all with the frame's stamp."""
     config = config or RecordingConfig()
     types = bag.store.types
-    seconds, nanoseconds = divmod(frame.stamp_ns, 1_000_000_000)
+    seconds, nanoseconds = divmod(frame.stamp_ns, NS_PER_S)
     stamp = types["builtin_interfaces/msg/Time"](seconds, nanoseconds)
     header = types["std_msgs/msg/Header"](stamp, frame_id)
 

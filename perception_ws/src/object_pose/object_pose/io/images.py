@@ -118,9 +118,9 @@ def depth_in_metres(raw: NDArray[np.generic], unit_m: float = _MILLIMETRE, float
 
 def depth_in_millimetres(depth_m: DepthImage) -> NDArray[np.uint16]:
     """Return metres as whole millimetres; what is not finite, negative or beyond 65.535 m becomes 0."""
-    millimetres = np.rint(np.nan_to_num(depth_m, nan=0.0, posinf=0.0, neginf=0.0) / _MILLIMETRE)
-    valid = (millimetres > 0) & (millimetres <= np.iinfo(np.uint16).max)
-    return np.where(valid, millimetres, 0).astype(np.uint16)
+    millimetres = np.rint(depth_m / _MILLIMETRE)
+    millimetres[~((millimetres > 0) & (millimetres <= np.iinfo(np.uint16).max))] = 0  # NaN is neither
+    return millimetres.astype(np.uint16)
 
 
 def encode_image(rgb: Image, suffix: str, quality: int = 95) -> bytes:

@@ -8,6 +8,7 @@ import numpy as np
 
 from object_pose.core.arrays import Array, DepthImage, Image
 from object_pose.core.errors import DataError
+from object_pose.core.frame import NS_PER_S
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.extrinsics import Extrinsics
 from object_pose.core.results.pose import ObjectPose, ObjectTruth, PoseRejection, RejectionReason
@@ -24,7 +25,7 @@ _QUATERNION_TOLERANCE = 1e-2  # of its length, as in tf2
 
 def stamp_ns(message: Any) -> int:
     """Return the header stamp of a message in nanoseconds."""
-    return int(message.header.stamp.sec) * 1_000_000_000 + int(message.header.stamp.nanosec)
+    return int(message.header.stamp.sec) * NS_PER_S + int(message.header.stamp.nanosec)
 
 
 def image_from_message(message: Any) -> Image:

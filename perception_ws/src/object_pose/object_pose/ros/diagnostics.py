@@ -16,9 +16,9 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from object_pose.core.errors import ObjectPoseError
+from object_pose.core.frame import NS_PER_S
 from object_pose.ros.transport import qos, topics
 
-_NS_PER_S = 1_000_000_000
 _CLOCK_STEP_S = 0.5
 _PERIOD_S = 1.0
 _LOG_EVERY_S = 5.0
@@ -42,9 +42,9 @@ class ClockWatch:
             return "use_sim_time is set, but nothing comes on /clock: ros2 bag play --clock sends it"
         if last is None or last[0] == 0:
             return ""
-        step_s = (clock_ns - last[0]) / _NS_PER_S
+        step_s = (clock_ns - last[0]) / NS_PER_S
         if is_simulated and step_s == 0.0:
-            return f"/clock stands still at {clock_ns / _NS_PER_S:.1f} s: is the simulation or the recording paused?"
+            return f"/clock stands still at {clock_ns / NS_PER_S:.1f} s: is the simulation or the recording paused?"
         if is_simulated:
             jump_s, cause = min(step_s, 0.0), "does a recording loop, are there two sources of /clock?"
         else:

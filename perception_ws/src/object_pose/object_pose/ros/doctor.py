@@ -15,6 +15,7 @@ from rclpy.node import Node
 from tf2_msgs.msg import TFMessage
 
 from object_pose.core.errors import CalibrationError, DataError, ObjectPoseError
+from object_pose.core.frame import NS_PER_S
 from object_pose.core.geometry.transform_tree import TransformTree
 from object_pose.io.camera_info import info_from_message
 from object_pose.io.messages import depth_from_message, extrinsics_from_message, image_from_message, stamp_ns
@@ -33,7 +34,6 @@ from object_pose.workflows.doctor import (
 )
 
 _STREAMS = (COLOR, DEPTH, CAMERA_INFO)
-_NS_PER_S = 1e9
 _SLOW_HZ = 5.0
 _LATE_S = 0.5
 _OTHER_CLOCK_S = 60.0
@@ -130,7 +130,7 @@ class TopicExaminer(Node):
                 yield error(name, reason, "start the driver, or remap: --ros-args -r TOPIC:=YOURS")
             return
         stamps = stream.stamps_ns
-        lateness_s = median(arrival - stamp for arrival, stamp in zip(stream.arrivals_ns, stamps)) / _NS_PER_S
+        lateness_s = median(arrival - stamp for arrival, stamp in zip(stream.arrivals_ns, stamps)) / NS_PER_S
         if name != CAMERA_INFO:
             if min(stamps) == 0:
                 yield error(name, f"{topic} has stamps of zero", "frames cannot be paired: fill header.stamp")
@@ -144,7 +144,7 @@ class TopicExaminer(Node):
             elif lateness_s > _LATE_S or lateness_s < -0.01:
                 text = f"{topic} comes {1e3 * lateness_s:.0f} ms after its stamps"
                 yield warning(name, text, "a slow network, a queue before us, or clocks that differ")
-            span_s = (stream.arrivals_ns[-1] - stream.arrivals_ns[0]) / _NS_PER_S
+            span_s = (stream.arrivals_ns[-1] - stream.arrivals_ns[0]) / NS_PER_S
             rate_hz = (len(stamps) - 1) / span_s if span_s > 0 else 0.0
             if rate_hz < _SLOW_HZ:
                 text = f"{topic} comes at {rate_hz:.1f} Hz"

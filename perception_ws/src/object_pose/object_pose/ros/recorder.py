@@ -22,6 +22,7 @@ from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection3DArray, VisionInfo
 
 from object_pose.core.errors import DataError
+from object_pose.core.frame import NS_PER_S
 from object_pose.io.bags import BagWriter, make_typestore, write_bag
 from object_pose.ros.nodes.spinning import prepare_process, sigint_left_to_ros
 from object_pose.ros.transport import qos, topics
@@ -37,7 +38,6 @@ _RESULTS: dict[str, tuple[type, QoSProfile]] = {
     topics.DIAGNOSTICS: (DiagnosticArray, qos.RESULT),
     topics.VISION_INFO: (VisionInfo, qos.LATCHED),
 }
-_NS_PER_S = 1_000_000_000
 _QUEUED_IMAGES = 30
 _FOUND_WITHIN_S = 10.0
 
@@ -67,7 +67,7 @@ class Recorder(Node):
         for topic, message_type in _IMAGES.items():
             write = self._writer(topic, message_type)
             if options.image_rate_hz > 0.0:
-                write = _sampled(write, round(_NS_PER_S / options.image_rate_hz))
+                write = _sampled(write, round(NS_PER_S / options.image_rate_hz))
             profile = qos.input_profile("best_effort", qos.SENSOR_INPUT)
             profile.depth = _QUEUED_IMAGES
             self._subscribe(topic, message_type, profile, write)
@@ -178,4 +178,4 @@ def _common(strict: ReliabilityPolicy | DurabilityPolicy, offered: Sequence[obje
 def _header_stamp_ns(data: bytes) -> int:
     """Read the stamp of a serialized message that begins with a header, after CDR's four bytes."""
     seconds, nanoseconds = struct.unpack_from("<iI" if data[1] & 1 else ">iI", data, 4)
-    return int(seconds) * _NS_PER_S + int(nanoseconds)
+    return int(seconds) * NS_PER_S + int(nanoseconds)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from object_pose.core.errors import DataError
+from object_pose.core.frame import NS_PER_S
 from object_pose.io.bag_storage.packing import MOST_BYTES, unlz4
 from object_pose.io.bag_storage.storage import Channel, RawMessage, Storage
 
@@ -128,7 +129,7 @@ class _Record:
     @property
     def time_ns(self) -> int:
         seconds, nanoseconds = struct.unpack("<II", self.header["time"])
-        return int(seconds) * 1_000_000_000 + int(nanoseconds)
+        return int(seconds) * NS_PER_S + int(nanoseconds)
 
     def described(self) -> tuple[str, str, str]:
         """Return the topic, type and definition of a connection."""

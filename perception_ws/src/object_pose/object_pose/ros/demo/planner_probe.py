@@ -21,6 +21,7 @@ from rclpy.node import Node
 from vision_msgs.msg import Detection3DArray
 
 from object_pose.core.errors import DataError, ObjectPoseError
+from object_pose.core.frame import NS_PER_S
 from object_pose.io.messages import stamp_ns
 from object_pose.ros.demo.observations import Observations, summarize
 from object_pose.ros.nodes.spinning import prepare_process
@@ -28,7 +29,6 @@ from object_pose.ros.transport import qos, topics
 from object_pose.runtime.predictor import load_card
 from object_pose.runtime.resources import find_model
 
-_NS_PER_S = 1_000_000_000
 _NS_PER_MS = 1_000_000
 _REPORT_EVERY_S = 0.5
 _STRAGGLERS_S = 1.0
@@ -82,7 +82,7 @@ def observe(
     """
     executor = SingleThreadedExecutor()
     executor.add_node(probe)
-    duration_ns = round(seconds * _NS_PER_S)
+    duration_ns = round(seconds * NS_PER_S)
     _wait_for_detections(executor, probe, start_within_s, report)
     give_up = time.monotonic() + seconds + _STRAGGLERS_S
     next_report = time.monotonic()
@@ -113,10 +113,10 @@ def live_view(seen: Observations) -> dict[str, Any]:
     """Return what a live table shows: rate and latency of the last second, and the newest objects."""
     newest_ns = max(seen.detections)
     # The truth comes before the detections of a frame, so the start may lie after the newest detections.
-    recent = seen.between(newest_ns - _NS_PER_S, newest_ns + 1)
-    spread_s = max((newest_ns - min(recent.detections)) / _NS_PER_S, 1e-3)
+    recent = seen.between(newest_ns - NS_PER_S, newest_ns + 1)
+    spread_s = max((newest_ns - min(recent.detections)) / NS_PER_S, 1e-3)
     return {
-        "elapsed_s": max(newest_ns - seen.start_ns, 0) / _NS_PER_S,
+        "elapsed_s": max(newest_ns - seen.start_ns, 0) / NS_PER_S,
         "rate_hz": (len(recent.detections) - 1) / spread_s,
         "latency_ms": float(np.median(list(recent.latencies_ns.values()))) / _NS_PER_MS,
         "objects": [_object_row(detection) for detection in seen.detections[newest_ns].detections],

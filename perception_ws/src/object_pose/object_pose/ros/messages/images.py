@@ -12,16 +12,15 @@ from std_msgs.msg import Header
 
 from object_pose.core.arrays import DepthImage
 from object_pose.core.arrays import Image as RgbImage
+from object_pose.core.frame import NS_PER_S
 from object_pose.core.geometry.camera import Camera
 from object_pose.io.camera_info import info_of_camera, message_fields
-
-_NS_PER_S = 1_000_000_000
-_MM_PER_M = 1000.0
+from object_pose.io.images import depth_in_millimetres
 
 
 def make_header(stamp_ns: int, frame_id: str) -> Header:
     """Return a header."""
-    return Header(stamp=Time(sec=stamp_ns // _NS_PER_S, nanosec=stamp_ns % _NS_PER_S), frame_id=frame_id)
+    return Header(stamp=Time(sec=stamp_ns // NS_PER_S, nanosec=stamp_ns % NS_PER_S), frame_id=frame_id)
 
 
 def rgb_to_message(image: RgbImage, header: Header) -> Image:
@@ -33,8 +32,7 @@ def depth_to_message(depth_m: DepthImage, header: Header, encoding: str = "16UC1
     """Return a '16UC1' (millimetres) or '32FC1' (metres) message of (H, W) float32 metres (REP-118)."""
     if encoding == "32FC1":
         return _message(np.asarray(depth_m, dtype=np.float32), encoding, header)
-    millimetres = np.clip(depth_m * np.float32(_MM_PER_M) + np.float32(0.5), 0, np.iinfo(np.uint16).max)
-    return _message(millimetres.astype(np.uint16), "16UC1", header)
+    return _message(depth_in_millimetres(depth_m), "16UC1", header)
 
 
 def camera_to_message(camera: Camera, header: Header) -> CameraInfo:

@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-_NS_PER_S = 1_000_000_000
+from object_pose.core.frame import NS_PER_S
+
 _SAME_STAMPS = 3
 _JUMP_S = 0.1
 # How much further than the time that went by; a recording may be played faster than it was made.
@@ -50,7 +51,7 @@ class FrameFlow:
         now = self.now()
         last = self._streams.setdefault(stream, _Stream(stamp_ns - 1, frame_id, now))
         last.repeats = last.repeats + 1 if stamp_ns == last.stamp_ns else 0
-        step_s = (stamp_ns - last.stamp_ns) / _NS_PER_S
+        step_s = (stamp_ns - last.stamp_ns) / NS_PER_S
         if step_s < -_JUMP_S or step_s - (now - last.came_at) > _JUMP_FORWARD_S:
             last.jump_s = step_s
         if frame_id != last.frame_id:

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from object_pose.core.frame import NS_PER_S
+
 _NS_PER_MS = 1_000_000
-_NS_PER_S = 1_000_000_000
-_KEPT_NS = 5 * _NS_PER_S
+_KEPT_NS = 5 * NS_PER_S
 _MOST_BYTES = 128 << 20
 _LEAST_COUNT = 8
 _RECENT_ANCHORS = 8
@@ -73,7 +74,7 @@ class FramePairer:
     ``alive_ns`` before this one) and has not gone past, at most until the next anchor comes.
     """
 
-    def __init__(self, anchor: str, partners: Sequence[str], tolerance_ns: int, alive_ns: int = _NS_PER_S) -> None:
+    def __init__(self, anchor: str, partners: Sequence[str], tolerance_ns: int, alive_ns: int = NS_PER_S) -> None:
         self._anchor = anchor
         self.partners = tuple(partners)
         self._tolerance_ns = tolerance_ns
@@ -111,7 +112,7 @@ class FramePairer:
             return ""
         gone_until_ns = self._buffers[stream].gone_until_ns
         if gone_until_ns is not None and self._anchors[-1] <= gone_until_ns:
-            late_s = (others[-1] - self._anchors[-1]) / _NS_PER_S
+            late_s = (others[-1] - self._anchors[-1]) / NS_PER_S
             return f"{self._anchor} come {late_s:.1f} s later than {stream}, which is not kept as long"
         gap_ns = min(abs(anchor - other) for anchor in self._anchors for other in others)
         if gap_ns <= self._tolerance_ns:
