@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,7 @@ from object_pose.simulation.parts.objects import PARTS, load_objects
 from object_pose.simulation.scenes.live import LiveConfig, LiveScene
 from object_pose.simulation.scenes.scene import MAX_DEPTH_SCALE_ERROR, TEST_SCENES
 from object_pose.simulation.seeds import TEST
+from object_pose.workflows.parallel import in_order, local_runner
 
 CRITERIA = (
     Criterion("ar_bop", 0.85),
@@ -75,6 +78,8 @@ _LIVE_SEED, _FAST, _LIVE_ARM_RADIUS_M = TEST.seed(100_000_003), 6.0, 0.06
 _UNCALIBRATED_SHARE = 4
 _COLOR_PART = 3  # of the sequence's length
 _DIGITS = 4
+# A name in the summary and what measures it, in any process.
+_Measurement = tuple[str, Callable[[], Any]]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -84,23 +89,50 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, help=f"LM-O folder (default: ${DATA_VARIABLE}/lmo, ../shared/data/lmo)")
     parser.add_argument("--frames", type=int, default=200, help="rendered frames (default: %(default)s)")
     parser.add_argument("--sequence-seconds", type=float, default=60.0, help="length of the tracked sequence, 0: none")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=len(os.sched_getaffinity(0)),
+        help="processes that measure; with more than one, frame_ms is longer (default: %(default)s)",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Measure, write summary.json, print the criteria; 1 where one is not met."""
-    model: Path = options.model
     data = options.data or _lmo_if_there()
-    real = check_lmo(options.lmo_model, data) if data is not None else {}
-    summary = check_rendered(model, options.frames)
-    if options.sequence_seconds > 0.0:
-        summary |= check_tracking(model, options.sequence_seconds)
-        summary["track"] = check_live_tracking(model, options.sequence_seconds)
-        summary["track_color"] = check_live_tracking(model, options.sequence_seconds / _COLOR_PART, with_depth=False)
-    summary |= real
+    figures = dict(in_order(local_runner(options.workers)(_measure, _measurements(options, data))))
+    summary = _rendered_json(*(figures.pop(name) for name in ("calibrated", "rgb", "uncalibrated")))
+    summary |= figures.pop("sequence", {}) | figures.pop("lmo", {}) | figures
     verdicts = check(summary, CRITERIA, required=False)
     summary = plain(summary | {"bars": verdicts}, _DIGITS)
     report(options, summary, options.output / "summary.json", criteria_table({"": summary["bars"]}))
     return 0 if all(verdict["met"] is not False for verdict in verdicts.values()) else 1
+
+
+def _measurements(options: argparse.Namespace, data: Path | None) -> list[_Measurement]:
+    """Return what is measured, each on its own, the longest first."""
+    model, frames, seconds = options.model, options.frames, options.sequence_seconds
+    fewer = max(frames // _UNCALIBRATED_SHARE, 1)
+    measurements: list[_Measurement] = [
+        ("rgb", partial(_run_rendered, model, False, frames, _FRAMES_SEED, 0.0, "RGB only")),
+        ("calibrated", partial(_run_rendered, model, True, frames, _FRAMES_SEED, 0.0, "RGB-D")),
+    ]
+    if data is not None:
+        next(bop_frames(data / SCENE, ()))  # the user learns at once of a folder that holds none
+        measurements.append(("lmo", partial(check_lmo, options.lmo_model, data)))
+    if seconds > 0.0:
+        measurements += [
+            ("track", partial(check_live_tracking, model, seconds)),
+            ("sequence", partial(check_tracking, model, seconds)),
+            ("track_color", partial(check_live_tracking, model, seconds / _COLOR_PART, with_depth=False)),
+        ]
+    scale, title = MAX_DEPTH_SCALE_ERROR, "RGB-D, depth scale wrong"
+    return [*measurements, ("uncalibrated", partial(_run_rendered, model, True, fewer, _FRAMES_SEED, scale, title))]
+
+
+def _measure(measurement: _Measurement) -> tuple[str, Any]:
+    name, work = measurement
+    return name, work()
 
 
 def _lmo_if_there() -> Path | None:
@@ -112,16 +144,12 @@ def _lmo_if_there() -> Path | None:
         return None
 
 
-def check_rendered(model: Path, frames: int, seed: int = _FRAMES_SEED) -> dict[str, Any]:
-    """Measure a model of the procedural parts on rendered frames: RGB-D, the same RGB only, and miscalibrated depth."""
-    calibrated = _run_rendered(model, True, frames, seed, 0.0, "RGB-D")
-    rgb = _run_rendered(model, False, frames, seed, 0.0, "RGB only")
-    fewer = max(frames // _UNCALIBRATED_SHARE, 1)
-    uncalibrated = _run_rendered(model, True, fewer, seed, MAX_DEPTH_SCALE_ERROR, "RGB-D, depth scale wrong")
+def _rendered_json(calibrated: _Run, rgb: _Run, uncalibrated: _Run) -> dict[str, Any]:
+    """Return the figures of rendered frames: RGB-D, the same RGB only, and miscalibrated depth."""
     assert calibrated.evaluation.bop and rgb.evaluation.bop
     return {
         **calibrated.to_json(),
-        "seed": seed,
+        "seed": _FRAMES_SEED,
         "depth_scale_error": 0.0,
         "lighting": _SCENES.lighting,
         **{f"ar_{name}": getattr(calibrated.evaluation.bop.total, f"ar_{name}") for name in ("vsd", "mssd", "mspd")},
