@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from threading import RLock
 from typing import Any, TypeVar
 
 from rich.console import Console, RenderableType
@@ -69,6 +70,7 @@ def choose(names: Sequence[str], known: Iterable[str]) -> list[str]:
 
 def progress(items: Iterable[ItemT], title: str, total: int | None = None, unit: str = "frame") -> Iterable[ItemT]:
     """Show on standard error how many of the items have passed."""
+    tqdm.set_lock(RLock())  # its own lock is a semaphore, which a worker process that is ended would leak
     bar: Iterable[ItemT] = tqdm(items, total=total, desc=title, unit=unit)
     return bar
 
