@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from object_pose.simulation.generators.aerial.canvas import Canvas
+from object_pose.simulation.generators.aerial.coverings import ALL_MATERIALS
 from object_pose.simulation.generators.aerial.land import Lot
 from object_pose.simulation.generators.aerial.lookalikes import (
     draw_car_park,
@@ -16,7 +17,7 @@ from object_pose.simulation.generators.aerial.lookalikes import (
     draw_lookalike,
 )
 from object_pose.simulation.generators.aerial.places import PLACE_SIZE, ring_of_wings, sample_place
-from object_pose.simulation.generators.aerial.roofs import ALL_MATERIALS, Building, View, Wing
+from object_pose.simulation.generators.aerial.roofs import Building, View, Wing
 from object_pose.simulation.generators.aerial.rooftops import SHELL, draw_house
 
 SIZE = 400

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from object_pose.simulation.generators.aerial.canvas import Canvas
+from object_pose.simulation.generators.aerial.coverings import MATERIALS
 from object_pose.simulation.generators.aerial.ground import (
     draw_car,
     draw_clutter,
@@ -16,7 +17,7 @@ from object_pose.simulation.generators.aerial.ground import (
     draw_yard,
 )
 from object_pose.simulation.generators.aerial.light import Weather, shadow_of
-from object_pose.simulation.generators.aerial.roofs import MATERIALS, Building, View, Wing, draw_building
+from object_pose.simulation.generators.aerial.roofs import Building, View, Wing, draw_building
 from object_pose.simulation.generators.aerial.tile import TILE_SIZE, sample
 
 SIZE = 160

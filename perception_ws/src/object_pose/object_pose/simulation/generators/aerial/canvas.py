@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Map = NDArray[np.float32]
 Flags = NDArray[np.bool_]
@@ -79,6 +79,11 @@ class Canvas:
             np.copyto(self.height[window], np.asarray(height, dtype=np.float32), where=solid)
             if roof is not None:
                 self.roof[window][solid] = roof
+
+    def has_roof_near(self, place: NDArray[np.float64], reach: int) -> bool:
+        """Whether there is roof in the square of ``reach`` pixels on all sides of a place (x, y)."""
+        x, y = place.astype(int)
+        return bool(self.roof[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1].any())
 
 
 @lru_cache(maxsize=1)
@@ -163,3 +168,14 @@ def polygon_cover(window: Window, corners_xy: NDArray[np.float64]) -> Map:
     shifted = (corners_xy - [columns.start, rows.start]) * 16
     cv2.fillPoly(cover, [np.rint(shifted).astype(np.int32)], 255, cv2.LINE_AA, shift=4)
     return cover.astype(np.float32) / np.float32(255.0)
+
+
+def rectangle_corners(half: ArrayLike) -> NDArray[np.float64]:
+    """Return the (4, 2) corners of a rectangle of these half sides (2,) around the origin."""
+    return np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * np.asarray(half)
+
+
+def placed(points: NDArray[np.float64], middle: ArrayLike, angle: float) -> NDArray[np.float64]:
+    """Return points (N, 2) or (2,), turned by ``angle`` (from x to y) about the origin and moved to ``middle``."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.asarray(points @ np.array([[cos, sin], [-sin, cos]]) + middle)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from object_pose.core.arrays import Array
+from object_pose.simulation.generators.aerial.canvas import placed, rectangle_corners
 
 _LEAST_SIDE_PX = 6.0
 
@@ -21,10 +22,7 @@ class Lot:
 
     def corners(self, shrink: float = 0.0) -> Array:
         """Return its (4, 2) corners, moved in by ``shrink`` pixels."""
-        half = np.maximum(self.half - shrink, 0.5)
-        cos, sin = np.cos(self.angle), np.sin(self.angle)
-        local = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * half
-        return np.asarray(local @ np.array([[cos, sin], [-sin, cos]]) + self.middle)
+        return placed(rectangle_corners(np.maximum(self.half - shrink, 0.5)), self.middle, self.angle)
 
     def is_seen(self, size: int) -> bool:
         """Whether any of it may lie on a canvas of ``size`` pixels a side."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from object_pose.core.arrays import Array, Image
 from object_pose.simulation.generators.aerial.canvas import Canvas, as_color, noise, pick, random_color, vary
+from object_pose.simulation.generators.aerial.coverings import ALL_MATERIALS
 from object_pose.simulation.generators.aerial.ground import (
     EARTH,
     GROUND,
@@ -33,7 +34,6 @@ from object_pose.simulation.generators.aerial.land import Lot
 from object_pose.simulation.generators.aerial.light import expose, photograph, random_weather, shadow_of
 from object_pose.simulation.generators.aerial.lookalikes import draw_container, draw_lookalike
 from object_pose.simulation.generators.aerial.roofs import (
-    ALL_MATERIALS,
     Building,
     View,
     Wing,
@@ -55,9 +55,9 @@ Span = tuple[float, float]
 class Place:
     """A kind of place; lengths in metres, ``trees``, ``cars`` and ``clutter`` counts on 1000 square metres.
 
-    Land is split into blocks with streets between, blocks into lots. ``shares`` are of ``ALL_MATERIALS``.
-    ``courtyards`` and ``shells`` are probabilities of a building, ``lookalikes`` that of a lot without one; metres a
-    pixel are at most ``largest_m``.
+    Land is split into blocks with streets between, blocks into lots. ``materials`` are the probabilities of
+    ``ALL_MATERIALS``, ``courtyards`` and ``shells`` those of a building, ``lookalikes`` that of a lot without one;
+    metres a pixel are at most ``largest_m``.
     """
 
     block: Span
@@ -70,7 +70,7 @@ class Place:
     cars: float
     clutter: float
     greenness: Span
-    shares: tuple[float, ...]
+    materials: tuple[float, ...]
     crooked: float = 0.02
     walls: float = 0.2
     courtyards: float = 0.0
@@ -79,7 +79,7 @@ class Place:
     largest_m: float = _RESOLUTIONS[1]
 
 
-# Shares: metal, painted, tile, concrete, tarpaulin, plain, membrane, shingle.
+# Probabilities of the materials: metal, painted, tile, concrete, tarpaulin, plain, membrane, shingle.
 PLACES: dict[str, Place] = {
     "huts": Place(
         (40, 90), (2, 7), (6, 14), (-0.1, 0.8), (0.7, 0.97), (2, 4), 1.0, 0.3, 7, (0, 0.2),
@@ -122,7 +122,7 @@ PLACES: dict[str, Place] = {
         (0.2, 0.1, 0.2, 0.1, 0.02, 0.2, 0.1, 0.08), lookalikes=0.6,
     ),
 }  # fmt: skip
-_PLACE_SHARES = (0.09, 0.2, 0.13, 0.12, 0.1, 0.07, 0.08, 0.1, 0.05, 0.06)
+_PLACE_PROBABILITIES = (0.09, 0.2, 0.13, 0.12, 0.1, 0.07, 0.08, 0.1, 0.05, 0.06)
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class AerialTile:
 def sample_place(seed: int) -> AerialTile:
     """Return the tile of ``PLACE_SIZE`` pixels a side that belongs to a seed."""
     rng = np.random.default_rng(seed)
-    place = PLACES[str(rng.choice(list(PLACES), p=_PLACE_SHARES))]
+    place = PLACES[str(rng.choice(list(PLACES), p=_PLACE_PROBABILITIES))]
     resolution = float(np.exp(rng.uniform(np.log(_RESOLUTIONS[0]), np.log(place.largest_m))))
     scene = _Scene(place, resolution, rng)
     scene.draw()
@@ -163,9 +163,9 @@ class _Scene:
         self.view = View(self.weather.sun, shift, ambient, storey=float(rng.uniform(2.6, 3.8) * self.ppm))
         self.hides = resolution < _CROWNS_HIDE_BELOW
         # Neighbours build alike: a place has a few colours and materials of its own.
-        own = rng.dirichlet(np.maximum(np.asarray(place.shares) * 6, 1e-3))
-        shares = 0.5 * np.asarray(place.shares) + 0.5 * own
-        self.shares = shares / shares.sum()
+        own = rng.dirichlet(np.maximum(np.asarray(place.materials) * 6, 1e-3))
+        materials = 0.5 * np.asarray(place.materials) + 0.5 * own
+        self.materials = materials / materials.sum()
         self.area = (_SIZE * resolution) ** 2 / 1000
 
     def draw(self) -> None:
@@ -252,7 +252,7 @@ class _Scene:
         angle = lot.angle + rng.normal(0, place.crooked)
         if half[0] < half[1]:
             half, angle = half[::-1], angle + np.pi / 2
-        material = str(rng.choice(ALL_MATERIALS, p=self.shares))
+        material = str(rng.choice(ALL_MATERIALS, p=self.materials))
         kind, pitch = random_kind(rng, material)
         eaves = float(np.exp(rng.uniform(*np.log(place.eaves)))) * self.ppm
         wings: tuple[Wing, ...] = ()
@@ -276,12 +276,8 @@ class _Scene:
             half = np.array([half_p * rng.uniform(0.2, 1.0), rng.uniform(0.7, 2.2) * self.ppm])
             place = np.array([rng.uniform(-1, 1) * (half_p - half[0]), side * (half_q + half[1])])
             place = place + house.wings[0].middle
-            cos, sin = np.cos(house.angle), np.sin(house.angle)
-            middle = (
-                house.middle[0] + cos * place[0] - sin * place[1],
-                house.middle[1] + sin * place[0] + cos * place[1],
-            )
-            material = house.material if rng.random() < 0.5 else str(rng.choice(ALL_MATERIALS, p=self.shares))
+            middle = house.at(place)
+            material = house.material if rng.random() < 0.5 else str(rng.choice(ALL_MATERIALS, p=self.materials))
             wing = Wing((0.0, 0.0), (float(half[0]), float(half[1])))
             eaves = min(house.eaves * float(rng.uniform(0.4, 0.9)), 4 * self.ppm)
             annexes.append(
@@ -296,7 +292,7 @@ class _Scene:
             draw_clutter(canvas, spot, int(rng.poisson(3)), float(rng.uniform(0.5, 3) * self.ppm), rng)
         for _ in range(min(80, int(rng.poisson(place.cars * self.area * rng.uniform(0, 2.0))))):
             spot, turn = rng.uniform(0, _SIZE, 2), self.angle + float(rng.choice([0, np.pi / 2])) + rng.normal(0, 0.15)
-            if not self._roof_near(spot, 1.5):
+            if not self._has_roof_near(spot, 1.5):
                 if rng.random() < 0.2:
                     draw_container(canvas, spot, turn, rng)
                 else:
@@ -304,13 +300,11 @@ class _Scene:
         for _ in range(min(150, int(rng.poisson(place.trees * self.area * rng.uniform(0.1, 1.6))))):
             spot = rng.uniform(0, _SIZE, 2)
             radius = float(np.exp(rng.uniform(np.log(0.8), np.log(5.0)))) * self.ppm
-            if radius > 1.5 and not self._roof_near(spot, radius * rng.uniform(0.35, 1.0) / self.ppm):
+            if radius > 1.5 and not self._has_roof_near(spot, radius * rng.uniform(0.35, 1.0) / self.ppm):
                 draw_tree(canvas, spot, radius, self.lushness, self.weather.sun[:2], rng, self.hides)
 
-    def _roof_near(self, spot: Array, reach_m: float) -> bool:
-        x, y = spot.astype(int)
-        reach = max(1, int(reach_m * self.ppm))
-        return bool(self.canvas.roof[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1].any())
+    def _has_roof_near(self, spot: Array, reach_m: float) -> bool:
+        return self.canvas.has_roof_near(spot, max(1, int(reach_m * self.ppm)))
 
 
 def ring_of_wings(rng: np.random.Generator, half: Array, depth: float) -> tuple[Wing, ...]:

@@ -6,13 +6,14 @@ tree hides does not count, nor do walls, yards, cars or plastic sheets smaller t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
-from object_pose.core.arrays import Array, Image
+from object_pose.core.arrays import Image
 from object_pose.simulation.generators.aerial.canvas import Canvas, Flags
+from object_pose.simulation.generators.aerial.coverings import MATERIALS
 from object_pose.simulation.generators.aerial.ground import (
     draw_car,
     draw_clutter,
@@ -22,9 +23,9 @@ from object_pose.simulation.generators.aerial.ground import (
     draw_wall,
     draw_yard,
 )
+from object_pose.simulation.generators.aerial.land import Lot
 from object_pose.simulation.generators.aerial.light import Weather, expose, photograph, random_weather, shadow_of
 from object_pose.simulation.generators.aerial.roofs import (
-    MATERIALS,
     Building,
     View,
     Wing,
@@ -41,7 +42,7 @@ _SIZE = TILE_SIZE + 2 * _MARGIN
 
 @dataclass(frozen=True)
 class Style:
-    """A kind of settlement; lengths in pixels. ``shares`` are of the materials, in the order of ``MATERIALS``."""
+    """A kind of settlement; lengths in pixels. ``materials`` are the probabilities of ``MATERIALS``."""
 
     lot: tuple[float, float]
     gap: tuple[float, float]
@@ -52,7 +53,7 @@ class Style:
     clutter: float
     walls: float
     greenness: tuple[float, float]
-    shares: tuple[float, ...]
+    materials: tuple[float, ...]
 
 
 STYLES: dict[str, Style] = {
@@ -69,22 +70,13 @@ STYLES: dict[str, Style] = {
         (150, 340), (0, 30), (0.5, 0.95), 0.02, 1.0, 2.5, 6.0, 0.3, (0.0, 0.3), (0.5, 0.25, 0.05, 0.18, 0.02)
     ),
 }  # fmt: skip
-_STYLE_SHARES = (0.4, 0.34, 0.14, 0.12)
-
-
-@dataclass(frozen=True)
-class _Lot:
-    """A piece of land: middle (x, y), half sides, turn of its longer axis."""
-
-    middle: Array
-    half: Array
-    angle: float
+_STYLE_PROBABILITIES = (0.4, 0.34, 0.14, 0.12)
 
 
 def sample(seed: int) -> tuple[Image, Image]:
     """Return the RGB tile (256, 256, 3) and its mask (256, 256), 0 or 255, that belong to a seed."""
     rng = np.random.default_rng(seed)
-    style = STYLES[str(rng.choice(list(STYLES), p=_STYLE_SHARES))]
+    style = STYLES[str(rng.choice(list(STYLES), p=_STYLE_PROBABILITIES))]
     weather = random_weather(rng)
     canvas = Canvas.blank(_SIZE)
     _draw_scene(canvas, style, weather, rng)
@@ -107,11 +99,12 @@ def _draw_scene(canvas: Canvas, style: Style, weather: Weather, rng: np.random.G
         if house and not _overlaps(house, taken):
             buildings += [house, *_annexes(house, rng)]
             if rng.random() < 0.4:
-                draw_yard(canvas, _box(lot.middle, lot.half * rng.uniform(0.6, 1.05, 2), house.angle), rng)
+                yard = replace(lot, half=lot.half * rng.uniform(0.6, 1.05, 2), angle=house.angle)
+                draw_yard(canvas, yard.corners(), rng)
         elif rng.random() < 0.35:
-            draw_yard(canvas, _box(lot.middle, lot.half * rng.uniform(0.3, 1.0, 2), lot.angle), rng)
+            draw_yard(canvas, replace(lot, half=lot.half * rng.uniform(0.3, 1.0, 2)).corners(), rng)
         if rng.random() < style.walls:
-            corners = _box(lot.middle, lot.half, lot.angle)
+            corners = lot.corners()
             draw_wall(canvas, np.roll(corners, int(rng.integers(4)), axis=0)[: int(rng.integers(2, 5))], rng)
     lean = rng.uniform(0, 2 * np.pi)
     shift = np.array([np.cos(lean), np.sin(lean)]) * abs(rng.normal(0, 0.09))
@@ -135,12 +128,12 @@ def _draw_roads(canvas: Canvas, angle: float, rng: np.random.Generator) -> Flags
     return taken
 
 
-def _lots(angle: float, style: Style, rng: np.random.Generator) -> list[_Lot]:
+def _lots(angle: float, style: Style, rng: np.random.Generator) -> list[Lot]:
     """Split the land again and again until each piece is as small as the style wants; keep those in sight."""
     target = float(rng.uniform(*style.lot))
     axes = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     open_pieces = [np.array([-230.0, -230.0, 230.0, 230.0]) + rng.uniform(-40, 40, 4)]
-    lots: list[_Lot] = []
+    lots: list[Lot] = []
     while open_pieces:
         piece = open_pieces.pop()
         sides = piece[2:] - piece[:2]
@@ -154,11 +147,11 @@ def _lots(angle: float, style: Style, rng: np.random.Generator) -> list[_Lot]:
         middle = ((piece[:2] + piece[2:]) / 2) @ axes + _SIZE / 2
         if np.all(np.abs(middle - _SIZE / 2) < _SIZE / 2 + sides.max() / 2):
             turned = sides[1] > sides[0]
-            lots.append(_Lot(middle, sides[::-1] / 2 if turned else sides / 2, angle + (np.pi / 2 if turned else 0.0)))
+            lots.append(Lot(middle, sides[::-1] / 2 if turned else sides / 2, angle + (np.pi / 2 if turned else 0.0)))
     return lots
 
 
-def _house(lot: _Lot, style: Style, rng: np.random.Generator) -> Building | None:
+def _house(lot: Lot, style: Style, rng: np.random.Generator) -> Building | None:
     half = lot.half - rng.uniform(*style.gap, 2)
     if rng.random() < 0.25:
         half = half * rng.uniform(0.55, 0.95, 2)
@@ -166,7 +159,7 @@ def _house(lot: _Lot, style: Style, rng: np.random.Generator) -> Building | None
         return None
     longer = half if half[0] >= half[1] else half[::-1]
     angle = lot.angle + (0.0 if half[0] >= half[1] else np.pi / 2) + rng.normal(0, style.crooked)
-    material = str(rng.choice(MATERIALS, p=style.shares))
+    material = str(rng.choice(MATERIALS, p=style.materials))
     kind, pitch = random_kind(rng, material)
     wings = random_wings(rng, float(longer[0]), float(longer[1]))
     eaves = float(rng.choice([rng.uniform(26, 45), rng.uniform(45, 95)], p=[0.8, 0.2]))
@@ -181,8 +174,7 @@ def _annexes(house: Building, rng: np.random.Generator) -> list[Building]:
         side = float(rng.choice([-1.0, 1.0]))
         half = np.array([half_p * rng.uniform(0.2, 1.0), rng.uniform(8, 20)])
         place = np.array([rng.uniform(-1, 1) * (half_p - half[0]), side * (half_q + half[1])]) + house.wings[0].middle
-        cos, sin = np.cos(house.angle), np.sin(house.angle)
-        middle = (house.middle[0] + cos * place[0] - sin * place[1], house.middle[1] + sin * place[0] + cos * place[1])
+        middle = house.at(place)
         material = house.material if rng.random() < 0.5 else str(rng.choice(MATERIALS, p=(0.7, 0.14, 0.0, 0.08, 0.08)))
         wing = Wing((0.0, 0.0), (float(half[0]), float(half[1])))
         eaves = house.eaves * float(rng.uniform(0.55, 0.9))
@@ -191,25 +183,20 @@ def _annexes(house: Building, rng: np.random.Generator) -> list[Building]:
 
 
 def _draw_things(
-    canvas: Canvas, style: Style, lots: list[_Lot], lushness: float, weather: Weather, rng: np.random.Generator
+    canvas: Canvas, style: Style, lots: list[Lot], lushness: float, weather: Weather, rng: np.random.Generator
 ) -> None:
     heaps = [lot.middle + rng.uniform(-1, 1, 2) * lot.half for lot in lots]
     for heap in heaps:
         draw_clutter(canvas, heap, int(rng.poisson(style.clutter / 2)), float(rng.uniform(8, 40)), rng)
     for _ in range(int(rng.poisson(style.cars))):
         place = rng.uniform(0, _SIZE, 2)
-        if not _roof_near(canvas, place, 20):
+        if not canvas.has_roof_near(place, 20):
             draw_car(canvas, place, float(rng.uniform(0, np.pi)), rng)
     for _ in range(int(rng.poisson(style.trees * rng.uniform(0.2, 1.6)))):
         place = rng.uniform(0, _SIZE, 2)
         radius = float(np.exp(rng.uniform(np.log(9), np.log(62))))
-        if not _roof_near(canvas, place, int(radius * 0.35)):
+        if not canvas.has_roof_near(place, int(radius * 0.35)):
             draw_tree(canvas, place, radius, lushness, weather.sun[:2], rng)
-
-
-def _roof_near(canvas: Canvas, place: Array, reach: int) -> bool:
-    x, y = place.astype(int)
-    return bool(canvas.roof[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1].any())
 
 
 def _overlaps(building: Building, taken: Flags) -> bool:
@@ -219,9 +206,3 @@ def _overlaps(building: Building, taken: Flags) -> bool:
         cv2.fillConvexPoly(area, np.rint(building.contour(wing)).astype(np.int32), 1)
     inside = int(area.sum())
     return inside > 0 and int((area.astype(bool) & taken).sum()) > 0.04 * inside
-
-
-def _box(middle: Array, half: Array, angle: float) -> Array:
-    cos, sin = np.cos(angle), np.sin(angle)
-    local = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * half
-    return np.asarray(local @ np.array([[cos, sin], [-sin, cos]]) + middle)
