@@ -14,7 +14,7 @@ from object_pose.io.camera_info import write_camera
 from object_pose.io.images import write_image
 from object_pose.runtime.predictor import Predictor
 from object_pose.runtime.resources import find_model
-from object_pose.runtime.roi_head import ROI_HEAD_KEY, unpacked_head
+from object_pose.runtime.roi_head import ROI_HEAD_KEY, unpacked
 from object_pose.simulation.parts.objects import part_objects
 from object_pose.simulation.parts.procedural import PART_NAMES
 from object_pose.simulation.scenes.scene import FrameStream, SceneConfig
@@ -108,7 +108,7 @@ def test_the_heads_inside_are_averaged_too(cli, tmp_path):
 
 def _head(path):
     (text,) = (entry.value for entry in onnx.load(str(path)).metadata_props if entry.key == ROI_HEAD_KEY)
-    return onnx.load_from_string(unpacked_head(text))
+    return onnx.load_from_string(unpacked(text))
 
 
 def test_a_shipped_detector_gets_a_new_roi_head_and_keeps_its_card(cli, tmp_path):

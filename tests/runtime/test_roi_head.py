@@ -14,7 +14,7 @@ from object_pose.core.frame import AlignedDepth
 from object_pose.core.geometry.camera import Camera
 from object_pose.core.results.detections import Detections
 from object_pose.core.vision.decoders import DecodeOptions
-from object_pose.runtime.roi_head import KnownBoxes, RoiHead, packed_head, unpacked_head
+from object_pose.runtime.roi_head import ROI_HEAD_KEY, KnownBoxes, RoiHead, packed, unpacked
 
 
 class Network:
@@ -50,13 +50,17 @@ def _refined(
     context_crop: bool = False,
     hypothesis_threshold: float = 1.0,
     network: type[Network] = Network,
+    visible_masks: bool = False,
 ) -> Detections:
     candidates = Detections(
         np.array([[20.0, 30.0, 60.0, 70.0]]), np.array([0.81]), np.array([2]), np.zeros((1, 2, 2)), np.ones((1, 2))
     )
     head = RoiHead(network(probabilities))  # type: ignore[arg-type]
     options = DecodeOptions(
-        score_threshold=score_threshold, context_crop=context_crop, hypothesis_threshold=hypothesis_threshold
+        score_threshold=score_threshold,
+        context_crop=context_crop,
+        hypothesis_threshold=hypothesis_threshold,
+        visible_masks=visible_masks,
     )
     return head.refine(np.zeros((100, 100, 3), np.uint8), candidates, options)
 
@@ -102,7 +106,8 @@ def test_hypotheses_from_a_share_on_are_hypotheses_of_one_candidate_the_likelies
 
 
 def test_masks_come_with_the_crops_that_they_are_of() -> None:
-    found = _refined([0.9, 0.05, 0.02, 0.03], context_crop=True)
+    assert _refined([0.9, 0.05, 0.02, 0.03]).masks.probabilities.shape == (1, 0, 0), "they cost time: only on request"
+    found = _refined([0.9, 0.05, 0.02, 0.03], context_crop=True, visible_masks=True)
     assert found.masks.probabilities.shape == (2, 32, 32) and np.all(found.masks.probabilities == 0.25)
     np.testing.assert_allclose(found.masks.windows, [[40.0, 50.0, 60.0], [40.0, 50.0, 84.0]])
 
@@ -133,15 +138,15 @@ def test_a_head_that_reads_relief_is_given_it() -> None:
 
 def test_a_head_travels_as_text():
     network = b"\x08\x09 an ONNX file" * 100
-    (text,) = packed_head(network).values()
-    assert unpacked_head(text) == network and len(text) < len(network)
+    (text,) = packed(ROI_HEAD_KEY, network).values()
+    assert unpacked(text) == network and len(text) < len(network)
 
 
 @pytest.mark.parametrize("harm", [lambda text: text[: len(text) // 8 * 4], lambda text: "%" + text[1:]])
 def test_a_damaged_head_is_refused(harm):
-    (text,) = packed_head(b"\x08\x09 an ONNX file" * 100).values()
+    (text,) = packed(ROI_HEAD_KEY, b"\x08\x09 an ONNX file" * 100).values()
     with pytest.raises(ModelError, match="RoI head is damaged"):
-        unpacked_head(harm(text))
+        unpacked(harm(text))
 
 
 def test_a_head_that_unpacks_to_gigabytes_is_refused_before_it_does():
@@ -149,7 +154,7 @@ def test_a_head_that_unpacks_to_gigabytes_is_refused_before_it_does():
     data = b"".join(packing.compress(bytes(1 << 24)) for _ in range(64)) + packing.flush()
     tracemalloc.start()
     with pytest.raises(ModelError, match="larger than 256 MB"):
-        unpacked_head(base64.b64encode(data).decode())
+        unpacked(base64.b64encode(data).decode())
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 600 << 20

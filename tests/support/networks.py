@@ -15,7 +15,7 @@ from object_pose.core.object_model import ObjectModel
 from object_pose.core.vision.decoders import Layout
 from object_pose.core.vision.roi import COLOR_CHANNELS, RELIEF_CHANNELS
 from object_pose.runtime.card import ModelCard
-from object_pose.runtime.roi_head import LAYOUT, packed_head
+from object_pose.runtime.roi_head import LAYOUT, ROI_HEAD_KEY, packed
 
 _OPSET = 17
 _IR_VERSION = 9
@@ -121,7 +121,7 @@ def relief_head(labels: tuple[str, ...], keypoint_count: int = 8) -> dict[str, s
     )
     card = ModelCard("roi_head", LAYOUT, labels, (_WINDOW, _WINDOW), keypoint_count)
     data = _model(graph, card.to_metadata()).SerializeToString()
-    return packed_head(data)
+    return packed(ROI_HEAD_KEY, data)
 
 
 def _single(value: np.ndarray) -> np.ndarray:

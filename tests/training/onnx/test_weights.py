@@ -16,13 +16,11 @@ from object_pose.simulation.generators.spaceship import spaceship_sample
 from object_pose.training.loop import Trainer
 from object_pose.training.networks.classifier import ClassifierNetwork, ExportedClassifier
 from object_pose.training.networks.oriented import ExportedOriented, OrientedNetwork
-from object_pose.training.networks.roi_head import (
-    ExportedRoiHead,
-    RoiNetwork,
-)
+from object_pose.training.networks.roi_head import RoiNetwork
 from object_pose.training.networks.yolo import ExportedYolo, NanoYolo
 from object_pose.training.onnx.export import Exportable, embed_roi_head, export_onnx
 from object_pose.training.onnx.weights import load_onnx, recalibrate_batch_norm
+from object_pose.training.tasks.roi_head import exportable_network
 from tiny_task import LineRecipe, config
 
 
@@ -39,10 +37,9 @@ def _lived_in(network: nn.Module) -> nn.Module:
     return network.eval()
 
 
-def _export(network: nn.Module, images: Tensor, outputs: tuple[str, ...], path: Path) -> Path:
-    card = ModelCard("detect", "yolov8_detect", labels=("a", "b"), input_wh=(images.shape[3], images.shape[2]))
-    export_onnx(Exportable(network, card, outputs, images.shape[1]), path)
-    return path
+def _exportable(network: nn.Module, shape: tuple[int, int, int, int], *outputs: str) -> Exportable:
+    card = ModelCard("detect", "yolov8_detect", labels=("a", "b"), input_wh=(shape[3], shape[2]))
+    return Exportable(network, card, outputs, shape[1])
 
 
 def _outputs(network: nn.Module, images: Tensor) -> list[Tensor]:
@@ -51,10 +48,27 @@ def _outputs(network: nn.Module, images: Tensor) -> list[Tensor]:
     return [found] if isinstance(found, Tensor) else list(found)
 
 
+_IMAGES, _WINDOWS = (1, 3, 64, 96), (1, 5, 80, 80)
+# How a network is made, exported, and evaluated.
 CASES = {
-    "yolo": (lambda: NanoYolo(2, 8), ExportedYolo, (1, 3, 64, 96), ("detections",)),
-    "crops": (lambda: RoiNetwork(2, 8), ExportedRoiHead, (1, 5, 80, 80), ("probabilities", "keypoints", "shares")),
-    "classifier": (lambda: ClassifierNetwork(2, None, 6), ExportedClassifier, (1, 3, 64, 96), ("p", "a")),
+    "yolo": (
+        lambda: NanoYolo(2, 8),
+        lambda net: _exportable(ExportedYolo(net), _IMAGES, "found"),
+        ExportedYolo,
+        _IMAGES,
+    ),
+    "roi head": (
+        lambda: RoiNetwork(2, 8),
+        lambda net: exportable_network(net, ("a", "b"), 80),
+        nn.Sequential,
+        _WINDOWS,
+    ),
+    "classifier": (
+        lambda: ClassifierNetwork(2, None, 6),
+        lambda net: _exportable(ExportedClassifier(net), _IMAGES, "p", "a"),
+        ExportedClassifier,
+        _IMAGES,
+    ),
 }
 
 
@@ -62,10 +76,11 @@ CASES = {
 def test_an_exported_network_comes_back_and_keeps_its_outputs_under_batch_norm_recalibration(
     case: str, tmp_path: Path
 ) -> None:
-    make, wrap, shape, outputs = CASES[case]
+    make, exportable, wrap, shape = CASES[case]
     images = torch.rand(shape, generator=torch.Generator().manual_seed(2))
     trained = _lived_in(make())
-    path = _export(wrap(trained), images, outputs, tmp_path / "model.onnx")
+    path = tmp_path / "model.onnx"
+    export_onnx(exportable(trained), path)
     network = make()
     layers = sum(isinstance(module, (nn.Conv2d, nn.Linear)) for module in network.modules())
     assert load_onnx(path, network) == layers
@@ -101,9 +116,9 @@ def test_a_network_that_reads_more_channels_starts_blind_to_them(tmp_path: Path)
 
 def test_of_a_file_with_two_networks_the_fitting_one_is_taken(tmp_path: Path) -> None:
     yolo, crops = _lived_in(NanoYolo(2, 8)), _lived_in(RoiNetwork(2, 8))
-    path = _export(ExportedYolo(yolo), torch.rand(1, 3, 64, 96), ("detections",), tmp_path / "model.onnx")
-    _, wrap, shape, outputs = CASES["crops"]
-    head = _export(wrap(crops), torch.rand(shape), outputs, tmp_path / "head.onnx")
+    path, head = tmp_path / "model.onnx", tmp_path / "head.onnx"
+    export_onnx(_exportable(ExportedYolo(yolo), _IMAGES, "detections"), path)
+    export_onnx(exportable_network(crops, ("a", "b"), 80), head)
     embed_roi_head(path, head)
     found = RoiNetwork(2, 8)
     load_onnx(path, found)

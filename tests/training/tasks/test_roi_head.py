@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,13 +15,20 @@ from torch import nn
 from object_pose.core.errors import ConfigError
 from object_pose.core.frame import AlignedDepth
 from object_pose.core.geometry.camera import Camera
+from object_pose.core.results.detections import Detections
+from object_pose.core.vision.decoders import DecodeOptions, Layout
+from object_pose.core.vision.roi import RoiWindow, normalised_batch
+from object_pose.runtime.card import ModelCard
+from object_pose.runtime.engine import ENGINES, EngineConfig
+from object_pose.runtime.roi_head import ROI_HEAD_KEY, load_roi_head, packed
 from object_pose.training.data.augmentation import DetectionSample
 from object_pose.training.networks.roi_head import (
     HYPOTHESES,
     RoiNetwork,
     RoiOutput,
 )
-from object_pose.training.tasks.roi_head import RoiRecipe, RoiTrainingConfig
+from object_pose.training.onnx.export import export_onnx
+from object_pose.training.tasks.roi_head import RoiRecipe, RoiTrainingConfig, exportable_network
 
 _KEYPOINTS = 4
 _LEFT, _RIGHT = -0.3, 0.3
@@ -74,6 +82,37 @@ def test_one_class_each_is_what_all_classes_say_of_it() -> None:
     assert own.keypoints.shape == (5, 1, HYPOTHESES, _KEYPOINTS, 3)
     for one, other in ((own.keypoints, every.keypoints), (own.spread, every.spread), (own.shares, every.shares)):
         torch.testing.assert_close(one[:, 0], other[rows, class_ids])
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_exported_stages_find_what_the_network_finds(engine: str, tmp_path: Path) -> None:
+    labels = ("a", "b", "c")
+    network = RoiNetwork(3, _KEYPOINTS)
+    export_onnx(exportable_network(network, labels, 80), tmp_path / "head.onnx")
+    metadata = packed(ROI_HEAD_KEY, (tmp_path / "head.onnx").read_bytes())
+    card = ModelCard("pose", Layout.OBJECT_POSE_KEYPOINTS, labels, (96, 96), _KEYPOINTS)
+    head = load_roi_head(tmp_path / "model.onnx", metadata, card, EngineConfig(engine=engine))
+    assert head is not None
+    rgb = np.random.default_rng(0).integers(0, 255, (120, 160, 3)).astype(np.uint8)
+    boxes = np.array([[20.0, 20.0, 60.0, 70.0], [70.0, 30.0, 140.0, 90.0]])
+    candidates = Detections(
+        boxes, np.ones(2), np.zeros(2, np.int64), np.zeros((2, _KEYPOINTS, 2)), np.ones((2, _KEYPOINTS))
+    )
+    options = DecodeOptions(score_threshold=0.0, hypothesis_threshold=0.01, visible_masks=True)
+    found = head.refine(rgb, candidates, options)
+    assert len(found) > 2
+
+    windows = [RoiWindow.around(box, 80) for box in boxes]
+    batch = normalised_batch([window.cut(rgb) for window in windows], [window.cut_relief(None) for window in windows])
+    with torch.no_grad():
+        expected = network.eval()(torch.from_numpy(batch))
+    tolerance = 0.5 if engine == "openvino" else 1e-3  # bfloat16 where the processor has it
+    for row, class_id, keypoints, mask in zip(
+        found.candidate_ids, found.class_ids, found.keypoints, found.masks.probabilities
+    ):
+        hypotheses = windows[row].to_image(expected.keypoints[row, class_id, ..., :2].numpy())
+        assert np.abs(hypotheses - keypoints).max(axis=(1, 2)).min() < tolerance
+        np.testing.assert_allclose(mask, expected.mask[row].sigmoid(), atol=0.05)
 
 
 def test_what_moves_in_the_window_moves_its_keypoints() -> None:

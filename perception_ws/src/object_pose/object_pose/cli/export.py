@@ -30,7 +30,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", type=Path, required=True, help="ONNX file to write")
     parser.add_argument(
-        "--roi-head", type=Path, help="run folder of 'train roi-head' on the same objects, to go into the file"
+        "--roi-head",
+        type=Path,
+        help="run folder of 'train roi-head' on the same objects, or a model that has a RoI head, to go into the file",
     )
     parser.add_argument("--version", default="1", help="version on the card")
     parser.add_argument("--data", default="", help="what it was trained on, for the card")

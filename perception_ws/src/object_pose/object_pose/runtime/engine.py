@@ -130,35 +130,68 @@ def load_embedded_engine(path: Path, data: bytes, config: EngineConfig) -> Engin
     return _engine_class(config)(path, config, data)
 
 
+class Stage(Protocol):
+    """A network that reads what another one gave: arrays of equal length in, as many arrays out as it has outputs."""
+
+    def run(self, *inputs: NDArray[np.generic]) -> list[Batch]:
+        """Run the network; raises ``ModelError`` when the engine fails."""
+        ...
+
+
+def load_stage(path: Path, data: bytes, config: EngineConfig) -> Stage:
+    """Open a further network that travels inside the model file ``path``; raises ``ModelError`` where it is damaged."""
+    return (OpenVinoStage if _engine_name(config) == "openvino" else OnnxRuntimeStage)(path, config, data)
+
+
+class OnnxRuntimeStage:
+    """A stage with ONNX Runtime, set up as ``OnnxRuntimeEngine`` is."""
+
+    def __init__(self, path: Path, config: EngineConfig, embedded: bytes) -> None:
+        self._session = _onnxruntime_session(path, config, embedded)
+        self._names = [item.name for item in self._session.get_inputs()]
+
+    def run(self, *inputs: NDArray[np.generic]) -> list[Batch]:
+        """Run the network; see ``Stage``."""
+        try:
+            return list(self._session.run(None, dict(zip(self._names, inputs, strict=True))))
+        except Exception as error:  # ONNX Runtime's errors share no base class but this one
+            raise ModelError(f"the network failed: {_first_line(error)}") from error
+
+
+class OpenVinoStage:
+    """A stage with OpenVINO, set up as ``OpenVinoEngine`` is."""
+
+    def __init__(self, path: Path, config: EngineConfig, embedded: bytes) -> None:
+        self._model = _openvino_compiled(_openvino_model(path, embedded), config)
+
+    def run(self, *inputs: NDArray[np.generic]) -> list[Batch]:
+        """Run the network; see ``Stage``."""
+        return _openvino_outputs(self._model, dict(enumerate(inputs)))
+
+
 def _engine_class(config: EngineConfig) -> type[OnnxRuntimeEngine | OpenVinoEngine]:
+    return OpenVinoEngine if _engine_name(config) == "openvino" else OnnxRuntimeEngine
+
+
+def _engine_name(config: EngineConfig) -> str:
     """Return the engine that was chosen; without a choice ONNX Runtime, or OpenVINO where that alone is installed."""
-    name = config.engine
-    if name == "auto":
-        is_alone = util.find_spec("onnxruntime") is None and util.find_spec("openvino") is not None
-        name = "openvino" if is_alone else "onnxruntime"
-    return OpenVinoEngine if name == "openvino" else OnnxRuntimeEngine
+    if config.engine != "auto":
+        return config.engine
+    is_alone = util.find_spec("onnxruntime") is None and util.find_spec("openvino") is not None
+    return "openvino" if is_alone else "onnxruntime"
 
 
 class OnnxRuntimeEngine:
     """ONNX Runtime, with its threads capped and not spinning, so that it leaves cores to its neighbours."""
 
     def __init__(self, path: Path, config: EngineConfig, embedded: bytes | None = None) -> None:
-        _check_one_onnxruntime()
-        runtime = _import("onnxruntime", "pip install 'object-pose[cpu]' or 'object-pose[gpu]', not both")
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = config.thread_count
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        providers = _providers(config.device, runtime.get_available_providers())
+        self._session = _onnxruntime_session(path, config, embedded)
         try:
-            self._session = runtime.InferenceSession(embedded or str(path), options, providers=providers)
             self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
             inputs = [_Input(item.name, tuple(item.shape), item.type) for item in self._session.get_inputs()]
             self.output_names = tuple(item.name for item in self._session.get_outputs())
-        except Exception as error:  # ONNX Runtime's errors share no base class but this one; names may be no text
+        except Exception as error:  # names may be no text
             raise _unreadable(path, error) from error
-        _check_providers(config.device, self._session.get_providers())
         self.name = f"onnxruntime {self._session.get_providers()[0].removesuffix('ExecutionProvider')}"
         self._image, self._takes_size = _image_input(path, inputs)
         self.input_shape = _input_shape(path, self._image, self.metadata)
@@ -183,13 +216,9 @@ class OpenVinoEngine:
     takes_any_size = False
 
     def __init__(self, path: Path, config: EngineConfig, embedded: bytes | None = None) -> None:
-        openvino = _import("openvino", "pip install 'object-pose[openvino]'")
         if config.device == "cuda":
             raise ConfigError("engine 'openvino' has no device 'cuda'", "use engine 'onnxruntime'")
-        try:
-            model = openvino.Core().read_model(embedded or str(path))
-        except RuntimeError as error:
-            raise _unreadable(path, error) from error
+        model = _openvino_model(path, embedded)
         self.metadata = _openvino_metadata(model)
         inputs = [
             _Input(
@@ -205,19 +234,53 @@ class OpenVinoEngine:
             shapes = {self._image.name: self._image.own_shape(self.input_shape)}
             model.reshape(shapes | ({SIZE_INPUT: (1, 2)} if self._takes_size else {}))
         self.output_names = tuple(item.get_any_name() for item in model.outputs)
-        hints = {"INFERENCE_NUM_THREADS": config.thread_count, "PERFORMANCE_HINT": "LATENCY"}
-        self._model = openvino.Core().compile_model(model, "CPU", hints)
+        self._model = _openvino_compiled(model, config)
         self.name = f"openvino {self._model.get_property('INFERENCE_PRECISION_HINT').get_type_name()}"
         self.output_shapes = _warm_up(self, path)
 
     def run(self, batch: Batch) -> list[Batch]:
         """Run the network; see ``Engine``."""
-        try:
-            feed = _feed(batch, self._image, self._takes_size)
-            results = self._model.create_infer_request().infer(feed, share_inputs=True)
-        except RuntimeError as error:
-            raise ModelError(f"the network failed: {_first_line(error)}") from error
-        return [_as_float32(np.asarray(results[index])) for index in range(len(results))]
+        return _openvino_outputs(self._model, _feed(batch, self._image, self._takes_size))
+
+
+def _onnxruntime_session(path: Path, config: EngineConfig, embedded: bytes | None) -> Any:
+    """Open a network, in ``embedded`` or else the file; raises ``ModelError`` where it cannot be read."""
+    _check_one_onnxruntime()
+    runtime = _import("onnxruntime", "pip install 'object-pose[cpu]' or 'object-pose[gpu]', not both")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = config.thread_count
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    providers = _providers(config.device, runtime.get_available_providers())
+    try:
+        session = runtime.InferenceSession(embedded or str(path), options, providers=providers)
+    except Exception as error:  # ONNX Runtime's errors share no base class but this one
+        raise _unreadable(path, error) from error
+    _check_providers(config.device, session.get_providers())
+    return session
+
+
+def _openvino_model(path: Path, embedded: bytes | None) -> Any:
+    openvino = _import("openvino", "pip install 'object-pose[openvino]'")
+    try:
+        return openvino.Core().read_model(embedded or str(path))
+    except RuntimeError as error:
+        raise _unreadable(path, error) from error
+
+
+def _openvino_compiled(model: Any, config: EngineConfig) -> Any:
+    openvino = _import("openvino", "pip install 'object-pose[openvino]'")
+    hints = {"INFERENCE_NUM_THREADS": config.thread_count, "PERFORMANCE_HINT": "LATENCY"}
+    return openvino.Core().compile_model(model, "CPU", hints)
+
+
+def _openvino_outputs(model: Any, feed: Mapping[Any, NDArray[np.generic]]) -> list[Batch]:
+    try:
+        results = model.create_infer_request().infer(feed, share_inputs=True)
+    except RuntimeError as error:
+        raise ModelError(f"the network failed: {_first_line(error)}") from error
+    return [_as_float32(np.asarray(results[index])) for index in range(len(results))]
 
 
 def _check_one_onnxruntime() -> None:
@@ -338,7 +401,7 @@ def _image_input(path: Path, inputs: list[_Input]) -> tuple[_Input, bool]:
     return images[0], len(inputs) > 1
 
 
-def _feed(batch: Batch, image: _Input, takes_size: bool) -> dict[str, NDArray[np.generic]]:
+def _feed(batch: Batch, image: _Input, takes_size: bool) -> dict[Any, NDArray[np.generic]]:
     feed = {image.name: image.feed(batch)}
     if takes_size:
         feed[SIZE_INPUT] = np.array([batch.shape[:1:-1]], dtype=np.int64)

@@ -137,8 +137,8 @@ class PoseEstimator:
             self._tracker_config = tracker_config
         if detector_config != self._detector_config:
             self._detector_config = detector_config
-            if self._detector and not self._is_given:
-                self._detector = self._detector.with_decoding(self._decoding)
+        if self._detector and not self._is_given:
+            self._detector = self._detector.with_decoding(self._decoding)
 
     def estimate(self, frame: CameraFrame, T_world_camera: Array | None = None) -> FrameEstimate:
         """Register or track the next frame of a sequence, whichever is due.
@@ -322,7 +322,8 @@ class PoseEstimator:
 
     @property
     def _decoding(self) -> DecodeOptions:
-        return self._detector_config.decoding or self._profile.decoding
+        decoding = self._detector_config.decoding or self._profile.decoding
+        return replace(decoding, visible_masks=decoding.visible_masks or self.solver_config.contour.use_masks)
 
     def _is_due(self, stamp_ns: int) -> bool:
         """Return whether objects are to be found anew."""

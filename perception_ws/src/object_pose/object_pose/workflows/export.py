@@ -27,6 +27,7 @@ from object_pose.training.onnx.export import (
     replace_card,
 )
 from object_pose.training.tasks.registry import find_task
+from object_pose.training.tasks.roi_head import exported_roi_head
 
 
 @dataclass(frozen=True)
@@ -78,10 +79,19 @@ def export_run(
 
 
 def export_with_roi_head(detector: Path, roi_head: Path, output: Path, *, text: CardText = CardText()) -> ExportedModel:
-    """Put the RoI head of a run into an exported detector; the objects on its card become those of the run."""
+    """Put the RoI head of a run, or of another model file, into an exported detector.
+
+    The objects on its card become those of the run; a file's head must know the same, and is written anew as the
+    runtime reads it fastest. Raises ``ConfigError`` where it does not.
+    """
     card = load_card(detector)
-    _, (training, *_) = _exportable(roi_head)
-    objects = tuple(item.model for item in load_objects(training.objects))
+    objects = card.objects
+    if roi_head.is_file():
+        if load_card(roi_head).labels != card.labels:
+            raise ConfigError(f"{roi_head} and {detector} know other objects", "name a model of the same objects")
+    else:
+        _, (training, *_) = _exportable(roi_head)
+        objects = tuple(item.model for item in load_objects(training.objects))
     with replacing(output) as temporary:
         shutil.copyfile(detector, temporary)
         difference = _embed(roi_head, temporary)
@@ -127,9 +137,9 @@ def _exportable(run_dir: Path) -> tuple[Exportable, tuple[Any, ...]]:
     return task.exportable(run_dir, *configs), configs
 
 
-def _embed(run_dir: Path, detector: Path) -> float:
-    """Export a RoI head and put it into the detector's file; return the head's difference of torch and ONNX."""
-    exportable, _ = _exportable(run_dir)
+def _embed(source: Path, detector: Path) -> float:
+    """Export the RoI head of a run or a file into the detector's file; return its difference of torch and ONNX."""
+    exportable = exported_roi_head(source) if source.is_file() else _exportable(source)[0]
     with tempfile.TemporaryDirectory() as folder:
         head = Path(folder) / "roi_head.onnx"
         difference = export_onnx(exportable, head)

@@ -73,7 +73,8 @@ class ContourConfig:
     )
     use_masks: bool = parameter(
         False,
-        "use the RoI head's visible masks beside colour; masks learned from renders alone mislead on real pictures",
+        "use the RoI head's visible masks beside colour, which decoding.visible_masks predicts; masks learned from "
+        "renders alone mislead on real pictures",
     )
 
 

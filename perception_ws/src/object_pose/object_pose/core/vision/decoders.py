@@ -105,6 +105,9 @@ class DecodeOptions:
         minimum=0.01,
         maximum=1.0,
     )
+    visible_masks: bool = parameter(
+        False, "with a RoI head: predict visible masks, too, which contours use where contour.use_masks says so"
+    )
     input_scale: float = parameter(
         1.0,
         "a network of dynamic input size reads an image at its own size, up to this many times the usual one",

@@ -98,8 +98,9 @@ class RoiNetwork(nn.Module):
 
     def forward(self, windows: Tensor, class_ids: Tensor | None = None) -> RoiOutput:
         """Map regions (N, 5, S, S) to their output; with ``class_ids`` (N,) the keypoints of one class each."""
-        features, mixed = self._described(windows)
-        votes = self.votes(mixed).flatten(2) if class_ids is None else self._votes_of(mixed, class_ids)
+        features, cells = self.describe(windows)
+        mixed = self.mixed(cells)
+        votes = self.votes(mixed).flatten(2) if class_ids is None else self.votes_of(mixed, class_ids)
         mask = nn.functional.pixel_shuffle(self.mask(mixed).float(), _MASK_SCALE)[:, 0]
         with torch.autocast(windows.device.type, enabled=False):
             keypoints, spread = self.tally(votes.float(), self.class_count if class_ids is None else 1)
@@ -121,20 +122,22 @@ class RoiNetwork(nn.Module):
         spread = ((towards - means[..., None]).abs() * weights).sum(dim=(-2, -1))
         return torch.cat([means, log_sigmas], dim=-1), spread
 
-    def _described(self, windows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return features of whole regions (N, F) and of their cells (N, M, P, P)."""
+    def describe(self, windows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features of whole regions (N, F) and of their cells (N, M, P, P), before ``mixed``."""
         fine = self.body[:4](windows)
         middle = self.body[4:6](fine)
         coarse = self.body[6:](middle)
         features = self.overview(coarse).float()
         wider = _doubled(self.middle(middle) + _doubled(self.coarse(coarse)))
-        return features, self.mixed(self.fine(fine) + wider + self.whole(features)[..., None, None])
+        return features, self.fine(fine) + wider + self.whole(features)[..., None, None]
 
-    def _votes_of(self, mixed: Tensor, class_ids: Tensor) -> Tensor:
+    def votes_of(self, mixed: Tensor, class_ids: Tensor) -> Tensor:
         """Return what ``votes`` gives for one class of each region, (N, H * K * 4, P * P)."""
         assert self.votes.bias is not None
-        weight = self.votes.weight.view(self.class_count, -1, _MIXED)[class_ids].to(mixed.dtype)
-        bias = self.votes.bias.view(self.class_count, -1, 1)[class_ids].to(mixed.dtype)
+        count = HYPOTHESES * self.keypoint_count * 4
+        # Indexed as it is, the weight keeps its name in an exported graph.
+        rows = class_ids[:, None] * count + torch.arange(count, device=class_ids.device)
+        weight, bias = (of[rows].flatten(2).to(mixed.dtype) for of in (self.votes.weight, self.votes.bias[:, None]))
         return torch.baddbmm(bias, weight, mixed.flatten(2))
 
 
@@ -143,19 +146,45 @@ def _doubled(maps: Tensor) -> Tensor:
 
 
 class ExportedRoiHead(nn.Module):
-    """The network in its card's layout: probabilities in place of logits, sigmas in place of their logs."""
+    """The network's first stage: which class each region shows, and the cells that the other stages read."""
 
     def __init__(self, network: RoiNetwork) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, windows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Map (N, 5, S, S), colour and relief, to probabilities, keypoints, shares and masks.
+    def forward(self, windows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Map (N, 5, S, S), colour and relief, to probabilities, shares and cells.
 
-        Probabilities are (N, C + 1), the last of none, keypoints (N, C, H, K, 3), shares (N, C, H) those of the
-        hypotheses and masks (N, M, M).
+        Probabilities are (N, C + 1), the last of none, shares (N, C, H) those of the hypotheses and cells (N, M, P, P).
         """
-        found: RoiOutput = self.network(windows)
-        sigmas = found.keypoints[..., 2:].clamp(-6.0, 1.0).exp()
-        keypoints = torch.cat([found.keypoints[..., :2], sigmas], dim=-1)
-        return found.logits.softmax(dim=1), keypoints, found.shares.softmax(dim=2), found.mask.sigmoid()
+        network = self.network
+        features, cells = network.describe(windows)
+        shares = network.shares(features).view(-1, network.class_count, HYPOTHESES)
+        return network.classes(features).softmax(dim=1), shares.softmax(dim=2), cells
+
+
+class ExportedKeypoints(nn.Module):
+    """The second stage: the keypoints of one class each, of those regions alone whose class is of interest."""
+
+    def __init__(self, network: RoiNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, cells: Tensor, class_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Map cells (N, M, P, P) and classes (N,) to keypoints (N, H, K, 3): x, y, sigma; and mixed cells."""
+        mixed = self.network.mixed(cells)
+        keypoints, _ = self.network.tally(self.network.votes_of(mixed, class_ids), 1)
+        sigmas = keypoints[..., 2:].clamp(-6.0, 1.0).exp()
+        return torch.cat([keypoints[..., :2], sigmas], dim=-1)[:, 0], mixed
+
+
+class ExportedMasks(nn.Module):
+    """The third stage: visible masks, where they are asked for."""
+
+    def __init__(self, network: RoiNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, mixed: Tensor) -> Tensor:
+        """Map mixed cells (N, M, P, P) to masks (N, 2P, 2P)."""
+        return nn.functional.pixel_shuffle(self.network.mask(mixed), _MASK_SCALE)[:, 0].sigmoid()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import tempfile
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,26 @@ from torch import nn
 from object_pose.core.errors import ConfigError, ModelError
 from object_pose.io.files import replacing
 from object_pose.runtime.card import ModelCard
-from object_pose.runtime.roi_head import ROI_HEAD_KEY, packed_head, unpacked_head
+from object_pose.runtime.roi_head import ROI_HEAD_KEY, STAGE_KEYS, packed, unpacked
 from object_pose.training.networks.blocks import parameter_counts
 
 logger = logging.getLogger(__name__)
+CLASS_IDS = "class_ids"
 _OPSET = 17
 _GREATEST_DIFFERENCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A further network of a model, which travels in its metadata under ``key`` and reads ``inputs``.
+
+    They are outputs of earlier stages by name, or ``CLASS_IDS``: a class for each item of the batch.
+    """
+
+    key: str
+    network: nn.Module
+    inputs: tuple[str, ...]
+    output_names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -32,7 +47,7 @@ class Exportable:
     """A trained network with its card; it reads ``images`` (1, channels, H, W) at the card's size.
 
     ``batched`` networks take any number of images, those of ``any_size`` images of any multiple of their stride;
-    ``output_axes`` names the axes of each output that then vary.
+    ``output_axes`` names the axes of each output that then vary. ``stages`` are further networks of a batched one.
     """
 
     network: nn.Module
@@ -42,10 +57,11 @@ class Exportable:
     batched: bool = False
     any_size: bool = False
     output_axes: tuple[dict[int, str], ...] = ()
+    stages: tuple[Stage, ...] = field(default=())
 
 
 def export_onnx(exportable: Exportable, path: Path) -> float:
-    """Write one ONNX file with the card in its metadata; return the largest relative difference of its outputs.
+    """Write one ONNX file with card and stages in its metadata; return the largest relative difference of its outputs.
 
     Raises ``ModelError`` when torch and ONNX Runtime disagree by more than a thousandth; the file appears only when
     they agree.
@@ -56,10 +72,11 @@ def export_onnx(exportable: Exportable, path: Path) -> float:
     example = torch.rand((count, exportable.channels, height, width), generator=generator)
     network = exportable.network.eval().float()
     with replacing(path) as temporary:
-        _write(network, example, exportable, temporary)
+        _write(network, {"images": example}, exportable.output_names, _dynamic_axes(exportable), temporary)
         card = dataclasses.replace(exportable.card, parameters=parameter_counts(network)[0])
         _attach(temporary, card.to_metadata())
-        difference = max(_parity(network, temporary, images) for images in _examples(exportable, example))
+        difference = max(_parity(network, temporary, {"images": images}) for images in _examples(exportable, example))
+        difference = max(difference, _attach_stages(exportable, example, temporary))
         if not difference < _GREATEST_DIFFERENCE:
             raise ModelError(f"torch and ONNX differ by {difference:.2e} of the output's range", "the export is broken")
     logger.info("wrote %s, parity %.1e", path, difference)
@@ -71,22 +88,49 @@ def difference_from_torch(exportable: Exportable, path: Path) -> float:
     width, height = exportable.card.input_wh
     generator = torch.Generator().manual_seed(0)
     example = torch.rand((1, exportable.channels, height, width), generator=generator)
-    return _parity(exportable.network.eval().float(), path, example)
+    return _parity(exportable.network.eval().float(), path, {"images": example})
 
 
-def _write(network: nn.Module, example: torch.Tensor, exportable: Exportable, path: Path) -> None:
+def _write(
+    network: nn.Module,
+    examples: dict[str, torch.Tensor],
+    output_names: Sequence[str],
+    dynamic_axes: dict[str, dict[int, str]],
+    path: Path,
+) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
             network,
-            (example,),
+            tuple(examples.values()),
             str(path),
-            input_names=["images"],
-            output_names=list(exportable.output_names),
-            dynamic_axes=_dynamic_axes(exportable),
+            input_names=list(examples),
+            output_names=list(output_names),
+            dynamic_axes=dynamic_axes,
             opset_version=_OPSET,
             dynamo=False,
         )
+
+
+@torch.no_grad()
+def _attach_stages(exportable: Exportable, example: torch.Tensor, path: Path) -> float:
+    """Write the further stages into a model's metadata; return their largest relative difference."""
+    classes = len(exportable.card.labels)
+    known = dict(zip(exportable.output_names, exportable.network(example) if exportable.stages else ()))
+    known[CLASS_IDS] = torch.arange(len(example)) % classes
+    difference = 0.0
+    for stage in exportable.stages:
+        examples = {name: known[name] for name in stage.inputs}
+        network, axes = stage.network.eval().float(), {name: {0: "count"} for name in (*examples, *stage.output_names)}
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "stage.onnx"
+            _write(network, examples, stage.output_names, axes, file)
+            one = {name: value[:1] for name, value in examples.items()}
+            difference = max(difference, _parity(network, file, examples), _parity(network, file, one))
+            _attach(path, packed(stage.key, file.read_bytes()))
+        outputs = network(*examples.values())
+        known |= dict(zip(stage.output_names, [outputs] if isinstance(outputs, torch.Tensor) else outputs))
+    return difference
 
 
 def _examples(exportable: Exportable, example: torch.Tensor) -> list[torch.Tensor]:
@@ -109,21 +153,13 @@ def average_models(paths: Sequence[Path], path: Path) -> None:
     Such a mean is more accurate than each of them (Wortsman et al. 2022). RoI heads inside are averaged, too; card and
     graph are of the first. Raises ``ConfigError`` where the models are not of one network.
     """
-    models = [onnx.load(str(item)) for item in paths]
-    mean = _averaged(models, paths)
-    heads = [onnx.load_from_string(unpacked_head(text)) for model in models for text in _head_texts(model)]
+    mean = _averaged([onnx.load(str(item)) for item in paths], paths)
     with replacing(path) as temporary:
         onnx.save(mean, str(temporary))
-        if len(heads) == len(models):
-            _attach(temporary, packed_head(_averaged(heads, paths).SerializeToString()))
-
-
-def _head_texts(model: onnx.ModelProto) -> list[str]:
-    return [entry.value for entry in model.metadata_props if entry.key == ROI_HEAD_KEY]
 
 
 def _averaged(models: Sequence[onnx.ModelProto], paths: Sequence[Path]) -> onnx.ModelProto:
-    """Return the first model with the mean of all models' weights."""
+    """Return the first model with the mean of all models' weights, those of the networks inside included."""
     weights = [{tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer} for model in models]
     for other, name in zip(weights, paths):
         shapes, expected = ({key: value.shape for key, value in item.items()} for item in (other, weights[0]))
@@ -133,21 +169,36 @@ def _averaged(models: Sequence[onnx.ModelProto], paths: Sequence[Path]) -> onnx.
         if np.issubdtype(weights[0][tensor.name].dtype, np.floating):
             mean = np.mean([item[tensor.name] for item in weights], axis=0, dtype=np.float64)
             tensor.CopyFrom(numpy_helper.from_array(mean.astype(weights[0][tensor.name].dtype), tensor.name))
+    keys = ROI_HEAD_KEY, *STAGE_KEYS
+    inside = [{entry.key: entry for entry in item.metadata_props if entry.key in keys} for item in models]
+    for key, entry in inside[0].items():
+        if all(key in item for item in inside):
+            networks = [onnx.load_from_string(unpacked(item[key].value)) for item in inside]
+            entry.value = packed(key, _averaged(networks, paths).SerializeToString())[key]
     onnx.checker.check_model(models[0])
     return models[0]
 
 
 def embed_roi_head(detector: Path, head: Path) -> None:
     """Put an exported RoI head into a detector's file, where the runtime looks for it."""
-    _attach(detector, packed_head(head.read_bytes()))
+    _attach(detector, packed(ROI_HEAD_KEY, head.read_bytes()))
 
 
 def copy_roi_head(source: Path, detector: Path) -> bool:
     """Give a detector the RoI head that another model file carries; return whether it carries one."""
-    texts = _head_texts(onnx.load(str(source)))
+    texts = [entry.value for entry in onnx.load(str(source)).metadata_props if entry.key == ROI_HEAD_KEY]
     if texts:
         _attach(detector, {ROI_HEAD_KEY: texts[0]})
     return bool(texts)
+
+
+def roi_head_card(source: Path) -> ModelCard:
+    """Return the card of the RoI head that a model file carries; raises ``ConfigError`` where it carries none."""
+    texts = {entry.key: entry.value for entry in onnx.load(str(source)).metadata_props}
+    if ROI_HEAD_KEY not in texts:
+        raise ConfigError(f"{source} has no RoI head", "name a model that was exported with --roi-head, or a run")
+    head = onnx.load_from_string(unpacked(texts[ROI_HEAD_KEY]))
+    return ModelCard.from_metadata({entry.key: entry.value for entry in head.metadata_props})
 
 
 def replace_card(path: Path, card: ModelCard) -> None:
@@ -167,11 +218,11 @@ def _attach(path: Path, metadata: dict[str, str]) -> None:
 
 
 @torch.no_grad()
-def _parity(network: nn.Module, path: Path, example: torch.Tensor) -> float:
-    outputs = network(example)
+def _parity(network: nn.Module, path: Path, examples: dict[str, torch.Tensor]) -> float:
+    outputs = network(*examples.values())
     expected = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    actual = session.run(None, {"images": example.numpy()})
+    actual = session.run(None, {name: value.numpy() for name, value in examples.items()})
     differences = [
         float(np.abs(a - e.numpy()).max() / max(float(np.abs(e.numpy()).max()), 1e-6)) for a, e in zip(actual, expected)
     ]

@@ -21,9 +21,11 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from object_pose.core.errors import ConfigError, ModelError
-from object_pose.runtime.roi_head import ROI_HEAD_KEY, unpacked_head
+from object_pose.runtime.roi_head import ROI_HEAD_KEY, STAGE_KEYS, unpacked
 
 _LAYERS = ("Conv", "Gemm")
+# A layer of which an export takes some rows only; its weight keeps its name.
+_SELECTED, _WEIGHT = "Gather", re.compile(r"^network\.(.+)\.weight$")
 # What ``ExportedX`` calls the network it wraps; the graph counts further calls of it.
 _WRAPPED = re.compile(r"^network(_\d+)?$")
 
@@ -43,8 +45,8 @@ def load_onnx(path: Path, network: nn.Module, leave_out: Sequence[str] = ()) -> 
     Those that ``leave_out`` names stay as they are. A file may hold two networks, a detector and its RoI head: the one
     that shares more layers is taken. Raises ``ConfigError`` where it cannot be read or shares no layer.
     """
-    matches = [(graph, _match(graph, network)) for graph in _graphs(path)]
-    graph, found = max(matches, key=lambda match: len(match[1]))
+    matches = [(graphs, _match(graphs, network)) for graphs in _networks(path)]
+    graphs, found = max(matches, key=lambda match: len(match[1]))
     if not found:
         raise ConfigError(f"the model {path} shares no layer with this network", "name a model of the same task")
     for name in leave_out:
@@ -53,7 +55,7 @@ def load_onnx(path: Path, network: nn.Module, leave_out: Sequence[str] = ()) -> 
     with torch.no_grad():
         for name, layer in found.items():
             _fill(network.get_submodule(name), norms.get(name), layer)
-        for name, value in _scalars(graph):
+        for name, value in itertools.chain.from_iterable(map(_scalars, graphs)):
             parameter = parameters.get(name)
             if parameter is not None and parameter.shape == value.shape:
                 parameter.copy_(value)
@@ -108,24 +110,30 @@ def _watched(network: nn.Module) -> Iterator[dict[nn.BatchNorm2d, _Sums]]:
             handle.remove()
 
 
-def _graphs(path: Path) -> list[onnx.GraphProto]:
+def _networks(path: Path) -> list[list[onnx.GraphProto]]:
+    """Return the graphs of each network in a file: one, or those of its stages."""
     try:
         model = onnx.load(str(path))
-        inside = [entry.value for entry in model.metadata_props if entry.key == ROI_HEAD_KEY]
-        heads = [onnx.load_from_string(unpacked_head(text)) for text in inside]
+        networks = [model, *_inside(model, (ROI_HEAD_KEY,))]
+        return [[item.graph, *(stage.graph for stage in _inside(item, STAGE_KEYS))] for item in networks]
     except (OSError, DecodeError, ModelError) as error:
         raise ConfigError(f"the model {path} cannot be read", "name a file that 'export' wrote, or a run") from error
-    return [model.graph, *(head.graph for head in heads)]
 
 
-def _match(graph: onnx.GraphProto, network: nn.Module) -> dict[str, _Layer]:
-    """Return each layer of the graph under its name in the network.
+def _inside(model: onnx.ModelProto, keys: Sequence[str]) -> list[onnx.ModelProto]:
+    """Return the networks that a model's metadata carry under some keys."""
+    texts = {entry.key: entry.value for entry in model.metadata_props}
+    return [onnx.load_from_string(unpacked(texts[key])) for key in keys if key in texts]
+
+
+def _match(graphs: Sequence[onnx.GraphProto], network: nn.Module) -> dict[str, _Layer]:
+    """Return each layer of a network's graphs under its name in ``network``.
 
     A graph leaves out the containers whose forward is never called, so the name that lacks the fewest is the layer's.
     """
     free = {name: module for name, module in network.named_modules() if isinstance(module, (nn.Conv2d, nn.Linear))}
     found: dict[str, _Layer] = {}
-    for layer in _layers(graph):
+    for layer in itertools.chain.from_iterable(map(_layers, graphs)):
         fitting = [
             name
             for name, module in free.items()
@@ -153,6 +161,11 @@ def _layers(graph: onnx.GraphProto) -> Iterator[_Layer]:
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     taken: set[str] = set()
     for node in graph.node:
+        if node.op_type == _SELECTED and (name := _WEIGHT.match(node.input[0])):
+            bias = tensors.get(f"network.{name[1]}.bias")
+            yield _Layer(
+                tuple(name[1].split(".")), _tensor(tensors[node.input[0]]), None if bias is None else _tensor(bias)
+            )
         if node.op_type not in _LAYERS or len(node.input) < 2 or node.input[1] not in tensors:
             continue
         if node.input[1] not in taken:

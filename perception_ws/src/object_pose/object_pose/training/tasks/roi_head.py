@@ -18,7 +18,7 @@ from object_pose.core.vision.boxes import box_iou
 from object_pose.core.vision.image import PADDING_VALUE
 from object_pose.core.vision.roi import COLOR_CHANNELS, RELIEF_CHANNELS, Relief, RoiWindow, normalised_batch
 from object_pose.runtime.card import ModelCard
-from object_pose.runtime.roi_head import LAYOUT
+from object_pose.runtime.roi_head import KEYPOINTS_KEY, MASKS_KEY, STAGED_LAYOUT
 from object_pose.simulation.parts.objects import load_objects
 from object_pose.simulation.scenes.scene import SceneConfig
 from object_pose.simulation.seeds import VALIDATION
@@ -29,11 +29,14 @@ from object_pose.training.networks.roi_head import (
     MASK_CELL,
     ROI_SIZE,
     ROI_STRIDE,
+    ExportedKeypoints,
+    ExportedMasks,
     ExportedRoiHead,
     RoiNetwork,
     RoiOutput,
 )
-from object_pose.training.onnx.export import Exportable
+from object_pose.training.onnx.export import CLASS_IDS, Exportable, Stage, roi_head_card
+from object_pose.training.onnx.weights import load_onnx
 from object_pose.training.tasks.pose import KEYPOINT_COUNT, VALIDATION_SEED, RenderingConfig, rendered_source
 
 Array = NDArray[np.float64]
@@ -282,11 +285,26 @@ def exportable_roi_head(run_dir: Path, config: RoiTrainingConfig, scene: SceneCo
     labels = tuple(item.model.name for item in load_objects(config.objects))
     network = RoiNetwork(len(labels), KEYPOINT_COUNT, config.roi_size)
     load_average(run_dir, network)
-    card = ModelCard("roi_head", LAYOUT, labels, (config.roi_size, config.roi_size), KEYPOINT_COUNT)
-    channels = COLOR_CHANNELS + RELIEF_CHANNELS
-    return Exportable(
-        ExportedRoiHead(network), card, ("probabilities", "keypoints", "shares", "masks"), channels, batched=True
+    return exportable_network(network, labels, config.roi_size)
+
+
+def exported_roi_head(model: Path) -> Exportable:
+    """Return the RoI head inside a model file, of whatever layout, ready to export; ``ConfigError`` without one."""
+    card = roi_head_card(model)
+    network = RoiNetwork(len(card.labels), card.keypoint_count, card.input_wh[0])
+    load_onnx(model, network)
+    return exportable_network(network, card.labels, card.input_wh[0])
+
+
+def exportable_network(network: RoiNetwork, labels: tuple[str, ...], size: int) -> Exportable:
+    """Return a network for windows of ``size`` pixels as the stages that the runtime reads."""
+    card = ModelCard("roi_head", STAGED_LAYOUT, labels, (size, size), network.keypoint_count)
+    stages = (
+        Stage(KEYPOINTS_KEY, ExportedKeypoints(network), ("cells", CLASS_IDS), ("keypoints", "mixed")),
+        Stage(MASKS_KEY, ExportedMasks(network), ("mixed",), ("masks",)),
     )
+    channels, outputs = COLOR_CHANNELS + RELIEF_CHANNELS, ("probabilities", "shares", "cells")
+    return Exportable(ExportedRoiHead(network), card, outputs, channels, batched=True, stages=stages)
 
 
 def _mean(values: Tensor) -> Tensor:
