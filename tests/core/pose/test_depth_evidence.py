@@ -8,10 +8,17 @@ import pytest
 
 from object_pose.core.errors import DataError
 from object_pose.core.geometry.camera import Camera
-from object_pose.core.pose.depth_evidence import DepthNoise, make_depth_view
+from object_pose.core.pose.depth_evidence import DepthNoise, DepthView, make_depth_view
+from object_pose.core.pose.gauss_newton import looked_up
 from raycast import CAMERA
 
 NOISE = DepthNoise(0.0005, 0.004)
+
+
+def look_up(view: DepthView, pixel: tuple[float, float], z: float = 0.6) -> tuple[float, float, float]:
+    """Return depth and ray of the pixel nearest to ``pixel``, where a surface is expected at ``z``."""
+    x, y, _ = view.camera.backproject(np.array(pixel), np.array(z))
+    return looked_up(view.depth_m, view.front_m, view.pinhole, x, y, z)
 
 
 def test_what_is_no_distance_counts_as_a_hole() -> None:
@@ -31,11 +38,11 @@ def test_another_size_is_an_error_that_names_both() -> None:
 def test_looked_up_rays_lead_to_the_measured_point() -> None:
     depth_m = np.zeros((240, 320), np.float32)
     depth_m[100, 200] = 0.6
-    depth, ray_x, ray_y = make_depth_view(depth_m, CAMERA, NOISE).look_up(
-        np.array([[200.3, 99.6], [-5.0, 10.0], [900.0, 2.0]])
-    )
-    np.testing.assert_allclose(depth, [0.6, 0.0, 0.0], rtol=1e-6)
-    point = np.array([ray_x[0] * 0.6, ray_y[0] * 0.6, 0.6])
+    view = make_depth_view(depth_m, CAMERA, NOISE)
+    depth, ray_x, ray_y = look_up(view, (200.3, 99.6))
+    assert depth == pytest.approx(0.6)
+    assert look_up(view, (-5.0, 10.0))[0] == look_up(view, (900.0, 2.0))[0] == 0.0
+    point = np.array([ray_x * 0.6, ray_y * 0.6, 0.6])
     np.testing.assert_allclose(CAMERA.project(point[None]), [[200.0, 100.0]], atol=1e-9)
 
 
@@ -46,8 +53,7 @@ def test_lens_distortion_is_taken_out() -> None:
     depth_m = np.full((240, 320), 1.0, np.float32)
     column, row = np.rint(pixel).astype(int)
     depth_m[row - 1 : row + 2, column - 1 : column + 2] = 0.6
-    depth, _, _ = make_depth_view(depth_m, bent, NOISE).look_up(bent.project(point))
-    assert depth[0] == pytest.approx(0.6)
+    assert look_up(make_depth_view(depth_m, bent, NOISE), bent.project(point)[0])[0] == pytest.approx(0.6)
 
 
 def test_noise_grows_with_distance_from_its_floor() -> None:
@@ -59,11 +65,8 @@ def test_where_two_surfaces_meet_the_expected_one_is_looked_up() -> None:
     depth_m = np.full((240, 320), 0.8, np.float32)
     depth_m[:, 160] = 0.7  # a wire one pixel wide
     view = make_depth_view(depth_m, CAMERA, NOISE)
-    beside = np.array([[161.0, 100.0]] * 2)
-    depth, _, _ = view.look_up(beside, np.array([0.71, 0.79]))
-    np.testing.assert_allclose(depth, [0.7, 0.8], rtol=1e-6)
-    np.testing.assert_allclose(view.look_up(beside)[0], 0.8, rtol=1e-6)
-    np.testing.assert_allclose(view.look_up(np.array([[170.0, 100.0]]), np.array([0.7]))[0], 0.8, rtol=1e-6)
+    found = [look_up(view, (column, 100.0), z)[0] for column, z in ((161.0, 0.71), (161.0, 0.79), (170.0, 0.7))]
+    np.testing.assert_allclose(found, [0.7, 0.8, 0.8], rtol=1e-6)
 
 
 def test_noise_of_one_surface_is_no_second_one() -> None:

@@ -63,8 +63,9 @@ def test_a_view_without_pixels_has_not_measured_them() -> None:
     view = make_depth_view(np.full((240, 320), _WALL_M, np.float32), CAMERA, _NOISE)
     occluders = np.zeros((240, 320), dtype=bool)
     occluders[:120] = True
-    depth, _, _ = view.without(occluders).look_up(np.array([[10.0, 10.0], [10.0, 200.0]]), np.array([0.6, 0.6]))
-    np.testing.assert_allclose(depth, [0.0, _WALL_M], rtol=1e-6)
+    rest = view.without(occluders)
+    for image in (rest.depth_m, rest.front_m):
+        np.testing.assert_allclose([image[10, 10], image[200, 10]], [0.0, _WALL_M], rtol=1e-6)
 
 
 def _covered(rng: np.random.Generator) -> tuple[Detections, Array, np.ndarray]:

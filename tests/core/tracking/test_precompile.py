@@ -12,13 +12,16 @@ from object_pose.core.arrays import Array
 from object_pose.core.frame import Frame
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
+from object_pose.core.pose.config import SINGLE_IMAGE
+from object_pose.core.pose.misalignment import MisalignmentMonitor
+from object_pose.core.pose.solver import PoseSolver
 from object_pose.core.results.pose import ObjectPose, PoseResults
 from object_pose.core.tracking.aligner import FrameAligner
 from object_pose.core.tracking.known_objects import KnownObjects
 from object_pose.core.tracking.precompile import compile_kernels
 from object_pose.core.tracking.tracker import Tracker
 from object_pose.core.tracking.view_model import ViewModel
-from pose_scene import BRACKET_ID, MODELS, PLATE_ID, SHAFT_ID, SOLIDS
+from pose_scene import BRACKET_ID, MODELS, PLATE_ID, SHAFT_ID, SOLIDS, detect
 from raycast import CAMERA, render_depth
 
 _PLACES = {BRACKET_ID: (-0.08, 0.0, 0.5), PLATE_ID: (0.02, 0.03, 0.5), SHAFT_ID: (0.1, -0.02, 0.5)}
@@ -39,8 +42,9 @@ def compiled_before() -> dict[str, int]:
 
 
 def compiled() -> dict[str, int]:
-    """Return how many variants there are of each kernel of the tracker."""
-    modules = [module for name, module in sys.modules.items() if name.startswith("object_pose.core.tracking.")]
+    """Return how many variants there are of each kernel of solver and tracker."""
+    packages = "object_pose.core.pose.", "object_pose.core.tracking."
+    modules = [module for name, module in sys.modules.items() if name.startswith(packages)]
     members = {f"{module.__name__}.{name}": item for module in modules for name, item in vars(module).items()}
     return {name: len(item.signatures) for name, item in members.items() if getattr(item, "signatures", None)}
 
@@ -83,6 +87,19 @@ def test_tracking_compiles_nothing(
         stamp_ns = (number + 1) * 33_000_000
         results = known.align(frame_of(camera, form), tracker.predicted(stamp_ns, T_world_camera))
         tracker.update(results, stamp_ns, T_world_camera)
+    assert results.poses
+    assert compiled() == compiled_before
+
+
+@pytest.mark.parametrize("camera", [CAMERA, _LENS], ids=["pinhole", "lens"])
+def test_solving_compiles_nothing(compiled_before: dict[str, int], camera: Camera) -> None:
+    found = detect([(class_id, transform_of(class_id)) for class_id in _PLACES], np.random.default_rng(0))
+    solver, monitor = PoseSolver(MODELS, SINGLE_IMAGE.solver), MisalignmentMonitor()
+    for number, form in enumerate(("writable", "read-only", "views")):
+        frame = frame_of(camera, form)
+        results = solver.solve(found, camera, frame.depth_m, rgb=frame.rgb)
+        results = solver.solve(found, camera, frame.depth_m, expected=results.poses)
+        monitor.add(results.image_offsets, number * 33_000_000)
     assert results.poses
     assert compiled() == compiled_before
 

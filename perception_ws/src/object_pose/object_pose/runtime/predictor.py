@@ -167,10 +167,11 @@ class Predictor:
     def _read_with(self, options: DecodeOptions) -> None:
         layout, keypoint_count = str(self.card.layout), self.card.keypoint_count
         self.decoding = dataclasses.replace(options, layout=layout, keypoint_count=keypoint_count)
-        # The RoI head decides on the candidates, so that the detector may let more through.
+        # The RoI head decides on the candidates, so that the detector may let more through, and finds their keypoints.
         lowest = min(options.candidate_threshold, options.score_threshold)
         threshold = lowest if self._roi_head else options.score_threshold
-        self._candidate_options = dataclasses.replace(self.decoding, score_threshold=threshold)
+        fuses = options.fuse_keypoints and not self._roi_head
+        self._candidate_options = dataclasses.replace(self.decoding, score_threshold=threshold, fuse_keypoints=fuses)
 
 
 def load_card(model_path: str | Path) -> ModelCard:

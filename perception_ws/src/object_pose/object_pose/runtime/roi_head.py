@@ -41,6 +41,7 @@ _CHANNELS = COLOR_CHANNELS + RELIEF_CHANNELS
 _MOST_BYTES = 256 << 20  # of an unpacked network: ours have 5 MB
 _LIKELY = 0.1  # the least probability of another class than the best one: depth may tell them apart
 _KNOWN_OVERLAP = 0.6  # of a candidate's box with that of a tracked object, from which on it shows this object
+_SAME_WINDOW = 0.85  # of two candidates' boxes: from this overlap on their windows show the same
 _WIDE = 1.4  # a box may show only a part of its object
 _MOST_CANDIDATES = 48  # bounds the time that a cluttered picture can take
 
@@ -85,6 +86,10 @@ class RoiHead:
         chosen = candidates.select(np.argsort(-candidates.scores, kind="stable")[:_MOST_CANDIDATES])
         # A score is the geometric mean of two probabilities, so less than its square is never enough.
         chosen = chosen.select(chosen.scores >= options.score_threshold**2)
+        # The head finds the class itself: one window is enough where boxes of several classes agree.
+        anything = np.zeros(len(chosen), dtype=np.int64)
+        kept, _ = suppress(chosen.boxes_xyxy, chosen.scores, anything, _SAME_WINDOW, len(chosen))
+        chosen = chosen.select(kept)
         if not len(chosen):
             return chosen
         windows = [RoiWindow.around(box, self._size) for box in chosen.boxes_xyxy]

@@ -16,6 +16,8 @@ from scipy.spatial import cKDTree
 
 from object_pose.core.arrays import Array, Mask
 from object_pose.core.geometry import se3
+from object_pose.core.geometry.lens import rotated
+from object_pose.core.kernels import for_kernels, kernel
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.pose.pnp import KeypointTargets
 
@@ -46,6 +48,11 @@ class Candidates:
     class_ids: Indices
     targets: KeypointTargets
     boxes_xyxy: Array
+
+    def __post_init__(self) -> None:
+        for name, dtype in (("rotation", np.float64), ("translation", np.float64), ("class_ids", np.intp)):
+            object.__setattr__(self, name, for_kernels(getattr(self, name), dtype))
+        object.__setattr__(self, "boxes_xyxy", for_kernels(self.boxes_xyxy, np.float64))
 
     def __len__(self) -> int:
         return len(self.owners)
@@ -84,40 +91,76 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Surfaces:
-    """Visible surface of B candidates in their object frames: (B, N, 3) points and normals, (B, C, 3) silhouette.
+    """What the camera sees of B candidates: the view (B,) of ``tables`` that is nearest, of the class of each."""
 
-    ``areas`` (B,) are the silhouettes' in square metres.
-    """
+    tables: ViewTables
+    class_ids: Indices
+    views: Indices
 
+    @property
+    def contour_points(self) -> Array:
+        """The silhouettes (B, C, 3) in object frames."""
+        return self.tables.contour_points[self.class_ids, self.views]
+
+
+def visible_surfaces(candidates: Candidates, tables: ViewTables) -> Surfaces:
+    """Look up what the camera sees of each candidate."""
+    pose = candidates.rotation, candidates.translation
+    views = _nearest_views(candidates.class_ids, *pose, tables.centers, tables.directions)
+    return Surfaces(tables, candidates.class_ids, views)
+
+
+@dataclass(frozen=True)
+class ViewTables:
+    """The views of K classes as kernels read them; see ``ModelViews``, whose fields have one more axis here."""
+
+    centers: Array
+    directions: Array
     points: Array
     normals: Array
     contour_points: Array
     contour_normals: Array
     areas: Array
 
+    @classmethod
+    def of(cls, views: Sequence[ModelViews]) -> ViewTables:
+        """Stack the views of all classes."""
+        return cls(
+            np.stack([item.center for item in views]),
+            views[0].directions,
+            np.stack([item.points for item in views]),
+            np.stack([item.normals for item in views]),
+            np.stack([item.contour_points for item in views]),
+            np.stack([item.contour_normals for item in views]),
+            np.stack([item.areas for item in views]),
+        )
 
-def visible_surfaces(candidates: Candidates, views: Sequence[ModelViews], stride: int = 1) -> Surfaces:
-    """Look up what the camera sees of each candidate, every ``stride``-th surface point of it."""
-    count = len(candidates)
-    sample = views[0]
-    points = np.empty((count, *sample.points[0, ::stride].shape))
-    normals = np.empty_like(points)
-    contour_points = np.empty((count, *sample.contour_points.shape[1:]))
-    contour_normals = np.empty_like(contour_points)
-    areas = np.empty(count)
-    for class_id in np.unique(candidates.class_ids):
-        rows = np.flatnonzero(candidates.class_ids == class_id)
-        table = views[class_id]
-        seen = table.nearest(candidates.rotation[rows], candidates.translation[rows])
-        points[rows], normals[rows] = table.points[seen, ::stride], table.normals[seen, ::stride]
-        contour_points[rows], contour_normals[rows] = table.contour_points[seen], table.contour_normals[seen]
-        areas[rows] = table.areas[seen]
-    return Surfaces(points, normals, contour_points, contour_normals, areas)
+
+@kernel
+def _nearest_views(
+    class_ids: Indices, rotation: Array, translation: Array, centers: Array, directions: Array
+) -> Indices:
+    """Return the view (B,) nearest to how the camera sees each of B poses."""
+    views = np.zeros(len(class_ids), dtype=np.intp)
+    for i in range(len(class_ids)):
+        r, t, center = rotation[i], translation[i], centers[class_ids[i]]
+        x, y, z = rotated(r, center[0], center[1], center[2])
+        x, y, z = -(x + t[0]), -(y + t[1]), -(z + t[2])
+        ox = r[0, 0] * x + r[1, 0] * y + r[2, 0] * z
+        oy = r[0, 1] * x + r[1, 1] * y + r[2, 1] * z
+        oz = r[0, 2] * x + r[1, 2] * y + r[2, 2] * z
+        best = -1e300
+        for view in range(len(directions)):
+            cosine = ox * directions[view, 0] + oy * directions[view, 1] + oz * directions[view, 2]
+            if cosine > best:
+                best = cosine
+                views[i] = view
+    return views
 
 
 @dataclass(frozen=True)
 class ModelViews:
-    """Tables over V view directions: (V, 3) unit ``directions`` from the object's box centre to the camera.
+    """One class's tables over V view directions: (V, 3) unit ``directions`` from the object's box centre to the camera.
 
     ``points`` and ``normals`` (V, N, 3) are visible surface; ``contour_points`` (V, C, 3) lie on the silhouette and
     ``contour_normals`` (V, C, 3) point out of it, square to the view; all in the object frame, metres. ``areas`` (V,)

@@ -17,7 +17,7 @@ from object_pose.core.geometry.symmetry import Symmetry
 from object_pose.core.pose import depth_icp
 from object_pose.core.pose.candidates import Candidates
 from object_pose.core.pose.depth_evidence import DepthView, Evidence
-from object_pose.core.pose.pnp import INLIER_SIGMAS, KeypointTargets, PnpSolution, reproject, truncated_cost
+from object_pose.core.pose.pnp import INLIER_SIGMAS, KeypointTargets, PnpSolution, mean_truncated, residuals
 from object_pose.core.pose.search import FINAL_SCALE_M, SearchResult
 from object_pose.core.results.pose import ImageOffset
 
@@ -137,14 +137,13 @@ def _keypoint_fit(
     targets: KeypointTargets, rotation: Array, translation: Array, camera: Camera
 ) -> tuple[Array, Array, Array]:
     """Return (B,) rms in pixels over the keypoints that fit, (B,) their share, and (B,) the cost of all."""
-    state = reproject(targets, rotation, translation, camera)
-    present = np.isfinite(targets.sigmas)
-    inliers = (state.whitened_residual < INLIER_SIGMAS) & present
+    whitened, present = residuals(targets, rotation, translation, camera), np.isfinite(targets.sigmas)
+    inliers = (whitened < INLIER_SIGMAS) & present
     count = np.count_nonzero(inliers, axis=1)
-    squared_px = np.where(inliers, (state.whitened_residual * np.where(present, targets.sigmas, 0.0)) ** 2, 0.0)
+    squared_px = np.where(inliers, (whitened * np.where(present, targets.sigmas, 0.0)) ** 2, 0.0)
     rms_px = np.sqrt(np.sum(squared_px, axis=1) / np.maximum(count, 1))
     shares = count / np.maximum(np.count_nonzero(present, axis=1), 1)
-    return rms_px, shares, truncated_cost(state.whitened_residual, present)
+    return rms_px, shares, mean_truncated(whitened, present)
 
 
 def log_odds_with_depth(scores: Array, evidence: Evidence, keypoint_cost: Array, keypoint_spread: Array) -> Array:

@@ -7,16 +7,21 @@ stands out from its surroundings, and whether it fills the detection's box.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from object_pose.core.arrays import Array, DepthImage, Mask
+from object_pose.core.arrays import Array, DepthImage
 from object_pose.core.errors import DataError
 from object_pose.core.geometry.camera import Camera, undistorted_depth
+from object_pose.core.geometry.lens import rotated
+from object_pose.core.kernels import for_kernels, kernel
 from object_pose.core.pose.candidates import Candidates, Surfaces
+from object_pose.core.pose.gauss_newton import MIN_DEPTH_M, looked_up, tolerance_at
+from object_pose.core.pose.pnp import pinhole_of
 
 # Neighbouring pixels that differ by more, in metres and in sigmas, show different surfaces.
 _SURFACE_STEP_M, _SURFACE_STEP_SIGMAS = 0.006, 4.0
@@ -28,7 +33,12 @@ _LEAST_MEASURED = 0.05
 _BOX_MARGIN_PX, _BOX_MARGIN_SHARE = 2.0, 0.05
 _RING_PX = 3.0
 _RING_STRIDE = 2
-_MIN_DEPTH_M = 1e-3
+_NOTHING_M = np.float32(1e9)  # where nothing was measured
+_LEAST_M, _MOST_M = 1e-6, 1e8
+_NEIGHBOURS = np.ones((3, 3), dtype=np.uint8)
+# Columns of what is counted.
+_EXPECTED, _CONFIRMED, _BEHIND, _FRONT, _HOLES, _FIT, _SQUARES, _FACING, _CONTRAST, _COVERAGE = range(10)
+_COLUMNS = 10
 
 # Below this share of measured surface an object lies in a hole of the depth image.
 MIN_MEASURED = 0.1
@@ -40,6 +50,11 @@ class DepthNoise:
 
     floor_m: float
     at_1m: float
+
+    @property
+    def values(self) -> Array:
+        """Both (2,), as kernels read them."""
+        return np.array([self.floor_m, self.at_1m])
 
     def sigma(self, depth_m: Array) -> Array:
         """Return the standard deviation in metres at each depth."""
@@ -59,22 +74,10 @@ class DepthView:
     camera: Camera
     noise: DepthNoise
 
-    def look_up(self, pixels: Array, expected_m: Array | None = None) -> tuple[Array, Array, Array]:
-        """Return depth (0: none or outside the image) and ray x/z, y/z of the pixels nearest to ``pixels`` (..., 2).
-
-        Where two surfaces meet at a pixel, it is the one nearer to ``expected_m`` (...,), if given.
-        """
-        camera = self.camera
-        columns = np.rint(pixels[..., 0])
-        rows = np.rint(pixels[..., 1])
-        inside = (columns >= 0) & (columns < camera.width) & (rows >= 0) & (rows < camera.height)
-        index = np.where(inside, rows * camera.width + columns, 0.0).astype(np.intp)
-        depth = np.take(self.depth_m.reshape(-1), index).astype(np.float64)
-        if expected_m is not None:
-            front = np.take(self.front_m.reshape(-1), index)
-            depth = np.where((depth <= 0.0) | (np.abs(front - expected_m) < np.abs(depth - expected_m)), front, depth)
-        depth[~inside] = 0.0
-        return depth, (columns - camera.cx) / camera.fx, (rows - camera.cy) / camera.fy
+    @property
+    def pinhole(self) -> Array:
+        """Focal lengths and principal point (4,), as kernels read them."""
+        return pinhole_of(self.camera)
 
     def without(self, occluders: NDArray[np.bool_]) -> DepthView:
         """Return the view as if the pixels ``occluders`` (H, W) had not been measured."""
@@ -98,43 +101,34 @@ def make_depth_view(depth_m: DepthImage, camera: Camera, noise: DepthNoise) -> D
             f"depth image is {height_width}, but the colour image is {camera.width}x{camera.height}",
             "use depth that is aligned to colour",
         )
-    # A comparison with NaN is false, so one test covers NaN, zero and negative values.
-    measured = (depth_m > 0.0) & (depth_m < np.inf)
-    clean = np.where(measured, depth_m, np.float32(0.0)).astype(np.float32, copy=False)
-    clean = np.ascontiguousarray(undistorted_depth(clean, camera))
-    return DepthView(clean, _front(clean, noise), camera, noise)
+    clean = for_kernels(undistorted_depth(_measured_or(0.0, depth_m), camera), np.float32)
+    nearest = cv2.erode(_measured_or(_NOTHING_M, clean), _NEIGHBOURS)
+    return DepthView(clean, _front(clean, nearest, noise.values), camera, noise)
 
 
-def _front(depth_m: DepthImage, noise: DepthNoise) -> DepthImage:
+def _measured_or(otherwise_m: float, depth_m: DepthImage) -> DepthImage:
+    """Return a depth image with ``otherwise_m`` where nothing was measured."""
+    filled = np.full(depth_m.shape, otherwise_m, dtype=np.float32)
+    # A comparison with NaN is false, so the mask leaves out NaN, too; OpenCV takes a third of numpy's time.
+    cv2.copyTo(depth_m.astype(np.float32, copy=False), cv2.inRange(depth_m, _LEAST_M, _MOST_M), filled)
+    return filled
+
+
+@kernel
+def _front(depth_m: DepthImage, nearest_m: DepthImage, noise: Array) -> DepthImage:
     """Return the nearest depth of each pixel and its eight neighbours where it is another surface's, else its own."""
-    open_m = np.where(depth_m > 0.0, depth_m, np.float32(np.inf))
-    nearest = cv2.erode(open_m, np.ones((3, 3), dtype=np.uint8))
     front = depth_m.copy()
-    with np.errstate(invalid="ignore"):  # inf - inf: nothing measured far and wide
-        rows, columns = np.nonzero(open_m - nearest > _SURFACE_STEP_M)
-    here, before = open_m[rows, columns].astype(np.float64), nearest[rows, columns]
-    is_other = here - before > _SURFACE_STEP_SIGMAS * noise.sigma(before.astype(np.float64))
-    front[rows[is_other], columns[is_other]] = before[is_other]
+    for row in range(depth_m.shape[0]):
+        for column in range(depth_m.shape[1]):
+            here, before = depth_m[row, column], nearest_m[row, column]
+            if here <= 0.0:
+                here = _NOTHING_M
+            if here - before > _SURFACE_STEP_M:
+                far, near = float(here), float(before)
+                sigma = math.sqrt(noise[0] ** 2 + (noise[1] * near * near) ** 2)
+                if far - near > _SURFACE_STEP_SIGMAS * sigma:
+                    front[row, column] = before
     return front
-
-
-@dataclass(frozen=True)
-class SurfaceComparison:
-    """Model points of B candidates against the depth at their pixels; (B, N) arrays unless said otherwise.
-
-    ``rotated``, ``points`` and ``normals`` (B, N, 3) are in camera axes, the first about the object origin.
-    ``distances`` are from the model plane to the measured point along the outward normal, ``gaps`` how much farther
-    along z the measured point is. ``usable`` points face the camera and were measured. ``pixels`` (B, N, 2).
-    """
-
-    rotated: Array
-    points: Array
-    normals: Array
-    distances: Array
-    gaps: Array
-    facing: Mask
-    usable: Mask
-    pixels: Array
 
 
 @dataclass(frozen=True)
@@ -143,7 +137,9 @@ class Evidence:
 
     ``fit`` (B,) is the confirmed share, each point weighted by how well it fits, ``rms_m`` (B,) the distance of
     confirmed points, ``visibility`` (B,) their share of all camera-facing points. The deficits (B,) are of the
-    silhouette, see ``boundary_contrast_deficit`` and ``box_coverage_deficit``.
+    silhouette: the share just outside of which depth goes on as if the object did, for an object that lies in the open
+    has edges all around; and the share of the detection's box outside of the silhouette's, for a box around what is
+    visible, or around the whole object, is never larger than the object.
     """
 
     confirmed: Array
@@ -178,92 +174,141 @@ class Evidence:
         return np.asarray(self.inlier_fit - against)
 
 
-def compare(surfaces: Surfaces, rotation: Array, translation: Array, depth: DepthView) -> SurfaceComparison:
-    """Look up the measured depth behind every model point of the poses (B, 3, 3), (B, 3)."""
-    turn = np.swapaxes(rotation, 1, 2)
-    rotated = surfaces.points @ turn
-    normals = surfaces.normals @ turn
-    points = rotated + translation[:, None]
-    z = np.maximum(points[..., 2], 1e-3)
-    pixels = depth.camera.project(np.stack([points[..., 0], points[..., 1], z], axis=-1))
-    measured, ray_x, ray_y = depth.look_up(pixels, z)
-    gaps = measured - z
-    along_ray = normals[..., 0] * ray_x + normals[..., 1] * ray_y + normals[..., 2]
-    offset = normals[..., 0] * points[..., 0] + normals[..., 1] * points[..., 1] + normals[..., 2] * points[..., 2]
-    facing = offset < 0.0
-    usable = facing & (measured > 0.0) & (points[..., 2] > 0.0)
-    return SurfaceComparison(rotated, points, normals, measured * along_ray - offset, gaps, facing, usable, pixels)
+def gather_evidence(
+    candidates: Candidates, surfaces: Surfaces, depth: DepthView, scale_m: float, stride: int = 1
+) -> Evidence:
+    """Count what confirms and what contradicts each candidate, within ``scale_m`` metres or three sigmas of the sensor.
 
-
-def tolerance(translation: Array, depth: DepthView, scale_m: float) -> Array:
-    """Return (B,) how far from the model a measured point may be: ``scale_m``, or three sigmas of the sensor."""
-    return np.maximum(scale_m, 3.0 * depth.noise.sigma(translation[:, 2]))
-
-
-def gather_evidence(candidates: Candidates, surfaces: Surfaces, depth: DepthView, scale_m: float) -> Evidence:
-    """Count what confirms and what contradicts each candidate, within the ``tolerance`` of ``scale_m`` metres.
-
-    What is hidden outside of the detections' boxes does not count: boxes enclose what can be seen.
+    Every ``stride``-th surface point is compared. What is hidden outside of the detections' boxes does not count:
+    boxes enclose what can be seen.
     """
-    tolerances = tolerance(candidates.translation, depth, scale_m)
-    limit = tolerances[:, None]
-    comparison = compare(surfaces, candidates.rotation, candidates.translation, depth)
-    near = np.abs(comparison.distances) < limit
-    confirmed = comparison.usable & near & (np.abs(comparison.gaps) < _SLANT * limit)
-    behind = comparison.usable & ~confirmed & (comparison.gaps > 0.0)
-    expected = confirmed | behind | (comparison.facing & _inside(comparison.pixels, candidates.boxes_xyxy))
-    front = expected & comparison.usable & ~confirmed & ~behind
-    total = np.maximum(np.count_nonzero(expected, axis=1), 1)
-    squared = np.where(confirmed, comparison.distances**2, 0.0)
-    inlier_fit = np.where(confirmed, (1.0 - comparison.distances**2 / limit**2) ** 2, 0.0)
-    count = np.count_nonzero(confirmed, axis=1)
+    tables, counts = surfaces.tables, np.zeros((len(candidates), _COLUMNS))
+    _gather(
+        tables.points,
+        tables.normals,
+        tables.contour_points,
+        tables.contour_normals,
+        surfaces.class_ids,
+        surfaces.views,
+        stride,
+        depth.depth_m,
+        depth.front_m,
+        depth.noise.values,
+        depth.pinhole,
+        scale_m,
+        candidates.boxes_xyxy,
+        candidates.rotation,
+        candidates.translation,
+        counts,
+    )
+    confirmed, total = counts[:, _CONFIRMED], np.maximum(counts[:, _EXPECTED], 1.0)
     return Evidence(
-        confirmed=count / total,
-        violated=np.count_nonzero(behind, axis=1) / total,
-        occluded=np.count_nonzero(front, axis=1) / total,
-        holes=np.count_nonzero(expected & ~comparison.usable, axis=1) / total,
-        fit=np.sum(inlier_fit, axis=1) / total,
-        rms_m=np.sqrt(np.sum(squared, axis=1) / np.maximum(count, 1)),
-        visibility=count / np.maximum(np.count_nonzero(comparison.facing, axis=1), 1),
-        boundary_contrast_deficit=boundary_contrast_deficit(candidates, surfaces, depth, tolerances),
-        box_coverage_deficit=box_coverage_deficit(candidates, surfaces, depth.camera),
+        confirmed=confirmed / total,
+        violated=counts[:, _BEHIND] / total,
+        occluded=counts[:, _FRONT] / total,
+        holes=counts[:, _HOLES] / total,
+        fit=counts[:, _FIT] / total,
+        rms_m=np.sqrt(counts[:, _SQUARES] / np.maximum(confirmed, 1.0)),
+        visibility=confirmed / np.maximum(counts[:, _FACING], 1.0),
+        boundary_contrast_deficit=counts[:, _CONTRAST],
+        box_coverage_deficit=counts[:, _COVERAGE],
     )
 
 
-def _inside(pixels: Array, boxes_xyxy: Array) -> Mask:
-    margin = _BOX_MARGIN_PX + _BOX_MARGIN_SHARE * (boxes_xyxy[:, None, 2:] - boxes_xyxy[:, None, :2])
-    above = pixels >= boxes_xyxy[:, None, :2] - margin
-    below = pixels <= boxes_xyxy[:, None, 2:] + margin
-    return np.asarray(np.all(above & below, axis=-1))
+@kernel
+def _gather(
+    points: Array,
+    normals: Array,
+    contour_points: Array,
+    contour_normals: Array,
+    class_ids: NDArray[np.intp],
+    views: NDArray[np.intp],
+    stride: int,
+    depth_m: DepthImage,
+    front_m: DepthImage,
+    noise: Array,
+    pinhole: Array,
+    scale_m: float,
+    boxes_xyxy: Array,
+    rotation: Array,
+    translation: Array,
+    counts: Array,
+) -> None:
+    """Count the surface points of all candidates (B, columns), and measure their silhouettes."""
+    for i in range(len(class_ids)):
+        k, view = class_ids[i], views[i]
+        r, t, box, own = rotation[i], translation[i], boxes_xyxy[i], counts[i]
+        limit = tolerance_at(t[2], noise, scale_m)
+        margin_x = _BOX_MARGIN_PX + _BOX_MARGIN_SHARE * (box[2] - box[0])
+        margin_y = _BOX_MARGIN_PX + _BOX_MARGIN_SHARE * (box[3] - box[1])
+        for m in range(0, points.shape[2], stride):
+            point, normal = points[k, view, m], normals[k, view, m]
+            nx, ny, nz = rotated(r, normal[0], normal[1], normal[2])
+            x, y, z = rotated(r, point[0], point[1], point[2])
+            x, y, z = x + t[0], y + t[1], z + t[2]
+            offset = nx * x + ny * y + nz * z
+            if offset >= 0.0:
+                continue
+            own[_FACING] += 1.0
+            is_behind_camera = z <= 0.0
+            z = max(z, MIN_DEPTH_M)
+            measured, ray_x, ray_y = looked_up(depth_m, front_m, pinhole, x, y, z)
+            if measured > 0.0 and not is_behind_camera:
+                distance, gap = measured * (nx * ray_x + ny * ray_y + nz) - offset, measured - z
+                if abs(distance) < limit and abs(gap) < _SLANT * limit:
+                    own[_CONFIRMED] += 1.0
+                    own[_EXPECTED] += 1.0
+                    own[_SQUARES] += distance * distance
+                    share = distance / limit
+                    own[_FIT] += (1.0 - share * share) ** 2
+                    continue
+                if gap > 0.0:
+                    own[_BEHIND] += 1.0
+                    own[_EXPECTED] += 1.0
+                    continue
+            u, v = x / z * pinhole[0] + pinhole[2], y / z * pinhole[1] + pinhole[3]
+            in_columns = box[0] - margin_x <= u <= box[2] + margin_x
+            if in_columns and box[1] - margin_y <= v <= box[3] + margin_y:
+                own[_EXPECTED] += 1.0
+                own[_FRONT if measured > 0.0 and not is_behind_camera else _HOLES] += 1.0
+        own[_CONTRAST] = _contrast_deficit(
+            contour_points[k, view], contour_normals[k, view], depth_m, pinhole, limit, r, t
+        )
+        own[_COVERAGE] = _coverage_deficit(contour_points[k, view], pinhole, box, r, t)
 
 
-def boundary_contrast_deficit(candidates: Candidates, surfaces: Surfaces, depth: DepthView, tolerance: Array) -> Array:
-    """Return (B,) the share of the silhouette just outside of which depth goes on as if the object did.
-
-    An object that lies in the open has edges all around; a pose sunk into the table has none.
-    """
-    turn = np.swapaxes(candidates.rotation, 1, 2)
-    points = _in_front(surfaces.contour_points[:, ::_RING_STRIDE] @ turn + candidates.translation[:, None])
-    outward = surfaces.contour_normals[:, ::_RING_STRIDE] @ turn
-    ring = depth.camera.project(points + outward * (_RING_PX * points[..., 2:] / depth.camera.fx))
-    measured, _, _ = depth.look_up(ring)
-    same = np.abs(measured - points[..., 2]) < tolerance[:, None]
-    return np.asarray(np.count_nonzero(same, axis=1) / same.shape[1])
-
-
-def box_coverage_deficit(candidates: Candidates, surfaces: Surfaces, camera: Camera) -> Array:
-    """Return (B,) the share of the detection's box that lies outside of the silhouette's.
-
-    A box around what is visible, or around the whole object, is never larger than the object.
-    """
-    turn = np.swapaxes(candidates.rotation, 1, 2)
-    contour = camera.project(_in_front(surfaces.contour_points @ turn + candidates.translation[:, None]))
-    low, high = candidates.boxes_xyxy[:, :2], candidates.boxes_xyxy[:, 2:]
-    overlap = np.minimum(contour.max(axis=1), high) - np.maximum(contour.min(axis=1), low)
-    share = np.clip(overlap / np.maximum(high - low, 1.0), 0.0, 1.0)
-    return np.asarray(1.0 - share[:, 0] * share[:, 1])
+@kernel
+def _contrast_deficit(
+    points: Array, normals: Array, depth_m: DepthImage, pinhole: Array, limit: float, r: Array, t: Array
+) -> float:
+    """Return the share of a silhouette (C, 3) just outside of which depth goes on as if the object did."""
+    same = count = 0
+    for m in range(0, len(points), _RING_STRIDE):
+        x, y, z = rotated(r, points[m, 0], points[m, 1], points[m, 2])
+        x, y, z = x + t[0], y + t[1], max(z + t[2], MIN_DEPTH_M)
+        nx, ny, nz = rotated(r, normals[m, 0], normals[m, 1], normals[m, 2])
+        ring_m = _RING_PX * z / pinhole[0]
+        outside = max(z + ring_m * nz, MIN_DEPTH_M)
+        column = np.rint((x + ring_m * nx) / outside * pinhole[0] + pinhole[2])
+        row = np.rint((y + ring_m * ny) / outside * pinhole[1] + pinhole[3])
+        measured = 0.0
+        if column >= 0.0 and row >= 0.0 and column < depth_m.shape[1] and row < depth_m.shape[0]:
+            measured = float(depth_m[int(row), int(column)])
+        same += abs(measured - z) < limit
+        count += 1
+    return same / count
 
 
-def _in_front(points_camera: Array) -> Array:
-    points_camera[..., 2] = np.maximum(points_camera[..., 2], _MIN_DEPTH_M)
-    return points_camera
+@kernel
+def _coverage_deficit(points: Array, pinhole: Array, box: Array, r: Array, t: Array) -> float:
+    """Return the share of a detection's box that lies outside of the box of a silhouette (C, 3)."""
+    low_u = low_v = 1e300
+    high_u = high_v = -1e300
+    for m in range(len(points)):
+        x, y, z = rotated(r, points[m, 0], points[m, 1], points[m, 2])
+        z = max(z + t[2], MIN_DEPTH_M)
+        u, v = (x + t[0]) / z * pinhole[0] + pinhole[2], (y + t[1]) / z * pinhole[1] + pinhole[3]
+        low_u, high_u, low_v, high_v = min(low_u, u), max(high_u, u), min(low_v, v), max(high_v, v)
+    across = (min(high_u, box[2]) - max(low_u, box[0])) / max(box[2] - box[0], 1.0)
+    along = (min(high_v, box[3]) - max(low_v, box[1])) / max(box[3] - box[1], 1.0)
+    return 1.0 - min(max(across, 0.0), 1.0) * min(max(along, 0.0), 1.0)

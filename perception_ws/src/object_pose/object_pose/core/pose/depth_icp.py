@@ -7,25 +7,22 @@ axis. Chen and Medioni, "Object modelling by registration of multiple range imag
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from object_pose.core.arrays import Array
-from object_pose.core.pose.candidates import Candidates, ModelViews, Surfaces, visible_surfaces
-from object_pose.core.pose.depth_evidence import DepthView, SurfaceComparison, compare, tolerance
-from object_pose.core.pose.pnp import normal_equations, reproject, step, tukey_weights
+from object_pose.core.arrays import Array, DepthImage
+from object_pose.core.geometry.lens import rotated
+from object_pose.core.kernels import for_kernels, kernel
+from object_pose.core.pose.candidates import Candidates, Surfaces, ViewTables, visible_surfaces
+from object_pose.core.pose.depth_evidence import DepthView
+from object_pose.core.pose.gauss_newton import MIN_DEPTH_M, fit_depth, looked_up, tolerance_at
 
+_DAMPING = 1e-3
 _RAY_TOLERANCE_M = 0.006
 _RAY_PRIOR = 0.09
 _SEEN_THROUGH, _OCCLUDED = 0.5, 0.2
-_FAR = 10.0  # in tolerances: all the same from here on
-# Neighbouring depth pixels share their noise over about this many pixels.
-_CORRELATED_PX = 12.0
-# While the scale is coarse, points meet the wrong surface about this share of it away.
-_ASSOCIATION = 0.25
-_GAP_SCALES = 3.0
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ FINE = Stage((0.006, 0.005, 0.004, 0.003), 1)
 
 def shift_along_ray(
     candidates: Candidates,
-    views: Sequence[ModelViews],
+    tables: ViewTables,
     depth: DepthView,
     relative_reach: Array,
     search: RaySearch = RaySearch(),
@@ -59,75 +56,112 @@ def shift_along_ray(
 
     ``relative_reach`` (B,) is how far the search goes to either side, as a share of the candidate's distance.
     """
-    surfaces = visible_surfaces(candidates, views, search.stride)
-    seen = compare(surfaces, candidates.rotation, candidates.translation, depth)
-    steps = np.linspace(-1.0, 1.0, search.steps)
-    shifts = steps * relative_reach[:, None]
-    moved = shifts * candidates.translation[:, 2:3]
-    limit = np.maximum(tolerance(candidates.translation, depth, _RAY_TOLERANCE_M), 1.2 * (moved[:, 1] - moved[:, 0]))
-    # Single precision halves the cost of the one array here that is large: (B, N, steps).
-    residual = (seen.gaps[:, :, None] - moved[:, None, :]) / limit[:, None, None]
-    residual = np.clip(residual, -_FAR, _FAR).astype(np.float32)
-    agreement = (
-        np.maximum(1.0 - np.abs(residual), 0.0) - _SEEN_THROUGH * (residual > 2.0) - _OCCLUDED * (residual < -2.0)
+    surfaces = visible_surfaces(candidates, tables)
+    translation = _shifted(
+        tables.points,
+        tables.normals,
+        surfaces.class_ids,
+        surfaces.views,
+        search.stride,
+        depth.depth_m,
+        depth.front_m,
+        depth.noise.values,
+        depth.pinhole,
+        np.linspace(-1.0, 1.0, search.steps),
+        for_kernels(relative_reach, np.float64),
+        candidates.rotation,
+        candidates.translation,
     )
-    votes = np.matmul(seen.usable[:, None].astype(np.float32), agreement)[:, 0]
-    votes = votes / np.maximum(np.count_nonzero(seen.facing, axis=1), 1)[:, None] - _RAY_PRIOR * steps**2
-    best = np.take_along_axis(shifts, np.argmax(votes, axis=1)[:, None], 1)
-    return candidates.moved(candidates.rotation, candidates.translation * (1.0 + best))
+    return candidates.moved(candidates.rotation, translation)
 
 
-def refine(
-    candidates: Candidates, views: Sequence[ModelViews], depth: DepthView, stage: Stage
-) -> tuple[Candidates, Surfaces]:
+@kernel
+def _shifted(
+    points: Array,
+    normals: Array,
+    class_ids: NDArray[np.intp],
+    views: NDArray[np.intp],
+    stride: int,
+    depth_m: DepthImage,
+    front_m: DepthImage,
+    noise: Array,
+    pinhole: Array,
+    steps: Array,
+    relative_reach: Array,
+    rotation: Array,
+    translation: Array,
+) -> Array:
+    """Return the translations (B, 3) at the steps, from -1 to 1 of the reach, where most surface points agree."""
+    result, votes = translation.copy(), np.empty(len(steps))
+    for i in range(len(class_ids)):
+        k, view, r, t = class_ids[i], views[i], rotation[i], translation[i]
+        reach_m = relative_reach[i] * t[2]
+        limit = max(tolerance_at(t[2], noise, _RAY_TOLERANCE_M), 1.2 * (steps[1] - steps[0]) * reach_m)
+        facing, votes[:] = 0, 0.0
+        for m in range(0, points.shape[2], stride):
+            point, normal = points[k, view, m], normals[k, view, m]
+            nx, ny, nz = rotated(r, normal[0], normal[1], normal[2])
+            x, y, z = rotated(r, point[0], point[1], point[2])
+            x, y, z = x + t[0], y + t[1], z + t[2]
+            if nx * x + ny * y + nz * z >= 0.0:
+                continue
+            facing += 1
+            if z <= 0.0:
+                continue
+            z = max(z, MIN_DEPTH_M)
+            measured, _, _ = looked_up(depth_m, front_m, pinhole, x, y, z)
+            if measured <= 0.0:
+                continue
+            for s in range(len(steps)):
+                residual = (measured - z - steps[s] * reach_m) / limit
+                votes[s] += max(1.0 - abs(residual), 0.0)
+                if residual > 2.0:
+                    votes[s] -= _SEEN_THROUGH
+                elif residual < -2.0:
+                    votes[s] -= _OCCLUDED
+        best = -1e300
+        for s in range(len(steps)):
+            vote = votes[s] / max(facing, 1) - _RAY_PRIOR * steps[s] ** 2
+            if vote > best:
+                best = vote
+                for axis in range(3):
+                    result[i, axis] = t[axis] * (1.0 + steps[s] * relative_reach[i])
+    return result
+
+
+def refine(candidates: Candidates, tables: ViewTables, depth: DepthView, stage: Stage) -> tuple[Candidates, Surfaces]:
     """Align every candidate; returns them and the surface that was seen of each."""
-    surfaces = visible_surfaces(candidates, views, stage.stride)
-    rotation, translation = candidates.rotation, candidates.translation
-    for scale_m in stage.scales_m:
-        state = candidates.moved(rotation, translation)
-        depth_information, depth_gradient = _depth_system(state, surfaces, depth, scale_m)
-        information, gradient = _keypoint_system(state, depth)
-        information, gradient = information + depth_information, gradient + depth_gradient
-        rotation, translation = step(rotation, translation, information, gradient, damping=1e-3)
-    return candidates.moved(rotation, translation), surfaces
+    surfaces = visible_surfaces(candidates, tables)
+    moved, _ = _fitted(candidates, surfaces, depth, np.array(stage.scales_m), stage.stride, _DAMPING)
+    return moved, surfaces
 
 
 def information(candidates: Candidates, surfaces: Surfaces, depth: DepthView, scale_m: float) -> Array:
     """Return the (B, 6, 6) information that depth and keypoints together hold about each pose."""
-    by_depth, _ = _depth_system(candidates, surfaces, depth, scale_m)
-    by_keypoints, _ = _keypoint_system(candidates, depth)
-    return by_depth + by_keypoints
+    return _fitted(candidates, surfaces, depth, np.array([scale_m]), 1, 0.0)[1]
 
 
-def _depth_system(candidates: Candidates, surfaces: Surfaces, depth: DepthView, scale_m: float) -> tuple[Array, Array]:
-    seen = compare(surfaces, candidates.rotation, candidates.translation, depth)
-    scale = tolerance(candidates.translation, depth, scale_m)[:, None]
-    weights = np.maximum(1.0 - (seen.distances / scale) ** 2, 0.0) ** 2
-    weights *= seen.usable & (np.abs(seen.gaps) < _GAP_SCALES * scale)
-    weights *= _point_information(candidates.translation, surfaces, depth, scale_m)[:, None]
-    return _plane_system(seen, weights)
-
-
-def _point_information(translation: Array, surfaces: Surfaces, depth: DepthView, scale_m: float) -> Array:
-    """Return (B,) 1 / variance of one model point, less where several share one independent piece of the image."""
-    z = np.maximum(translation[:, 2], 1e-3)
-    pixels = surfaces.areas * depth.camera.fx * depth.camera.fy / z**2
-    independent = np.minimum(1.0, pixels / (_CORRELATED_PX * surfaces.points.shape[1]))
-    return np.asarray(independent / (depth.noise.sigma(z) ** 2 + (_ASSOCIATION * scale_m) ** 2))
-
-
-def _plane_system(seen: SurfaceComparison, weights: Array) -> tuple[Array, Array]:
-    jacobian = np.empty((*seen.distances.shape, 6))
-    jacobian[..., :3] = seen.normals
-    p, n = seen.rotated, seen.normals
-    jacobian[..., 3] = p[..., 1] * n[..., 2] - p[..., 2] * n[..., 1]
-    jacobian[..., 4] = p[..., 2] * n[..., 0] - p[..., 0] * n[..., 2]
-    jacobian[..., 5] = p[..., 0] * n[..., 1] - p[..., 1] * n[..., 0]
-    weighted = np.swapaxes(jacobian * weights[..., None], 1, 2)
-    return weighted @ jacobian, -(weighted @ seen.distances[..., None])[..., 0]
-
-
-def _keypoint_system(candidates: Candidates, depth: DepthView) -> tuple[Array, Array]:
-    state = reproject(candidates.targets, candidates.rotation, candidates.translation, depth.camera)
-    weights = tukey_weights(state.whitened_residual)
-    return normal_equations(state, candidates.targets, weights, depth.camera)
+def _fitted(
+    candidates: Candidates, surfaces: Surfaces, depth: DepthView, scales_m: Array, stride: int, damping: float
+) -> tuple[Candidates, Array]:
+    rotation, translation = candidates.rotation.copy(), candidates.translation.copy()
+    systems, tables = np.zeros((len(candidates), 6, 6)), surfaces.tables
+    fit_depth(
+        *candidates.targets.for_kernels(),
+        depth.pinhole,
+        tables.points,
+        tables.normals,
+        tables.areas,
+        surfaces.class_ids,
+        surfaces.views,
+        stride,
+        depth.depth_m,
+        depth.front_m,
+        depth.noise.values,
+        scales_m,
+        damping,
+        rotation,
+        translation,
+        systems,
+    )
+    return candidates.moved(rotation, translation), systems

@@ -7,6 +7,7 @@ objects; the one that explains most is named (docs/decisions/0013).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -14,10 +15,12 @@ from enum import Enum
 import numpy as np
 
 from object_pose.core.arrays import Array
-from object_pose.core.pose.pnp import tukey_weights
+from object_pose.core.geometry.linear import factorise, substitute_backward, substitute_forward
+from object_pose.core.kernels import for_kernels, kernel
+from object_pose.core.pose.gauss_newton import TUKEY_SIGMAS
 from object_pose.core.results.pose import ImageOffset
 
-_STEPS = 10
+_STEPS, _LEAST_INFORMATION = 10, 1e-12
 # A cause is as many sigmas from zero, by as many objects; two that agree by chance are less often so far off.
 _LEAST_OBJECTS, _LEAST_SIGMAS, _LEAST_SIGMAS_OF_TWO = 2, 3.0, 4.0
 # Squared residuals are cut off at three sigmas: what is farther off is another object's error.
@@ -135,12 +138,10 @@ def _fit(cause: Cause, design: Array, values: Array, sigmas: Array) -> tuple[flo
         return None
     limits, size = _LIMITS[cause], design.shape[2]
     parameters = np.median(np.einsum("ndp,nd->np", design, values) / squared[:, None] * size, axis=0)
-    scaled, targets = design / sigmas[:, None, None], values / sigmas[:, None]
-    for _ in range(_STEPS):
-        weights = tukey_weights(np.linalg.norm(targets - scaled @ parameters, axis=1))
-        weighted = scaled * weights[:, None, None]
-        information = np.einsum("ndp,ndq->pq", weighted, scaled) + 1e-12 * np.eye(size)
-        parameters = np.linalg.solve(information, np.einsum("ndp,nd->p", weighted, targets))
+    scaled = for_kernels(design / sigmas[:, None, None], np.float64)
+    targets = for_kernels(values / sigmas[:, None], np.float64)
+    information = np.zeros((size, size))
+    _fit_robustly(scaled, targets, parameters, information)
     covariance = np.linalg.inv(information) + limits.common**2 * np.eye(size)
     sigmas_off = np.sqrt(parameters @ np.linalg.solve(covariance, parameters))
     before, after = (np.sum((targets - scaled @ item) ** 2, axis=1) for item in (np.zeros(size), parameters))
@@ -151,6 +152,34 @@ def _fit(cause: Cause, design: Array, values: Array, sigmas: Array) -> tuple[flo
         return None
     is_common = agreeing >= _LEAST_OBJECTS and 2 * agreeing > len(values)
     return (gain, Misalignment(cause, parameters, covariance, agreeing)) if is_common else None
+
+
+@kernel
+def _fit_robustly(design: Array, targets: Array, parameters: Array, information: Array) -> None:
+    """Fit parameters (P,) to N whitened targets (N, D) with Tukey's biweight, in place, and tell their information."""
+    count, dimensions, size = design.shape
+    system, gradient = np.zeros((size, size)), np.zeros(size)
+    for _ in range(_STEPS):
+        information[:], gradient[:] = 0.0, 0.0
+        for n in range(count):
+            squared = 0.0
+            for d in range(dimensions):
+                residual = targets[n, d]
+                for p in range(size):
+                    residual -= design[n, d, p] * parameters[p]
+                squared += residual * residual
+            weight = max(1.0 - squared / TUKEY_SIGMAS**2, 0.0) ** 2
+            for d in range(dimensions):
+                for p in range(size):
+                    gradient[p] += weight * design[n, d, p] * targets[n, d]
+                    for q in range(size):
+                        information[p, q] += weight * design[n, d, p] * design[n, d, q]
+        for p in range(size):
+            information[p, p] += _LEAST_INFORMATION
+        system[:], parameters[:] = information, gradient
+        factorise(system)
+        substitute_forward(system, parameters)
+        substitute_backward(system, parameters)
 
 
 class MisalignmentMonitor:
@@ -172,7 +201,7 @@ class MisalignmentMonitor:
         before_ns, before = self._previous
         seconds = (stamp_ns - before_ns) * 1e-9
         kept = [item for item in self._observations if not is_at_one_of(item[0], offsets)]
-        kept += [(offset, _velocity(offset, before, seconds)) for offset in offsets]
+        kept += zip(offsets, _velocities(offsets, before, seconds))
         self._observations, self._previous = kept[-_MOST_OBSERVATIONS:], (stamp_ns, offsets)
         latest, velocities = zip(*self._observations)
         found = find_misalignment(latest, np.array(velocities))
@@ -182,13 +211,17 @@ class MisalignmentMonitor:
 
 def is_at_one_of(item: ImageOffset, offsets: Sequence[ImageOffset]) -> bool:
     """Return whether an offset is of an object, or of its place, that one of the others is of."""
-    return any(bool(np.linalg.norm(item.center_px - offset.center_px) < _SAME_PLACE_PX) for offset in offsets)
+    x, y = item.center_px
+    return any(math.hypot(x - other.center_px[0], y - other.center_px[1]) < _SAME_PLACE_PX for other in offsets)
 
 
-def _velocity(offset: ImageOffset, before: Sequence[ImageOffset], seconds: float) -> Array:
-    """Return how fast the image of an object moves (2,), from the nearest one of the frame before; NaN without one."""
-    moves = [offset.center_px - item.center_px for item in before]
-    nearest = min(moves, key=lambda move: float(np.linalg.norm(move)), default=None)
-    if nearest is None or seconds <= 0.0 or np.linalg.norm(nearest) > _MOST_MOTION_PX:
-        return np.full(2, np.nan)
-    return np.asarray(nearest / seconds)
+def _velocities(offsets: Sequence[ImageOffset], before: Sequence[ImageOffset], seconds: float) -> Array:
+    """Return how fast the images of objects move (N, 2), from the nearest one of the frame before; NaN without one."""
+    if not before or seconds <= 0.0:
+        return np.full((len(offsets), 2), np.nan)
+    centers, centers_before = (np.array([item.center_px for item in items]) for items in (offsets, before))
+    moves = centers[:, None] - centers_before
+    lengths = np.linalg.norm(moves, axis=2)
+    rows, nearest = np.arange(len(offsets)), lengths.argmin(axis=1)
+    is_near = lengths[rows, nearest] <= _MOST_MOTION_PX
+    return np.where(is_near[:, None], moves[rows, nearest] / seconds, np.nan)

@@ -2,7 +2,6 @@
 
 All detections of a frame are solved in one batch. A start from all keypoints is enough for most; only where the fit
 stays poor are starts tried from small subsets, chosen so that any few outliers are left out by at least one of them.
-The parts of the least-squares problem, for B candidates of K keypoints in one pass, also serve depth alignment.
 """
 
 from __future__ import annotations
@@ -16,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from object_pose.core.arrays import Array, Mask
-from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
+from object_pose.core.kernels import for_kernels
+from object_pose.core.pose.gauss_newton import HUBER, TUKEY, fit_keypoints, keypoint_information, whiten
 
 MIN_KEYPOINTS = 4
 INLIER_SIGMAS = 3.0
@@ -31,10 +31,6 @@ _FLAT_RATIO = 0.35
 _MIN_INFORMATION = 1e-6
 _BEHIND_COST = 1e3
 _ALTERNATIVE_ANGLE_RAD = np.radians(12.0)
-# Tukey's biweight keeps 95 % efficiency under Gaussian noise with this many sigmas.
-TUKEY_SIGMAS = 4.685
-_MIN_DEPTH = 1e-3
-_MAX_TURN_RAD = 0.5
 
 
 @dataclass(frozen=True)
@@ -171,22 +167,17 @@ def _descend(starts: _Starts, targets: KeypointTargets, camera: Camera) -> tuple
     owner = np.asarray(starts.owner, dtype=np.intp)
     if not starts.owner:
         return np.zeros((0, 3, 3)), np.zeros((0, 3)), owner
-    own_targets = targets.take(owner)
     rotation, translation = np.stack(starts.rotations), np.stack(starts.translations)
-    for _ in range(_START_STEPS):
-        state = reproject(own_targets, rotation, translation, camera)
-        weights = huber_weights(state.whitened_residual)
-        system = normal_equations(state, own_targets, weights, camera)
-        rotation, translation = step(rotation, translation, *system, damping=1e-3)
+    fit_keypoints(
+        *targets.take(owner).for_kernels(), pinhole_of(camera), HUBER, _START_STEPS, 1e-3, rotation, translation
+    )
     return rotation, translation, owner
 
 
 def _costs(
     targets: KeypointTargets, rotation: Array, translation: Array, owner: NDArray[np.intp], camera: Camera
 ) -> Array:
-    own_targets = targets.take(owner)
-    state = reproject(own_targets, rotation, translation, camera)
-    cost = truncated_cost(state.whitened_residual, np.isfinite(own_targets.sigmas))
+    cost = truncated_cost(targets.take(owner), rotation, translation, camera)
     # A pose behind the camera is the last resort, to be told apart from no pose at all.
     return np.asarray(cost + _BEHIND_COST * (translation[:, 2] <= 0.0))
 
@@ -201,12 +192,8 @@ def _finish(
     rotation = np.concatenate([rotation, np.eye(3)[None]])[chosen.reshape(-1)]
     translation = np.concatenate([translation, [[0.0, 0.0, 1.0]]])[chosen.reshape(-1)]
     minima_owner = np.repeat(np.arange(count), chosen.shape[1])
-    own_targets = targets.take(minima_owner)
-    for _ in range(_FINAL_STEPS):
-        state = reproject(own_targets, rotation, translation, camera)
-        weights = tukey_weights(state.whitened_residual)
-        system = normal_equations(state, own_targets, weights, camera)
-        rotation, translation = step(rotation, translation, *system, damping=1e-4)
+    own_targets = targets.take(minima_owner).for_kernels()
+    fit_keypoints(*own_targets, pinhole_of(camera), TUKEY, _FINAL_STEPS, 1e-4, rotation, translation)
     final_cost = _costs(targets, rotation, translation, minima_owner, camera).reshape(chosen.shape)
     final_cost = np.where(chosen >= 0, final_cost, np.inf)
     order = np.argsort(final_cost, axis=1, kind="stable")
@@ -239,19 +226,19 @@ def _describe(
     targets: KeypointTargets, rotation: Array, translation: Array, cost: Array, camera: Camera
 ) -> PnpSolution:
     """Describe poses that are sorted by cost, (B, 1 + R, ...), the best first."""
-    state = reproject(targets, rotation[:, 0], translation[:, 0], camera)
-    present = np.isfinite(targets.sigmas)
-    inliers = (state.whitened_residual < INLIER_SIGMAS) & present
-    information, _ = normal_equations(state, targets, inliers.astype(np.float64), camera)
-    squared = np.sum(state.errors**2, axis=-1) * inliers
+    best = np.ascontiguousarray(rotation[:, 0]), np.ascontiguousarray(translation[:, 0])
+    whitened, present = residuals(targets, *best, camera), np.isfinite(targets.sigmas)
+    inliers = (whitened < INLIER_SIGMAS) & present
+    information = keypoint_information(*targets.for_kernels(), pinhole_of(camera), *best, inliers.astype(np.float64))
+    squared = whitened**2 * inliers
     inlier_count = np.count_nonzero(inliers, axis=1)
     # A fit worse than the sigmas promise widens the covariance; a better one is taken for luck.
     spread = np.maximum(np.sum(squared, axis=1) / np.maximum(2 * inlier_count - 6, 1), 1.0)
     covariance = np.linalg.inv(information + np.eye(6) * _MIN_INFORMATION) * spread[:, None, None]
     pixel_squared = np.sum(squared * np.where(present, targets.sigmas, 0.0) ** 2, axis=1)
     return PnpSolution(
-        rotation=rotation[:, 0],
-        translation=translation[:, 0],
+        rotation=best[0],
+        translation=best[1],
         covariance=covariance,
         inliers=inliers,
         rms_px=np.sqrt(pixel_squared / np.maximum(inlier_count, 1)),
@@ -279,64 +266,28 @@ class KeypointTargets:
         """Return the targets of the candidates that ``index`` picks, repetition allowed."""
         return KeypointTargets(self.points_object[index], self.pixels[index], self.sigmas[index])
 
-
-@dataclass(frozen=True)
-class Reprojection:
-    """Whitened residuals ``errors`` (B, K, 2), their length ``whitened_residual`` (B, K), and what a Jacobian needs."""
-
-    errors: Array
-    whitened_residual: Array
-    rotated: Array
-    points_camera: Array
+    def for_kernels(self) -> tuple[Array, Array, Array]:
+        """Return points, pixels and inverse sigmas, 0 of missing keypoints, as kernels read them."""
+        points, pixels = for_kernels(self.points_object, np.float64), for_kernels(self.pixels, np.float64)
+        return points, pixels, for_kernels(1.0 / self.sigmas, np.float64)
 
 
-def reproject(targets: KeypointTargets, rotation: Array, translation: Array, camera: Camera) -> Reprojection:
-    """Compare projected keypoints of poses (B, 3, 3), (B, 3) with their targets; missing ones get zero error."""
-    rotated = targets.points_object @ np.swapaxes(rotation, 1, 2)
-    points = rotated + translation[:, None]
-    points[..., 2] = np.maximum(points[..., 2], _MIN_DEPTH)
-    errors = (camera.project(points) - targets.pixels) / targets.sigmas[..., None]
-    return Reprojection(errors, np.sqrt(np.sum(errors**2, axis=-1)), rotated, points)
+def residuals(targets: KeypointTargets, rotation: Array, translation: Array, camera: Camera) -> Array:
+    """Return the lengths (B, K) of the whitened residuals of poses (B, 3, 3), (B, 3); 0 of missing keypoints."""
+    return whiten(*targets.for_kernels(), pinhole_of(camera), rotation, translation)
 
 
-def normal_equations(
-    state: Reprojection, targets: KeypointTargets, weights: Array, camera: Camera
-) -> tuple[Array, Array]:
-    """Return the information (B, 6, 6) and gradient (B, 6) of the weighted (B, K) squared errors, left perturbation."""
-    by_point = camera.projection_jacobian(state.points_camera) / targets.sigmas[..., None, None]
-    jacobian = np.concatenate([by_point, -by_point @ se3.hat(state.rotated)], axis=-1)
-    jacobian = jacobian.reshape(len(by_point), -1, 6)
-    weighted = np.swapaxes(jacobian * np.repeat(weights, 2, axis=1)[..., None], 1, 2)
-    gradient = weighted @ state.errors.reshape(len(by_point), -1, 1)
-    return weighted @ jacobian, gradient[..., 0]
+def truncated_cost(targets: KeypointTargets, rotation: Array, translation: Array, camera: Camera) -> Array:
+    """Return ``mean_truncated`` (B,) of the residuals of poses (B, 3, 3), (B, 3)."""
+    return mean_truncated(residuals(targets, rotation, translation, camera), np.isfinite(targets.sigmas))
 
 
-def huber_weights(whitened_residual: Array, threshold: float = 1.5) -> Array:
-    """Return Huber's weights of whitened residual lengths."""
-    return np.asarray(threshold / np.maximum(whitened_residual, threshold))
-
-
-def tukey_weights(whitened_residual: Array, threshold: float = TUKEY_SIGMAS) -> Array:
-    """Return Tukey's biweights of whitened residual lengths: zero beyond ``threshold``."""
-    return np.asarray(np.maximum(1.0 - (whitened_residual / threshold) ** 2, 0.0) ** 2)
-
-
-def truncated_cost(whitened_residual: Array, present: NDArray[np.bool_], threshold: float = 3.0) -> Array:
+def mean_truncated(whitened: Array, present: Mask, threshold: float = 3.0) -> Array:
     """Return (B,) the mean of min(residual, threshold)^2 over the keypoints present."""
-    cost = np.minimum(whitened_residual, threshold) ** 2
+    cost = np.minimum(whitened, threshold) ** 2
     return np.asarray(np.sum(cost * present, axis=1) / np.maximum(np.sum(present, axis=1), 1))
 
 
-def step(
-    rotation: Array, translation: Array, information: Array, gradient: Array, damping: float
-) -> tuple[Array, Array]:
-    """Take one damped Gauss-Newton step of B poses: t' = t + dt, R' = exp(dr) R."""
-    diagonal = np.einsum("bii->bi", information)
-    damped = information.copy()
-    # The floor keeps a candidate without any residual solvable; it then stays where it is.
-    np.einsum("bii->bi", damped)[:] = diagonal * (1.0 + damping) + 1e-9
-    delta = -np.linalg.solve(damped, gradient[..., None])[..., 0]
-    turn = delta[:, 3:]
-    angle = np.linalg.norm(turn, axis=1, keepdims=True)
-    turn = turn * np.minimum(1.0, _MAX_TURN_RAD / np.maximum(angle, 1e-12))
-    return se3.exp_so3(turn) @ rotation, translation + delta[:, :3]
+def pinhole_of(camera: Camera) -> Array:
+    """Return focal lengths and principal point (4,), as kernels read them."""
+    return np.array([camera.fx, camera.fy, camera.cx, camera.cy])

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from object_pose.core.arrays import Array, Mask
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.pose import depth_icp, starts
-from object_pose.core.pose.candidates import Candidates, Indices, Surfaces, build_views, visible_surfaces
+from object_pose.core.pose.candidates import Candidates, Indices, Surfaces, ViewTables, build_views, visible_surfaces
 from object_pose.core.pose.depth_evidence import DepthView, Evidence, gather_evidence
 from object_pose.core.pose.depth_icp import COARSE, FINE, RaySearch
-from object_pose.core.pose.pnp import KeypointTargets, PnpSolution, reproject, truncated_cost
+from object_pose.core.pose.pnp import KeypointTargets, PnpSolution, truncated_cost
 from object_pose.core.results.pose import ObjectPose
 
 FINAL_SCALE_M = 0.003
@@ -43,8 +43,9 @@ class PoseSearch:
 
     def __init__(self, objects: Sequence[ObjectModel]) -> None:
         self._objects = tuple(objects)
-        self._views = [build_views(model) for model in objects]
-        self._grids = [starts.build_grid(model, views) for model, views in zip(objects, self._views)]
+        views = [build_views(model) for model in objects]
+        self._views = ViewTables.of(views)
+        self._grids = [starts.build_grid(model, own) for model, own in zip(objects, views)]
         self._turns = [starts.half_turns(model) for model in objects]
         self._diameters = np.array([model.diameter for model in objects])
 
@@ -88,7 +89,7 @@ class PoseSearch:
         if not len(candidates):
             return candidates, np.zeros(0)
         aligned, surfaces = depth_icp.refine(candidates, self._views, depth, COARSE)
-        return aligned, self._value(aligned, surfaces, depth, _COARSE_SCALE_M)
+        return aligned, self._value(aligned, surfaces, depth, _COARSE_SCALE_M, COARSE.stride)
 
     def _try_harder(
         self, first: Candidates, aligned: Candidates, poor: Mask, solution: PnpSolution, depth: DepthView
@@ -107,24 +108,24 @@ class PoseSearch:
         found = Candidates.join(parts)
         reach = _START_REACH_DIAMETERS * self._diameters[found.class_ids] / np.maximum(found.translation[:, 2], 1e-3)
         found = depth_icp.shift_along_ray(found, self._views, depth, reach, _START_RAY)
-        value = self._value(found, visible_surfaces(found, self._views, _START_STRIDE), depth, _START_SCALE_M)
+        value = self._value(found, visible_surfaces(found, self._views), depth, _START_SCALE_M, _START_STRIDE)
         shortlist = found.take(_best_of_each(value, found.owners, _SHORTLIST))
         return depth_icp.refine(shortlist, self._views, depth, COARSE)[0]
 
     def _decide(self, candidates: Candidates, depth: DepthView) -> SearchResult:
-        surfaces = visible_surfaces(candidates, self._views, COARSE.stride)
-        value = self._value(candidates, surfaces, depth, _COARSE_SCALE_M)
+        surfaces = visible_surfaces(candidates, self._views)
+        value = self._value(candidates, surfaces, depth, _COARSE_SCALE_M, COARSE.stride)
         best = candidates.take(_best_of_each(value, candidates.owners, 1))
         final, _ = depth_icp.refine(best, self._views, depth, FINE)
         surfaces = visible_surfaces(final, self._views)
         evidence = gather_evidence(final, surfaces, depth, FINAL_SCALE_M)
         return SearchResult(final, surfaces, evidence)
 
-    def _value(self, candidates: Candidates, surfaces: Surfaces, depth: DepthView, scale_m: float) -> Array:
-        evidence = gather_evidence(candidates, surfaces, depth, scale_m)
-        pose = candidates.rotation, candidates.translation
-        state = reproject(candidates.targets, *pose, depth.camera)
-        keypoints = truncated_cost(state.whitened_residual, np.isfinite(candidates.targets.sigmas))
+    def _value(
+        self, candidates: Candidates, surfaces: Surfaces, depth: DepthView, scale_m: float, stride: int
+    ) -> Array:
+        evidence = gather_evidence(candidates, surfaces, depth, scale_m, stride)
+        keypoints = truncated_cost(candidates.targets, candidates.rotation, candidates.translation, depth.camera)
         return np.asarray(evidence.support - _KEYPOINT_COST * keypoints)
 
 

@@ -19,19 +19,19 @@ from numpy.typing import NDArray
 from object_pose.core.arrays import Array, Mask, expect_shape
 from object_pose.core.frame import CameraFrame
 from object_pose.core.geometry.lens import rotated
-from object_pose.core.kernels import kernel
-from object_pose.core.params import parameter
-from object_pose.core.pose.config import DepthConfig
-from object_pose.core.pose.depth_evidence import DepthNoise
-from object_pose.core.tracking.appearance import AppearanceEvidence, AppearanceModality
-from object_pose.core.tracking.depth_modality import DepthEvidence, DepthModality
-from object_pose.core.tracking.linear import (
+from object_pose.core.geometry.linear import (
     factorise,
     rotation_of,
     substitute_backward,
     substitute_forward,
     turn_between,
 )
+from object_pose.core.kernels import kernel
+from object_pose.core.params import parameter
+from object_pose.core.pose.config import DepthConfig
+from object_pose.core.pose.depth_evidence import DepthNoise
+from object_pose.core.tracking.appearance import AppearanceEvidence, AppearanceModality
+from object_pose.core.tracking.depth_modality import DepthEvidence, DepthModality
 from object_pose.core.tracking.modality import STAGES, Modality, Objects, Systems
 from object_pose.core.tracking.view_model import Floats, Ints, ViewModel, ViewTables
 

@@ -13,8 +13,7 @@ import numpy as np
 
 from object_pose.core.arrays import Array
 from object_pose.core.geometry import se3
-from object_pose.core.kernels import for_kernels, kernel
-from object_pose.core.tracking.linear import (
+from object_pose.core.geometry.linear import (
     factorise,
     rotation_of,
     squared_distance,
@@ -22,6 +21,7 @@ from object_pose.core.tracking.linear import (
     substitute_forward,
     turn_between,
 )
+from object_pose.core.kernels import for_kernels, kernel
 
 # Expected squared innovation of six degrees of freedom at 99 %: more than that is motion or an outlier, not noise.
 NIS_LIMIT = 16.8

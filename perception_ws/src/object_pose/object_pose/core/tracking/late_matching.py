@@ -10,11 +10,11 @@ import numpy as np
 
 from object_pose.core.arrays import Array
 from object_pose.core.geometry import se3
+from object_pose.core.geometry.linear import squared_distance
 from object_pose.core.results.pose import ObjectPose, PoseRejection, RejectionReason
 from object_pose.core.tracking.association import Association, Track
 from object_pose.core.tracking.filter import NIS_LIMIT, PoseState
 from object_pose.core.tracking.history import Moment
-from object_pose.core.tracking.linear import squared_distance
 
 # A late pose may differ by this much from its track beyond both covariances: diameters and radians.
 _SLACK_DIAMETERS, _SLACK_RAD = 0.03, 0.1

@@ -1,4 +1,4 @@
-"""All kernels of the tracker compiled before they are needed, in the forms that frames need them in."""
+"""All kernels of solver and tracker compiled before they are needed, in the forms that frames need them in."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from object_pose.core.frame import Frame
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
 from object_pose.core.object_model import ObjectModel
+from object_pose.core.pose.solver import PoseSolver
+from object_pose.core.results.detections import Detections
 from object_pose.core.results.pose import ObjectPose, PoseResults
 from object_pose.core.tracking.aligner import AlignerConfig, FrameAligner
 from object_pose.core.tracking.tracker import Tracker
@@ -21,6 +23,7 @@ _CAMERA = Camera(160, 120, 150.0, 150.0, 79.5, 59.5)
 def compile_kernels() -> None:
     """Compile what no earlier call has left on disk, which takes a minute; later processes only load it."""
     model = _cube()
+    _solve(model)
     _align(model)
     _track(model)
 
@@ -34,6 +37,20 @@ def _cube() -> ObjectModel:
     normals = np.zeros_like(points)
     normals[rows, axes] = np.sign(points[rows, axes])
     return ObjectModel("cube", corners, points, normals, np.zeros(3), np.full(3, 0.06), 0.104)
+
+
+def _solve(model: ObjectModel) -> None:
+    """Find two cubes by keypoints and depth, and once more in depth that contradicts them, so that it is searched."""
+    poses = np.stack([se3.make_transform(translation=(x, 0.0, 0.3)) for x in (-0.05, 0.05)])
+    keypoints = np.stack([_CAMERA.project(se3.apply(pose, model.keypoints_object)) for pose in poses])
+    boxes = np.concatenate([keypoints.min(axis=1), keypoints.max(axis=1)], axis=1)
+    found = Detections(boxes, np.ones(2), np.zeros(2, dtype=np.int64), keypoints, np.ones((2, 8)))
+    solver = PoseSolver([model])
+    for distance_m in (0.27, 0.31):
+        depth = np.full((120, 160), 0.5, dtype=np.float32)
+        for x0, y0, x1, y1 in np.rint(boxes).astype(int):
+            depth[y0 : y1 + 1, x0 : x1 + 1] = distance_m
+        solver.solve(found, _CAMERA, depth)
 
 
 def _align(model: ObjectModel) -> None:

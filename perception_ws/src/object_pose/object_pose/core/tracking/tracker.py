@@ -15,6 +15,7 @@ import numpy as np
 
 from object_pose.core.arrays import Array
 from object_pose.core.geometry import se3
+from object_pose.core.geometry.linear import squared_distance
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.params import parameter
 from object_pose.core.pose.acceptance import find_duplicates
@@ -24,7 +25,6 @@ from object_pose.core.tracking.camera_motion import common_motion
 from object_pose.core.tracking.filter import NEWEST_SHARE, PoseState, Velocity
 from object_pose.core.tracking.history import History, Moment
 from object_pose.core.tracking.late_matching import LateMatcher, LateMatches
-from object_pose.core.tracking.linear import squared_distance
 
 # A rotation this many sigmas off is a flip of the estimate rather than a turn of the object.
 _FLIP_SIGMAS = 3.0

@@ -36,11 +36,14 @@ def suppress(
     the box that suppressed each candidate (its own for a kept one), -1 for those left over past ``max_kept``.
     """
     remaining = np.argsort(-scores, kind="stable")
+    low, high, areas = boxes[:, :2], boxes[:, 2:], box_area(boxes)
     owner = np.full(len(scores), -1, dtype=np.int64)
     kept: list[int] = []
     while len(remaining) and len(kept) < max_kept:
         best = remaining[0]
-        merged = box_iou(boxes[best : best + 1], boxes[remaining])[0] > iou_threshold
+        overlap = np.minimum(high[best], high[remaining]) - np.maximum(low[best], low[remaining])
+        shared = np.prod(np.maximum(overlap, 0.0), axis=1)
+        merged = shared > iou_threshold * (areas[best] + areas[remaining] - shared)
         merged &= class_ids[remaining] == class_ids[best]
         merged[0] = True
         owner[remaining[merged]] = len(kept)

@@ -137,7 +137,11 @@ def normalised_batch(windows: Sequence[Image], reliefs: Sequence[Relief] = ()) -
 
     It is (N, 3 or 5, S, S): colour in [0, 1], relief in [-1, 1], 1 where depth was measured.
     """
-    batch = np.stack(windows).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255.0)
-    if len(reliefs):
-        batch = np.concatenate([batch, np.stack(reliefs).transpose(0, 3, 1, 2)], axis=1)
-    return np.ascontiguousarray(batch)
+    size, channels = len(windows[0]), COLOR_CHANNELS + (RELIEF_CHANNELS if len(reliefs) else 0)
+    batch = np.empty((len(windows), channels, size, size), dtype=np.float32)
+    for own, window in zip(batch, windows):
+        for plane, channel in zip(own, cv2.split(window)):
+            np.divide(channel, np.float32(255.0), out=plane)
+    for own, relief in zip(batch, reliefs):
+        own[COLOR_CHANNELS:] = relief.transpose(2, 0, 1)
+    return batch
