@@ -56,7 +56,7 @@ def load_onnx(path: Path, network: nn.Module, leave_out: Sequence[str] = ()) -> 
         for name, layer in found.items():
             _fill(network.get_submodule(name), norms.get(name), layer)
         for name, value in itertools.chain.from_iterable(map(_scalars, graphs)):
-            parameter = parameters.get(name)
+            parameter = None if name.rpartition(".")[0] in leave_out else parameters.get(name)
             if parameter is not None and parameter.shape == value.shape:
                 parameter.copy_(value)
     return len(found)
