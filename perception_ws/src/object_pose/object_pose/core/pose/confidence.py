@@ -108,23 +108,23 @@ def from_depth(found: SearchResult, depth: DepthView, scores: Array, scale_sigma
     rms_px, shares, cost = _keypoint_fit(candidates.targets, candidates.rotation, candidates.translation, depth.camera)
     spread = _keypoint_spread(candidates)
     log_odds = log_odds_with_depth(scores, evidence, cost, spread)
-    estimates = []
-    for i, translation in enumerate(candidates.translation):
-        covariance = from_information(information[i], float(evidence.inlier_fit[i]))
-        estimates.append(
-            PoseEstimate(
-                se3.make_transform(candidates.rotation[i], translation),
-                add_systematic(covariance, translation, scale_sigma),
-                float(rms_px[i]),
-                float(shares[i]),
-                probability(log_odds[i]),
-                float(evidence.verification[i]),
-                float(evidence.violated[i]),
-                float(evidence.visibility[i]),
-                float(evidence.rms_m[i]),
-            )
+    covariances = from_information(information, evidence.inlier_fit)
+    covariances = add_systematic(covariances, candidates.translation, scale_sigma)
+    verification = evidence.verification
+    return [
+        PoseEstimate(
+            se3.make_transform(candidates.rotation[i], candidates.translation[i]),
+            covariances[i],
+            float(rms_px[i]),
+            float(shares[i]),
+            probability(log_odds[i]),
+            float(verification[i]),
+            float(evidence.violated[i]),
+            float(evidence.visibility[i]),
+            float(evidence.rms_m[i]),
         )
-    return estimates
+        for i in range(len(candidates))
+    ]
 
 
 def _keypoint_spread(candidates: Candidates) -> Array:
@@ -187,19 +187,21 @@ def log_odds_of(probabilities: Array) -> Array:
     return np.asarray(np.log(sure / (1.0 - sure)))
 
 
-def from_information(information: Array, inlier_fit: float) -> Array:
-    """Return the covariance (6, 6) of an information matrix; directions without any become very uncertain.
+def from_information(information: Array, inlier_fit: Array | float) -> Array:
+    """Return the covariance (..., 6, 6) of information matrices; directions without any become very uncertain.
 
-    ``inlier_fit`` in [0, 1] is how well the measurements fit: the less, the less their own sigmas can be believed.
+    ``inlier_fit`` (...) in [0, 1] is how well the measurements fit: the less, the less their own sigmas can be believed.
     """
     covariance = np.linalg.inv(information + np.eye(6) * _MIN_INFORMATION)
-    return np.asarray(0.5 * (covariance + covariance.T) / max(inlier_fit, _MIN_INLIER_FIT) ** 2)
+    fit = np.maximum(np.asarray(inlier_fit), _MIN_INLIER_FIT)[..., None, None]
+    return np.asarray(0.5 * (covariance + np.swapaxes(covariance, -1, -2)) / fit**2)
 
 
 def add_systematic(covariance: Array, translation: Array, scale_sigma: float) -> Array:
-    """Add the errors that more points do not average out: of the model and, along the ray, of the depth's scale."""
+    """Add to (..., 6, 6) the errors that more points do not average out: of the model and of the depth's scale."""
     result = covariance.copy()
-    result[:3, :3] += scale_sigma**2 * np.outer(translation, translation) + _SYSTEMATIC_M**2 * np.eye(3)
+    along_ray = translation[..., :, None] * translation[..., None, :]
+    result[..., :3, :3] += scale_sigma**2 * along_ray + _SYSTEMATIC_M**2 * np.eye(3)
     return result
 
 

@@ -7,10 +7,8 @@ stands out from its surroundings, and whether it fills the detection's box.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,8 +32,7 @@ _BOX_MARGIN_PX, _BOX_MARGIN_SHARE = 2.0, 0.05
 _RING_PX = 3.0
 _RING_STRIDE = 2
 _NOTHING_M = np.float32(1e9)  # where nothing was measured
-_LEAST_M, _MOST_M = 1e-6, 1e8
-_NEIGHBOURS = np.ones((3, 3), dtype=np.uint8)
+_BITS_OF_INFINITY = 0x7F800000
 # Columns of what is counted.
 _EXPECTED, _CONFIRMED, _BEHIND, _FRONT, _HOLES, _FIT, _SQUARES, _FACING, _CONTRAST, _COVERAGE = range(10)
 _COLUMNS = 10
@@ -101,33 +98,50 @@ def make_depth_view(depth_m: DepthImage, camera: Camera, noise: DepthNoise) -> D
             f"depth image is {height_width}, but the colour image is {camera.width}x{camera.height}",
             "use depth that is aligned to colour",
         )
-    clean = for_kernels(undistorted_depth(_measured_or(0.0, depth_m), camera), np.float32)
-    nearest = cv2.erode(_measured_or(_NOTHING_M, clean), _NEIGHBOURS)
-    return DepthView(clean, _front(clean, nearest, noise.values), camera, noise)
-
-
-def _measured_or(otherwise_m: float, depth_m: DepthImage) -> DepthImage:
-    """Return a depth image with ``otherwise_m`` where nothing was measured."""
-    filled = np.full(depth_m.shape, otherwise_m, dtype=np.float32)
-    # A comparison with NaN is false, so the mask leaves out NaN, too; OpenCV takes a third of numpy's time.
-    cv2.copyTo(depth_m.astype(np.float32, copy=False), cv2.inRange(depth_m, _LEAST_M, _MOST_M), filled)
-    return filled
+    given = for_kernels(depth_m, np.float32)
+    clean = for_kernels(undistorted_depth(_cleaned(given, given.view(np.int32)), camera), np.float32)
+    return DepthView(clean, _front(clean, noise.values), camera, noise)
 
 
 @kernel
-def _front(depth_m: DepthImage, nearest_m: DepthImage, noise: Array) -> DepthImage:
-    """Return the nearest depth of each pixel and its eight neighbours where it is another surface's, else its own."""
-    front = depth_m.copy()
+def _cleaned(depth_m: DepthImage, bits: NDArray[np.int32]) -> DepthImage:
+    """Return a depth image with 0 where it is not positive and finite, which its ``bits`` say of NaN, too."""
+    clean = np.empty_like(depth_m)
     for row in range(depth_m.shape[0]):
         for column in range(depth_m.shape[1]):
-            here, before = depth_m[row, column], nearest_m[row, column]
-            if here <= 0.0:
-                here = _NOTHING_M
-            if here - before > _SURFACE_STEP_M:
-                far, near = float(here), float(before)
-                sigma = math.sqrt(noise[0] ** 2 + (noise[1] * near * near) ** 2)
-                if far - near > _SURFACE_STEP_SIGMAS * sigma:
-                    front[row, column] = before
+            is_measured = 0 < bits[row, column] < _BITS_OF_INFINITY
+            clean[row, column] = depth_m[row, column] if is_measured else np.float32(0.0)
+    return clean
+
+
+@kernel
+def _front(depth_m: DepthImage, noise: Array) -> DepthImage:
+    """Return the nearest depth of each pixel and its eight neighbours where it is another surface's, else its own."""
+    height, width = depth_m.shape
+    front, own = np.empty_like(depth_m), np.empty((3, width), dtype=np.float32)
+    # The nearest of each pixel and its two neighbours in the rows above, of, and below the present one.
+    nearest = np.full((3, width), _NOTHING_M, dtype=np.float32)
+    floor, growth = (_SURFACE_STEP_SIGMAS * noise[0]) ** 2, (_SURFACE_STEP_SIGMAS * noise[1]) ** 2
+    for row in range(height + 1):
+        ahead, here = row % 3, (row - 1) % 3
+        if row < height:
+            for column in range(width):
+                value = depth_m[row, column]
+                own[ahead, column] = value if value > 0.0 else _NOTHING_M
+            for column in range(1, width - 1):
+                beside = min(own[ahead, column - 1], own[ahead, column + 1])
+                nearest[ahead, column] = min(own[ahead, column], beside)
+            nearest[ahead, 0] = min(own[ahead, 0], own[ahead, min(1, width - 1)])
+            nearest[ahead, width - 1] = min(own[ahead, width - 1], own[ahead, max(width - 2, 0)])
+        else:
+            nearest[ahead] = _NOTHING_M
+        if row == 0:
+            continue
+        for column in range(width):
+            near = min(nearest[0, column], min(nearest[1, column], nearest[2, column]))
+            step, square = float(own[here, column]) - float(near), float(near) * float(near)
+            is_other = step > _SURFACE_STEP_M and step * step > floor + growth * square * square
+            front[row - 1, column] = near if is_other else depth_m[row - 1, column]
     return front
 
 

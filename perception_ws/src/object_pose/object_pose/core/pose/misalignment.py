@@ -137,7 +137,7 @@ def _fit(cause: Cause, design: Array, values: Array, sigmas: Array) -> tuple[flo
     if len(values) < _LEAST_OBJECTS:
         return None
     limits, size = _LIMITS[cause], design.shape[2]
-    parameters = np.median(np.einsum("ndp,nd->np", design, values) / squared[:, None] * size, axis=0)
+    parameters = _median(np.einsum("ndp,nd->np", design, values) / squared[:, None] * size)
     scaled = for_kernels(design / sigmas[:, None, None], np.float64)
     targets = for_kernels(values / sigmas[:, None], np.float64)
     information = np.zeros((size, size))
@@ -152,6 +152,12 @@ def _fit(cause: Cause, design: Array, values: Array, sigmas: Array) -> tuple[flo
         return None
     is_common = agreeing >= _LEAST_OBJECTS and 2 * agreeing > len(values)
     return (gain, Misalignment(cause, parameters, covariance, agreeing)) if is_common else None
+
+
+def _median(values: Array) -> Array:
+    """Return the median (P,) of (N, P) values: of a few, numpy's own takes ten times as long."""
+    ordered, count = np.sort(values, axis=0), len(values)
+    return np.asarray(0.5 * (ordered[(count - 1) // 2] + ordered[count // 2]))
 
 
 @kernel
