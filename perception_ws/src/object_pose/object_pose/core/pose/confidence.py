@@ -190,7 +190,7 @@ def log_odds_of(probabilities: Array) -> Array:
 def from_information(information: Array, inlier_fit: Array | float) -> Array:
     """Return the covariance (..., 6, 6) of information matrices; directions without any become very uncertain.
 
-    ``inlier_fit`` (...) in [0, 1] is how well the measurements fit: the less, the less their own sigmas can be believed.
+    ``inlier_fit`` in [0, 1] is how well the measurements fit: the less, the less their own sigmas can be believed.
     """
     covariance = np.linalg.inv(information + np.eye(6) * _MIN_INFORMATION)
     fit = np.maximum(np.asarray(inlier_fit), _MIN_INLIER_FIT)[..., None, None]
