@@ -310,7 +310,7 @@ def _contrast_deficit(
             measured = float(depth_m[int(row), int(column)])
         same += abs(measured - z) < limit
         count += 1
-    return same / count
+    return float(same / count)
 
 
 @kernel
