@@ -325,4 +325,4 @@ def _coverage_deficit(points: Array, pinhole: Array, box: Array, r: Array, t: Ar
         low_u, high_u, low_v, high_v = min(low_u, u), max(high_u, u), min(low_v, v), max(high_v, v)
     across = (min(high_u, box[2]) - max(low_u, box[0])) / max(box[2] - box[0], 1.0)
     along = (min(high_v, box[3]) - max(low_v, box[1])) / max(box[3] - box[1], 1.0)
-    return 1.0 - min(max(across, 0.0), 1.0) * min(max(along, 0.0), 1.0)
+    return float(1.0 - min(max(across, 0.0), 1.0) * min(max(along, 0.0), 1.0))
