@@ -40,6 +40,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--streams", type=int, default=50, help="clients of the live view (default: %(default)s)")
     parser.add_argument("--predictors", type=int, default=8, help="clients of predictions (default: %(default)s)")
     parser.add_argument("--task", default="pose", help="what they ask for (default: %(default)s)")
+    parser.add_argument(
+        "--colour-alone", action="store_true", help="they send no depth, which takes several times longer"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -65,7 +68,8 @@ def _figures(options: argparse.Namespace) -> dict[str, Any]:
         alone = watch(options.alone)
         words = ("--url", url, "--task", options.task, "--seconds", options.seconds + 2.0 * _SETTLED_S)
         counts = ("--streams", options.streams, "--predictors", options.predictors)
-        clients = start("benchmarks.load_clients", *words, *counts, pipe=True)
+        flags = ("--colour-alone",) if options.colour_alone else ()
+        clients = start("benchmarks.load_clients", *words, *counts, *flags, pipe=True)
         time.sleep(_SETTLED_S)
         server = _server_process(pipeline.pid)
         memory_before = _memory_mib(server)

@@ -10,8 +10,8 @@ import secrets
 import socket
 import sys
 import time
-import urllib.request
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +22,8 @@ from object_pose.runtime.priority import yield_cores
 _SILENT_S, _ANSWERED_S = 10.0, 60.0
 _NICE = 10  # in life they are other machines
 _CHUNK = 1 << 16
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+CAMERA = Path(__file__).resolve().parents[1] / "calibration" / "intrinsics" / "simulated.yaml"
 
 
 @dataclass
@@ -106,21 +108,17 @@ def _deaf_client(url: str) -> socket.socket:
     return deaf
 
 
-def _prediction(url: str) -> tuple[bytes, str]:
-    """Return a request's body with the live picture and its camera, and the body's type."""
-    with urllib.request.urlopen(f"{url}/v1/live/snapshot.jpg") as answer:
-        image = answer.read()
-    with urllib.request.urlopen(f"{url}/v1/live") as answer:
-        frame = json.load(answer)["frame"]
-    (width, height), ((fx, _, cx), (_, fy, cy), _) = frame["size_wh"], frame["K"]
-    camera = {"width": width, "height": height, "fx": fx, "fy": fy, "cx": cx, "cy": cy}
+def _prediction(with_depth: bool) -> tuple[bytes, str]:
+    """Return a request's body with the example's image, depth and camera, and the body's type."""
+    files = {"image": EXAMPLES / "parts.jpg", "camera": CAMERA}
+    if with_depth:
+        files["depth"] = EXAMPLES / "parts_depth.png"
     boundary = secrets.token_hex(16)
-    parts = (("image", "image.jpg", image), ("camera", "camera.json", json.dumps(camera).encode()))
     body = b"".join(
-        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="{file}"\r\n\r\n'.encode()
-        + content
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="{file.name}"\r\n\r\n'.encode()
+        + file.read_bytes()
         + b"\r\n"
-        for name, file, content in parts
+        for name, file in files.items()
     )
     return body + f"--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}"
 
@@ -140,7 +138,7 @@ def _address(url: str) -> tuple[str, int]:
 async def _all_clients(options: argparse.Namespace) -> Load:
     """Run stream clients, those that ask for predictions, and one that reads nothing, for the time that is given."""
     load, end = Load(seconds=options.seconds), time.monotonic() + options.seconds
-    body, kind = _prediction(options.url)
+    body, kind = _prediction(not options.colour_alone)
     deaf = _deaf_client(options.url)
     kinds = ("/v1/live/events", "/v1/live/stream.mjpeg?width=640", "/v1/live/stream.mjpeg?width=320")
     streams = [_stream(options.url, kinds[index % len(kinds)], load, end) for index in range(options.streams)]
@@ -158,6 +156,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--streams", type=int, required=True)
     parser.add_argument("--predictors", type=int, required=True)
+    parser.add_argument("--colour-alone", action="store_true")
     yield_cores(_NICE)
     print(json.dumps(asyncio.run(_all_clients(parser.parse_args())).figures()))
     return 0

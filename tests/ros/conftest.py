@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,6 +14,7 @@ from object_pose_msgs.msg import ObjectPoseArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
+from domains import next_domain
 from driver import FakeDriver, start
 from object_pose.ros.nodes.detection_node import DetectionNode
 from object_pose.ros.nodes.pipeline_node import PipelineNode
@@ -23,16 +22,12 @@ from object_pose.ros.nodes.pose_node import PoseNode
 from object_pose.ros.transport import qos, topics
 
 LIMIT_S = 10.0
-# Linux hands the ports of higher domains to other programs.
-_LAST_DOMAIN = 100
-_domains = itertools.count(os.getpid())
 
 
 @pytest.fixture
 def domain_id() -> int:
     """A ROS domain that no other test uses, nor the other process of scripts/run_tests."""
-    share, shares = map(int, os.environ.get("OBJECT_POSE_TEST_SHARE", "0/1").split("/"))
-    return next(_domains) * shares % (_LAST_DOMAIN - _LAST_DOMAIN % shares) + share + 1
+    return next_domain()
 
 
 @dataclass

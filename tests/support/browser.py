@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from domains import next_domain
 from object_pose.web.app import STATIC
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -73,9 +74,9 @@ class ServerProcess:
 
     def __init__(self, command: Sequence[str], log: Path, port_option: str = "--port") -> None:
         self._command, self._log, self._port_option = list(command), log, port_option
-        # A ROS domain of this test process, and a state folder that is not the user's.
+        # A ROS domain of its own, and a state folder that is not the user's.
         self.state = log.with_name("state")
-        domain = {"ROS_DOMAIN_ID": str(os.getpid() % 100 + 1), "OBJECT_POSE_STATE": str(self.state)}
+        domain = {"ROS_DOMAIN_ID": str(next_domain()), "OBJECT_POSE_STATE": str(self.state)}
         self._environment = os.environ | domain
         self.url = ""
         self.start()
