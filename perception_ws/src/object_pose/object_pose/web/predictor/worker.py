@@ -60,7 +60,8 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     # What OpenCV says of a damaged image we say ourselves.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
-    yield_cores(options.nice)
+    if options.nice:
+        yield_cores(options.nice)
     resource.setrlimit(resource.RLIMIT_DATA, (options.memory_mb << 20,) * 2)
     answers = Answers()
     for number in options.sockets:
