@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from std_msgs.msg import String
@@ -72,3 +73,14 @@ def test_a_folder_that_is_no_bag_is_kept(recorder, tmp_path):
     output, _ = (process := recorder(tmp_path / "mine", "--seconds", 0.5)).communicate(timeout=LIMIT_S)
     assert process.returncode == 2 and "is not a bag" in output
     assert (tmp_path / "mine" / "notes.txt").read_text() == "keep me"
+
+
+def test_one_that_is_stopped_before_anything_came_ends_in_order(recorder, tmp_path):
+    process = recorder(tmp_path / "bag")
+    while not (tmp_path / f".bag.{process.pid}").exists():
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 2 and "nothing came" in output and "Traceback" not in output, output
+    assert not (tmp_path / "bag").exists()

@@ -10,7 +10,7 @@ import { fileUrl, finished, isOver, jobFiles, JobProgress, startJob, watchJob } 
 import { readMesh } from "../meshes.js";
 import { Viewer } from "../viewer.js";
 
-const QUICK = { steps: 600, roi_head_steps: 600, test_frames: 20 };
+const QUICK = { minutes: 10, test_frames: 20 };
 const ASKED_ELSEWHERE = ["parts", "unit", "centred", "symmetries", "accept_symmetries", "output", "command"];
 
 let view = null;
