@@ -6,16 +6,19 @@ import argparse
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from object_pose.cli.options import add_config_options
+from object_pose.cli.options import add_config_options, config_from_options
 from object_pose.cli.progress_bar import ProgressBar
 from object_pose.core.errors import ConfigError
 from object_pose.core.params import parameters
+from object_pose.io.bag_frames import RecordingConfig
 from object_pose.simulation.parts.cad import UNITS
 from object_pose.simulation.parts.symmetry import EXACT_TOLERANCE, GRAMMAR, ROUND_TOLERANCE, describe_symmetry
+from object_pose.training.config import TrainConfig
 from object_pose.workflows.onboard import (
     OPTION_CLASSES,
     RESERVED_OPTIONS,
@@ -24,12 +27,15 @@ from object_pose.workflows.onboard import (
     onboard,
     plan_onboarding,
 )
+from object_pose.workflows.refine import RefineConfig, refine
+from object_pose.workflows.teaching_frames import TeachingConfig
 from object_pose.workflows.time_plan import TimePlan
 
 EXAMPLES = """examples:
   object-pose onboard bracket.stl gear.stl --output out/mine --accept-symmetries
   object-pose onboard nut.stl --unit mm --output out/nut --symmetry nut=z6,x2
   object-pose onboard pump.step --output out/pump --camera camera.yaml --distance 0.4-1.0 --minutes 90
+  object-pose onboard --refine recording.mcap --output out/pump --minutes 20
 
 The symmetries that are found are shown first and have to be accepted or stated: a wrong one costs accuracy for good.
 --minutes is for the whole of it: rendering, training, export, test and report; learning rates fall to their end within
@@ -40,9 +46,15 @@ it. An interrupted run goes on with what is left of them when the command is rep
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``onboard``."""
     parser.add_argument(
-        "parts", type=Path, nargs="+", metavar="PART", help="CAD file: STL, PLY, OBJ, OFF, GLB, 3MF or STEP"
+        "parts", type=Path, nargs="*", metavar="PART", help="CAD file: STL, PLY, OBJ, OFF, GLB, 3MF or STEP"
     )
     parser.add_argument("--output", type=Path, required=True, help="folder for models, runs, the model and the report")
+    parser.add_argument(
+        "--refine",
+        type=Path,
+        metavar="BAG",
+        help="recording of the parts in the real scene, whose sure tracks refine the model in --output",
+    )
     parser.add_argument("--unit", choices=tuple(UNITS), default="", help="unit of the files, where it is not clear")
     parser.add_argument("--centred", action="store_true", help="move each part's origin to the middle of its box")
     parser.add_argument("--accept-symmetries", action="store_true", help="use the symmetries that are found")
@@ -59,7 +71,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="NEAR-FAR",
         help="working distance in metres, such as 0.3-0.8 (default: 0.35-0.9, whatever the parts' size)",
     )
-    parser.add_argument("--minutes", type=float, default=60.0, help="for the whole of it (default: %(default)g)")
+    parser.add_argument("--minutes", type=float, help="for the whole of it (default: 60, with --refine 20)")
     for option, what in (("--steps", "detector"), ("--roi-head-steps", "RoI head")):
         parser.add_argument(option, type=int, default=0, help=f"steps that end the training of the {what} earlier")
     parser.add_argument("--no-roi-head", dest="roi_head", action="store_false", help="train the detector alone")
@@ -67,10 +79,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--licence", default="", help="licence of the weights, for the card")
     for config_class, title in zip(OPTION_CLASSES, ("training", "network", "scenes")):
         add_config_options(parser, config_class, title, RESERVED_OPTIONS)
+    for config_class, title in ((RecordingConfig, "recording"), (TeachingConfig, "what is learned from it")):
+        add_config_options(parser, config_class, title)
 
 
 def run(options: argparse.Namespace) -> int:
     """Show the parts with their symmetries, go through the stages that are not done, say where model and report are."""
+    if options.refine is not None:
+        return _refine(options)
+    if not options.parts:
+        raise ConfigError("no CAD file is named", "name the parts' files, or a recording with --refine")
     config = _config(options)
     with ProgressBar() as bar:
         plan = plan_onboarding(config, bar)
@@ -87,6 +105,35 @@ def run(options: argparse.Namespace) -> int:
         state += "; this was done before"
     print(f"{state}; more --minutes go on\nmodel: {result.model}\nreport: {result.report}")
     return 0
+
+
+def _refine(options: argparse.Namespace) -> int:
+    """Refine the model of an onboarded folder, and say whether it took the former one's place."""
+    if options.parts:
+        raise ConfigError("--refine takes no CAD files", "its parts are those that --output was made for")
+    config = RefineConfig(
+        options.output,
+        options.refine,
+        recording=config_from_options(options, RecordingConfig),
+        teaching=config_from_options(options, TeachingConfig),
+        options=_given(options, (TrainConfig,)),
+        command=options.command,
+        **({} if options.minutes is None else {"minutes": options.minutes}),
+    )
+    with ProgressBar() as bar:
+        result = refine(config, bar)
+    print(f"learned from {result.learned} frames of {options.refine}, compared on {result.held_out} others")
+    for check in result.report.checks:
+        print(f"{check.name}: {check.text}")
+    place = f"the former one is {result.former}" if result.is_kept else "is as it was: the refined one is not better"
+    print(f"model: {result.model}, {place}\nreport: {result.report_path}")
+    return 0 if result.is_kept else 1
+
+
+def _given(options: argparse.Namespace, classes: Sequence[type]) -> dict[str, Any]:
+    """Return the options of config classes that the user gave, by name."""
+    names = {item.name for kind in classes for item in parameters(kind)} - set(RESERVED_OPTIONS)
+    return {name: getattr(options, name) for name in sorted(names) if getattr(options, name, None) is not None}
 
 
 def _distance(text: str) -> tuple[float, float]:
@@ -112,8 +159,6 @@ def print_time_plan(plan: TimePlan) -> None:
 
 
 def _config(options: argparse.Namespace) -> OnboardConfig:
-    names = {item.name for kind in OPTION_CLASSES for item in parameters(kind)} - set(RESERVED_OPTIONS)
-    given = {name: getattr(options, name) for name in sorted(names) if getattr(options, name, None) is not None}
     return OnboardConfig(
         parts=tuple(options.parts),
         output=options.output,
@@ -125,13 +170,13 @@ def _config(options: argparse.Namespace) -> OnboardConfig:
         turn_tolerance=options.turn_tolerance,
         camera=options.camera,
         distance_m=options.distance,
-        minutes=options.minutes,
+        minutes=60.0 if options.minutes is None else options.minutes,
         steps=options.steps,
         roi_head=options.roi_head,
         roi_head_steps=options.roi_head_steps,
         test_frames=options.test_frames,
         licence=options.licence,
-        options=given,
+        options=_given(options, OPTION_CLASSES),
         command=options.command,
     )
 

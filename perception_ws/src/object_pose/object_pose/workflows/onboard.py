@@ -76,8 +76,8 @@ _STAGE_OPTIONS: Mapping[str, Mapping[str, Any]] = {
 _UNLIMITED_STEPS = 10_000_000
 _VALIDATIONS, _CHECKPOINT_S = 8, 60.0  # in a stage, and seconds between checkpoints
 _NOTHING_LEFT = 0.03  # of the time, that is not worth another start
-# Files without colours say nothing about the material, so nearly every part gets another one.
-_REPAINT_WITHOUT_COLORS = 0.9
+# Files without colours say nothing about the material, so nearly every part gets another one, and many a print.
+_REPAINT_WITHOUT_COLORS, _PRINTED_WITHOUT_COLORS = 0.9, 0.4
 OPTION_CLASSES = (TrainConfig, PoseTrainingConfig, SceneConfig)
 # Options that onboarding sets itself, and those that another call on the same folder may change.
 RESERVED_OPTIONS = ("steps", "max_minutes", "initial", "keep_classes", "objects")
@@ -406,7 +406,7 @@ def _suitable_scene(parts: Sequence[CadPart]) -> dict[str, Any]:
             if item.name in _SCALED_WITH_PARTS:
                 values[item.name] = round(float(np.clip(item.default * factor, item.minimum, item.maximum)), 3)
     if all(part.colors is None for part in parts):
-        values["repaint_share"] = _REPAINT_WITHOUT_COLORS
+        values |= {"repaint_share": _REPAINT_WITHOUT_COLORS, "printed_share": _PRINTED_WITHOUT_COLORS}
     return values
 
 

@@ -17,12 +17,15 @@ from object_pose.simulation.depth_sensor import DepthSensor, DepthSensorConfig
 from object_pose.simulation.parts.objects import SceneObject
 from object_pose.simulation.render import materials
 from object_pose.simulation.render.lighting import Lighting, held_out_lighting, random_lighting
+from object_pose.simulation.render.mesh import RenderMesh
 from object_pose.simulation.render.renderer import Backdrop, Finish, Optics, Placement, World, render
 from object_pose.simulation.scenes import layout
 from object_pose.simulation.scenes.distractors import bin_mesh, random_distractor, random_occluder
+from object_pose.simulation.scenes.prints import divided, printed
 from object_pose.simulation.scenes.truth import SimulatedFrame, find_truths
 
 _TEXTURE_POOL = 16
+_PATCHED_SHARE = 0.7  # of prints, that are patches of all colours; the others are patterns
 _SHADOW_REACH_M = 0.45
 _LIGHTINGS = {"indoor": random_lighting, "held_out": held_out_lighting}
 
@@ -47,6 +50,7 @@ class SceneConfig:
     upright_share: float = parameter(0.0, "share of objects on tables that stand upright", minimum=0.0, maximum=1.0)
     any_rotation_share: float = parameter(0.1, "share of objects on tables in any rotation", minimum=0.0, maximum=1.0)
     repaint_share: float = parameter(0.25, "share of objects of a material of any kind", minimum=0.0, maximum=1.0)
+    printed_share: float = parameter(0.0, "share of objects with a picture printed on them", minimum=0.0, maximum=1.0)
     occluder_share: float = parameter(0.3, "share of views with something in front", minimum=0.0, maximum=1.0)
     min_spread_m: float = parameter(0.10, "least half width of the area with objects", minimum=0.01, maximum=0.55)
     max_spread_m: float = parameter(0.24, "greatest half width of the area with objects", minimum=0.01, maximum=0.55)
@@ -97,6 +101,7 @@ class SceneSampler:
         self.config = config
         self._surfaces: list[Image] = []
         self._clutter: list[Image] = []
+        self._divided: dict[int, RenderMesh] = {}
 
     def sample(self, rng: np.random.Generator) -> Scene:
         """Draw a new scene and a view of it."""
@@ -157,7 +162,7 @@ class SceneSampler:
         taken: list[tuple[Array, float]] = []
         placements = []
         for class_id in self._class_ids(rng):
-            mesh = self.objects[class_id].mesh
+            mesh = self._mesh(class_id, rng)
             pose = layout.hang(mesh.radius, reach, taken, rng)
             if pose is not None:
                 placements.append(Placement(mesh, pose, class_id))
@@ -182,8 +187,17 @@ class SceneSampler:
                 item.model.points_object, self._rotation(item, pile, rng), ground, half, rng, tries=10, pile=pile
             )
             if pose is not None:
-                placements.append(Placement(item.mesh, pose, class_id))
+                placements.append(Placement(self._mesh(class_id, rng), pose, class_id))
         return placements
+
+    def _mesh(self, class_id: int, rng: np.random.Generator) -> RenderMesh:
+        mesh = self.objects[class_id].mesh
+        if not self.config.printed_share or rng.random() >= self.config.printed_share:
+            return mesh
+        if class_id not in self._divided:
+            self._divided[class_id] = divided(mesh)
+        picture = self._cluttered(rng) if rng.random() < _PATCHED_SHARE else self._surface(rng)
+        return printed(self._divided[class_id], picture, rng)
 
     def _rotation(self, item: SceneObject, pile: bool, rng: np.random.Generator) -> Array:
         draw = rng.random()

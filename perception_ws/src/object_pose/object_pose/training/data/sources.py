@@ -25,6 +25,7 @@ from object_pose.io.datasets.samples import LabelledBoxes
 from object_pose.io.datasets.splitting import recording_of
 from object_pose.io.images import read_image
 from object_pose.simulation.parts.objects import SceneObject
+from object_pose.simulation.render.object_views import object_depth
 from object_pose.simulation.scenes.scene import FrameStream, SceneConfig
 from object_pose.simulation.scenes.truth import SimulatedFrame
 from object_pose.simulation.seeds import TRAINING
@@ -32,6 +33,7 @@ from object_pose.training.data.augmentation import DetectionSample, Source, rand
 from object_pose.training.data.copy_paste import CopyPaste
 
 _PHOTOS_A_SIDE = (1, 1, 2, 3)  # of the collage behind the objects, as often as named
+_BEHIND_M = 0.015  # that an object may lie behind what depth shows and still be what is seen
 _SEAM_PX = (0.4, 1.1)  # how soft, as sigma, the seam between an object and a photograph is
 
 
@@ -139,13 +141,14 @@ class RenderedSource:
 class LabelledScenes:
     """Endless shuffled passes over the labelled frames of BOP scenes, in the place of a ``share`` of other samples."""
 
-    models: tuple[ObjectModel, ...]
+    objects: tuple[SceneObject, ...]
     data: Path
     share: float
     others: Source
 
     def __call__(self, rng: np.random.Generator) -> Iterator[DetectionSample]:
         """Yield samples for ever; raises ``DataError`` where there is no labelled frame."""
+        cv2.setNumThreads(1)
         frames = list(self._frames())
         if not frames:
             raise DataError(f"{self.data} has no labelled frame", "name a folder of BOP scenes")
@@ -158,23 +161,39 @@ class LabelledScenes:
 
     def _frames(self) -> Iterator[DetectionSample]:
         scenes = sorted(path.parent for path in self.data.rglob("scene_gt.json"))
-        names = bop_names([model.name for model in self.models])
+        names = bop_names([item.model.name for item in self.objects])
         for item in itertools.chain.from_iterable(read_bop_scene(scene, names) for scene in scenes):
             if item.truths:
-                yield labelled_sample(item.frame, item.truths, self.models)
+                yield labelled_sample(item.frame, item.truths, self.objects)
 
 
-def labelled_sample(frame: Frame, truths: Sequence[ObjectTruth], models: Sequence[ObjectModel]) -> DetectionSample:
+def labelled_sample(frame: Frame, truths: Sequence[ObjectTruth], objects: Sequence[SceneObject]) -> DetectionSample:
     """Return a frame with boxes, classes and the canonical pose's projected keypoints of its objects."""
-    keypoints = np.stack([_canonical_keypoints(item, models[item.class_id], frame.camera) for item in truths])
+    keypoints = [_canonical_keypoints(item, objects[item.class_id].model, frame.camera) for item in truths]
     return DetectionSample(
         frame.rgb,
         np.array([item.box_xyxy for item in truths]),
         np.array([item.class_id for item in truths], dtype=np.int64),
-        keypoints,
+        np.stack(keypoints),
         frame.aligned_depth,
-        visibilities=np.array([item.visibility for item in truths]),
+        _drawn_owners(frame, truths, objects),
+        np.array([item.visibility for item in truths]),
     )
+
+
+def _drawn_owners(frame: Frame, truths: Sequence[ObjectTruth], objects: Sequence[SceneObject]) -> NDArray[np.int8]:
+    """Return whose each pixel (H, W) is by the poses, -1 where depth shows something before the object, or for none."""
+    owners = np.full((frame.camera.height, frame.camera.width), -1, dtype=np.int8)
+    nearest = np.full(owners.shape, np.inf, dtype=np.float32)
+    if frame.aligned_depth is not None:
+        depth_m = frame.aligned_depth.depth_m
+        nearest = np.where(depth_m > 0.0, depth_m + np.float32(_BEHIND_M), nearest)
+    for number, item in enumerate(truths):
+        drawn = object_depth(objects[item.class_id].mesh, item.T_camera_object, frame.camera)
+        is_seen = (drawn > 0.0) & (drawn < nearest)
+        owners[is_seen] = number
+        nearest[is_seen] = drawn[is_seen]
+    return owners
 
 
 def validation_samples(

@@ -42,6 +42,8 @@ class RenderingConfig:
     buffer: int = parameter(1500, "rendered frames each data process keeps", minimum=1, maximum=1_000_000)
     backgrounds: str = parameter("", "folder of photographs put behind the rendered objects, '' for none")
     background_share: float = parameter(0.5, "share of frames that get a photograph", minimum=0.0, maximum=1.0)
+    data: str = parameter("", "folder of labelled BOP scenes, such as real frames, that are learned from, too")
+    data_share: float = parameter(0.3, "share of samples from these scenes", minimum=0.0, maximum=1.0)
     validation_frames: int = parameter(100, "held-out rendered frames", minimum=1, maximum=100_000)
 
 
@@ -60,8 +62,6 @@ class PoseTrainingConfig(RenderingConfig):
         minimum=0.0,
         maximum=10.0,
     )
-    data: str = parameter("", "folder of labelled BOP scenes, such as real frames, that are learned from, too")
-    data_share: float = parameter(0.3, "share of samples from these scenes", minimum=0.0, maximum=1.0)
     erased_share: float = parameter(
         0.0, "share of frames with some objects erased, as the second pass erases occluders", minimum=0.0, maximum=1.0
     )
@@ -82,7 +82,7 @@ def pose_recipe(config: PoseTrainingConfig, scene_config: SceneConfig) -> Detect
     return DetectionRecipe(
         class_count=len(objects),
         keypoint_count=KEYPOINT_COUNT,
-        source=_source(objects, config, scene_config),
+        source=training_source(objects, config, scene_config),
         validation=validation_samples(
             objects, scene_config, config.input_wh, config.validation_frames, VALIDATION_SEED
         ),
@@ -95,19 +95,15 @@ def pose_recipe(config: PoseTrainingConfig, scene_config: SceneConfig) -> Detect
     )
 
 
-def _source(objects: Sequence[SceneObject], config: PoseTrainingConfig, scene_config: SceneConfig) -> Source:
-    rendered = rendered_source(objects, config, scene_config)
+def training_source(
+    objects: Sequence[SceneObject], config: RenderingConfig, scene_config: SceneConfig, *, depth: bool = False
+) -> Source:
+    """Return the renders of ``objects`` that a config asks for, with depth where wanted, and its labelled scenes."""
+    backgrounds = PhotoBackgrounds.from_folder(config.backgrounds, config.background_share)
+    rendered = RenderedSource(objects, scene_config, config.reuse, config.buffer, backgrounds, depth)
     if not config.data:
         return rendered
-    return LabelledScenes(tuple(item.model for item in objects), Path(config.data), config.data_share, rendered)
-
-
-def rendered_source(
-    objects: Sequence[SceneObject], config: RenderingConfig, scene_config: SceneConfig
-) -> RenderedSource:
-    """Return the endless renders of ``objects`` that a config asks for."""
-    backgrounds = PhotoBackgrounds.from_folder(config.backgrounds, config.background_share)
-    return RenderedSource(objects, scene_config, config.reuse, config.buffer, backgrounds)
+    return LabelledScenes(tuple(objects), Path(config.data), config.data_share, rendered)
 
 
 def exportable_pose(run_dir: Path, config: PoseTrainingConfig, scene: SceneConfig) -> Exportable:

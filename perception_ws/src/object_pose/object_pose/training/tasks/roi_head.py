@@ -37,7 +37,7 @@ from object_pose.training.networks.roi_head import (
 )
 from object_pose.training.onnx.export import CLASS_IDS, Exportable, Stage, roi_head_card
 from object_pose.training.onnx.weights import load_onnx
-from object_pose.training.tasks.pose import KEYPOINT_COUNT, VALIDATION_SEED, RenderingConfig, rendered_source
+from object_pose.training.tasks.pose import KEYPOINT_COUNT, VALIDATION_SEED, RenderingConfig, training_source
 
 Array = NDArray[np.float64]
 _TOLERANCE = 0.05  # mean error of a hypothesis, in sides of the region, beyond which another hypothesis is to fit it
@@ -270,7 +270,7 @@ def roi_recipe(config: RoiTrainingConfig, scene: SceneConfig) -> RoiRecipe:
     return RoiRecipe(
         class_count=len(objects),
         keypoint_count=KEYPOINT_COUNT,
-        source=replace(rendered_source(objects, config, scene), depth=True),
+        source=training_source(objects, config, scene, depth=True),
         validation=list(validation_frames(objects, scene, config.validation_frames, VALIDATION_SEED, depth=True)),
         size=config.roi_size,
         photometric_strength=config.photometric,
