@@ -137,6 +137,13 @@ def test_rosdep_and_the_readme_install_what_the_extras_name(extras):
     )
 
 
+def test_the_manifest_names_every_message_package_that_is_imported():
+    depends = set(re.findall(r"<depend>(.*?)</depend>", (PACKAGE / "package.xml").read_text()))
+    sources = [path.read_text() for path in (Path(object_pose.__path__[0]) / "ros").rglob("*.py")]
+    used = {name for text in sources for name in re.findall(r"^from (\w+)\.(?:msg|srv) import", text, re.M)}
+    assert len(used) > 10 and used <= depends, used - depends
+
+
 def imported(package: str) -> dict[str, str]:
     """Third-party modules that the files of a package import, each with one of the files."""
     found = {}

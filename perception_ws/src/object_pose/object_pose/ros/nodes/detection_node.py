@@ -46,11 +46,13 @@ from object_pose.runtime.engine_choice import with_fastest_engine
 from object_pose.runtime.model_cache import ModelCache
 from object_pose.runtime.model_trial import ModelTrial, ModelTrialConfig, TrialState
 from object_pose.runtime.predictor import Predictor, PredictorConfig
+from object_pose.runtime.priority import yield_cores
 from object_pose.runtime.resources import find_model
 from object_pose.runtime.roi_head import KnownBoxes
 from object_pose.runtime.timing import StageClock
 
 _DEPTH_STREAMS = (DEPTH, CAMERA_INFO)
+_NICE = 5
 _TRACKED_FOR_NS = 300_000_000
 _PREPARED_WITHIN_S = 300.0  # seconds on an idle machine, a minute on a busy one
 
@@ -325,5 +327,6 @@ def _is_watched(detector: Predictor) -> bool:
 
 
 def main() -> int:
-    """Run the node alone."""
+    """Run the node alone; tracking, which every frame waits for, goes before detections, which may be late."""
+    yield_cores(_NICE, keep_real_time=True)
     return spin_node(DetectionNode)
