@@ -97,7 +97,7 @@ def test_a_moving_object_is_followed_by_colour_alone(distortion: tuple[float, ..
         pose = aligned.T_camera_object[0]
         assert aligned.is_tracked[0]
         millimetres, degrees = errors(pose, truth)
-        assert millimetres < 6.0 and degrees < 2.0
+        assert millimetres < 7.0 and degrees < 2.0  # 1.4 % of the distance, in the worst view
 
 
 def with_rim(frame: Frame, pose: Array) -> Frame:

@@ -19,6 +19,7 @@ from object_pose.core.geometry.linear import squared_distance
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.params import parameter
 from object_pose.core.pose.acceptance import find_duplicates
+from object_pose.core.pose.confidence import add_systematic
 from object_pose.core.results.pose import ObjectPose, PoseRejection, PoseResults, RejectionReason
 from object_pose.core.tracking.association import NANOSECONDS, SAME_PLACE_DIAMETERS, SLACK_RAD, Association, Track
 from object_pose.core.tracking.camera_motion import common_motion
@@ -31,6 +32,9 @@ _FLIP_SIGMAS = 3.0
 _BESIDE_NS = 100_000_000
 # How far an object may go between two frames beyond what is expected: metres, radians, and a share of its velocity.
 _STEP_M, _STEP_RAD, _SURPRISE = 0.003, 0.03, 0.5
+# Without depth a frame tells distances so weakly that a closer expectation would outweigh it, and all objects would go on
+# as the camera did when it turns back: so they may be off by this share of the distance, too.
+_RAY_STEP = 0.03
 # What is lost is found again where it was with at least this share of its score and this much of its surface.
 _FOUND_AGAIN_SCORE, _FOUND_AGAIN_VISIBILITY = 0.9, 0.5
 _MOVES_ON_S = 0.25  # for how long an object is expected to go on as it moved
@@ -212,20 +216,23 @@ class Tracker:
                     T_camera_object=T_camera_fixed @ T_fixed_object,
                     track_id=track.track_id,
                     score=track.registered_score,
-                    covariance=self._spread(track, seconds),
+                    covariance=self._spread(track, seconds, T_camera_fixed @ T_fixed_object),
                 )
             )
         return tuple(poses)
 
-    def _spread(self, track: Track, seconds: float) -> Array:
-        """Return the covariance (6, 6) of where a track may be, so long after it was seen."""
+    def _spread(self, track: Track, seconds: float, T_camera_object: Array) -> Array:
+        """Return the covariance (6, 6) of where a track, expected at a pose, may be so long after it was seen."""
         is_moving = track.contradictions > 0 or track.moves_itself
         steps = math.sqrt(1.0 + track.frames_unseen)
         sigma_m, sigma_rad = (step * (2.0 if is_moving else 1.0) * steps for step in (_STEP_M, _STEP_RAD))
         if is_moving and seconds < _MOVES_ON_S:
             sigma_m += _SURPRISE * seconds * float(np.linalg.norm(track.velocity.linear))
             sigma_rad += _SURPRISE * seconds * float(np.linalg.norm(track.velocity.angular))
-        return np.diag((sigma_m**2, sigma_m**2, sigma_m**2, sigma_rad**2, sigma_rad**2, sigma_rad**2))
+        covariance = np.diag((sigma_m**2, sigma_m**2, sigma_m**2, sigma_rad**2, sigma_rad**2, sigma_rad**2))
+        if not track.pose.depth_used:
+            covariance = add_systematic(covariance, T_camera_object[:3, 3], _RAY_STEP * steps)
+        return covariance
 
     def at(self, stamp_ns: int) -> tuple[ObjectPose, ...]:
         """Return the poses that were reported in the frame of a stamp, or right beside it; empty where none is kept."""
