@@ -32,8 +32,8 @@ _FLIP_SIGMAS = 3.0
 _BESIDE_NS = 100_000_000
 # How far an object may go between two frames beyond what is expected: metres, radians, and a share of its velocity.
 _STEP_M, _STEP_RAD, _SURPRISE = 0.003, 0.03, 0.5
-# Without depth a frame tells distances so weakly that a closer expectation would outweigh it, and all objects would go on
-# as the camera did when it turns back: so they may be off by this share of the distance, too.
+# Without depth a frame tells distances so weakly that a closer expectation outweighs it, and all objects go on as the
+# camera did before it turned back: so they may be off by this share of the distance, too.
 _RAY_STEP = 0.03
 # What is lost is found again where it was with at least this share of its score and this much of its surface.
 _FOUND_AGAIN_SCORE, _FOUND_AGAIN_VISIBILITY = 0.9, 0.5
