@@ -86,10 +86,8 @@ class RoiHead:
         chosen = candidates.select(np.argsort(-candidates.scores, kind="stable")[:_MOST_CANDIDATES])
         # A score is the geometric mean of two probabilities, so less than its square is never enough.
         chosen = chosen.select(chosen.scores >= options.score_threshold**2)
-        # The head finds the class itself: one window is enough where boxes of several classes agree.
-        anything = np.zeros(len(chosen), dtype=np.int64)
-        kept, _ = suppress(chosen.boxes_xyxy, chosen.scores, anything, _SAME_WINDOW, len(chosen))
-        chosen = chosen.select(kept)
+        if not options.context_crop:
+            chosen = _one_of_each_window(chosen)
         if not len(chosen):
             return chosen
         windows = [RoiWindow.around(box, self._size) for box in chosen.boxes_xyxy]
@@ -144,6 +142,16 @@ class RoiHead:
             return described.seen[rows, class_ids], described.masks[rows] if wants_masks else unknown
         keypoints, mixed = self._stages.keypoints.run(described.seen[rows], class_ids)
         return keypoints, self._stages.masks.run(mixed)[0] if wants_masks else unknown
+
+
+def _one_of_each_window(candidates: Detections) -> Detections:
+    """Return the best of candidates whose windows show the same: the head finds the class itself.
+
+    A thorough search keeps all of them, as a window that lies a little differently is another opinion.
+    """
+    of_one_class = np.zeros(len(candidates), dtype=np.int64)
+    kept, _ = suppress(candidates.boxes_xyxy, candidates.scores, of_one_class, _SAME_WINDOW, len(candidates))
+    return candidates.select(kept)
 
 
 @dataclass(frozen=True)
