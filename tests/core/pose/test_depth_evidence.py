@@ -69,6 +69,14 @@ def test_where_two_surfaces_meet_the_expected_one_is_looked_up() -> None:
     np.testing.assert_allclose(found, [0.7, 0.8, 0.8], rtol=1e-6)
 
 
+def test_a_hole_at_the_border_is_no_far_surface() -> None:
+    depth_m = np.full((240, 320), 0.8, np.float32)
+    depth_m[:40, :50] = 0.0
+    view = make_depth_view(depth_m, CAMERA, NOISE)
+    np.testing.assert_array_equal(view.front_m[:39, :49], 0.0)
+    assert look_up(view, (0.0, 0.0))[0] == 0.0
+
+
 def test_noise_of_one_surface_is_no_second_one() -> None:
     rng = np.random.default_rng(0)
     depth_m = (1.0 + 0.001 * rng.standard_normal((240, 320))).astype(np.float32)
