@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from object_pose.simulation.generators.spaceship import spaceship_sample
+from object_pose.simulation.generators.spaceship import draw_line, spaceship_sample
 
 COUNT = 2000
 
@@ -38,7 +38,7 @@ def test_bright_pixels_are_never_background(samples: list[tuple[np.ndarray, np.n
     for image, _ in samples[:50]:
         assert image.shape == (200, 200) and image.dtype == np.float32
         bright = (image > 0.8).sum()
-        # Six lines and an contour of uniform pixels: a fifth of a few hundred to a thousand.
+        # Six lines and a contour of uniform pixels: a fifth of a few hundred to a thousand.
         assert 0 < bright < 600
 
 
@@ -54,3 +54,17 @@ def test_the_contour_lies_on_the_labelled_box(samples: list[tuple[np.ndarray, np
             if 0 <= column < 200 and 0 <= row < 200:
                 values.append(image[row, column])
     assert np.mean(nose) > np.mean(far) + 0.15
+
+
+def test_lines_have_the_pixels_that_the_published_generator_gives_them() -> None:
+    """A step along the lesser extent is taken as soon as the line is halfway there."""
+    ends = np.random.default_rng(0).integers(0, 60, (2000, 2, 2))
+    for first, last in ends:
+        image = np.zeros((60, 60), np.float32)
+        draw_line(image, *first.tolist(), *last.tolist())
+        step = last - first
+        length = max(int(np.abs(step).max()), 1)
+        pixels = first + np.sign(step) * ((2 * np.arange(length + 1)[:, None] * np.abs(step) + length) // (2 * length))
+        expected = np.zeros((60, 60), bool)
+        expected[pixels[:, 1], pixels[:, 0]] = True
+        np.testing.assert_array_equal(image > 0, expected)

@@ -12,12 +12,20 @@ from hypothesis import strategies as st
 
 from object_pose.core.results.oriented import OrientedBox
 from object_pose.runtime.card import ModelCard
-from object_pose.simulation.generators.spaceship import spaceship_sample
+from object_pose.simulation.generators.spaceship import draw_line, spaceship_sample
 from object_pose.tasks.oriented import LAYOUT
 
 torch = pytest.importorskip("torch")
 
-from object_pose.training.networks.contour_fit import ContourFit, corners, log_ratios, lone_support, support
+from object_pose.training.networks.contour_fit import (
+    ContourFit,
+    contour_pixels,
+    corners,
+    log_ratios,
+    lone_support,
+    support,
+)
+from object_pose.training.networks.contour_search import ContourSearch
 from object_pose.training.networks.oriented import (
     STRIDE,
     BoxRefiner,
@@ -195,6 +203,31 @@ def test_the_contour_is_read_as_the_generator_draws_it() -> None:
     assert np.mean(at_truth > off) > 0.95
     assert np.median(at_truth) > 40.0
     assert np.median(off) < 0.0
+
+
+def test_the_contours_pixels_are_those_that_the_generator_draws() -> None:
+    for turn in np.linspace(0.0, 2 * np.pi, 25):
+        hypothesis = torch.cat([_row(OrientedBox(100.0, 100.0, float(turn), 26.0, 40.0)), torch.tensor([1 / 3])])
+        image = np.zeros((200, 200), np.float32)
+        ends = corners(hypothesis).int().tolist()
+        for first, last in zip(ends, ends[1:] + ends[:1]):
+            draw_line(image, *first, *last)
+        pixels, drawn = contour_pixels(hypothesis)
+        x, y = pixels[drawn].long().T.tolist()
+        read = np.zeros((200, 200), bool)
+        read[y, x] = True
+        np.testing.assert_array_equal(read, image > 0)
+
+
+@pytest.mark.parametrize("turn", range(5))
+def test_the_search_finds_a_contour_from_a_box_that_points_elsewhere(turn: int) -> None:
+    truth = OrientedBox(90.0 + 5 * turn, 110.0, 0.4 + 1.25 * turn, 30.0, 44.0)
+    wrong = OrientedBox(truth.x - 8.0, truth.y + 7.0, truth.yaw + 2.2, 24.0, 30.0)
+    image = _with_ship(turn, truth, lines=6)
+    assert _fitted(image, wrong).iou(truth) < 0.7
+    starts = [_box(row) for row in ContourSearch()(image, _row(wrong)[None].float())[0]]
+    assert max(start.iou(truth) for start in starts if start.heading_error(truth) < 0.3) > 0.6
+    assert _fitted(image, wrong, *starts).iou(truth) > 0.7
 
 
 def test_an_export_fits_as_torch_does(tmp_path: Path) -> None:

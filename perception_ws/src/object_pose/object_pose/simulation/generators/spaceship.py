@@ -24,8 +24,8 @@ TAIL = (1.0 / 3.0, 0.1)
 
 
 @njit(cache=True)
-def _draw_line(image: NDArray[np.float32], x0: int, y0: int, x1: int, y1: int) -> None:
-    """Bresenham's line; each pixel gets a fresh uniform value, the last written one stays."""
+def draw_line(image: NDArray[np.float32], x0: int, y0: int, x1: int, y1: int) -> None:
+    """Bresenham's line, a step taken halfway; each pixel gets a fresh uniform value, the last written one stays."""
     dx, dy = abs(x1 - x0), abs(y1 - y0)
     step_x, step_y = (1 if x0 < x1 else -1), (1 if y0 < y1 else -1)
     error = dx - dy
@@ -36,10 +36,10 @@ def _draw_line(image: NDArray[np.float32], x0: int, y0: int, x1: int, y1: int) -
         if x == x1 and y == y1:
             return
         twice = 2 * error
-        if twice > -dy:
+        if twice >= -dy:
             error -= dy
             x += step_x
-        if twice < dx:
+        if twice <= dx:
             error += dx
             y += step_y
 
@@ -66,12 +66,12 @@ def _sample(seed: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
             rows[i] = round(-math.sin(yaw) * across[i] + math.cos(yaw) * along[i] + y)
         for i in range(4):
             j = (i + 1) % 4
-            _draw_line(ship, columns[i], rows[i], columns[j], rows[j])
+            draw_line(ship, columns[i], rows[i], columns[j], rows[j])
         label[:] = np.array([float(x), float(y), yaw, width, height])
     for _ in range(LINES):
         x0, y0 = np.random.randint(0, size), np.random.randint(0, size)
         x1, y1 = np.random.randint(0, size), np.random.randint(0, size)
-        _draw_line(lines, x0, y0, x1, y1)
+        draw_line(lines, x0, y0, x1, y1)
     image = np.maximum(ship, lines)
     for row in range(size):
         for column in range(size):

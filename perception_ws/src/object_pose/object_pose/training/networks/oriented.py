@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from object_pose.training.networks.blocks import ConvUnit, CrossStage, PyramidPooling, initialise
 from object_pose.training.networks.contour_fit import ContourFit
+from object_pose.training.networks.contour_search import ContourSearch
 
 STRIDE = 8
 # The window is this many times the box, and is sampled at so many places across and along it.
@@ -155,12 +156,14 @@ class ExportedOriented(nn.Module):
     def __init__(self, network: OrientedNetwork) -> None:
         super().__init__()
         self.network = network
+        self.search = ContourSearch()
         self.fit = ContourFit()
 
     def forward(self, images: Tensor) -> Tensor:
         """Map (B, 1, 200, 200) to (B, 6): score, x, y, yaw in [-pi, pi], width, height."""
         scores, boxes = self.candidates(images)
-        return torch.cat([scores[:, None], self.fit(images, boxes)], dim=1)
+        starts = torch.cat([boxes, self.search(images, boxes[:, 0])], dim=1)
+        return torch.cat([scores[:, None], self.fit(images, starts)], dim=1)
 
     def candidates(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return scores (B,) and boxes (B, 1 + V, 5): the best view's, refined, then each view's."""
