@@ -43,6 +43,7 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_again(make_queue):
     queue, go_on = make_queue(capacity=2), threading.Event()
 
     async def fill():
+        await queue.run("slow", int)
         waiting = [asyncio.ensure_future(queue.run("slow", go_on.wait)) for _ in range(3)]
         await asyncio.sleep(0)
         with pytest.raises(HttpError) as refused:
@@ -57,20 +58,22 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_again(make_queue):
 
 
 def test_what_is_not_expected_to_be_answered_in_time_is_not_kept_waiting(make_queue):
-    # Nothing was measured yet, so that each piece of work is taken for a quarter of the time.
+    # Nothing was measured yet, so that work is only begun, and taken for all of the time.
     queue, go_on = make_queue(capacity=100, answer_within_s=5.5), threading.Event()
 
     async def fill():
-        waiting = [asyncio.ensure_future(queue.run("slow", go_on.wait)) for _ in range(4)]
+        begun = asyncio.ensure_future(queue.run("slow", go_on.wait))
         await asyncio.sleep(0)
         with pytest.raises(HttpError) as refused:
             await queue.run("slow", go_on.wait)
         go_on.set()
-        await asyncio.gather(*waiting)
-        return refused.value
+        await begun
+        # From now on it is known to take next to no time.
+        return refused.value, await asyncio.gather(*(queue.run("slow", go_on.wait) for _ in range(50)))
 
-    refused = asyncio.run(fill())
+    refused, results = asyncio.run(fill())
     assert refused.status_code == 429 and refused.headers["Retry-After"] == "6"
+    assert results == [True] * 50
 
 
 def test_slow_work_is_done_when_nothing_else_waits(make_queue):
@@ -95,6 +98,7 @@ def test_what_nobody_waits_for_any_more_is_left_out(make_queue):
         return {"type": "http.disconnect"}
 
     async def leave():
+        await queue.run("a", int)
         first = asyncio.ensure_future(queue.run("a", go_on.wait))
         await asyncio.sleep(0)
         left = Request({"type": "http"}, receive)
@@ -109,18 +113,20 @@ def test_what_nobody_waits_for_any_more_is_left_out(make_queue):
     assert not done
 
 
-def test_a_deadline_that_passes_ends_the_wait_and_the_work_that_has_not_begun(make_queue):
+def test_the_deadline_ends_the_wait_of_work_that_has_not_begun(make_queue):
     queue, go_on, done = make_queue(deadline_s=0.2), threading.Event(), []
 
     async def late():
         await queue.run("a", int)  # takes no time, as far as the queue knows from now on
         first = asyncio.ensure_future(queue.run("a", go_on.wait))
-        second = asyncio.ensure_future(queue.run("b", lambda: done.append(True)))
-        return await asyncio.gather(first, second, return_exceptions=True)
+        await asyncio.sleep(0)
+        with pytest.raises(HttpError) as late:
+            await queue.run("a", lambda: done.append(True))
+        go_on.set()
+        return late.value, await first
 
-    outcomes = asyncio.run(late())
-    go_on.set()
-    assert [(error.status_code, error.code) for error in outcomes] == [(503, "deadline")] * 2
+    error, first = asyncio.run(late())
+    assert (error.status_code, error.code) == (503, "deadline") and first is True
     queue.close()
     assert not done
 
@@ -139,6 +145,7 @@ def test_over_http_too_many_predictions_are_refused_with_retry_after(serve):
     go_on, busy = threading.Event(), []
 
     async def hold():
+        await server.services.predictions.run("slow", int)
         await asyncio.gather(*(server.services.predictions.run("slow", go_on.wait) for _ in range(2)))
 
     thread = threading.Thread(target=lambda: busy.append(asyncio.run(hold())))
@@ -155,3 +162,20 @@ def test_over_http_too_many_predictions_are_refused_with_retry_after(serve):
     finally:
         go_on.set()
         thread.join()
+
+
+def test_what_waits_when_the_server_ends_is_told_so(make_queue):
+    queue, go_on = make_queue(), threading.Event()
+
+    async def end():
+        await queue.run("a", int)
+        first, second = (asyncio.ensure_future(queue.run("a", go_on.wait)) for _ in range(2))
+        await asyncio.sleep(0)
+        closing = asyncio.get_running_loop().run_in_executor(None, queue.close)
+        with pytest.raises(HttpError) as told:
+            await second
+        go_on.set()
+        await closing
+        return told.value.status_code, await first
+
+    assert asyncio.run(end()) == (503, True)

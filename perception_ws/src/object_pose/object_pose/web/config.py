@@ -60,7 +60,7 @@ class WebConfig:
         read_only=True,
     )
     deadline_s: float = parameter(
-        30.0, "seconds that a prediction may wait and take", minimum=0.1, maximum=3600.0, read_only=True
+        30.0, "seconds that an admitted prediction may wait for its turn", minimum=0.1, maximum=3600.0, read_only=True
     )
     requests_per_second: float = parameter(
         200.0, "requests that one caller may send in the long run", minimum=0.1, maximum=1e5, read_only=True

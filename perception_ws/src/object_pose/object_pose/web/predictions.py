@@ -19,7 +19,6 @@ from object_pose.web.errors import HttpError
 from object_pose.web.metrics import Metrics
 
 ResultT = TypeVar("ResultT")
-_FIRST_GUESS = 0.25  # of the time within which an answer is due, for a service time that was not measured yet
 _CLIENT_GONE = 499  # nobody receives it: for metrics, as nginx counts it
 
 
@@ -47,8 +46,8 @@ class _Job:
 class PredictionQueue:
     """Runs work in ``workers`` threads; up to ``capacity`` pieces of work wait, while answers are expected in time.
 
-    In time is within ``answer_within_s``, from what work of its kind took before; what is expected to take longer is
-    refused, unless it can begin at once. ``deadline_s`` ends the wait of those who were admitted.
+    In time is within ``answer_within_s``, from what work of its kind took before; what is expected to take longer, or
+    was not measured yet, is refused, unless it can begin at once. What has not begun within ``deadline_s`` is given up.
     """
 
     def __init__(
@@ -60,7 +59,7 @@ class PredictionQueue:
         self._lock = threading.Lock()
         self._unfinished: list[_Job] = []
         self._service: dict[str, _ServiceTime] = {}
-        self._first_guess = _ServiceTime(_FIRST_GUESS * answer_within_s)
+        self._first_guess = _ServiceTime(answer_within_s)
         self._threads = [
             threading.Thread(target=self._serve, name=f"prediction {index}", daemon=True) for index in range(workers)
         ]
@@ -78,6 +77,10 @@ class PredictionQueue:
         leaving = asyncio.ensure_future(_disconnected(request))
         try:
             await asyncio.wait((answered, leaving), timeout=self._deadline_s, return_when=asyncio.FIRST_COMPLETED)
+            if not leaving.done() and not job.future.cancel():  # it has begun: its end is worth waiting for
+                await asyncio.wait((answered, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if answered.cancelled():
+                raise HttpError(503, "the server is ending", headers={"Retry-After": "2"})
             if answered.done():
                 result: ResultT = answered.result()
                 return result
@@ -85,13 +88,13 @@ class PredictionQueue:
                 self._metrics.refused("client_gone")
                 raise HttpError(_CLIENT_GONE, "the client has left", "client_gone")
         finally:
-            answered.cancel()
+            job.future.cancel()
             leaving.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await leaving
         self._metrics.refused("deadline")
         after = {"Retry-After": str(self.retry_after_s())}
-        raise HttpError(503, f"no answer within {self._deadline_s:g} s", "deadline", after)
+        raise HttpError(503, f"it has not begun within {self._deadline_s:g} s", "deadline", after)
 
     def retry_after_s(self) -> int:
         """Return in how many whole seconds, at least one, what is here now will be done."""
