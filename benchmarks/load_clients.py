@@ -109,7 +109,7 @@ def _deaf_client(url: str) -> socket.socket:
 
 
 def _prediction(with_depth: bool) -> tuple[bytes, str]:
-    """Return a request's body with the example's image, depth and camera, and the body's type."""
+    """Return a request's body with the example's image, camera and perhaps depth, and the body's type."""
     files = {"image": EXAMPLES / "parts.jpg", "camera": CAMERA}
     if with_depth:
         files["depth"] = EXAMPLES / "parts_depth.png"
@@ -138,7 +138,7 @@ def _address(url: str) -> tuple[str, int]:
 async def _all_clients(options: argparse.Namespace) -> Load:
     """Run stream clients, those that ask for predictions, and one that reads nothing, for the time that is given."""
     load, end = Load(seconds=options.seconds), time.monotonic() + options.seconds
-    body, kind = _prediction(not options.colour_alone)
+    body, kind = _prediction(options.depth)
     deaf = _deaf_client(options.url)
     kinds = ("/v1/live/events", "/v1/live/stream.mjpeg?width=640", "/v1/live/stream.mjpeg?width=320")
     streams = [_stream(options.url, kinds[index % len(kinds)], load, end) for index in range(options.streams)]
@@ -156,7 +156,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--streams", type=int, required=True)
     parser.add_argument("--predictors", type=int, required=True)
-    parser.add_argument("--colour-alone", action="store_true")
+    parser.add_argument("--depth", action="store_true")
     yield_cores(_NICE)
     print(json.dumps(asyncio.run(_all_clients(parser.parse_args())).figures()))
     return 0

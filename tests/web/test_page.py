@@ -148,7 +148,7 @@ def test_images_of_a_board_are_collected_for_a_calibration(server: ServerProcess
     page.get_by_role("button", name="Start a session").click()
     chooser = page.get_by_label("Or add images")
     chooser.set_input_files(tmp_path / "blank.png")
-    expect(page.locator("#view-calibration [role=status]").first).to_contain_text("not seen")
+    expect(page.locator("#view-calibration [role=status]").first).to_contain_text("not visible")
     chooser.set_input_files(tmp_path / "board.png")
     expect(page.locator("#view-calibration .facts")).to_contain_text("seen")
     expect(page.locator("#view-calibration .facts div", has_text="Images")).to_contain_text("1")

@@ -165,13 +165,20 @@ def test_over_http_too_many_predictions_are_refused_with_retry_after(serve):
 
 
 def test_what_waits_when_the_server_ends_is_told_so(make_queue):
-    queue, go_on = make_queue(), threading.Event()
+    queue, began, go_on = make_queue(), threading.Event(), threading.Event()
+
+    def begin():
+        began.set()
+        return go_on.wait()
 
     async def end():
         await queue.run("a", int)
-        first, second = (asyncio.ensure_future(queue.run("a", go_on.wait)) for _ in range(2))
+        loop = asyncio.get_running_loop()
+        first = asyncio.ensure_future(queue.run("a", begin))
+        await loop.run_in_executor(None, began.wait)
+        second = asyncio.ensure_future(queue.run("a", go_on.wait))
         await asyncio.sleep(0)
-        closing = asyncio.get_running_loop().run_in_executor(None, queue.close)
+        closing = loop.run_in_executor(None, queue.close)
         with pytest.raises(HttpError) as told:
             await second
         go_on.set()

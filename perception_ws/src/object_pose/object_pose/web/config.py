@@ -53,7 +53,7 @@ class WebConfig:
         8, "predictions that may wait; more are refused", minimum=1, maximum=4096, read_only=True
     )
     answer_within_s: float = parameter(
-        5.0,
+        4.0,
         "seconds within which predictions are to be answered; those that are expected to take longer are refused",
         minimum=0.1,
         maximum=3600.0,

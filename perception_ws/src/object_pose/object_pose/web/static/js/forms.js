@@ -37,7 +37,7 @@ export function optionsForm(schema, skip = []) {
 }
 
 const words = (name) => {
-  const text = name.replaceAll("_", " ").replaceAll(".", ": ");
+  const text = name.replaceAll("_", " ").replaceAll(".", ": ").replace("roi head", "RoI head");
   return text[0].toUpperCase() + text.slice(1);
 };
 

@@ -84,6 +84,10 @@ export class LiveScene {
     if (!frame) return;
     this.cameraGroup.matrix.copy(frame.T_base_camera ? matrixOf(frame.T_base_camera) : this.#levelled());
     this.base.userData.known = Boolean(frame.T_base_camera);
+    if (frame.T_base_camera && !this.hasBase) {
+      this.hasBase = true;  // what was looked at before is elsewhere in the base's frame
+      this.isFramed = false;
+    }
     this.base.scale.setScalar(frame.T_base_camera ? 1 : 1e-6);
     if (camera && !this.frustum.children.length) this.frustum.add(...cameraLines(camera, this.viewer.lineColor));
     const present = new Set();

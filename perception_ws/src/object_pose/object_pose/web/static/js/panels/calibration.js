@@ -157,7 +157,8 @@ class CalibrationView {
     this.capture = capture;
     this.session.images = capture.images ?? this.session.images;
     const [next] = capture.next_poses ?? [];
-    this.say([capture.found ? "" : "The board is not seen.", capture.advice, next && `Next pose: ${next.text}`].filter(Boolean).join(" ") || "Nothing is missing.");
+    const advice = capture.advice || (capture.found ? "" : "the board is not seen");
+    this.say([advice && `${advice[0].toUpperCase()}${advice.slice(1)}.`, next && `Next pose: ${next.text}`].filter(Boolean).join(" ") || "Nothing is missing.");
     this.showCounts();
     this.showHint();
     this.draw();
