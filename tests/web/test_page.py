@@ -146,6 +146,7 @@ def test_images_of_a_board_are_collected_for_a_calibration(server: ServerProcess
     page.goto(f"{server.url}/#calibration")
     page.locator("#view-calibration input[name=board]").fill("chessboard:6x4:0.03")
     page.get_by_role("button", name="Start a session").click()
+    expect(page.get_by_role("button", name="End session")).to_be_visible()  # files before it has begun go nowhere
     chooser = page.get_by_label("Or add images")
     chooser.set_input_files(tmp_path / "blank.png")
     expect(page.locator("#view-calibration [role=status]").first).to_contain_text("not visible")
