@@ -36,7 +36,7 @@ from object_pose.io.messages import stamp_ns
 from object_pose.io.retraining_request import open_requests
 from object_pose.mlops.promotion import Promotion, promote_candidate
 from object_pose.mlops.registry import CHAMPION, Registry
-from object_pose.mlops.retraining import RetrainConfig, retrain
+from object_pose.mlops.retraining import RetrainConfig, RetrainJob, retrain
 from object_pose.mlops.store import open_store
 from object_pose.mlops.tracking import TrackedTraining, log_run
 from object_pose.ros.deployment import Deployment, deploy_model
@@ -194,7 +194,8 @@ def _retraining(registry: Registry, output: Path) -> dict[str, float]:
     """Do what the request asks for; whether the gate lets the new model pass is the gate's to say."""
     request = open_requests(output / "requests")[0]
     config = RetrainConfig(steps=_STEPS, learning_rate=_GENTLE, data_share=0.5)
-    promotion = retrain(registry, _NAME, request, output / "retrained", config, options=_TINY, gate=_GATE)
+    job = RetrainJob(_NAME, request, output / "retrained", options=_TINY)
+    promotion = retrain(registry, job, config, _GATE)
     closed = not open_requests(output / "requests")
     return {
         "retrained": float(closed and promotion.model.gate in ("passed", "refused")),

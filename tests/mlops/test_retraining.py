@@ -14,7 +14,7 @@ from object_pose.io.bop_writing import LabelledFrame
 from object_pose.io.datasets.content_hash import data_version
 from object_pose.io.retraining_request import RequestImage, open_requests, write_request
 from object_pose.mlops.promotion import promote_candidate
-from object_pose.mlops.retraining import RetrainConfig, retrain
+from object_pose.mlops.retraining import RetrainConfig, RetrainJob, retrain
 from object_pose.mlops.store import DATA_TAG
 from object_pose.mlops.tracking import log_run
 from object_pose.simulation.parts.objects import part_objects
@@ -82,7 +82,7 @@ def test_a_request_ends_in_a_model_that_says_where_it_comes_from(registry, champ
     (request,) = open_requests(request_folder)
     config = RetrainConfig(steps=2, learning_rate=1e-6, data_share=1.0)
     output = tmp_path / "retrained"
-    promotion = retrain(registry, NAME, request, output, config, options=OPTIONS, gate=GATE)
+    promotion = retrain(registry, RetrainJob(NAME, request, output, options=OPTIONS), config, GATE)
     assert promotion.report.champion == f"{NAME}/{champion.version}"
     assert promotion.model.gate == ("passed" if promotion.report.passed else "refused")
     assert open_requests(request_folder) == []
@@ -121,8 +121,8 @@ def test_a_detector_goes_on_as_it_was_trained_with_boxes_that_are_sure_and_label
     request = write_request(tmp_path / "requests", "red.onnx", ("red",), ["brightness"], seen, {})
     config = RetrainConfig(steps=2, learning_rate=1e-6)
     with pytest.raises(DataError, match="3 frames that are labelled surely, 4"):
-        retrain(registry, "red", request, tmp_path / "out", config)
-    promotion = retrain(registry, "red", request, tmp_path / "out", config, truth=made.data, gate=GATE)
+        retrain(registry, RetrainJob("red", request, tmp_path / "out"), config)
+    promotion = retrain(registry, RetrainJob("red", request, tmp_path / "out", made.data), config, GATE)
     assert promotion.model.version == 2 and promotion.model.gate in ("passed", "refused")
     assert promotion.model.data["data"] == data_version(tmp_path / "out" / "data").digest
     assert len(list((tmp_path / "out" / "data" / "images").iterdir())) == 7
@@ -132,21 +132,22 @@ def test_a_detector_goes_on_as_it_was_trained_with_boxes_that_are_sure_and_label
 def test_a_request_of_another_task_is_refused(registry, promoted, good, tmp_path):
     request = write_request(tmp_path / "requests", "red.onnx", ("red",), ["brightness"], [picture(0)], {})
     with pytest.raises(ConfigError, match="frames of the task detect, the champion's is pose"):
-        retrain(registry, NAME, request, tmp_path / "out", options=OPTIONS)
+        retrain(registry, RetrainJob(NAME, request, tmp_path / "out", options=OPTIONS))
     registry.promote(registry.add("brightness", good))
     with pytest.raises(ConfigError, match="models of the task classify are not retrained from requests"):
-        retrain(registry, "brightness", request, tmp_path / "out")
+        retrain(registry, RetrainJob("brightness", request, tmp_path / "out"))
 
 
 def test_a_champion_of_other_objects_needs_its_training_options(registry, request_folder, cube_model, tmp_path):
     (request,) = open_requests(request_folder)
     registry.promote(registry.add("cube", cube_model))
     with pytest.raises(ConfigError, match="knows cube, its training would render"):
-        retrain(registry, "cube", request, tmp_path / "out")
+        retrain(registry, RetrainJob("cube", request, tmp_path / "out"))
 
 
 def test_a_request_with_too_few_labels_trains_nothing(registry, promoted, request_folder, tmp_path):
     (request,) = open_requests(request_folder)
+    job = RetrainJob(NAME, request, tmp_path / "retrained", options=OPTIONS)
     with pytest.raises(DataError, match="--truth"):
-        retrain(registry, NAME, request, tmp_path / "retrained", RetrainConfig(min_frames=6), options=OPTIONS)
+        retrain(registry, job, RetrainConfig(min_frames=6))
     assert len(open_requests(request_folder)) == 1

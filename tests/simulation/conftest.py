@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from object_pose.core.geometry.camera import Camera
-from object_pose.simulation.render.lighting import make_lighting
+from object_pose.simulation.render.lighting import LightSources, make_lighting
 from object_pose.simulation.render.materials import Material
 from object_pose.simulation.render.renderer import Backdrop, Finish, Optics, World, render
 
@@ -35,16 +35,15 @@ def photograph():
 
     def take(placements, T_world_camera=LOOKING_DOWN, camera=CAMERA, half_xy=(1.0, 1.0)):
         grey = np.full((512, 512, 3), 128, dtype=np.uint8)
-        lighting = make_lighting(
+        sources = LightSources(
             main=np.array([0.6, 0.0, 0.8, 1.0, 1.0, 1.0]),
             fills=np.zeros((0, 6)),
             sky=np.full(3, 0.3),
             ground=np.full(3, 0.1),
             panels=np.zeros((0, 7)),
             clutter=0.0,
-            rng=np.random.default_rng(0),
-            softness=0.0,
         )
+        lighting = make_lighting(sources, np.random.default_rng(0), softness=0.0)
         finish = Finish(Material((0.5, 0.5, 0.5), 0.0, 0.9))
         backdrop = Backdrop(grey, grey, grey, table_half_xy=half_xy)
         optics = Optics(blur_px=0.0, noise_levels=0.0)

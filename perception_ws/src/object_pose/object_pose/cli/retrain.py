@@ -11,7 +11,7 @@ from object_pose.cli.progress_bar import ProgressBar
 from object_pose.core.errors import CancelledError, DataError, ObjectPoseError
 from object_pose.io.retraining_request import open_requests
 from object_pose.mlops.registry import Registry
-from object_pose.mlops.retraining import RetrainConfig, retrain
+from object_pose.mlops.retraining import RetrainConfig, RetrainJob, retrain
 from object_pose.mlops.store import open_store
 
 EXAMPLES = """examples:
@@ -47,16 +47,9 @@ def run(options: argparse.Namespace) -> int:
     for request in open_requests(options.request):
         try:
             with ProgressBar() as bar:
-                promotion = retrain(
-                    registry,
-                    options.name,
-                    request,
-                    options.output / request.path.name,
-                    config_from_options(options, RetrainConfig),
-                    options=training,
-                    truth=options.truth,
-                    progress=bar,
-                )
+                output = options.output / request.path.name
+                job = RetrainJob(options.name, request, output, options.truth, training)
+                promotion = retrain(registry, job, config_from_options(options, RetrainConfig), progress=bar)
         except CancelledError:
             raise
         except ObjectPoseError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,20 @@ MARKERS = "/object_markers"
 _JPEG_QUALITY = 85
 _CUBE, _TEXT, _DELETE_ALL = 1, 9, 3
 _TEXT_HEIGHT_M = 0.012
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What a marker shows: its kind, where and how large (metres) in the camera's frame, its colour and text."""
+
+    kind: int
+    T_camera_shape: Array
+    size: Array
+    color: Sequence[int]
+    text: str = ""
+
+
+_NOTHING = _Shape(_CUBE, np.eye(4), np.zeros(3), (0, 0, 0))
 
 
 class AnnotatedBagWriter:
@@ -75,31 +90,22 @@ class AnnotatedBagWriter:
         return self._make("vision_msgs/msg/Detection3DArray", header, found)
 
     def _markers(self, header: Any, poses: Sequence[ObjectPose]) -> Any:
-        markers = [self._marker(header, "", 0, _CUBE, np.eye(4), np.zeros(3), (0, 0, 0), "", _DELETE_ALL)]
+        markers = [self._marker(header, "", 0, _NOTHING, _DELETE_ALL)]
         for index, pose in enumerate(poses):
             color, place = class_color(pose.class_id), _box_pose(pose)
             text = f"{pose.class_name} {pose.score:.2f}"
             height = np.array([0.0, 0.0, _TEXT_HEIGHT_M])
-            markers.append(self._marker(header, "box", index, _CUBE, place, pose.box_size, color, ""))
-            markers.append(self._marker(header, "name", index, _TEXT, place, height, (255, 255, 255), text))
+            markers.append(self._marker(header, "box", index, _Shape(_CUBE, place, pose.box_size, color)))
+            markers.append(self._marker(header, "name", index, _Shape(_TEXT, place, height, (255, 255, 255), text)))
         return self._make("visualization_msgs/msg/MarkerArray", markers)
 
-    def _marker(
-        self,
-        header: Any,
-        namespace: str,
-        number: int,
-        kind: int,
-        place: Array,
-        scale: Array,
-        color: Sequence[int],
-        text: str,
-        action: int = 0,
-    ) -> Any:
+    def _marker(self, header: Any, namespace: str, number: int, shape: _Shape, action: int = 0) -> Any:
         """Return a marker; the fields that we do not use are empty."""
         types = self._types
         zero = self._make("builtin_interfaces/msg/Duration", 0, 0)
-        rgba = self._make("std_msgs/msg/ColorRGBA", *(value / 255.0 for value in color), 0.4 if not text else 1.0)
+        rgba = self._make(
+            "std_msgs/msg/ColorRGBA", *(value / 255.0 for value in shape.color), 1.0 if shape.text else 0.4
+        )
         empty = np.zeros(0, dtype=np.uint8)
         now = self._make("builtin_interfaces/msg/Time", 0, 0)
         texture = types["sensor_msgs/msg/CompressedImage"](self._make("std_msgs/msg/Header", now, ""), "", empty)
@@ -108,10 +114,10 @@ class AnnotatedBagWriter:
             header=header,
             ns=namespace,
             id=number,
-            type=kind,
+            type=shape.kind,
             action=action,
-            pose=self._pose(place),
-            scale=self._vector(scale),
+            pose=self._pose(shape.T_camera_shape),
+            scale=self._vector(shape.size),
             color=rgba,
             lifetime=zero,
             frame_locked=False,
@@ -120,7 +126,7 @@ class AnnotatedBagWriter:
             texture_resource="",
             texture=texture,
             uv_coordinates=[],
-            text=text,
+            text=shape.text,
             mesh_resource="",
             mesh_file=mesh,
             mesh_use_embedded_materials=False,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from object_pose.runtime.predictor import load_card
 from object_pose.simulation.parts.objects import load_objects
 from object_pose.workflows.export import CardText, export_retrained
 from object_pose.workflows.progress import ProgressCallback, ignore_progress
-from object_pose.workflows.promote import GateConfig, TestSet
+from object_pose.workflows.promote import GateConfig
 from object_pose.workflows.train import make_job, train
 
 _DATA, _RUN, _MODEL, _GATE = "data", "run", "model.onnx", "gate"
@@ -48,65 +48,68 @@ class RetrainConfig:
     min_frames: int = parameter(4, "labelled frames below which nothing is trained", minimum=1, maximum=100_000)
 
 
-def retrain(
-    registry: Registry,
-    name: str,
-    request: RetrainingRequest,
-    output: Path,
-    config: RetrainConfig = RetrainConfig(),
-    *,
-    options: Mapping[str, Any] | None = None,
-    truth: Path | None = None,
-    gate: GateConfig | None = None,
-    test_set: TestSet | None = None,
-    progress: ProgressCallback = ignore_progress,
-) -> Promotion:
-    """Train the champion of ``name`` on with a request's frames, and promote what passes the gate; close the request.
+@dataclass(frozen=True)
+class RetrainJob:
+    """A request, the ``name`` in the registry whose champion is trained on with it, and the folder of what is made.
 
     ``truth`` has frames of the same kind whose truth is known: a BOP scene or a folder of them, for a detector labelled
     boxes. ``options`` of the training go before those that the champion was trained with, as far as its run says them.
-    The folder ``output`` holds data with their version, run, model and the gate's report; the same call goes on with a
+    """
+
+    name: str
+    request: RetrainingRequest
+    output: Path
+    truth: Path | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def retrain(
+    registry: Registry,
+    job: RetrainJob,
+    config: RetrainConfig = RetrainConfig(),
+    gate: GateConfig | None = None,
+    progress: ProgressCallback = ignore_progress,
+) -> Promotion:
+    """Train a champion on with a request's frames, and promote what passes the gate; close the request.
+
+    The job's folder holds data with their version, run, model and the gate's report; the same call goes on with a
     training that was broken off. Raises ``DataError`` where too few frames are labelled, ``ConfigError`` where the
     champion is of another task than the request, or of one that no request labels.
     """
-    champion = registry.find(f"{name}@{CHAMPION}")
-    earlier = registry.pull(champion, output / "champion")
+    champion = registry.find(f"{job.name}@{CHAMPION}")
+    earlier = registry.pull(champion, job.output / "champion")
     card = load_card(earlier)
-    collect = _collector(card, request)
-    width, height = card.input_wh
-    known: dict[str, Any] = {"input_width": width, "input_height": height}
-    known |= {**registry.training_options(champion), **dict(options or {})}
+    collect = _collector(card, job.request)
+    options = _champion_options(card, registry.training_options(champion)) | dict(job.options)
     if card.task == "pose":
-        _check_objects(card, known)
-    data = _collected(collect, request, truth, output / _DATA, card.labels, config)
-    values = {
-        **known,
-        "steps": config.steps,
-        "max_minutes": config.max_minutes,
-        "learning_rate": config.learning_rate,
-        "initial": str(earlier),
-        "data": str(data),
-    }
-    if card.task == "pose":
-        values["data_share"] = config.data_share
-    job = make_job(card.task, output / _RUN, values, f"object-pose retrain {request.path} --name {name}")
-    train(job, resume=True, progress=progress, callbacks=[TrackedTraining(registry.store)])
-    text = CardText(data=f"{name}/{champion.version}, and {data_version(data).digest} of {request.path.name}")
-    model = export_retrained(job.run_dir, earlier, output / _MODEL, text=text).path
-    added = registry.add(name, model, log_run(registry.store, job.run_dir))
+        _check_objects(card, options)
+    data = _collected(collect, job, card.labels, config.min_frames)
+    options |= _own_options(card, config) | {"initial": str(earlier), "data": str(data)}
+    command = f"object-pose retrain {job.request.path} --name {job.name}"
+    training = make_job(card.task, job.output / _RUN, options, command)
+    train(training, resume=True, progress=progress, callbacks=[TrackedTraining(registry.store)])
+    text = CardText(data=f"{job.name}/{champion.version}, and {data_version(data).digest} of {job.request.path.name}")
+    model = export_retrained(training.run_dir, earlier, job.output / _MODEL, text=text).path
+    added = registry.add(job.name, model, log_run(registry.store, training.run_dir))
+    name, report_dir = f"{job.name}/{added.version}", job.output / _GATE
     promotion = promote_candidate(
-        registry,
-        f"{name}/{added.version}",
-        test_set,
-        gate,
-        run_dir=job.run_dir,
-        report_dir=output / _GATE,
-        progress=progress,
+        registry, name, None, gate, run_dir=training.run_dir, report_dir=report_dir, progress=progress
     )
-    result = {"model": f"{name}/{added.version}", "promoted": promotion.report.passed, "report": str(output / _GATE)}
-    request.closed(result)
-    write_json(output / "result.json", promotion.report.to_json())
+    job.request.closed({"model": name, "promoted": promotion.report.passed, "report": str(report_dir)})
+    write_json(job.output / "result.json", promotion.report.to_json())
     return promotion
+
+
+def _champion_options(card: ModelCard, trained_with: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that the champion was trained with; its card knows its input size where no run does."""
+    width, height = card.input_wh
+    return {"input_width": width, "input_height": height, **trained_with}
+
+
+def _own_options(card: ModelCard, config: RetrainConfig) -> dict[str, Any]:
+    """Return the options of a training on from the champion."""
+    options = {"steps": config.steps, "max_minutes": config.max_minutes, "learning_rate": config.learning_rate}
+    return options | ({"data_share": config.data_share} if card.task == "pose" else {})
 
 
 # Brings a request's labelled frames and further ones into a new folder; returns how many are labelled.
@@ -134,21 +137,15 @@ def _check_objects(card: ModelCard, options: Mapping[str, Any]) -> None:
         )
 
 
-def _collected(
-    collect: _Collect,
-    request: RetrainingRequest,
-    truth: Path | None,
-    folder: Path,
-    labels: tuple[str, ...],
-    config: RetrainConfig,
-) -> Path:
+def _collected(collect: _Collect, job: RetrainJob, labels: tuple[str, ...], min_frames: int) -> Path:
     """Bring the labelled frames together and check them; their version is written beside the folder."""
+    folder = job.output / _DATA
     if not folder.exists():
         with new_folder(folder) as temporary:
-            labelled = collect(request, truth, temporary, labels)
-            if labelled < config.min_frames:
+            labelled = collect(job.request, job.truth, temporary, labels)
+            if labelled < min_frames:
                 raise DataError(
-                    f"{request.path} has {labelled} frames that are labelled surely, {config.min_frames} are needed",
+                    f"{job.request.path} has {labelled} frames that are labelled surely, {min_frames} are needed",
                     "name labelled frames with --truth",
                 )
         write_dvc_file(folder)

@@ -29,28 +29,32 @@ class Lighting:
     shadow_radius: float = 0.5
 
 
-def make_lighting(
-    main: Array,
-    fills: Array,
-    sky: Array,
-    ground: Array,
-    panels: Array,
-    clutter: float,
-    rng: np.random.Generator,
-    *,
-    softness: float = 0.004,
-    shadow_radius: float = 0.5,
-) -> Lighting:
-    """Build lighting from rows of (unit direction, RGB): ``main`` (6,), ``fills`` (L, 6); RGB of sky and ground.
+@dataclass(frozen=True)
+class LightSources:
+    """Rows of (unit direction, RGB): ``main`` (6,), ``fills`` (L, 6); RGB of ``sky`` and ``ground``.
 
     ``panels`` (P, 7) are rows of direction, RGB, sharpness: soft boxes seen only in reflections; ``clutter`` is the
     contrast of whatever else stands around.
     """
-    rows = np.concatenate([main[None], fills.reshape(-1, 6), _ambient_row(sky), _ambient_row(ground)])
+
+    main: Array
+    fills: Array
+    sky: Array
+    ground: Array
+    panels: Array
+    clutter: float
+
+
+def make_lighting(
+    sources: LightSources, rng: np.random.Generator, *, softness: float = 0.004, shadow_radius: float = 0.5
+) -> Lighting:
+    """Build lighting from its sources; ``softness`` and ``shadow_radius`` as in ``Lighting``."""
+    sky, ground = sources.sky, sources.ground
+    rows = np.concatenate([sources.main[None], sources.fills.reshape(-1, 6), _ambient_row(sky), _ambient_row(ground)])
     lamps = np.concatenate([rows[:-2], np.full((len(rows) - 2, 1), 60.0)], axis=1)
     lamps[:, 3:6] *= 2.0
-    sources = np.concatenate([lamps, panels.reshape(-1, 7)])
-    return Lighting(rows, _reflections(sources, sky, ground, clutter, rng), softness, shadow_radius)
+    reflected = np.concatenate([lamps, sources.panels.reshape(-1, 7)])
+    return Lighting(rows, _reflections(reflected, sky, ground, sources.clutter, rng), softness, shadow_radius)
 
 
 def random_lighting(rng: np.random.Generator, shadow_radius: float) -> Lighting:
@@ -64,17 +68,8 @@ def random_lighting(rng: np.random.Generator, shadow_radius: float) -> Lighting:
     panels = np.zeros((int(rng.integers(1, 6)), 7))
     for row in panels:
         row[:] = *_direction(rng, -0.2, 1.0), *(rng.uniform(0.5, 4.0) * _warmth(rng)), rng.uniform(4.0, 80.0)
-    return make_lighting(
-        main,
-        fills,
-        sky,
-        ground,
-        panels,
-        rng.uniform(0.1, 0.7),
-        rng,
-        softness=rng.uniform(0.0005, 0.012),
-        shadow_radius=shadow_radius,
-    )
+    sources = LightSources(main, fills, sky, ground, panels, rng.uniform(0.1, 0.7))
+    return make_lighting(sources, rng, softness=rng.uniform(0.0005, 0.012), shadow_radius=shadow_radius)
 
 
 def held_out_lighting(rng: np.random.Generator, shadow_radius: float) -> Lighting:
@@ -89,9 +84,8 @@ def held_out_lighting(rng: np.random.Generator, shadow_radius: float) -> Lightin
     for row in panels:
         row[:] = *_direction(rng, -0.2, 1.0), *(rng.uniform(0.5, 4.0) * _warmth(rng)), rng.uniform(80.0, 160.0)
     softness = rng.uniform(0.012, 0.02)
-    return make_lighting(
-        main, fills, sky, ground, panels, rng.uniform(0.1, 0.7), rng, softness=softness, shadow_radius=shadow_radius
-    )
+    sources = LightSources(main, fills, sky, ground, panels, rng.uniform(0.1, 0.7))
+    return make_lighting(sources, rng, softness=softness, shadow_radius=shadow_radius)
 
 
 def _ambient_row(color: Array) -> Array:

@@ -162,6 +162,59 @@ def render(
     rng: np.random.Generator,
 ) -> Rendering:
     """Draw the world as ``camera`` at ``T_world_camera`` sees it; one finish per placement."""
+    surfaces = _visible_surfaces(world, backdrop, lighting, camera, T_world_camera)
+    radiance = np.empty((camera.height, camera.width, 3), dtype=np.float32)
+    glare = np.empty((camera.height, camera.width), dtype=np.uint8)
+    shading.shade(
+        surfaces.triangles,
+        surfaces.depth_m,
+        surfaces.lit,
+        surfaces.ray_from_pixel,
+        surfaces.eye,
+        surfaces.screen,
+        world.faces,
+        world.face_placement,
+        world.normals,
+        world.colors,
+        world.ambient_occlusion,
+        _appearance(finishes, rng),
+        lighting.lights,
+        lighting.reflections,
+        backdrop.table_texture,
+        _table_appearance(backdrop, world.ambient_occlusion_half),
+        world.table_ambient_occlusion,
+        backdrop.surroundings_texture,
+        np.array([backdrop.surroundings_repeats, *backdrop.surroundings_shift, *backdrop.surroundings_brightness]),
+        backdrop.grain_texture,
+        _TO_LINEAR,
+        radiance,
+        glare,
+    )
+    placements = np.empty_like(surfaces.triangles)
+    rasterizer.relabel(surfaces.triangles, world.face_placement, placements)
+    areas = _areas(world, surfaces.screen, camera)
+    return Rendering(_take_picture(radiance, optics, rng), surfaces.depth_m, placements, areas, glare)
+
+
+@dataclass(frozen=True)
+class _Surfaces:
+    """What each pixel of a camera sees: its ``triangles`` index, its depth, and how much of the main light it gets.
+
+    ``screen`` (V, 3) are the world's vertices in the image; pixels are seen from ``eye`` (3,) along
+    ``ray_from_pixel`` (3, 3), in world coordinates.
+    """
+
+    triangles: NDArray[np.int32]
+    depth_m: DepthImage
+    lit: NDArray[np.uint8]
+    screen: Array
+    ray_from_pixel: Array
+    eye: Array
+
+
+def _visible_surfaces(
+    world: World, backdrop: Backdrop, lighting: Lighting, camera: Camera, T_world_camera: Array
+) -> _Surfaces:
     height, width = camera.height, camera.width
     T_camera_world = se3.inverse(T_world_camera)
     screen = np.empty((len(world.vertices), 3))
@@ -187,36 +240,7 @@ def render(
         depth,
         lit,
     )
-    radiance = np.empty((height, width, 3), dtype=np.float32)
-    glare = np.empty((height, width), dtype=np.uint8)
-    shading.shade(
-        triangles,
-        depth,
-        cv2.blur(lit, (5, 5)),
-        ray_from_pixel,
-        eye,
-        screen,
-        world.faces,
-        world.face_placement,
-        world.normals,
-        world.colors,
-        world.ambient_occlusion,
-        _appearance(finishes, rng),
-        lighting.lights,
-        lighting.reflections,
-        backdrop.table_texture,
-        _table_appearance(backdrop, world.ambient_occlusion_half),
-        world.table_ambient_occlusion,
-        backdrop.surroundings_texture,
-        np.array([backdrop.surroundings_repeats, *backdrop.surroundings_shift, *backdrop.surroundings_brightness]),
-        backdrop.grain_texture,
-        _TO_LINEAR,
-        radiance,
-        glare,
-    )
-    placements = np.empty_like(triangles)
-    rasterizer.relabel(triangles, world.face_placement, placements)
-    return Rendering(_take_picture(radiance, optics, rng), depth, placements, _areas(world, screen, camera), glare)
+    return _Surfaces(triangles, depth, np.asarray(cv2.blur(lit, (5, 5))), screen, ray_from_pixel, eye)
 
 
 def _take_picture(radiance: NDArray[np.float32], optics: Optics, rng: np.random.Generator) -> Image:
