@@ -33,14 +33,8 @@ from object_pose.ros.nodes.pipeline_node import PipelineNode
 from object_pose.ros.nodes.spinning import spin_node
 from object_pose.ros.transport import qos, topics
 from object_pose.ros.transport.blocking_service import BlockingService, call_service
-from object_pose.ros.transport.frame_inputs import (
-    CAMERA_INFO,
-    COLOR,
-    DEPTH,
-    FrameInputs,
-    FrameInputsConfig,
-    read_aligned_depth,
-)
+from object_pose.ros.transport.frame_contents import read_aligned_depth
+from object_pose.ros.transport.frame_inputs import CAMERA_INFO, COLOR, DEPTH, FrameInputs, FrameInputsConfig
 from object_pose.ros.transport.pairing import PairedSet
 from object_pose.runtime.engine_choice import with_fastest_engine
 from object_pose.runtime.model_cache import ModelCache

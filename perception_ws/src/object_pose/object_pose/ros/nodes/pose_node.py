@@ -40,6 +40,7 @@ from object_pose.ros.nodes.pose_outputs import PoseOutputs, Target
 from object_pose.ros.nodes.spinning import spin_node
 from object_pose.ros.transport import topics
 from object_pose.ros.transport.blocking_service import BlockingService
+from object_pose.ros.transport.frame_contents import PairedFrame, raw_image_wh, read_camera, read_detections
 from object_pose.ros.transport.frame_inputs import (
     CAMERA_INFO,
     COLOR,
@@ -47,10 +48,6 @@ from object_pose.ros.transport.frame_inputs import (
     DETECTIONS,
     FrameInputs,
     FrameInputsConfig,
-    PairedFrame,
-    raw_image_wh,
-    read_camera,
-    read_detections,
     stream_source,
 )
 from object_pose.ros.transport.pairing import PairedSet, StampedBuffer

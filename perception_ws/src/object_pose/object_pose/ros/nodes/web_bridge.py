@@ -29,16 +29,8 @@ from object_pose.io.messages import poses_from_message, rejections_from_message
 from object_pose.io.messages import stamp_ns as stamp_ns_of
 from object_pose.ros.nodes.pipeline_node import PipelineNode
 from object_pose.ros.transport import qos, topics
-from object_pose.ros.transport.frame_inputs import (
-    CAMERA_INFO,
-    COLOR,
-    DEPTH,
-    FrameInputs,
-    FrameInputsConfig,
-    PairedFrame,
-    raw_image_wh,
-    read_camera,
-)
+from object_pose.ros.transport.frame_contents import PairedFrame, raw_image_wh, read_camera
+from object_pose.ros.transport.frame_inputs import CAMERA_INFO, COLOR, DEPTH, FrameInputs, FrameInputsConfig
 from object_pose.ros.transport.inputs import WatchedInput
 from object_pose.ros.transport.pairing import PairedSet, StampedBuffer
 from object_pose.ros.transport.transform_listener import TransformListener
