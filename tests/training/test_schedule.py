@@ -70,16 +70,26 @@ def test_the_steps_to_expect_follow_the_speed():
 
 
 class _Rates(TrainingCallback):
-    def __init__(self) -> None:
+    """Keeps the learning rates, and ends each call after so many steps."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
         self.rates: list[float] = []
 
     def on_step(self, trainer: Trainer, figures: Mapping[str, float]) -> None:
         self.rates.append(figures["learning_rate"])
+        if len(self.rates) % self.steps == 0:
+            trainer.stop()
 
 
 def test_a_run_with_too_little_time_ends_with_a_low_rate(tmp_path):
-    rates = _Rates()
-    limited = config(1_000_000, max_minutes=0.01)
-    result = Trainer(LineRecipe(), limited, tmp_path / "run", callbacks=[rates]).run()
-    assert not result.is_complete and rates.rates[-1] < 0.5 * max(rates.rates)
+    """Each call finds another part of a long time used up: how fast this machine is does not count."""
+    limited = config(1_000_000, max_minutes=LONG)
+    rates = _Rates(40)
+    for used in (0.0, 0.3, 0.6, 0.9, 1.0):
+        trainer = Trainer(LineRecipe(), limited, tmp_path / "run", callbacks=[rates], spent_s=used * LONG * 60.0)
+        result = trainer.run(resume=used > 0.0)
+    assert result.steps_done == 4 * 40 + 1 and not result.is_complete  # no time was left to the last call
+    assert rates.rates[5:] == sorted(rates.rates[5:], reverse=True)  # after the warm-up
+    assert rates.rates[-1] == pytest.approx(0.01 * limited.learning_rate)
     assert result.validation["slope_error"] < 0.5

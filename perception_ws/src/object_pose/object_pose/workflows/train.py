@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from object_pose.training.tasks.registry import TaskTraining, find_task
 from object_pose.workflows.progress import Progress, ProgressCallback, ignore_progress
 
 _REPORTED_EVERY = 20  # steps that show new figures
+_REPORTED_FIGURES = 3  # of a validation, which names the telling ones first; the run folder has all
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ class _ReportedSteps(TrainingCallback):
         self._report(trainer)
 
     def on_validation(self, trainer: Trainer, figures: Mapping[str, float]) -> None:
-        self._validation = {f"val_{name}": value for name, value in figures.items()}
+        shown = itertools.islice(figures.items(), _REPORTED_FIGURES)
+        self._validation = {f"val_{name}": value for name, value in shown}
         self._report(trainer)
 
     def _report(self, trainer: Trainer) -> None:

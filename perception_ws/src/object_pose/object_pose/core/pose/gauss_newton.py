@@ -3,6 +3,13 @@
 Residuals are those of a left perturbation, t' = t + dt and R' = exp(dr) R. Keypoints are weighted robustly by their
 whitened residuals, surface points by their point-to-plane distance within an annealed scale (Chen and Medioni, "Object
 modelling by registration of multiple range images", 1992).
+
+Of B poses: ``rotation`` (B, 3, 3) and ``translation`` (B, 3) map object to camera coordinates in metres; those of one
+are ``r`` and ``t``. ``points`` (B, K, 3) are keypoints in the object frame, ``pixels`` (B, K, 2) where they are seen
+in the undistorted image, ``inverse_sigmas`` (B, K) in 1/pixel, 0 of missing ones. ``pinhole`` is (fx, fy, cx, cy).
+Surface points and normals (classes, views, M, 3) and the silhouettes' ``areas`` (classes, views) in square metres are
+of the object from a side. ``depth_m`` and ``front_m`` (H, W) are those of a ``DepthView``. ``noise`` is the sensor's
+sigma in metres: what it is at least, and what is added at one metre, growing with the square of the distance.
 """
 
 from __future__ import annotations

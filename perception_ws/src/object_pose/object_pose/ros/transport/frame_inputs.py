@@ -35,10 +35,8 @@ _STREAMS = {
     CAMERA_INFO: (CameraInfoMessage, topics.CAMERA_INFO, qos.SMALL_INPUT),
     DETECTIONS: (KeypointDetectionArray, topics.KEYPOINTS, qos.SMALL_INPUT),
 }
-
-
-_INFOS_KEPT = 8
 RAW = "raw"
+_INFOS_KEPT = 8
 
 
 @dataclass(frozen=True)
