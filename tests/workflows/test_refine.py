@@ -117,17 +117,17 @@ def onboarded(tmp_path_factory):
     """A folder as onboarding leaves it, with the shipped model in the place of one of minutes, and a recording."""
     folder = tmp_path_factory.mktemp("refine") / "mine"
     objects = part_objects()
-    models = write_bop_models(folder, objects)
+    write_bop_models(folder, objects)
     shutil.copyfile(find_model("parts.onnx"), folder / "mine.onnx")
     sizes = {"width": 96, "height": 64, "focal_px": 90.0, "batch_size": 4, "validation_frames": 1, "reuse": 8}
-    common = {**sizes, "steps": 1, "workers": 0, "threads": 1, "device": "cpu", "objects": str(models)}
+    common = {**sizes, "steps": 1, "workers": 0, "threads": 1, "device": "cpu"}
     crops = {"input_width": 96, "input_height": 64, "crop_width": 64, "crop_height": 64}
     for kind, values in (("pose", common | crops), ("roi_head", common)):
         train(make_job(kind, folder / "runs" / kind, values))
     scene = LiveScene(0, LiveConfig(width=320, height=240, focal_px=305.0, occlusion=False, motion=2.0), objects)
     truths = []
     with write_bag(folder.parent / "recording", make_typestore()) as bag:
-        for number in range(28):
+        for number in range(20):
             taken = scene.frame(number / 10.0, number * 100_000_000)
             write_frame(bag, as_another_camera_sees_it(taken.frame))
             truths.append(taken.truths)
@@ -144,9 +144,11 @@ def onboarded(tmp_path_factory):
 def test_a_recording_refines_the_model_and_the_gate_says_what_is_kept(onboarded):
     config, truths = onboarded
     before = file_sha256(config.model)
-    stages = []
-    result = refine(config, lambda progress: stages.append(progress.stage))
-    assert {"track", "train pose", "train roi-head", "gate"} <= set(stages)
+    reports = []
+    result = refine(config, reports.append)
+    assert {"track", "train pose", "train roi-head", "gate"} <= {item.stage for item in reports}
+    # So many figures of a validation fit beside a progress bar.
+    assert max(sum(name.startswith("val_") for name in item.figures) for item in reports) == 3
     assert result.learned >= 10 and result.held_out >= 4 and result.report_path.exists()
     assert result.is_kept == result.report.passed == (file_sha256(config.model) != before)
 

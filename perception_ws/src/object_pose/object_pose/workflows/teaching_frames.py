@@ -72,8 +72,8 @@ def tracked_frames(
 
 
 def tracking_estimator(model: PoseEstimator) -> PoseEstimator:
-    """Return an estimator of the same model that tracks what it finds."""
-    return PoseEstimator(model.path, tracker_config=TrackerConfig(register_interval_s=_REGISTER_INTERVAL_S))
+    """Return an estimator that tracks what it finds, around the same open network."""
+    return PoseEstimator(model.detector, tracker_config=TrackerConfig(register_interval_s=_REGISTER_INTERVAL_S))
 
 
 def sure_frames(
@@ -183,9 +183,8 @@ def _without_doubtful(item: TrackedFrame, is_sure: Sequence[bool]) -> LabelledFr
     doubtful = np.zeros(frame.rgb.shape[:2], dtype=bool)
     for pose, sure in zip(item.poses, is_sure):
         if not sure:
-            left, top, right, bottom = np.clip(np.rint(pose.box_xyxy), 0, [*frame.camera.wh, *frame.camera.wh]).astype(
-                int
-            )
+            corners = np.clip(np.rint(pose.box_xyxy), 0, [*frame.camera.wh] * 2)
+            left, top, right, bottom = corners.astype(int)
             doubtful[top:bottom, left:right] = True
     kept = tuple(pose for pose, sure in zip(item.poses, is_sure) if sure)
     rgb = painted_over(frame.rgb, doubtful) if doubtful.any() else frame.rgb

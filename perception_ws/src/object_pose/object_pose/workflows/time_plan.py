@@ -21,7 +21,7 @@ from object_pose.training.loop import Trainer
 from object_pose.workflows.progress import ProgressCallback, reported
 from object_pose.workflows.train import TrainingJob
 
-_TIMED_FRAMES, _TIMED_BATCHES, _TIMED_STEPS = 6, 2, 3  # after one, or two of the frames, that prepare what is kept
+_TIMED_FRAMES, _TIMED_BATCHES, _TIMED_STEPS = 6, 2, 3  # not counting those before them that fill caches
 
 
 @dataclass(frozen=True)

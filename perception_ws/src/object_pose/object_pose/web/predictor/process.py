@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 _WORKER = [sys.executable, "-m", "object_pose.web.predictor.worker"]
 _OPEN_WITHIN_S = 300.0
-_AGAIN_AFTER = {"Retry-After": "2"}
+_RETRY_AFTER = {"Retry-After": "2"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class _Running:
 class PredictorProcess:
     """Asks a process that holds the models; ``places`` requests at a time, and one more model that is being opened.
 
-    A request that takes longer than ``limit_s`` ends the process. Who was answered by a process that ends gets
+    A request that takes longer than ``limit_s`` ends the process. The requests of a process that ends raise
     ``HttpError`` 503 with Retry-After, and the next one is started at once. ``on_start`` is called with each start.
     """
 
@@ -119,7 +119,7 @@ class PredictorProcess:
     def _started(self) -> _Running:
         with self._lock:
             if self._is_closed:
-                raise HttpError(503, "the server is ending", "unavailable", _AGAIN_AFTER)
+                raise HttpError(503, "the server is ending", "unavailable", _RETRY_AFTER)
             if self._running is None:
                 self._running = self._start()
                 self._on_start()
@@ -148,12 +148,12 @@ class PredictorProcess:
             logger.error("the predictor ended with exit code %s and is started again", running.process.returncode)
             self._started()
         if limit_s is not None:
-            return HttpError(503, f"the prediction was ended after {limit_s:g} s", "deadline", _AGAIN_AFTER)
-        return HttpError(503, "the predictor ended and is started again", "predictor_ended", _AGAIN_AFTER)
+            return HttpError(503, f"the prediction was ended after {limit_s:g} s", "deadline", _RETRY_AFTER)
+        return HttpError(503, "the predictor ended and is started again", "predictor_ended", _RETRY_AFTER)
 
 
 def _end(running: _Running) -> None:
-    """End a process, wait for that, and close the sockets: who waits for an answer finds his closed."""
+    """End a process, wait for that, and close the sockets, also those on which threads wait for an answer."""
     running.process.kill()  # it keeps nothing that could be left half-written
     running.process.wait()
     for connection in (running.lifeline, *running.connections):

@@ -40,13 +40,13 @@ _INTRINSICS = KindDescription(
 
 def _one_folder(paths: Sequence[str], folder: Path) -> Path:
     """Return the folder that is named, or one with the files that are; raises ``DataError`` for a mixture."""
-    given = [Path(path) for path in paths]
-    if len(given) == 1 and given[0].is_dir():
-        return given[0]
-    if any(path.is_dir() for path in given):
+    sources = [Path(path) for path in paths]
+    if len(sources) == 1 and sources[0].is_dir():
+        return sources[0]
+    if any(path.is_dir() for path in sources):
         raise DataError("images and zips of images are mixed", "give either")
     folder.mkdir(exist_ok=True)
-    for index, path in enumerate(given):
+    for index, path in enumerate(sources):
         shutil.copyfile(path, folder / f"{index:04d}{path.suffix}")
     return folder
 

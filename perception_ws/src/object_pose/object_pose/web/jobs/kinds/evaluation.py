@@ -44,18 +44,22 @@ _EVALUATE = KindDescription(
 def _evaluate(inputs: Inputs, output: Path, progress: ProgressCallback) -> dict[str, Any]:
     task = KNOWN_TASKS[inputs["task"]]
     model = path_of(inputs, "model") or find_model(task.default_model)
-    shared: dict[str, Any] = {"data": path_of(inputs, "data"), "rendered": inputs.get("rendered", 0)}
-    shared["output"] = output / "report"
+    shared: dict[str, Any] = {
+        "data": path_of(inputs, "data"),
+        "rendered": inputs.get("rendered", 0),
+        "output": output / "report",
+    }
     if task.name == "pose":
         settings = _settings(inputs, model, "single_image", None)
         extra = {"objects": inputs.get("objects") or "parts", "use_depth": inputs.get("use_depth", True)}
         evaluation: Any = evaluate_poses(settings.open(), PoseEvaluateConfig(**shared, **extra), progress)
     else:
-        predictor = Predictor(model, given(PredictorConfig, inputs))
+        config = given(PredictorConfig, inputs)
+        predictor = Predictor(model, config)
         if predictor.task.name != task.name:
             raise ConfigError(f"{model.name} is a model of the task {predictor.task.name}, not of {task.name}")
-        decoding = predictor.with_decoding(given(PredictorConfig, inputs).decoding or task.scored_options)
-        evaluation = evaluate_model(decoding, EvaluateConfig(**shared), progress)
+        scored = predictor.with_decoding(config.decoding or task.scored_options)
+        evaluation = evaluate_model(scored, EvaluateConfig(**shared), progress)
     return {"figures": evaluation.to_json(), "report": "report/report.html"}
 
 
