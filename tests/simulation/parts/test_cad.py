@@ -33,7 +33,7 @@ def test_a_clear_unit_is_seen_from_the_size(tmp_path, scale, unit):
 
 def test_an_unclear_unit_is_asked_for_and_a_stated_one_is_checked(tmp_path):
     path = save(tmp_path, size=(3.0, 2.0, 2.0))
-    with pytest.raises(ConfigError, match=r"block\.stl 3.*--unit mm or --unit m"):
+    with pytest.raises(ConfigError, match=r"block\.stl 3.*--unit mm, m, cm"):
         read_parts([path])
     for unit in ("mm", "m"):
         with pytest.raises(DataError, match=r"is --unit right\?"):

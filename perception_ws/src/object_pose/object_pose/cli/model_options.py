@@ -64,7 +64,8 @@ def add_parts_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="CAD files (STL, PLY, OBJ, OFF, GLB or STEP) of parts to find with depth, in place of a model",
     )
-    group.add_argument("--unit", choices=("mm", "m"), default="", help="unit of these files, where it is not clear")
+    units = "mm", "m", "cm", "inch"
+    group.add_argument("--unit", choices=units, default="", help="unit of these files, where it is not clear")
     group.add_argument("--centred", action="store_true", help="move each part's origin to the middle of its box")
     group.add_argument(
         "--symmetry", action="append", default=[], metavar="NAME=SYMMETRY", help="in place of the one that is found"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,9 @@ from object_pose.core.errors import DataError
 from object_pose.core.frame import AlignedDepth, CameraFrame
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
-from object_pose.core.matching.matcher import Candidates, PartMatcher
+from object_pose.core.matching.matcher import Candidates, MatchScene, PartMatcher
 from object_pose.core.matching.part_model import PartModel
+from object_pose.core.matching.scale import find_scale
 from object_pose.core.matching.selection import Selection, select
 from object_pose.core.pose.acceptance import find_doubt, make_pose, split_duplicates
 from object_pose.core.pose.confidence import PoseEstimate, add_systematic
@@ -22,7 +25,7 @@ from object_pose.core.pose.config import PoseSolverConfig
 from object_pose.core.pose.contour_alignment import ColourView, read_colour
 from object_pose.core.pose.depth_evidence import DepthNoise, make_depth_view
 from object_pose.core.results.detections import Detections
-from object_pose.core.results.pose import ObjectPose, PoseRejection, PoseResults
+from object_pose.core.results.pose import ObjectPose, PoseRejection, PoseResults, RejectionReason
 from object_pose.core.tracking.tracker import TrackerConfig
 from object_pose.runtime.cpus import available_cores
 from object_pose.runtime.parts_file import SUFFIX, PartsFile
@@ -31,10 +34,23 @@ from object_pose.runtime.predictor import Predictor, PredictorConfig
 from object_pose.runtime.timing import StageClock
 from object_pose.runtime.view_cache import cached_view_models
 
+logger = logging.getLogger(__name__)
+
 # From which score on a candidate is spoken of: a share of the least of a pose, or this where every pose is wanted.
 _DOUBTFUL_SHARE, _LEAST_SCORE = 0.4, 0.002
 _MOST_POSES = 40
 _MOST_THREADS = 4
+# What a file's unit may be in place of the one that was said, by how much larger the part is then, and in how many
+# frames without a part that is looked into.
+_OTHER_UNITS = {
+    10.0: "cm, not mm",
+    25.4: "inches, not mm",
+    0.01: "cm, not m",
+    0.0254: "inches, not m",
+    0.1: "mm, not cm",
+    1.0 / 25.4: "mm, not inches",
+}
+_UNIT_CHECKS, _FOUND = 2, 0.5
 _NO_DEPTH = "parts that nothing was trained on are found in depth, and this frame has none"
 
 
@@ -42,7 +58,7 @@ class PartEstimator(PoseEstimator):
     """Estimates the poses of the parts of a ``.parts`` file; see ``PoseEstimator``, whose verbs it has.
 
     Depth takes the place of the detector: what detections are given is not looked at. ``register`` raises ``DataError``
-    for a frame without depth.
+    for a frame without depth. ``parts`` are what is matched, by class id.
     """
 
     def __init__(
@@ -57,8 +73,9 @@ class PartEstimator(PoseEstimator):
         super().__init__(model, detector_config, solver_config, tracker_config, track_ids, profile)
         file = PartsFile.read(self.path)
         objects, views = file.card.objects, cached_view_models(file.card.objects)
-        self._parts = [PartModel.of(model, mesh, view) for model, mesh, view in zip(objects, file.meshes, views)]
+        self.parts = tuple(PartModel.of(model, mesh, view) for model, mesh, view in zip(objects, file.meshes, views))
         self._pool = ThreadPoolExecutor(min(available_cores(), _MOST_THREADS), "match")
+        self._unit_checks = dict.fromkeys(range(len(self.parts)), _UNIT_CHECKS)  # left, of parts never found
         self._use_noise_of(self.solver_config)
 
     def configure(
@@ -70,7 +87,7 @@ class PartEstimator(PoseEstimator):
         super().configure(detector_config, solver_config, tracker_config)
 
     def _use_noise_of(self, config: PoseSolverConfig) -> None:
-        self._matcher = PartMatcher(self._parts, config.depth)
+        self._matcher = PartMatcher(self.parts, config.depth)
 
     def _detect(self, frame: CameraFrame, depth: AlignedDepth | None, clock: StageClock) -> Detections:
         return Detections.empty(self.card.keypoint_count)
@@ -89,21 +106,52 @@ class PartEstimator(PoseEstimator):
         least_score = max(_DOUBTFUL_SHARE * config.acceptance.min_score, _LEAST_SCORE)
         image = read_colour(lambda: frame.rgb)
         colour = ColourView(image, frame.camera) if image is not None else None
-        selection = select(self._parts, candidates, scene, least_score, colour)
-        return self._results(candidates, selection, frame.camera)
+        selection = select(self.parts, candidates, scene, least_score, colour, self._pool)
+        results = self._results(candidates, selection, frame.camera)
+        return replace(results, rejections=(*results.rejections, *self._check_units(results, scene, colour)))
+
+    def _check_units(
+        self, results: PoseResults, scene: MatchScene, colour: ColourView | None
+    ) -> Iterator[PoseRejection]:
+        """Look for a part that was never found, one a frame, in other sizes; say where its file's unit is wrong."""
+        for pose in results.poses:
+            if pose.score >= _FOUND:
+                self._unit_checks.pop(pose.class_id, None)
+        for class_id in sorted(self._unit_checks, key=lambda class_id: -self._unit_checks[class_id])[:1]:
+            self._unit_checks[class_id] -= 1
+            if not self._unit_checks[class_id]:
+                del self._unit_checks[class_id]
+            part = self.parts[class_id]
+            other = find_scale(part, tuple(_OTHER_UNITS), scene, colour, self.solver_config.depth)
+            if other:
+                size = f"{1e3 * part.diameter:.0f} mm across"
+                unit = _OTHER_UNITS[other.factor]
+                detail = f"one {other.factor:.4g} times as large is in the picture: the file may be in {unit}"
+                logger.warning("part '%s' of %s is not found, but %s", part.name, size, detail)
+                box = _box(other.part, other.T_camera_object, scene.oriented.view.camera)
+                yield PoseRejection(class_id, part.name, 0.0, box, RejectionReason.UNCERTAIN, detail)
 
     def _results(self, candidates: Candidates, selection: Selection, camera: Camera) -> PoseResults:
         """Return the chosen candidates as poses, those that are doubted as rejections."""
         poses, rejections = [], []
         for row in selection.chosen[:_MOST_POSES]:
             class_id, score = int(candidates.class_ids[row]), float(selection.scores[row])
-            model = self._parts[class_id].model
-            box = _box(self._parts[class_id], candidates.poses[row], camera)
+            model = self.parts[class_id].model
+            box = _box(self.parts[class_id], candidates.poses[row], camera)
             estimate = self._estimate_of(candidates, selection, row)
-            if doubt := find_doubt(estimate, score, self.solver_config.acceptance, has_depth=True):
+            doubt = find_doubt(estimate, score, self.solver_config.acceptance, has_depth=True)
+            if row in selection.mirrored:
+                doubt = RejectionReason.DEPTH_DISAGREES, "what is there is the mirror image of the part"
+            if doubt:
                 rejections.append(PoseRejection(class_id, model.name, score, box, *doubt))
             else:
                 poses.append(make_pose(estimate, model, class_id, box))
+            if row in selection.alternatives:
+                other = selection.alternatives[row]
+                detail = f"may as well be '{model.name}': nothing that is seen tells the two apart"
+                name, share = self.parts[candidates.class_ids[other]].name, float(selection.scores[other])
+                doubt = RejectionReason.UNCERTAIN, detail
+                rejections.append(PoseRejection(int(candidates.class_ids[other]), name, share, box, *doubt))
         distance = self.solver_config.acceptance.duplicate_distance
         unique, repeated = split_duplicates(poses, self.card.objects, distance)
         return PoseResults(tuple(unique), (*rejections, *repeated))

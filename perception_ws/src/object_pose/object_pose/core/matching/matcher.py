@@ -33,7 +33,9 @@ _RADIUS_SHARE, _LEAST_RADIUS_M, _MOST_RADIUS_M = 0.06, 0.003, 0.008  # of normal
 _PLANE_DIAMETERS = 1.5  # a plane reaches farther than parts do
 _NOISE_SHARE = 0.05  # of the diameter: where a standard deviation is more nothing is told
 _SPACING_SHARE, _REFERENCE_STEP = 0.05, 4
-_WEIGHED, _KEPT = 400, 30  # candidates of a part and kind: weighed, and aligned
+_WEIGHED = 400  # candidates of a part and kind
+_KEPT_IN_ALL, _LEAST_KEPT = 240, 30  # of all parts together and of each, of one kind: aligned
+_KEPT_OF_WIRES = 20  # of each segment that consists of wires, of a part that does
 _SAME_M, _SAME_RAD = 0.1, np.radians(18.0)  # the first in diameters
 _LEAST_INFORMATION = 1e-3
 _SLIDE_OF_VOTED, _SLIDE_OF_STARTS = 0.1, 0.5  # along the ray, in diameters
@@ -86,6 +88,7 @@ class PartMatcher:
 
     def __init__(self, parts: Sequence[PartModel], depth: DepthConfig | None = None) -> None:
         self._parts = tuple(parts)
+        self._kept = max(_KEPT_IN_ALL // len(self._parts), _LEAST_KEPT)
         config = AlignerConfig(use_colour="never", depth=depth or DepthConfig())
         self._aligner = FrameAligner([part.views for part in parts], config)
 
@@ -138,23 +141,32 @@ class PartMatcher:
         part, oriented = self._parts[index], scene.oriented
         voted = self._voted(part, scene)
         center, shapes = part.model.box_center, part.shapes
-        in_segments = [
-            starts_in(segment, part.diameter, center, shapes.rotations, shapes.extents, oriented.view)
-            for segment in scene.segments
-        ]
+        in_segments, in_wires = (
+            [
+                starts_in(segment, part.diameter, center, shapes.rotations, shapes.extents, oriented.view)
+                for segment in scene.segments
+                if segment.is_wire == is_wire and (part.is_wire or not is_wire)
+            ]
+            for is_wire in (False, True)
+        )
         # Thin walls are seen beside by poses that are good starts: what most points voted for is kept, however it fits.
-        kept = [voted[:_KEPT]]
+        kept = [voted[: self._kept]]
         for poses, slide in ((voted, _SLIDE_OF_VOTED), (np.concatenate([voted[:0], *in_segments]), _SLIDE_OF_STARTS)):
-            class_ids = np.full(len(poses), index, dtype=np.intp)
-            moved, support = rank(
-                self._aligner.tables, class_ids, poses, oriented, scene.on_plane, np.full(len(poses), slide)
-            )
-            best = np.argsort(-support, kind="stable")[:_WEIGHED]
-            best = best[support[best] > 0.0]
-            same = part.model.symmetry, 0.8 * _SAME_M * part.diameter, 0.8 * _SAME_RAD
-            heads, _ = cluster(moved[best], support[best], center, *same, most=_WEIGHED)
-            kept.append(moved[best[np.sort(heads)][:_KEPT]])
+            kept.append(self._best(index, poses, slide, scene, least_support=0.0)[: self._kept])
+        # A start that is off by the width of a wire has no support: for wires it only gives an order.
+        kept += [self._best(index, poses, _SLIDE_OF_STARTS, scene)[:_KEPT_OF_WIRES] for poses in in_wires]
         return np.concatenate(kept)
+
+    def _best(self, index: int, poses: Array, slide: float, scene: MatchScene, least_support: float = -np.inf) -> Array:
+        """Return rough poses of one part slid along their rays, without those that mean the same, the best first."""
+        part, class_ids = self._parts[index], np.full(len(poses), index, dtype=np.intp)
+        shares = np.full(len(poses), slide)
+        moved, support = rank(self._aligner.tables, class_ids, poses, scene.oriented, scene.on_plane, shares)
+        best = np.argsort(-support, kind="stable")[:_WEIGHED]
+        best = best[support[best] > least_support]
+        same = part.model.symmetry, 0.8 * _SAME_M * part.diameter, 0.8 * _SAME_RAD
+        heads, _ = cluster(moved[best], support[best], part.model.box_center, *same, most=_WEIGHED)
+        return moved[best[np.sort(heads)]]
 
     def _voted(self, part: PartModel, scene: MatchScene) -> Array:
         oriented = scene.oriented

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -25,6 +26,8 @@ from object_pose.core.tracking.view_model import ViewModel
 _POINTS = 300  # of which pairs are made
 # The depth camera that normals are simulated with.
 _SIDE, _FOCAL_PX, _DISTANCE_M, _NOISE_M, _NOISE_PX, _NORMAL_RADIUS_M, _TRIALS = 256, 600.0, 0.6, 0.001, 1.0, 0.004, 16
+# Of gaps of at most this share of the diameter a part has less than that share of its silhouette, or it is of wires.
+_GAP_SHARE, _MOST_GAPS = 0.15, 0.15
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class PartModel:
 
     ``shapes`` are its silhouettes in all orientations, ``hull`` (H, 3) the corners of its convex hull. ``agreement`` is
     how well normals of a depth camera at the usual distance agree with it where it is: the mean squared cosine, less
-    the finer its details are.
+    the finer its details are. ``is_wire`` parts consist of wires, as springs do.
     """
 
     model: ObjectModel
@@ -43,6 +46,7 @@ class PartModel:
     shapes: RotationGrid
     hull: Array
     agreement: float
+    is_wire: bool
 
     @classmethod
     def of(cls, model: ObjectModel, mesh: TriangleMesh, views: ViewModel) -> PartModel:
@@ -52,7 +56,19 @@ class PartModel:
         pairs = PairTable.of(points[:, :3], points[:, 3:], together, model.diameter)
         vertices = mesh.vertices.astype(np.float64)
         hull = vertices[ConvexHull(vertices).vertices]
-        return cls(model, views, mesh, pairs, _shapes(model.symmetry, views), hull, _agreement(model, mesh))
+        agreement, gaps = _simulated(model, mesh)
+        shapes = _shapes(model.symmetry, views)
+        return cls(model, views, mesh, pairs, shapes, hull, agreement, gaps > _MOST_GAPS)
+
+    @cached_property
+    def mirrored(self) -> tuple[TriangleMesh, ...]:
+        """The part's mirror images in the three planes through the middle of its box."""
+        images = []
+        for axis in range(3):
+            vertices = self.mesh.vertices.copy()
+            vertices[:, axis] = 2.0 * np.float32(self.model.box_center[axis]) - vertices[:, axis]
+            images.append(TriangleMesh(vertices, np.ascontiguousarray(self.mesh.faces[:, ::-1])))
+        return tuple(images)
 
     @property
     def name(self) -> str:
@@ -74,14 +90,18 @@ def _seen_together(views: ViewModel, count: int) -> NDArray[np.bool_]:
     return np.asarray(seen.T @ seen > 0.0)
 
 
-def _agreement(model: ObjectModel, mesh: TriangleMesh) -> float:
-    """Simulate what normals a depth camera measures, from some directions."""
+def _simulated(model: ObjectModel, mesh: TriangleMesh) -> tuple[float, float]:
+    """Return how well normals agree that a depth camera measures, and the share of gaps in the silhouette.
+
+    Both are medians over some directions.
+    """
     rng = np.random.default_rng(0)
     camera = Camera(_SIDE, _SIDE, _FOCAL_PX, _FOCAL_PX, 0.5 * (_SIDE - 1), 0.5 * (_SIDE - 1))
     distance = max(_DISTANCE_M, 1.2 * _FOCAL_PX * model.diameter / _SIDE)
     lens = np.array([camera.fx, camera.fy, camera.cx, camera.cy])
     inverse, face_of = np.zeros((_SIDE, _SIDE)), np.zeros((_SIDE, _SIDE), dtype=np.int32)
-    projected, shares = np.zeros((len(mesh.vertices), 3)), []
+    projected, shares, gaps = np.zeros((len(mesh.vertices), 3)), [], []
+    side = max(3, round(_GAP_SHARE * model.diameter * camera.fx / distance))
     off_plane = np.zeros(((_SIDE + STRIDE - 1) // STRIDE,) * 2, dtype=bool)
     for rotation in spread_rotations(None)[:: 1024 // _TRIALS]:
         pose = se3.make_transform(rotation, (0.0, 0.0, distance) - rotation @ model.box_center)
@@ -93,7 +113,10 @@ def _agreement(model: ObjectModel, mesh: TriangleMesh) -> float:
         scene = OrientedDepth.of(DepthView(noisy, noisy, camera, DepthNoise(_NOISE_M, 0.0)), _NORMAL_RADIUS_M)
         counts, _, _ = verify(mesh, model.diameter, pose[None], scene, off_plane, off_plane)
         shares.append(counts[0, AGREEING] / max(counts[0, ORIENTED], 1.0))
-    return float(np.median(shares))
+        drawn = (inverse > 0.0).astype(np.uint8)
+        closed = cv2.morphologyEx(drawn, cv2.MORPH_CLOSE, np.ones((side, side), np.uint8))
+        gaps.append(1.0 - np.count_nonzero(drawn) / max(np.count_nonzero(closed), 1))
+    return float(np.median(shares)), float(np.median(gaps))
 
 
 def _shapes(symmetry: Symmetry, views: ViewModel) -> RotationGrid:

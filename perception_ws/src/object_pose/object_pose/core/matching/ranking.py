@@ -37,6 +37,7 @@ def rank(
     camera = scene.view.camera
     _rank(
         np.require(scene.view.depth_m, np.float32, ("C", "W")),
+        np.require(scene.view.front_m, np.float32, ("C", "W")),
         scene.normals,
         on_plane,
         np.array([camera.fx, camera.fy, camera.cx, camera.cy]),
@@ -58,6 +59,7 @@ def rank(
 @kernel
 def _rank(
     depth: Floats,
+    front: Floats,
     normals: Floats,
     on_plane: Mask,
     lens: Array,
@@ -97,17 +99,23 @@ def _rank(
             if column < 0 or row < 0 or column >= width or row >= height:
                 continue
             d = depth[row, column]
+            # Beside an edge or a thin wire the nearer surface may be meant.
+            near = front[row, column]
+            is_beside = near > 0.0 and (d <= 0.0 or d - z > limit) and near - z > -limit
+            if is_beside:
+                d = near
             if d <= 0.0:
                 missing += 1
                 continue
             h, q = row // STRIDE, column // STRIDE
             cosine = 0.7
-            if normals[h, q, 2] != 0.0:
+            if normals[h, q, 2] != 0.0 and not is_beside:
                 cosine = 0.0
                 for a in range(3):
                     cosine += normals[h, q, a] * (p[a, 0] * s[3] + p[a, 1] * s[4] + p[a, 2] * s[5])
             # What lies on a plane is no part of the object, however well it fits.
-            gaps[usable], agreement[usable] = d - z, -_ON_PLANE if on_plane[h, q] else max(cosine, 0.0)
+            is_on_plane = on_plane[h, q] and not is_beside
+            gaps[usable], agreement[usable] = d - z, -_ON_PLANE if is_on_plane else max(cosine, 0.0)
             usable += 1
         if usable < 8:
             support[i] = -1.0

@@ -13,6 +13,7 @@ from object_pose.core.pose.depth_evidence import DepthView
 
 _STEP_SIGMAS, _STEP_M = 5.0, 0.006
 _LEAST_PIXELS = 12
+_GAP = 5  # samples: wires as near to each other are one piece
 _BEST_SHAPES = 120
 _TOO_SMALL_COST = 4.0
 _FRONT_SHARE = 0.25  # of the diameter: the centre behind the segment's near surface
@@ -20,32 +21,40 @@ _FRONT_SHARE = 0.25  # of the diameter: the centre behind the segment's near sur
 
 @dataclass(frozen=True)
 class Segment:
-    """A piece of surface: the box (4,) of its pixels and its near depth in metres."""
+    """A piece of surface: the box (4,) of its pixels, its near depth in metres, and whether it consists of wires."""
 
     box_xyxy: Array
     near_m: float
+    is_wire: bool = False
 
 
 def find_segments(view: DepthView, wanted: Mask) -> list[Segment]:
-    """Return connected pieces of the ``wanted`` pixels (h, w), every ``STRIDE``-th: whole, and split at depth steps."""
+    """Return connected pieces of the ``wanted`` pixels (h, w), every ``STRIDE``-th.
+
+    They are whole, split at depth steps, and wires, as of a spring, with what lies between them.
+    """
     depth = view.depth_m[::STRIDE, ::STRIDE]
     inside = (wanted & (depth > 0.0)).astype(np.uint8)
     filled = np.where(depth > 0.0, depth, np.float32(0.0))
     steps = cv2.morphologyEx(filled, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
     limit = np.maximum(_STEP_M, _STEP_SIGMAS * view.noise.sigma(filled.astype(np.float64)))
-    segments = []
-    for mask in (inside, inside & (steps < limit)):
+    gap = np.ones((_GAP, _GAP), np.uint8)
+    wires = inside & ~cv2.morphologyEx(inside, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    porous = cv2.morphologyEx(wires | (cv2.dilate(wires, gap) & (depth <= 0.0)), cv2.MORPH_CLOSE, gap)
+    segments = list[Segment]()
+    for mask, is_wire in ((inside, False), (inside & (steps < limit), False), (porous, True)):
         opened = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
         count, labels, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=4)
         for label in range(1, count):
             left, top, width, height, area = stats[label]
             if area < _LEAST_PIXELS:
                 continue
-            part = labels[top : top + height, left : left + width] == label
-            near = np.percentile(depth[top : top + height, left : left + width][part], 20)
-            segments.append(
-                Segment(STRIDE * np.array([left, top, left + width - 1, top + height - 1], float), float(near))
-            )
+            box = STRIDE * np.array([left, top, left + width - 1, top + height - 1], dtype=np.float64)
+            window = slice(top, top + height), slice(left, left + width)
+            part = (labels[window] == label) & (inside[window] > 0)
+            if not part.any():
+                continue
+            segments.append(Segment(box, float(np.percentile(depth[window][part], 20)), is_wire))
     return segments
 
 

@@ -5,7 +5,8 @@ The weights are a logistic regression on candidates in simulated scenes (docs/de
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,30 +15,41 @@ from numpy.typing import NDArray
 from object_pose.core.arrays import Array
 from object_pose.core.geometry import se3
 from object_pose.core.matching import verification as counted
+from object_pose.core.matching.alternatives import differing_pixels
 from object_pose.core.matching.matcher import Candidates, MatchScene
 from object_pose.core.matching.part_model import PartModel
 from object_pose.core.matching.verification import verify
 from object_pose.core.pose.confidence import probability
 from object_pose.core.pose.contour import ContourSurface
 from object_pose.core.pose.contour_alignment import ColourView, contour_agreement
+from object_pose.core.pose.depth_evidence import DepthView
 
-BIAS = -12.26
+BIAS = -0.45
 WEIGHTS = {
-    "verified": -4.14,
-    "verified, up to 0.85": 2.60,
-    "confirmed share of what was measured": 11.35,
-    "normals agree": -4.35,
-    "normals agree, up to 0.75": 10.87,
-    "mean square": -18.28,
-    "contour ends": -0.71,
-    "surface goes on beside the contour, up to 0.2": -18.56,
-    "surface goes on beyond the contour, up to 0.1": -29.07,
-    "holes": -5.12,
-    "holes in fine details": 16.94,
-    "below the plane": -19.84,
-    "log of confirmed pixels": 0.47,
-    "on a plane": 4.02,
-    "fine details": 5.87,
+    "verified": -1.20,
+    "verified, up to 0.85": -6.05,
+    "confirmed share of what was measured": 7.07,
+    "normals agree": -3.28,
+    "normals agree, up to 0.75": 4.26,
+    "mean square": -15.72,
+    "contour ends": -0.32,
+    "surface goes on beside the contour, up to 0.2": -21.96,
+    "surface goes on beyond the contour, up to 0.1": -29.41,
+    "holes": -2.64,
+    "holes in fine details": 12.45,
+    "below the plane": -20.17,
+    "log of confirmed pixels": 0.57,
+    "on a plane": 0.41,
+    "fine details": 2.67,
+    "missing in one piece, up to 0.1": -34.89,
+}
+# The same of depth's log-odds and the contour in colour.
+BIAS_WITH_COLOUR = -2.11
+WEIGHTS_WITH_COLOUR = {
+    "log-odds by depth": 0.545,
+    "log-odds by depth, up to 3": 0.723,
+    "contour agreement": 6.613,
+    "contour agreement, up to 0.4": -1.845,
 }
 _MOST_AGREEMENT = 1.1
 _CELL_PX = 6
@@ -47,9 +59,14 @@ _LEAST_PIXELS = 30.0
 _NEVER = 50.0  # log-odds against
 # With colour: how many candidates are compared with it, of each part at least so many, and from which log-odds on.
 _CONTOURS, _LEAST_CONTOURS, _HOPELESS = 30, 4, 12.0
-# What depth, up to so much, and contours count, and how much of one speaks neither for nor against a pose.
-_MOST_BY_DEPTH, _DEPTH, _CONTOUR, _HALF_AGREEMENT = 3.0, 0.7, 9.0, 0.42
+# Log-odds by depth count fully up to the first, and more up to the second; contours count more up to a usual agreement.
+_MOST_BY_DEPTH, _LESS_BY_DEPTH, _USUAL_AGREEMENT = 8.0, 3.0, 0.4
 _NEAR = np.diag(np.repeat([0.003, 0.03], 3) ** 2)
+# Other parts on the same surface, of which they share so much: how much less likely they are at most, what a pixel
+# tells, what log-odds of two parts differ by although it is either, and from which share on it may be the second.
+_SAME_SURFACE, _MOST_BEHIND, _PER_PIXEL, _BY_CHANCE, _UNDECIDED = 0.6, 6.0, 0.3, 3.0, 0.1
+# A mirror image of the part: the samples by which it fits better, and what is left of the score then.
+_LEAST_DIFFERENCE, _MIRRORED = 12, 0.1
 
 
 @dataclass(frozen=True)
@@ -58,9 +75,13 @@ class Selection:
 
     ``scores`` (N,) are the probabilities that they are right, ``verification`` (N,) the shares of what depth sees of
     their surface that it confirms, ``visibility`` (N,) those of all their surface, ``rms_m`` (N,) how far it is off.
+    ``alternatives`` are rows of other parts that the surface of a chosen one may as well be, ``mirrored`` those rows
+    whose surface is their part's mirror image.
     """
 
     chosen: tuple[int, ...]
+    alternatives: Mapping[int, int]
+    mirrored: frozenset[int]
     scores: Array
     verification: Array
     visibility: Array
@@ -73,23 +94,30 @@ def select(
     scene: MatchScene,
     least_score: float,
     colour: ColourView | None = None,
+    pool: ThreadPoolExecutor | None = None,
 ) -> Selection:
     """Choose candidates of at least ``least_score``, the best first, each on surface that no better one shows.
 
-    Where there is ``colour``, the best candidates of each part are those whose contour it shows, too.
+    Where there is ``colour``, the best candidates of each part are those whose contour it shows, too. Parts are looked
+    at in the threads of a pool.
     """
-    counts, cells = _verified(parts, candidates, scene)
+    counts, cells = _verified(parts, candidates, scene, pool)
     agreement = np.array([part.agreement for part in parts])[candidates.class_ids]
     log_odds = BIAS + evidence_of(counts, _sunk(parts, candidates, scene), agreement) @ np.array(list(WEIGHTS.values()))
     log_odds[counts[:, counted.CONFIRMED] < _LEAST_PIXELS] = -_NEVER
     if colour is not None:
-        log_odds = _with_colour(parts, candidates, cells, log_odds, colour)
+        log_odds = _with_colour(parts, candidates, cells, log_odds, colour, pool)
     scores = np.array([probability(value) for value in log_odds])
     rows = np.argsort(-scores, kind="stable")
     chosen = _apart(rows[scores[rows] >= least_score], cells)
+    mirrored = _mirrored(parts, candidates, scene.oriented.view, chosen)
+    scores[mirrored] *= _MIRRORED
+    chosen, alternatives = _among_parts(parts, candidates, scene.oriented.view, chosen, cells, log_odds, scores)
     confirmed, behind = counts[:, counted.CONFIRMED], counts[:, counted.BEHIND]
     return Selection(
         tuple(chosen),
+        alternatives,
+        frozenset(mirrored),
         scores,
         verification=confirmed / np.maximum(confirmed + behind, 1.0),
         visibility=confirmed / np.maximum(counts[:, counted.AREA], 1.0),
@@ -108,42 +136,111 @@ def _apart(rows: NDArray[np.intp], cells: Sequence[Sequence[int]]) -> list[int]:
     return kept
 
 
+def _mirrored(parts: Sequence[PartModel], candidates: Candidates, view: DepthView, chosen: Sequence[int]) -> list[int]:
+    """Return the ``chosen`` rows where the mirror image of the part is there, not the part."""
+    rows = []
+    for row in chosen:
+        part, pose = parts[candidates.class_ids[row]], candidates.poses[row]
+        for mesh in part.mirrored:
+            ours, theirs = differing_pixels(part.mesh, pose, mesh, pose, view)
+            if theirs > ours + _LEAST_DIFFERENCE:
+                rows.append(row)
+                break
+    return rows
+
+
+def _among_parts(
+    parts: Sequence[PartModel],
+    candidates: Candidates,
+    view: DepthView,
+    chosen: Sequence[int],
+    cells: Sequence[Sequence[int]],
+    log_odds: Array,
+    scores: Array,
+) -> tuple[list[int], dict[int, int]]:
+    """Decide between parts that explain the same surface, and share the score (N,) where nothing seen decides.
+
+    Returns the ``chosen`` rows and, of those of a shared score, the row of the most likely other part.
+    """
+    decided, alternatives = list[int](), dict[int, int]()
+    for row in chosen:
+        rows, gains = [row], [0.0]
+        for rival in _rivals(row, candidates, cells, log_odds):
+            pair = [(parts[candidates.class_ids[k]].mesh, candidates.poses[k]) for k in (row, rival)]
+            ours, theirs = differing_pixels(*pair[0], *pair[1], view)
+            ahead = log_odds[rival] - log_odds[row]
+            rows.append(rival)
+            gains.append(_PER_PIXEL * (theirs - ours) + np.sign(ahead) * max(abs(ahead) - _BY_CHANCE, 0.0))
+        shares = np.exp(np.array(gains) - max(gains))
+        shares /= shares.sum()
+        order = np.argsort(-shares, kind="stable")
+        best = rows[order[0]]
+        scores[rows] = scores[best] * shares
+        decided.append(best)
+        if len(rows) > 1 and shares[order[1]] > _UNDECIDED:
+            alternatives[best] = rows[order[1]]
+    return sorted(decided, key=lambda row: -scores[row]), alternatives
+
+
+def _rivals(row: int, candidates: Candidates, cells: Sequence[Sequence[int]], log_odds: Array) -> list[int]:
+    """Return the best rows of other parts, one of each, whose surface is mostly that of a row."""
+    rivals, surface = dict[int, int](), set(cells[row])
+    near = (log_odds > log_odds[row] - _MOST_BEHIND) & (candidates.class_ids != candidates.class_ids[row])
+    for other in sorted(np.flatnonzero(near).tolist(), key=lambda other: -log_odds[other]):
+        class_id = int(candidates.class_ids[other])
+        if class_id not in rivals and len(surface.intersection(cells[other])) > _SAME_SURFACE * len(cells[other]):
+            rivals[class_id] = other
+    return list(rivals.values())
+
+
 def _with_colour(
     parts: Sequence[PartModel],
     candidates: Candidates,
     cells: Sequence[Sequence[int]],
     log_odds: Array,
     colour: ColourView,
+    pool: ThreadPoolExecutor | None,
 ) -> Array:
-    """Return the log-odds (N,) by depth and, of the best candidates of each part, by contour.
-
-    Depth sensors differ, so that what the regression makes of one is believed up to ``_MOST_BY_DEPTH`` only.
-    """
-    # What is not compared counts as if its contour were not there.
-    by_depth = np.clip(log_odds, -_MOST_BY_DEPTH, _MOST_BY_DEPTH)
-    both = np.where(log_odds > -_HOPELESS, _DEPTH * by_depth - _CONTOUR * _HALF_AGREEMENT, -_NEVER)
+    """Return the log-odds (N,) by depth and, of the best candidates of each part, by contour."""
     count = max(_LEAST_CONTOURS, _CONTOURS // len(parts))
-    for class_id, part in enumerate(parts):
+
+    def compared(class_id: int) -> tuple[list[int], list[float]]:
         rows = np.flatnonzero((candidates.class_ids == class_id) & (log_odds > -_HOPELESS))
         best = _apart(rows[np.argsort(-log_odds[rows], kind="stable")], cells)[:count]
-        surface = ContourSurface.of(part.model.surface_object)
-        for row in best:
-            share = contour_agreement(colour, surface, candidates.poses[row], _NEAR)
-            both[row] += _CONTOUR * share
-    return both
+        surface = ContourSurface.of(parts[class_id].model.surface_object)
+        return best, [contour_agreement(colour, surface, candidates.poses[row], _NEAR) for row in best]
+
+    # What is not compared counts as if its contour were not there.
+    agreement = np.zeros(len(candidates))
+    for best, shares in pool.map(compared, range(len(parts))) if pool else map(compared, range(len(parts))):
+        agreement[best] = shares
+    both = BIAS_WITH_COLOUR + evidence_with_colour(log_odds, agreement) @ np.array(list(WEIGHTS_WITH_COLOUR.values()))
+    return np.where(log_odds > -_HOPELESS, both, -_NEVER)
 
 
-def _verified(parts: Sequence[PartModel], candidates: Candidates, scene: MatchScene) -> tuple[Array, list[list[int]]]:
+def evidence_with_colour(log_odds: Array, agreement: Array) -> Array:
+    """Return the evidence (N, F), in the order of ``WEIGHTS_WITH_COLOUR``, of log-odds (N,) by depth and contours."""
+    sure, likely = (np.clip(log_odds, -most, most) for most in (_MOST_BY_DEPTH, _LESS_BY_DEPTH))
+    return np.stack([sure, likely, agreement, np.minimum(agreement, _USUAL_AGREEMENT)], axis=1)
+
+
+def _verified(
+    parts: Sequence[PartModel], candidates: Candidates, scene: MatchScene, pool: ThreadPoolExecutor | None
+) -> tuple[Array, list[list[int]]]:
     """Return the counts (N, COLUMNS) of all candidates, and of each the cells of the image that confirm it."""
     counts = np.zeros((len(candidates), counted.COLUMNS))
     cells: list[list[int]] = [[]] * len(candidates)
     image_width = scene.oriented.view.camera.width
     width = image_width // _CELL_PX + 1
-    for class_id, part in enumerate(parts):
-        rows = np.flatnonzero(candidates.class_ids == class_id)
-        found, starts, pixels = verify(
-            part.mesh, part.diameter, candidates.poses[rows], scene.oriented, scene.on_plane, scene.near_plane
-        )
+
+    def verified(class_id: int) -> tuple[NDArray[np.intp], Array, NDArray[np.int64], NDArray[np.int32]]:
+        part, rows = parts[class_id], np.flatnonzero(candidates.class_ids == class_id)
+        planes = scene.on_plane, scene.near_plane
+        return rows, *verify(part.mesh, part.diameter, candidates.poses[rows], scene.oriented, *planes)
+
+    for rows, found, starts, pixels in (
+        pool.map(verified, range(len(parts))) if pool else map(verified, range(len(parts)))
+    ):
         counts[rows] = found
         places = pixels // image_width // _CELL_PX * width + pixels % image_width // _CELL_PX
         for row, first, last in zip(rows, starts[:-1], starts[1:]):
@@ -181,6 +278,7 @@ def evidence_of(counts: Array, sunk: Array, agreement: Array) -> Array:
             np.log(np.maximum(confirmed, 1.0)),
             np.minimum(counts[:, counted.PLANE] / expected, 0.3),
             1.0 - agreement,
+            np.minimum(counts[:, counted.MISSING] / expected, 0.1),
         ],
         axis=1,
     )

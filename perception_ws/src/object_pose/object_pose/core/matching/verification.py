@@ -29,11 +29,14 @@ ORIENTED, AGREEING = 9, 10
 # Of sides of samples at the contour: all that tell, those beyond which depth falls off, and those where it goes on at
 # the first and at all rings around the contour.
 EDGES, ENDS, CONTINUES, GOES_ON = 11, 12, 13, 14
-COLUMNS = 15
+# Of the samples seen through, those amid others: a piece of the surface is not there.
+MISSING = 15
+COLUMNS = 16
 
 _SIDE = 64  # of the patch that a part is drawn in, samples at most
 _TOLERANCE_M, _SIGMAS, _MOST_TOLERANCE = 0.003, 3.0, 0.08  # the last in diameters
 _SLANTED = 4.0  # tolerances along the ray, where a surface is slanted
+_MISSING = 2.0  # tolerances along the ray, behind which a surface is another one
 _LEAST_FACING = 0.3  # cosine below which normals tell little
 # Depth smears edges over some pixels, so where it goes on it has to do so for a while.
 _RING_PX, _RINGS = 3.0, 3
@@ -87,6 +90,7 @@ def _verify(
     height, width = depth.shape
     projected, normal = np.empty((len(vertices), 3)), np.empty(3)
     inverse, face_of = np.empty((_SIDE, _SIDE)), np.empty((_SIDE, _SIDE), dtype=np.int32)
+    is_behind = np.empty((_SIDE, _SIDE), dtype=np.bool_)
     for i in range(len(poses)):
         if not project(vertices, poses[i], lens, projected):
             continue
@@ -96,6 +100,7 @@ def _verify(
         left, top = math.floor(first_u) - stride, math.floor(first_v) - stride
         draw(projected, faces, left, top, stride, inverse, face_of)
         of_pose, number = counts[i], 0
+        is_behind[:] = False
         for y in range(1, _SIDE - 1):
             for x in range(1, _SIDE - 1):
                 if inverse[y, x] <= 0.0:
@@ -107,17 +112,31 @@ def _verify(
                 z = 1.0 / inverse[y, x]
                 facing = _face_normal(vertices, faces, face_of[y, x], poses[i], row, column, lens, normal)
                 sigma = math.sqrt(noise[0] ** 2 + (noise[1] * z * z) ** 2)
-                limit = max(_TOLERANCE_M, min(_SIGMAS * sigma, noise[2]))
+                # A sensor that is no finer than a part tells nothing of it.
+                limit = min(max(_TOLERANCE_M, _SIGMAS * sigma), noise[2])
                 is_on_plane = on_plane[row // STRIDE, column // STRIDE]
                 measured_normal = normals[row // STRIDE, column // STRIDE]
                 d = depth[row, column]
+                is_behind[y, x] = d - z > _MISSING * limit and (d - z) * facing > limit
                 is_confirmed = _compare(d, z, limit, facing, is_on_plane, measured_normal, normal, of_pose)
                 if is_confirmed:
                     pixels[i, number] = row * width + column
                     number += 1
                 from_m = d if is_confirmed else z if d >= z else -1.0
                 _look_beside(y, x, row, column, stride, from_m, limit, is_on_plane, inverse, depth, near_plane, of_pose)
+        of_pose[MISSING] = _amid_others(is_behind)
         lengths[i] = number
+
+
+@kernel
+def _amid_others(samples: Mask) -> int:
+    """Return how many of the samples (h, w) have four neighbours that are samples, too."""
+    count = 0
+    for y in range(1, _SIDE - 1):
+        for x in range(1, _SIDE - 1):
+            beside = samples[y - 1, x] and samples[y + 1, x] and samples[y, x - 1] and samples[y, x + 1]
+            count += samples[y, x] and beside
+    return count
 
 
 @kernel

@@ -18,7 +18,7 @@ from object_pose.simulation.parts.objects import SceneObject, mesh_diameter, obj
 from object_pose.simulation.parts.symmetry import parse_symmetry
 from object_pose.simulation.render.mesh import make_render_mesh
 
-UNITS = {"mm": 1e-3, "m": 1.0}
+UNITS = {"mm": 1e-3, "m": 1.0, "cm": 1e-2, "inch": 0.0254}
 _SURELY = {"mm": (10.0, 2000.0), "m": (0.01, 1.0)}
 _SMALLEST_M, _LARGEST_M = 0.01, 1.5
 _FAR_DIAMETERS = 2.0
@@ -61,7 +61,7 @@ class CadPart:
 
 
 def read_parts(paths: Sequence[Path], unit: str = "", centred: bool = False) -> list[CadPart]:
-    """Read CAD files; ``unit`` is 'mm' or 'm', '' where the sizes shall tell; ``centred`` moves origins to box centres.
+    """Read CAD files; ``unit`` is of ``UNITS``, '' where sizes shall tell; ``centred`` moves origins to box centres.
 
     STEP and 3MF files say their unit themselves. Parts are called as their files. Raises ``DataError`` for a file that
     cannot be used, ``ConfigError`` where the unit is not clear or two files have one name.
@@ -125,7 +125,8 @@ def _guessed_unit(files: Sequence[tuple[Path, trimesh.Trimesh]]) -> str:
     likely = [unit for unit, (low, high) in _SURELY.items() if all(low <= length <= high for length in longest)]
     if len(likely) != 1:
         lengths = ", ".join(f"{path.name} {length:.4g}" for (path, _), length in zip(files, longest))
-        raise ConfigError(f"the unit of the files is not clear (longest sides: {lengths})", "say --unit mm or --unit m")
+        message = f"the unit of the files is not clear (longest sides: {lengths})"
+        raise ConfigError(message, f"say --unit {', '.join(UNITS)}")
     return likely[0]
 
 
