@@ -81,6 +81,9 @@ bench-speed: setup ## What tracking, registering and detecting cost, and how tha
 bench-pose: setup-bench ## The pose head beside PnP alone and Open3D, on the same frames, write out/pose/bench.json
 	@$(BENCHMARK).bench_pose
 
+bench-peers: setup-bench ## Parts from CAD files registered and tracked beside OpenCV's surface_matching and Open3D, write out/peers
+	@$(BENCHMARK).bench_peers
+
 models-check: setup-train ## Every shipped model on its test split beside its acceptance criteria, write out/models/summary.json
 	@$(BENCHMARK).models_check
 

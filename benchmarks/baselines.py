@@ -31,6 +31,8 @@ _VOXEL_M = 0.003
 _MIN_POINTS = 30
 _MODEL_POINTS = 5000
 _MIN_FITNESS = 0.3
+_APART_M, _NEIGHBOURS = 0.012, 8  # of clusters
+_FAR_VOXELS = 4.0  # between a start and the points that it is first aligned with
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,13 @@ class Open3dMethod:
     def _register(self, detection: Detections, frame: Frame) -> ObjectPose | None:
         class_id = int(detection.class_ids[0])
         points = _points_in_box(detection.boxes_xyxy[0], frame)
+        transform, fitness = self.register(class_id, points)
+        return self._pose(detection, class_id, transform, fitness) if fitness >= _MIN_FITNESS else None
+
+    def register(self, class_id: int, points: Array) -> tuple[Array, float]:
+        """Return the pose (4, 4) of an object in points (N, 3), and its fitness, which is 0 where there is none."""
         if len(points) < _MIN_POINTS:
-            return None
+            return np.eye(4), 0.0
         scene = self._cloud(points)
         scene.estimate_normals(self._open3d.geometry.KDTreeSearchParamHybrid(radius=2 * _VOXEL_M, max_nn=30))
         scene.orient_normals_towards_camera_location(np.zeros(3))
@@ -120,12 +127,27 @@ class Open3dMethod:
             ],
             registration.RANSACConvergenceCriteria(100_000, 0.999),
         )
-        fine = registration.registration_icp(
-            model, scene, _VOXEL_M, coarse.transformation, registration.TransformationEstimationPointToPlane()
-        )
-        if fine.fitness < _MIN_FITNESS:
-            return None
-        return self._pose(detection, class_id, np.asarray(fine.transformation), float(fine.fitness))
+        return self._aligned(model, scene, coarse.transformation, 1.0)
+
+    def clusters(self, points: Array) -> list[Array]:
+        """Return points (N, 3) in the pieces that lie apart."""
+        labels = np.asarray(self._cloud(points).cluster_dbscan(_APART_M, _NEIGHBOURS))
+        return [points[labels == label] for label in range(labels.max(initial=-1) + 1)]
+
+    def align(self, class_id: int, points: Array, start: Array) -> tuple[Array, float]:
+        """Return an object's pose (4, 4) aligned with points (N, 3) from a start near it, and its fitness."""
+        if len(points) < _MIN_POINTS:
+            return start, 0.0
+        scene = self._cloud(points).voxel_down_sample(_VOXEL_M)
+        scene.estimate_normals(self._open3d.geometry.KDTreeSearchParamHybrid(radius=2 * _VOXEL_M, max_nn=30))
+        near, _ = self._aligned(self._models[class_id][0], scene, start, _FAR_VOXELS)
+        return self._aligned(self._models[class_id][0], scene, near, 1.0)
+
+    def _aligned(self, model: Any, scene: Any, start: Array, reach_voxels: float) -> tuple[Array, float]:
+        registration = self._open3d.pipelines.registration
+        to_plane = registration.TransformationEstimationPointToPlane()
+        fine = registration.registration_icp(model, scene, reach_voxels * _VOXEL_M, start, to_plane)
+        return np.asarray(fine.transformation), float(fine.fitness)
 
     def _pose(self, detection: Detections, class_id: int, transform: Array, fitness: float) -> ObjectPose:
         model = self._objects[class_id]

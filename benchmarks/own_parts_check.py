@@ -35,7 +35,7 @@ from object_pose.simulation.seeds import TEST
 from object_pose.workflows.prepare_parts import PreparePartsConfig, prepare_parts
 
 _SEED = TEST.seed(77_000_021)
-_MIN_VISIBILITY = 0.6
+MIN_VISIBILITY = 0.6
 _LMO_MIN_VISIBILITY = 0.1  # LM-O calls every object visible above a tenth a target
 _RBT_NAMES = ("dragon", "cube")
 CRITERIA = (
@@ -98,7 +98,7 @@ def _rendered(options: argparse.Namespace) -> tuple[float, dict[str, Any]]:
     for item in progress(frames, "rendered", options.frames):
         found = estimator.register(item.frame)
         times_ms.append(found.timings_ms["total"])
-        matches.append(match_frame(found.results.poses, item.truths, estimator.card.objects, _MIN_VISIBILITY))
+        matches.append(match_frame(found.results.poses, item.truths, estimator.card.objects, MIN_VISIBILITY))
     score = score_frames(matches)
     return prepare_s, {
         "recall_add_01d": score.recall_add_01d,

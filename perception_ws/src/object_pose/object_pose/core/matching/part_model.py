@@ -115,7 +115,7 @@ def _simulated(model: ObjectModel, mesh: TriangleMesh) -> tuple[float, float]:
         shares.append(counts[0, AGREEING] / max(counts[0, ORIENTED], 1.0))
         drawn = (inverse > 0.0).astype(np.uint8)
         closed = cv2.morphologyEx(drawn, cv2.MORPH_CLOSE, np.ones((side, side), np.uint8))
-        gaps.append(1.0 - np.count_nonzero(drawn) / max(np.count_nonzero(closed), 1))
+        gaps.append(1.0 - int(drawn.sum()) / max(int(closed.sum()), 1))
     return float(np.median(shares)), float(np.median(gaps))
 
 
