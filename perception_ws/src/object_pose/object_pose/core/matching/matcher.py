@@ -33,8 +33,7 @@ _RADIUS_SHARE, _LEAST_RADIUS_M, _MOST_RADIUS_M = 0.06, 0.003, 0.008  # of normal
 _PLANE_DIAMETERS = 1.5  # a plane reaches farther than parts do
 _NOISE_SHARE = 0.05  # of the diameter: where a standard deviation is more nothing is told
 _SPACING_SHARE, _REFERENCE_STEP = 0.05, 4
-_WEIGHED = 400  # candidates of a part and kind
-_KEPT_IN_ALL, _LEAST_KEPT = 240, 30  # of all parts together and of each, of one kind: aligned
+_WEIGHED, _KEPT = 400, 30  # candidates of a part and kind: weighed, and aligned
 _KEPT_OF_WIRES = 20  # of each segment that consists of wires, of a part that does
 _SAME_M, _SAME_RAD = 0.1, np.radians(18.0)  # the first in diameters
 _LEAST_INFORMATION = 1e-3
@@ -88,7 +87,6 @@ class PartMatcher:
 
     def __init__(self, parts: Sequence[PartModel], depth: DepthConfig | None = None) -> None:
         self._parts = tuple(parts)
-        self._kept = max(_KEPT_IN_ALL // len(self._parts), _LEAST_KEPT)
         config = AlignerConfig(use_colour="never", depth=depth or DepthConfig())
         self._aligner = FrameAligner([part.views for part in parts], config)
 
@@ -150,9 +148,9 @@ class PartMatcher:
             for is_wire in (False, True)
         )
         # Thin walls are seen beside by poses that are good starts: what most points voted for is kept, however it fits.
-        kept = [voted[: self._kept]]
+        kept = [voted[:_KEPT]]
         for poses, slide in ((voted, _SLIDE_OF_VOTED), (np.concatenate([voted[:0], *in_segments]), _SLIDE_OF_STARTS)):
-            kept.append(self._best(index, poses, slide, scene, least_support=0.0)[: self._kept])
+            kept.append(self._best(index, poses, slide, scene, least_support=0.0)[:_KEPT])
         # A start that is off by the width of a wire has no support: for wires it only gives an order.
         kept += [self._best(index, poses, _SLIDE_OF_STARTS, scene)[:_KEPT_OF_WIRES] for poses in in_wires]
         return np.concatenate(kept)

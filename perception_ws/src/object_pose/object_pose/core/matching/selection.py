@@ -43,14 +43,6 @@ WEIGHTS = {
     "fine details": 2.67,
     "missing in one piece, up to 0.1": -34.89,
 }
-# The same of depth's log-odds and the contour in colour.
-BIAS_WITH_COLOUR = -2.11
-WEIGHTS_WITH_COLOUR = {
-    "log-odds by depth": 0.545,
-    "log-odds by depth, up to 3": 0.723,
-    "contour agreement": 6.613,
-    "contour agreement, up to 0.4": -1.845,
-}
 _MOST_AGREEMENT = 1.1
 _CELL_PX = 6
 _SHARED = 0.35  # of a pose's cells of the image, from which on it shows what a better one does
@@ -58,9 +50,10 @@ _MOST_SUNK = 0.1  # in diameters
 _LEAST_PIXELS = 30.0
 _NEVER = 50.0  # log-odds against
 # With colour: how many candidates are compared with it, of each part at least so many, and from which log-odds on.
-_CONTOURS, _LEAST_CONTOURS, _HOPELESS = 30, 4, 12.0
-# Log-odds by depth count fully up to the first, and more up to the second; contours count more up to a usual agreement.
-_MOST_BY_DEPTH, _LESS_BY_DEPTH, _USUAL_AGREEMENT = 8.0, 3.0, 0.4
+_CONTOURS, _LEAST_CONTOURS, _HOPELESS = 60, 5, 30.0
+# Depth sensors differ in what they make of edges and gaps: log-odds by depth count up to the first against a pose and
+# up to the second for it. Contours count the third, and speak neither for nor against it where they agree by the last.
+_MOST_AGAINST, _MOST_FOR, _CONTOUR, _NEUTRAL_AGREEMENT = 3.0, 8.0, 9.0, 0.40
 _NEAR = np.diag(np.repeat([0.003, 0.03], 3) ** 2)
 # Other parts on the same surface, of which they share so much: how much less likely they are at most, what a pixel
 # tells, what log-odds of two parts differ by although it is either, and from which share on it may be the second.
@@ -214,14 +207,8 @@ def _with_colour(
     agreement = np.zeros(len(candidates))
     for best, shares in pool.map(compared, range(len(parts))) if pool else map(compared, range(len(parts))):
         agreement[best] = shares
-    both = BIAS_WITH_COLOUR + evidence_with_colour(log_odds, agreement) @ np.array(list(WEIGHTS_WITH_COLOUR.values()))
+    both = np.clip(log_odds, -_MOST_AGAINST, _MOST_FOR) + _CONTOUR * (agreement - _NEUTRAL_AGREEMENT)
     return np.where(log_odds > -_HOPELESS, both, -_NEVER)
-
-
-def evidence_with_colour(log_odds: Array, agreement: Array) -> Array:
-    """Return the evidence (N, F), in the order of ``WEIGHTS_WITH_COLOUR``, of log-odds (N,) by depth and contours."""
-    sure, likely = (np.clip(log_odds, -most, most) for most in (_MOST_BY_DEPTH, _LESS_BY_DEPTH))
-    return np.stack([sure, likely, agreement, np.minimum(agreement, _USUAL_AGREEMENT)], axis=1)
 
 
 def _verified(
