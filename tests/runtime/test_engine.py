@@ -1,5 +1,6 @@
 """Engines: a good file runs, a bad one is refused in one sentence that names it."""
 
+import subprocess
 import sys
 
 import numpy as np
@@ -30,6 +31,28 @@ def test_openvino_gives_the_same(mean_colour_model):
     for name in ("input_shape", "output_shapes", "metadata"):
         assert getattr(engines[0], name) == getattr(engines[1], name)
     np.testing.assert_allclose(engines[0].run(batch)[0], engines[1].run(batch)[0], atol=2e-2)
+
+
+_SIGNAL_AFTER_MODELS = """
+import gc, signal, sys
+from pathlib import Path
+from object_pose.runtime.engine import EngineConfig, load_engine
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+first, second = (load_engine(Path(sys.argv[1]), EngineConfig(engine="openvino")) for _ in range(2))
+del first
+gc.collect()
+del second
+gc.collect()
+signal.raise_signal(signal.SIGUSR1)
+"""
+
+
+def test_signals_are_handled_after_models_of_openvino_are_gone(mean_colour_model):
+    """Cores free the stack on which the thread handles signals: Ctrl-C ended the process without a word."""
+    pytest.importorskip("openvino", reason="the extra 'openvino' is not installed")
+    words = [sys.executable, "-X", "faulthandler", "-c", _SIGNAL_AFTER_MODELS, str(mean_colour_model)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
 
 
 def test_metadata_that_are_no_text_are_refused(mean_colour_model):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import logging
 import re
@@ -261,18 +262,26 @@ def _onnxruntime_session(path: Path, config: EngineConfig, embedded: bytes | Non
     return session
 
 
+def _openvino_core() -> Any:
+    return _only_core(_import("openvino", "pip install 'object-pose[openvino]'"))
+
+
+@functools.cache
+def _only_core(openvino: Any) -> Any:
+    """Return the one core of the process: each sets a signal stack of its own, and frees one that is in use."""
+    return openvino.Core()
+
+
 def _openvino_model(path: Path, embedded: bytes | None) -> Any:
-    openvino = _import("openvino", "pip install 'object-pose[openvino]'")
     try:
-        return openvino.Core().read_model(embedded or str(path))
+        return _openvino_core().read_model(embedded or str(path))
     except RuntimeError as error:
         raise _unreadable(path, error) from error
 
 
 def _openvino_compiled(model: Any, config: EngineConfig) -> Any:
-    openvino = _import("openvino", "pip install 'object-pose[openvino]'")
     hints = {"INFERENCE_NUM_THREADS": config.thread_count, "PERFORMANCE_HINT": "LATENCY"}
-    return openvino.Core().compile_model(model, "CPU", hints)
+    return _openvino_core().compile_model(model, "CPU", hints)
 
 
 def _openvino_outputs(model: Any, feed: Mapping[Any, NDArray[np.generic]]) -> list[Batch]:
