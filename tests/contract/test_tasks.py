@@ -80,7 +80,7 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     ]
     recipe = learning.recipe(*configs)
     if request.param == "oriented":
-        recipe = dataclasses.replace(recipe, validation_count=50)
+        recipe = dataclasses.replace(recipe, validation_count=4)
     Trainer(recipe, TrainConfig(**RUN), folder / "run").run()
     difference = export_onnx(learning.exportable(folder / "run", *configs), folder / "model.onnx")
     assert difference < 1e-3

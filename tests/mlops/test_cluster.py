@@ -10,11 +10,11 @@ import os
 import subprocess
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 
 from benchmarks.ray_check import two_nodes
+from object_pose.cli.main import main
 
 if not find_spec("ray"):
     pytest.skip("Ray is not installed (make setup-all)", allow_module_level=True)
@@ -23,7 +23,6 @@ pytestmark = pytest.mark.timeout(300)
 
 JOBS = """
 import os, signal, sys
-from pathlib import Path
 from object_pose.core.errors import DataError
 from object_pose.mlops.cluster import ray_runner
 from object_pose.workflows.parallel import in_order
@@ -55,33 +54,29 @@ def cluster():
         yield address
 
 
-def object_pose(*arguments) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "object_pose.cli.main", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def on_cluster(address: str, *arguments) -> None:
+    command = [sys.executable, "-m", "object_pose.cli.main", *map(str, arguments), "--ray", address]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
-def evaluated(output: Path, *more) -> bytes:
-    object_pose("evaluate", "pose", "--rendered", 2, "--threads", 1, "--json", "--output", output, *more)
-    return (output / "results.csv").read_bytes()
+def here(*arguments) -> None:
+    assert main(list(map(str, arguments))) == 0
 
 
 def test_the_same_evaluation_here_and_on_the_cluster(cluster, tmp_path):
-    here = evaluated(tmp_path / "here")
-    assert here.count(b"\n") > 5
-    assert evaluated(tmp_path / "cluster", "--ray", cluster) == here
-    assert evaluated(tmp_path / "processes", "--workers", 2) == here
+    options = ("evaluate", "pose", "--rendered", 2, "--threads", 1, "--json", "--output")
+    here(*options, tmp_path / "here")
+    on_cluster(cluster, *options, tmp_path / "there")
+    expected = (tmp_path / "here" / "results.csv").read_bytes()
+    assert expected.count(b"\n") > 5
+    assert (tmp_path / "there" / "results.csv").read_bytes() == expected
 
 
 def test_the_same_data_set_here_and_on_the_cluster(cluster, tmp_path):
-    options = ("--scenes", 2, "--frames", 1, "--max-objects", 2)
-    object_pose("generate", "--output", tmp_path / "here", *options)
-    object_pose("generate", "--output", tmp_path / "there", *options, "--ray", cluster)
+    options = ("generate", "--scenes", 2, "--frames", 1, "--max-objects", 2, "--output")
+    here(*options, tmp_path / "here")
+    on_cluster(cluster, *options, tmp_path / "there")
     files = [path.relative_to(tmp_path / "here") for path in (tmp_path / "here").rglob("*") if path.is_file()]
     assert len(files) > 10
     assert filecmp.cmpfiles(tmp_path / "here", tmp_path / "there", files, shallow=False)[0] == files

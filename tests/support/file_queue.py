@@ -1,4 +1,8 @@
-"""Several pytest processes over the same tests: each takes the next file that none has taken (scripts/run_tests)."""
+"""Two pytest processes over the same tests: each takes the next file that none has taken (scripts/run_tests).
+
+One begins with the first, the other with the last: files of a folder, which share what they set up, mostly meet in one
+process, and both end at the same time.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from pathlib import Path
 import pytest
 
 FOLDER_VARIABLE = "OBJECT_POSE_TEST_QUEUE"
+SHARE_VARIABLE = "OBJECT_POSE_TEST_SHARE"
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -33,7 +38,10 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 
 def _taken(items: Sequence[pytest.Item], folder: Path) -> Iterator[pytest.Item]:
     """Yield the tests of one file after the other, as far as no other process has taken it."""
-    for path, tests in itertools.groupby(items, key=lambda item: item.location[0]):
+    files = [(path, list(tests)) for path, tests in itertools.groupby(items, key=lambda item: item.location[0])]
+    if not os.environ[SHARE_VARIABLE].startswith("0/"):
+        files.reverse()
+    for path, tests in files:
         try:
             (folder / path.replace(os.sep, "+")).touch(exist_ok=False)
         except FileExistsError:
