@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
     recording = read_recording(options.data or find_data("rbt"))
     models = [ViewModel.of(model) for model in recording.objects]
     modes = [options.only] if options.only else list(_SHARES)
-    figures: dict[str, Any] = {mode: score(recording, *track(recording, models, mode == _DEPTH)) for mode in modes}
+    figures: dict[str, Any] = {mode: score(recording, track(recording, models, mode == _DEPTH)) for mode in modes}
     verdicts = check(figures, CRITERIA, required=options.only is None)
     met = all(verdict["met"] is not False for verdict in verdicts.values())
     summary = plain({**figures, **_overall(figures[modes[0]]), "bars": verdicts, "met": met}, 4)
@@ -98,8 +98,18 @@ def _pose(items: Sequence[dict[str, Any]], object_id: int) -> Array:
     return se3.make_transform(np.reshape(item["cam_R_m2c"], (3, 3)), np.array(item["cam_t_m2c"]) * MM)
 
 
-def track(recording: Recording, models: Sequence[ViewModel], with_depth: bool) -> tuple[Array, Mask, Array]:
-    """Return the poses (F, N, 4, 4), whether they were tracked (F, N), and what a frame took (F - 1,) in ms.
+@dataclass(frozen=True)
+class Tracked:
+    """Poses (F, N, 4, 4) with covariances (F, N, 6, 6), whether they were tracked (F, N), times (F - 1,) in ms."""
+
+    poses: Array
+    covariances: Array
+    is_tracked: Mask
+    times_ms: Array
+
+
+def track(recording: Recording, models: Sequence[ViewModel], with_depth: bool) -> Tracked:
+    """Track through the recording, with depth or by colour alone.
 
     The first poses are the true ones. Nothing is found anew: an object that is lost is looked for where it is expected.
     """
@@ -108,7 +118,7 @@ def track(recording: Recording, models: Sequence[ViewModel], with_depth: bool) -
     class_ids, covariances = np.arange(count), np.tile(np.diag(_START_SIGMAS**2), (count, 1, 1))
     motion = Motion.starting(recording.truths[0], covariances)
     aligner.learn(recording.frames[0], class_ids, motion.poses)
-    poses, is_tracked, times_ms = [motion.poses], [np.ones(count, dtype=bool)], []
+    poses, is_tracked, times_ms, found = [motion.poses], [np.ones(count, dtype=bool)], [], [covariances]
     for frame in progress(recording.frames[1:], "depth and colour" if with_depth else "colour"):
         seen = frame if with_depth else replace(frame, depth_m=None)
         start = time.perf_counter()
@@ -118,12 +128,14 @@ def track(recording: Recording, models: Sequence[ViewModel], with_depth: bool) -
         times_ms.append((time.perf_counter() - start) * 1e3)
         poses.append(motion.poses)
         is_tracked.append(aligned.is_tracked)
-    return np.array(poses), np.array(is_tracked), np.array(times_ms)
+        found.append(motion.covariances[:, :6, :6])
+    return Tracked(np.array(poses), np.array(found), np.array(is_tracked), np.array(times_ms))
 
 
-def score(recording: Recording, poses: Array, is_tracked: Mask, times_ms: Array) -> dict[str, Any]:
+def score(recording: Recording, tracked: Tracked) -> dict[str, Any]:
     """Return the figures of poses (F, N, 4, 4); the first ones were given and do not count."""
     figures: dict[str, Any] = {}
+    poses = tracked.poses
     for index, (name, model) in enumerate(zip(_NAMES.values(), recording.objects)):
         pairs = zip(poses[1:, index], recording.truths[1:, index])
         errors = np.array([_errors(pose, truth, model, name == _MANY_ROTATIONS) for pose, truth in pairs])
@@ -131,11 +143,11 @@ def score(recording: Recording, poses: Array, is_tracked: Mask, times_ms: Array)
             "tracked_share": float(np.mean(errors[:, 0] < ADD_SHARE * model.diameter)),
             "p90_translation_mm": float(np.percentile(errors[:, 1], 90)) * 1e3,
             "p90_rotation_deg": float(np.degrees(np.percentile(errors[:, 2], 90))),
-            "said_lost": int(np.count_nonzero(~is_tracked[1:, index])),
+            "said_lost": int(np.count_nonzero(~tracked.is_tracked[1:, index])),
         }
     figures["relative_spread"] = _spread(se3.inverse(poses[1:, 1]) @ poses[1:, 0])
     # The first frame compiles what is not kept yet.
-    figures["ms_per_frame"] = float(np.median(times_ms[1:]))
+    figures["ms_per_frame"] = float(np.median(tracked.times_ms[1:]))
     return figures
 
 
