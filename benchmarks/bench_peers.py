@@ -161,7 +161,8 @@ def _tracked(options: argparse.Namespace, skipped: dict[str, str]) -> dict[str, 
     count = options.tracked
     recording = Recording(whole.frames[:count], whole.objects, whole.truths[:count])
     views = [ViewModel.of(model) for model in recording.objects]
-    figures = {"object_pose": score(recording, *track(recording, views, with_depth=True))}
+    ours = track(recording, views, with_depth=True)
+    figures = {"object_pose": score(recording, ours.poses, ours.is_tracked, ours.times_ms)}
     surfaces = [view.surface.astype(np.float64) for view in views]
     aligners: dict[str, Alignment] = {}
     if matching := _installed(_SURFACE_MATCHING, lambda: SurfaceMatching(surfaces), skipped):

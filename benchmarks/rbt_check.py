@@ -72,7 +72,10 @@ def run(options: argparse.Namespace) -> int:
     recording = read_recording(options.data or find_data("rbt"))
     models = [ViewModel.of(model) for model in recording.objects]
     modes = [options.only] if options.only else list(_SHARES)
-    figures: dict[str, Any] = {mode: score(recording, track(recording, models, mode == _DEPTH)) for mode in modes}
+    figures: dict[str, Any] = {}
+    for mode in modes:
+        tracked = track(recording, models, mode == _DEPTH)
+        figures[mode] = score(recording, tracked.poses, tracked.is_tracked, tracked.times_ms)
     verdicts = check(figures, CRITERIA, required=options.only is None)
     met = all(verdict["met"] is not False for verdict in verdicts.values())
     summary = plain({**figures, **_overall(figures[modes[0]]), "bars": verdicts, "met": met}, 4)
@@ -132,10 +135,9 @@ def track(recording: Recording, models: Sequence[ViewModel], with_depth: bool) -
     return Tracked(np.array(poses), np.array(found), np.array(is_tracked), np.array(times_ms))
 
 
-def score(recording: Recording, tracked: Tracked) -> dict[str, Any]:
+def score(recording: Recording, poses: Array, is_tracked: Mask, times_ms: Array) -> dict[str, Any]:
     """Return the figures of poses (F, N, 4, 4); the first ones were given and do not count."""
     figures: dict[str, Any] = {}
-    poses = tracked.poses
     for index, (name, model) in enumerate(zip(_NAMES.values(), recording.objects)):
         pairs = zip(poses[1:, index], recording.truths[1:, index])
         errors = np.array([_errors(pose, truth, model, name == _MANY_ROTATIONS) for pose, truth in pairs])
@@ -143,11 +145,11 @@ def score(recording: Recording, tracked: Tracked) -> dict[str, Any]:
             "tracked_share": float(np.mean(errors[:, 0] < ADD_SHARE * model.diameter)),
             "p90_translation_mm": float(np.percentile(errors[:, 1], 90)) * 1e3,
             "p90_rotation_deg": float(np.degrees(np.percentile(errors[:, 2], 90))),
-            "said_lost": int(np.count_nonzero(~tracked.is_tracked[1:, index])),
+            "said_lost": int(np.count_nonzero(~is_tracked[1:, index])),
         }
     figures["relative_spread"] = _spread(se3.inverse(poses[1:, 1]) @ poses[1:, 0])
     # The first frame compiles what is not kept yet.
-    figures["ms_per_frame"] = float(np.median(tracked.times_ms[1:]))
+    figures["ms_per_frame"] = float(np.median(times_ms[1:]))
     return figures
 
 
