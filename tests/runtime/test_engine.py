@@ -4,8 +4,9 @@ import subprocess
 import sys
 
 import numpy as np
+import onnx
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from object_pose.core.errors import ConfigError, ModelError
 from object_pose.runtime.engine import EngineConfig, load_engine
@@ -31,6 +32,21 @@ def test_openvino_gives_the_same(mean_colour_model):
     for name in ("input_shape", "output_shapes", "metadata"):
         assert getattr(engines[0], name) == getattr(engines[1], name)
     np.testing.assert_allclose(engines[0].run(batch)[0], engines[1].run(batch)[0], atol=2e-2)
+
+
+def test_what_only_onnxruntime_can_run_is_said(tmp_path):
+    pytest.importorskip("openvino", reason="the extra 'openvino' is not installed")
+    network = helper.make_graph(
+        [helper.make_node("Thing", ["images"], ["output"], domain="com.example")],
+        "network",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, 8, 8])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, 3])],
+    )
+    path = tmp_path / "model.onnx"
+    versions = [helper.make_opsetid("", 17), helper.make_opsetid("com.example", 1)]
+    onnx.save(helper.make_model(network, opset_imports=versions), path)
+    with pytest.raises(ModelError, match=r"engine 'openvino' cannot run .*model\.onnx \(com\.example\.Thing\)"):
+        load_engine(path, EngineConfig(engine="openvino"))
 
 
 _SIGNAL_AFTER_MODELS = """

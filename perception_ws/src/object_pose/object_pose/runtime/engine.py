@@ -322,6 +322,10 @@ def _unreadable(path: Path, error: Exception) -> ModelError:
             f"model file {path} needs the operator {missing[1]}, which is not part of ONNX",
             "export it without plugins, such as those of TensorRT",
         )
+    if "OpConversionFailure" in str(error):
+        found = re.findall(r"ONNX node '<Node\((\w+)\)|found for operations: (.+)", str(error))
+        operators = ", ".join(sorted({first or second for first, second in found}))
+        return ModelError(f"engine 'openvino' cannot run model file {path} ({operators})", "use engine 'onnxruntime'")
     return ModelError(
         f"model file {path} cannot be read: it is truncated, or not an ONNX model of a known version",
         _first_line(error),
