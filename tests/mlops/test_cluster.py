@@ -23,6 +23,7 @@ pytestmark = pytest.mark.timeout(300)
 
 JOBS = """
 import os, signal, sys
+from pathlib import Path
 from object_pose.core.errors import DataError
 from object_pose.mlops.cluster import ray_runner
 from object_pose.workflows.parallel import in_order
