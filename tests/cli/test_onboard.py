@@ -45,7 +45,8 @@ def test_cad_files_become_a_model_with_its_report_and_a_rerun_goes_on(cli, cad_f
     assert summary["frames"] == 2 and {"ar_bop", "recall_add_01d"} <= summary.keys()
     page = (output / "report.html").read_text()
     assert "half turn about z" in page and page.count("data:image/") >= 6
-    assert "object-pose train roi-head" in page
+    assert "object-pose train roi-head" in page and "What confuses it" in page
+    assert summary["confusion"]["names"] == ["bracket", "pipe_elbow", "nothing"]
 
     assert "default, whatever the parts' size" in outcome.out and "m away" in page
     assert "train roi-head" in outcome.out and "ms for a generated frame" in outcome.out

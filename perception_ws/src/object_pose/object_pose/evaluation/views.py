@@ -24,7 +24,7 @@ from object_pose.tasks.pose import PoseTruth, true_detections
 
 Labels = Sequence[str]
 _MATCH_IOU = 0.5
-_NOTHING = "nothing"
+NOTHING = "nothing"
 _PROBABILITY_STEPS = 200
 
 
@@ -106,7 +106,7 @@ def _box_confusion(results: Sequence[Detections], truths: Sequence[Detections], 
         false = set(range(len(result))) - {i for i, _ in pairs}
         for index in false:
             counts[nothing, result.class_ids[index]] += 1
-    return Confusion((*labels, _NOTHING), counts)
+    return Confusion((*labels, NOTHING), counts)
 
 
 def _pose_quality(result: Detections, truth: PoseTruth) -> float:
@@ -157,7 +157,7 @@ def _oriented_confusion(results: Sequence[OrientedBoxes], truths: Sequence[Orien
     counts = np.zeros((2, 2), dtype=np.int64)
     for result, truth in zip(results, truths):
         counts[int(not truth), int(not _sure(result))] += 1
-    return Confusion((labels[0], _NOTHING), counts)
+    return Confusion((labels[0], NOTHING), counts)
 
 
 def _class_quality(result: Classification, truth: int) -> float:
@@ -210,7 +210,7 @@ def _mask_confusion(results: Sequence[Segmentation], truths: Sequence[Mask], lab
     for result, truth in zip(results, truths):
         for row, column in np.ndindex(2, 2):
             counts[row, column] += int(((truth == (row == 0)) & (result.mask == (column == 0))).sum())
-    return Confusion((labels[0], _NOTHING), counts)
+    return Confusion((labels[0], NOTHING), counts)
 
 
 VIEWS: dict[str, View] = {

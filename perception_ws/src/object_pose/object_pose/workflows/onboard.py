@@ -18,17 +18,19 @@ import numpy as np
 from object_pose.core.errors import ConfigError, ModelError
 from object_pose.core.geometry.camera import Camera
 from object_pose.core.geometry.symmetry import Symmetry
+from object_pose.core.metrics.pose import FrameMatches
 from object_pose.core.params import make_config, parameters, unknown_parameter
 from object_pose.core.vision.image import COARSEST_STRIDE
 from object_pose.evaluation.bop_scorer import BopScorer
-from object_pose.evaluation.pose_runner import LabelledFrame, PoseEvaluation, evaluate_pose
+from object_pose.evaluation.pose_confusion import PoseConfusion
+from object_pose.evaluation.pose_runner import LabelledFrame, OnFrame, PoseEvaluation, evaluate_pose
 from object_pose.evaluation.rendered import rendered_frames
 from object_pose.io.camera_info import read_camera
 from object_pose.io.files import claim_folder
 from object_pose.io.run_folder import RunFolder
 from object_pose.io.writers import write_json
 from object_pose.runtime.digests import file_sha256
-from object_pose.runtime.pose_estimator import PoseEstimator
+from object_pose.runtime.pose_estimator import FrameEstimate, PoseEstimator
 from object_pose.runtime.resources import find_model
 from object_pose.simulation.generators.bop import write_bop_models
 from object_pose.simulation.parts.cad import CadPart, read_parts, stated_symmetries
@@ -345,8 +347,9 @@ class _Work:
         from object_pose.evaluation.reports.onboarding.report import Onboarding, write_report
 
         config, frames = self.config, FrameKeeper()
-        evaluation = self._test(frames)
-        write_json(config.output / "summary.json", {"model": str(config.model), **evaluation.to_json()})
+        evaluation, confusion = self._test(frames)
+        figures = {**evaluation.to_json(), "confusion": confusion.to_json()}
+        write_json(config.output / "summary.json", {"model": str(config.model), **figures})
         notes = [*self.plan.notes, *_unfinished(config, done)]
         write_report(
             Onboarding(
@@ -355,6 +358,7 @@ class _Work:
                 [item.symmetry for item in self.plan.parts],
                 config.centred,
                 evaluation,
+                confusion,
                 frames,
                 [self.run_dir(kind) for kind in config.wanted_steps],
                 notes,
@@ -364,20 +368,27 @@ class _Work:
         )
         return evaluation
 
-    def _test(self, frames: Any) -> PoseEvaluation:
+    def _test(self, frames: OnFrame) -> tuple[PoseEvaluation, PoseConfusion]:
+        """Evaluate the model on rendered frames, which ``frames`` sees, too, and put its recall on the card."""
         config = self.config
         estimator = PoseEstimator(config.model)
+        confusion = PoseConfusion(estimator.card.objects)
         objects = str(self.models)
         scorer = BopScorer(estimator.card.objects, lambda: [item.mesh for item in load_objects(objects)])
         scene = make_config(SceneConfig, {**self.plan.scene, "lighting": "held_out"})
         rendered = rendered_frames(objects, config.test_frames, _TEST_SEED, scene)
         in_time = _until(rendered, lambda: self.seconds > self._ends_at_s, _FEWEST_TEST_FRAMES)
         shown = reported(in_time, self.progress, "test", config.test_frames)
-        evaluation = evaluate_pose(estimator, shown, on_frame=frames, bop=scorer)
+
+        def on_frame(item: LabelledFrame, estimate: FrameEstimate, matches: FrameMatches) -> None:
+            frames(item, estimate, matches)
+            confusion(item, estimate, matches)
+
+        evaluation = evaluate_pose(estimator, shown, on_frame=on_frame, bop=scorer)
         recall = evaluation.score.recall_add_01d
         metric = f"recall_add_01d {recall:.3f} on {evaluation.frames} rendered frames"
         replace_card(config.model, dataclasses.replace(estimator.card, metric=metric))
-        return evaluation
+        return evaluation, confusion
 
     def _export_command(self) -> str:
         words = ["object-pose", "export", "--run", str(self.run_dir("pose")), "--output", str(self.config.model)]

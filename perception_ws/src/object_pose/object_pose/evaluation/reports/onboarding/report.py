@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import Any
 
 from object_pose.core.errors import DataError
 from object_pose.core.geometry.symmetry import Symmetry
+from object_pose.core.metrics.pose import MIN_VISIBILITY
 from object_pose.evaluation.plots import bop_figure, loss_figure
-from object_pose.evaluation.pose_runner import PoseEvaluation
+from object_pose.evaluation.pose_confusion import PoseConfusion, WrongPoses
+from object_pose.evaluation.pose_runner import MIN_SCORE, PoseEvaluation
 from object_pose.evaluation.reports.evaluation.report import FrameKeeper, bop_rows, pose_cards
 from object_pose.evaluation.reports.page import figure_url, picture_url, write_page
 from object_pose.simulation.parts.cad import CadPart
@@ -19,6 +22,8 @@ from object_pose.simulation.parts.symmetry import describe_symmetry
 from object_pose.simulation.render.object_views import part_picture
 
 _LOW_RECALL = 0.9
+_MOST_KINDS = 4  # of wrong poses that are shown of a part
+_OFTEN = 0.05  # of a part's poses, or views, from which a mistake is named among the advice
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class Onboarding:
     symmetries: Sequence[Symmetry]
     centred: bool
     evaluation: PoseEvaluation
+    confusion: PoseConfusion
     frames: FrameKeeper
     runs: Sequence[Path]
     notes: Sequence[str]
@@ -54,6 +60,10 @@ def write_report(onboarding: Onboarding, path: Path) -> None:
         frames=evaluation.frames,
         rows=rows,
         recall=figure_url(bop_figure(evaluation.bop)) if rows and evaluation.bop else "",
+        min_score=MIN_SCORE,
+        min_visibility=MIN_VISIBILITY,
+        confusion=_confusion_rows(onboarding.confusion),
+        wrong_poses=[(group, picture_url(group.example.picture())) for group in _shown(onboarding.confusion)],
         pictures=frames.gallery([*frames.worst, *frames.best]),
         losses=list(_losses(onboarding.runs)),
         advice=_advice(onboarding),
@@ -77,6 +87,33 @@ def _cards(onboarding: Onboarding) -> list[tuple[str, str]]:
         *pose_cards(onboarding.evaluation),
         ("model file", f"{size_mb:.1f} MB"),
     ]
+
+
+def _confusion_rows(confusion: PoseConfusion) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Return what stands there with how often each part, and at last nothing, was reported there."""
+    table = confusion.confusion()
+    off = dict.fromkeys(table.names, 0)
+    for group in confusion.wrong_poses():
+        off[group.part] += group.count * group.is_matched
+    rows = []
+    for row, (name, counts) in enumerate(zip(table.names, table.counts)):
+        cells = [
+            {
+                "count": int(count),
+                "share": float(count) / max(1, int(counts.sum())),
+                "is_right": column == row,
+                "off": off[name] if column == row else 0,
+            }
+            for column, count in enumerate(counts)
+        ]
+        rows.append((name, cells))
+    return rows
+
+
+def _shown(confusion: PoseConfusion) -> list[WrongPoses]:
+    """Return the most frequent kinds of wrong poses of each part."""
+    by_part = itertools.groupby(confusion.wrong_poses(), key=lambda group: group.part)
+    return [group for _, groups in by_part for group in itertools.islice(groups, _MOST_KINDS)]
 
 
 def _part_row(part: CadPart, symmetry: Symmetry) -> dict[str, Any]:
