@@ -14,6 +14,7 @@ from starlette.responses import FileResponse, Response
 from object_pose import __version__
 from object_pose.web import errors
 from object_pose.web.observation import Observation
+from object_pose.web.openapi import documented
 from object_pose.web.routes import (
     calibration,
     datasets,
@@ -34,10 +35,10 @@ from object_pose.web.security.scopes import declared_scopes
 from object_pose.web.services import Services
 
 STATIC = Path(__file__).resolve().parent / "static"
-# Each has ``router(services)``; the order is that of the documentation.
+# Each has a ``router``; the order is that of the documentation.
 _SUBJECTS = (health, session, predict, models, live, jobs, uploads, calibration, source_contracts, datasets, reports)
 # What any route may answer; what else one answers stands with it.
-_USUAL_ERRORS = errors.documented(400, 401, 403, 413, 422, 429)
+_USUAL_ERRORS = documented(400, 401, 403, 413, 422, 429)
 
 
 def create_app(services: Services) -> FastAPI:
@@ -58,7 +59,8 @@ def create_app(services: Services) -> FastAPI:
         docs_url=None,  # their scripts come from elsewhere
         redoc_url=None,
     )
-    routers = [subject.router(services) for subject in _SUBJECTS]
+    app.state.services = services
+    routers = [subject.router for subject in _SUBJECTS]
     for router in routers:
         app.include_router(router, responses=_USUAL_ERRORS)
     _add_page(app)

@@ -97,6 +97,11 @@ class WebConfig:
         return bool(self.certificate)
 
     @property
+    def max_image_pixels(self) -> int:
+        """Pixels of the largest image."""
+        return self.max_image_mp * 1_000_000
+
+    @property
     def state(self) -> Path:
         """The folder of what the server keeps."""
         return Path(self.state_folder).expanduser() if self.state_folder else default_state_folder()

@@ -33,19 +33,6 @@ _CODES_OF_ERRORS: dict[type[ObjectPoseError], str] = {
     DataError: "bad_data",
     CalibrationError: "bad_calibration",
 }
-_MEANINGS = {
-    400: "The input cannot be used as it is.",
-    401: "A token is needed: it is missing, unknown or revoked.",
-    403: "The token's scope is too small, or the request comes from another origin.",
-    404: "There is no such thing.",
-    405: "The route does not have this method.",
-    409: "The present state does not allow it.",
-    413: "The body is larger than is read.",
-    415: "The body is of another type than is read.",
-    422: "A parameter or field is missing or of the wrong type.",
-    429: "Too many requests, or the queue is full: Retry-After says when to come again.",
-    503: "It is not ready, or the deadline of the request has passed.",
-}
 
 
 class ErrorDetail(BaseModel):
@@ -71,11 +58,6 @@ class HttpError(HTTPException):
     def response(self) -> JSONResponse:
         """Return the answer."""
         return JSONResponse({"error": {"code": self.code, "message": self.detail}}, self.status_code, self.headers)
-
-
-def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI description of error answers, for ``responses=`` of a route."""
-    return {status: {"model": ErrorBody, "description": _MEANINGS[status]} for status in statuses}
 
 
 def as_http_error(error: Exception) -> HttpError:

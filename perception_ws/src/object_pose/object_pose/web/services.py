@@ -5,7 +5,11 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
+from fastapi import Depends, Request
+
+from object_pose.web.calibrations import CalibrationSessions
 from object_pose.web.config import WebConfig
 from object_pose.web.jobs.inputs import InputFinder
 from object_pose.web.jobs.runner import JobRunner
@@ -37,6 +41,7 @@ class Services:
     uploads: UploadStore
     jobs: JobRunner
     promotions: Promotions
+    calibrations: CalibrationSessions
     live: LiveView | None = None
     is_ending: bool = field(default=False, init=False)
     _opening: threading.Thread | None = field(default=None, init=False)
@@ -88,7 +93,17 @@ def open_services(config: WebConfig) -> Services:
         uploads,
         jobs,
         Promotions(models, jobs),
+        CalibrationSessions(config.state / "calibrations"),
     )
+
+
+async def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+# The parameter of a route that works with them.
+ServicesDep = Annotated[Services, Depends(_services)]
 
 
 def _open_jobs(config: WebConfig, models: ModelLibrary, uploads: UploadStore) -> JobRunner:

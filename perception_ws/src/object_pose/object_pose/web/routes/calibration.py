@@ -10,12 +10,15 @@ from pydantic import BaseModel, Field
 
 from object_pose.core.arrays import Image
 from object_pose.io.images import decode_rgb, encode_image
-from object_pose.web.calibrations import CalibrationSessions, OpenSession, parse_robot_pose
-from object_pose.web.errors import HttpError, documented
+from object_pose.web.calibrations import OpenSession, parse_robot_pose
+from object_pose.web.errors import HttpError
+from object_pose.web.openapi import content, documented
 from object_pose.web.routes.jobs import JobModel, described
 from object_pose.web.security.scopes import Scope, requires
-from object_pose.web.services import Services
+from object_pose.web.services import Services, ServicesDep
 
+router = APIRouter(prefix="/v1/calibration/session", tags=["calibration"])
+_READ, _OPERATE = [requires(Scope.READ)], [requires(Scope.OPERATE)]
 _PICTURE_QUALITY = 90
 SessionId = Annotated[str, Path(max_length=64, description="id of a session")]
 
@@ -55,84 +58,80 @@ class CaptureModel(BaseModel):
     next_poses: list[dict[str, Any]]
 
 
-def router(services: Services) -> APIRouter:
-    """Return the routes of calibration sessions."""
-    routes = APIRouter(prefix="/v1/calibration/session", tags=["calibration"])
-    read, operate = [requires(Scope.READ)], [requires(Scope.OPERATE)]
-    sessions = CalibrationSessions(services.config.state / "calibrations")
-    largest_pixels = services.config.max_image_mp * 1_000_000
+@router.post("", dependencies=_OPERATE, status_code=201, summary="Begin a session")
+def begin(services: ServicesDep, request: SessionRequest) -> SessionModel:
+    return _described(services.calibrations.open(request.kind, request.board, request.name, request.mounting))
 
-    @routes.post("", dependencies=operate, status_code=201, summary="Begin a session")
-    def begin(request: SessionRequest) -> SessionModel:
-        return _described(sessions.open(request.kind, request.board, request.name, request.mounting))
 
-    @routes.get("/{session_id}", dependencies=read, summary="One session", responses=documented(404))
-    def one_session(session_id: SessionId) -> SessionModel:
-        return _described(sessions.find(session_id))
+@router.get("/{session_id}", dependencies=_READ, summary="One session", responses=documented(404))
+def one_session(services: ServicesDep, session_id: SessionId) -> SessionModel:
+    return _described(services.calibrations.find(session_id))
 
-    @routes.post(
-        "/{session_id}/capture",
-        dependencies=operate,
-        summary="Look at the live view, or at an image that is sent; keep it where the board is seen",
-        responses=documented(404, 503),
-    )
-    async def capture(
-        session_id: SessionId,
-        keep: Annotated[bool, Query(description="keep the image where it shows the board")] = True,
-        image: Annotated[
-            UploadFile | None, File(description="an image; without one the live view is looked at")
-        ] = None,
-        robot_pose: Annotated[str, Form(description="gripper in the base: x y z qx qy qz qw", max_length=300)] = "",
-    ) -> CaptureModel:
-        session = sessions.find(session_id)
-        rgb = await _live_image(services) if image is None else decode_rgb(await image.read(), "image", largest_pixels)
-        taken = await run_in_threadpool(session.take, rgb, parse_robot_pose(robot_pose), keep)
-        return CaptureModel.model_validate(taken)
 
-    @routes.get(
-        "/{session_id}/picture.jpg",
-        dependencies=read,
-        summary="The image that was looked at last, with its lens distortion: corners are pixels of it",
-        response_class=Response,
-        responses={
-            200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}},
-            **documented(404),
-        },
-    )
-    def picture(session_id: SessionId) -> Response:
-        rgb = sessions.find(session_id).looked_at
-        if rgb is None:
-            raise HttpError(404, "no image was looked at yet: capture one")
-        return Response(encode_image(rgb, ".jpg", _PICTURE_QUALITY), media_type="image/jpeg")
+@router.post(
+    "/{session_id}/capture",
+    dependencies=_OPERATE,
+    summary="Look at the live view, or at an image that is sent; keep it where the board is seen",
+    responses=documented(404, 503),
+)
+async def capture(
+    services: ServicesDep,
+    session_id: SessionId,
+    keep: Annotated[bool, Query(description="keep the image where it shows the board")] = True,
+    image: Annotated[UploadFile | None, File(description="an image; without one the live view is looked at")] = None,
+    robot_pose: Annotated[str, Form(description="gripper in the base: x y z qx qy qz qw", max_length=300)] = "",
+) -> CaptureModel:
+    session = services.calibrations.find(session_id)
+    if image is None:
+        rgb = await _live_image(services)
+    else:
+        rgb = decode_rgb(await image.read(), "image", services.config.max_image_pixels)
+    taken = await run_in_threadpool(session.take, rgb, parse_robot_pose(robot_pose), keep)
+    return CaptureModel.model_validate(taken)
 
-    @routes.delete(
-        "/{session_id}/images/{name}",
-        dependencies=operate,
-        status_code=204,
-        summary="Remove an image",
-        responses=documented(404),
-    )
-    def drop(session_id: SessionId, name: Annotated[str, Path(max_length=64)]) -> None:
-        sessions.find(session_id).drop(name)
 
-    @routes.post(
-        "/{session_id}/solve",
-        dependencies=operate,
-        status_code=201,
-        summary="Calibrate in a job",
-        responses=documented(404, 409, 503),
-    )
-    def solve(session_id: SessionId) -> JobModel:
-        kind, inputs = sessions.find(session_id).inputs()
-        return described(services.jobs.submit_checked(kind, inputs), services.jobs)
+@router.get(
+    "/{session_id}/picture.jpg",
+    dependencies=_READ,
+    summary="The image that was looked at last, with its lens distortion: corners are pixels of it",
+    response_class=Response,
+    responses=content("image/jpeg") | documented(404),
+)
+def picture(services: ServicesDep, session_id: SessionId) -> Response:
+    rgb = services.calibrations.find(session_id).looked_at
+    if rgb is None:
+        raise HttpError(404, "no image was looked at yet: capture one")
+    return Response(encode_image(rgb, ".jpg", _PICTURE_QUALITY), media_type="image/jpeg")
 
-    @routes.delete(
-        "/{session_id}", dependencies=operate, status_code=204, summary="End a session", responses=documented(404)
-    )
-    def end(session_id: SessionId) -> None:
-        sessions.close(session_id)
 
-    return routes
+@router.delete(
+    "/{session_id}/images/{name}",
+    dependencies=_OPERATE,
+    status_code=204,
+    summary="Remove an image",
+    responses=documented(404),
+)
+def drop(services: ServicesDep, session_id: SessionId, name: Annotated[str, Path(max_length=64)]) -> None:
+    services.calibrations.find(session_id).drop(name)
+
+
+@router.post(
+    "/{session_id}/solve",
+    dependencies=_OPERATE,
+    status_code=201,
+    summary="Calibrate in a job",
+    responses=documented(404, 409, 503),
+)
+def solve(services: ServicesDep, session_id: SessionId) -> JobModel:
+    kind, inputs = services.calibrations.find(session_id).inputs()
+    return described(services.jobs.submit_checked(kind, inputs), services.jobs)
+
+
+@router.delete(
+    "/{session_id}", dependencies=_OPERATE, status_code=204, summary="End a session", responses=documented(404)
+)
+def end(services: ServicesDep, session_id: SessionId) -> None:
+    services.calibrations.close(session_id)
 
 
 async def _live_image(services: Services) -> Image:

@@ -11,7 +11,9 @@ from object_pose.core.errors import DataError
 from object_pose.io.datasets.opening import find_layout
 from object_pose.web.folders import visible_folders
 from object_pose.web.security.scopes import Scope, requires
-from object_pose.web.services import Services
+from object_pose.web.services import ServicesDep
+
+router = APIRouter(prefix="/v1/datasets", tags=["datasets"], dependencies=[requires(Scope.READ)])
 
 
 class DatasetInfo(BaseModel):
@@ -22,17 +24,11 @@ class DatasetInfo(BaseModel):
     splits: list[str]
 
 
-def router(services: Services) -> APIRouter:
-    """Return the routes of data sets."""
-    routes = APIRouter(prefix="/v1/datasets", tags=["datasets"], dependencies=[requires(Scope.READ)])
+@router.get("", summary="All data sets")
+def all_datasets(services: ServicesDep) -> list[DatasetInfo]:
     root = Path(services.config.datasets_folder).expanduser()
-
-    @routes.get("", summary="All data sets")
-    def all_datasets() -> list[DatasetInfo]:
-        found = (_described(folder) for folder in visible_folders(root, 1))
-        return [info for info in found if info is not None]
-
-    return routes
+    found = (_described(folder) for folder in visible_folders(root, 1))
+    return [info for info in found if info is not None]
 
 
 def _described(folder: Path) -> DatasetInfo | None:

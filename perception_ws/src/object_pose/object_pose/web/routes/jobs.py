@@ -12,19 +12,22 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
 from pydantic import BaseModel
 
-from object_pose.web.errors import HttpError, documented
+from object_pose.web.errors import HttpError
+from object_pose.web.jobs.options import KindDescription
 from object_pose.web.jobs.runner import JobRunner
 from object_pose.web.jobs.store import Job
 from object_pose.web.live.streams import NewestStream, event
+from object_pose.web.openapi import content, documented
 from object_pose.web.security.headers import REPORT_POLICY
 from object_pose.web.security.scopes import Scope, requires
-from object_pose.web.services import Services
+from object_pose.web.services import Services, ServicesDep
 
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 JobId = Annotated[str, Path(max_length=64, description="id of a job")]
+_READ, _OPERATE = [requires(Scope.READ)], [requires(Scope.OPERATE)]
 _MOST_LOG = 1 << 20
 _POLL_S, _HEARTBEATS = 0.3, 33
 _WRITE_TIMEOUT_S = 30.0
-_TEXT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 
 
 class JobRequest(BaseModel):
@@ -56,88 +59,82 @@ class JobModel(BaseModel):
     files: list[str]
 
 
-def router(services: Services) -> APIRouter:
-    """Return the routes of jobs."""
-    routes = APIRouter(prefix="/v1/jobs", tags=["jobs"])
-    runner = services.jobs
-    read, operate = [requires(Scope.READ)], [requires(Scope.OPERATE)]
+@router.get("", dependencies=_READ, summary="All jobs, the newest first")
+def all_jobs(services: ServicesDep) -> list[JobModel]:
+    return [described(job, services.jobs, with_files=False) for job in reversed(services.jobs.store.all())]
 
-    @routes.get("", dependencies=read, summary="All jobs, the newest first")
-    def all_jobs() -> list[JobModel]:
-        return [described(job, runner, with_files=False) for job in reversed(runner.store.all())]
 
-    @routes.get("/kinds", dependencies=read, summary="What can be done, with its options", responses=documented(503))
-    def kinds() -> dict[Literal["kinds"], dict[str, dict[str, Any]]]:
-        described_kinds = {
-            name: {
-                "title": kind.title,
-                "description": kind.description,
-                "resumes": kind.resumes,
-                "schema": kind.schema(),
-            }
-            for name, kind in runner.kinds().items()
-        }
-        return {"kinds": described_kinds}
+@router.get("/kinds", dependencies=_READ, summary="What can be done, with its options", responses=documented(503))
+def kinds(services: ServicesDep) -> dict[Literal["kinds"], dict[str, dict[str, Any]]]:
+    return {"kinds": {name: _described_kind(kind) for name, kind in services.jobs.kinds().items()}}
 
-    @routes.post("", dependencies=operate, status_code=201, summary="Begin a job", responses=documented(503))
-    def submit(request: JobRequest) -> JobModel:
-        return described(runner.submit(request.kind, request.options), runner)
 
-    @routes.get("/{job_id}", dependencies=read, summary="One job", responses=documented(404))
-    def one_job(job_id: JobId) -> JobModel:
-        return described(runner.find(job_id), runner)
+@router.post("", dependencies=_OPERATE, status_code=201, summary="Begin a job", responses=documented(503))
+def submit(services: ServicesDep, request: JobRequest) -> JobModel:
+    return described(services.jobs.submit(request.kind, request.options), services.jobs)
 
-    @routes.delete("/{job_id}", dependencies=operate, status_code=204, summary="Delete", responses=documented(404, 409))
-    def delete(job_id: JobId) -> None:
-        runner.remove(job_id)
 
-    @routes.post("/{job_id}/cancel", dependencies=operate, summary="End a job", responses=documented(404, 409))
-    def cancel(job_id: JobId) -> JobModel:
-        return described(runner.cancel(job_id), runner)
+@router.get("/{job_id}", dependencies=_READ, summary="One job", responses=documented(404))
+def one_job(services: ServicesDep, job_id: JobId) -> JobModel:
+    return described(services.jobs.find(job_id), services.jobs)
 
-    @routes.post("/{job_id}/resume", dependencies=operate, summary="Go on with a job", responses=documented(404, 409))
-    def resume(job_id: JobId) -> JobModel:
-        return described(runner.resume(job_id), runner)
 
-    @routes.get(
-        "/{job_id}/log",
-        dependencies=read,
-        summary="What the job printed, from an offset in bytes; X-Next-Offset is where to go on",
-        response_class=Response,
-        responses={**_TEXT, **documented(404)},
-    )
-    def log(job_id: JobId, offset: Annotated[int, Query(ge=0, le=1 << 50)] = 0) -> Response:
-        runner.find(job_id)
-        content = _log_from(runner, job_id, offset)
-        headers = {"X-Next-Offset": str(offset + len(content))}
-        return Response(content, media_type="text/plain; charset=utf-8", headers=headers)
+@router.delete("/{job_id}", dependencies=_OPERATE, status_code=204, summary="Delete", responses=documented(404, 409))
+def delete(services: ServicesDep, job_id: JobId) -> None:
+    services.jobs.remove(job_id)
 
-    @routes.get(
-        "/{job_id}/events",
-        dependencies=read,
-        summary="Server-sent events: 'progress', 'log' with new text, and 'end' with the state",
-        response_class=Response,
-        responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}, **documented(404)},
-    )
-    def events(job_id: JobId) -> Response:
-        runner.find(job_id)
-        return NewestStream(_events(services, job_id), "text/event-stream", _WRITE_TIMEOUT_S)
 
-    @routes.get(
-        "/{job_id}/files/{path:path}",
-        dependencies=read,
-        summary="A file that the job made",
-        response_class=FileResponse,
-        responses={200: {"content": {"*/*": {"schema": {}}}}, **documented(404)},
-    )
-    def file(job_id: JobId, path: Annotated[str, Path(max_length=1024, examples=["report.html"])]) -> FileResponse:
-        found = runner.output_file(job_id, path)
-        if found is None:
-            raise HttpError(404, "the job has no such file")
-        kind = mimetypes.guess_type(found.name)[0] or "application/octet-stream"
-        return FileResponse(found, media_type=kind, headers={"Content-Security-Policy": REPORT_POLICY})
+@router.post("/{job_id}/cancel", dependencies=_OPERATE, summary="End a job", responses=documented(404, 409))
+def cancel(services: ServicesDep, job_id: JobId) -> JobModel:
+    return described(services.jobs.cancel(job_id), services.jobs)
 
-    return routes
+
+@router.post("/{job_id}/resume", dependencies=_OPERATE, summary="Go on with a job", responses=documented(404, 409))
+def resume(services: ServicesDep, job_id: JobId) -> JobModel:
+    return described(services.jobs.resume(job_id), services.jobs)
+
+
+@router.get(
+    "/{job_id}/log",
+    dependencies=_READ,
+    summary="What the job printed, from an offset in bytes; X-Next-Offset is where to go on",
+    response_class=Response,
+    responses=content("text/plain") | documented(404),
+)
+def log(services: ServicesDep, job_id: JobId, offset: Annotated[int, Query(ge=0, le=1 << 50)] = 0) -> Response:
+    services.jobs.find(job_id)
+    text = _log_from(services.jobs, job_id, offset)
+    headers = {"X-Next-Offset": str(offset + len(text))}
+    return Response(text, media_type="text/plain; charset=utf-8", headers=headers)
+
+
+@router.get(
+    "/{job_id}/events",
+    dependencies=_READ,
+    summary="Server-sent events: 'progress', 'log' with new text, and 'end' with the state",
+    response_class=Response,
+    responses=content("text/event-stream") | documented(404),
+)
+def events(services: ServicesDep, job_id: JobId) -> Response:
+    services.jobs.find(job_id)
+    return NewestStream(_events(services, job_id), "text/event-stream", _WRITE_TIMEOUT_S)
+
+
+@router.get(
+    "/{job_id}/files/{path:path}",
+    dependencies=_READ,
+    summary="A file that the job made",
+    response_class=FileResponse,
+    responses={200: {"content": {"*/*": {"schema": {}}}}, **documented(404)},
+)
+def file(
+    services: ServicesDep, job_id: JobId, path: Annotated[str, Path(max_length=1024, examples=["report.html"])]
+) -> FileResponse:
+    found = services.jobs.output_file(job_id, path)
+    if found is None:
+        raise HttpError(404, "the job has no such file")
+    kind = mimetypes.guess_type(found.name)[0] or "application/octet-stream"
+    return FileResponse(found, media_type=kind, headers={"Content-Security-Policy": REPORT_POLICY})
 
 
 def described(job: Job, runner: JobRunner, with_files: bool = True) -> JobModel:
@@ -145,6 +142,15 @@ def described(job: Job, runner: JobRunner, with_files: bool = True) -> JobModel:
     names = JobModel.model_fields.keys() - {"files"}
     files = runner.folder(job.id).files() if with_files else []
     return JobModel(files=files, **{name: getattr(job, name) for name in names})
+
+
+def _described_kind(kind: KindDescription) -> dict[str, Any]:
+    return {
+        "title": kind.title,
+        "description": kind.description,
+        "resumes": kind.resumes,
+        "schema": kind.schema(),
+    }
 
 
 def _log_from(runner: JobRunner, job_id: str, offset: int) -> bytes:

@@ -5,25 +5,31 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel
 
-from object_pose.web.errors import HttpError, documented
+from object_pose.web.errors import HttpError
 from object_pose.web.live import encoding
 from object_pose.web.live.hub import LiveHub
 from object_pose.web.live.view import LiveView
+from object_pose.web.openapi import content, documented
 from object_pose.web.security.scopes import Scope, requires
-from object_pose.web.services import Services
+from object_pose.web.services import ServicesDep
 
+router = APIRouter(prefix="/v1/live", tags=["live"])
 _READ, _OPERATE = [requires(Scope.READ)], [requires(Scope.OPERATE)]
 _NO_PIPELINE = documented(404, 503)
+_CHANGES: dict[str, Any] = {"dependencies": _OPERATE, "responses": documented(404, 409)}
 
 
-def _binary(media_type: str) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI description of an answer that is no JSON."""
-    kind = {"type": "string"} if media_type.startswith("text/") else {"type": "string", "format": "binary"}
-    return {200: {"content": {media_type: {"schema": kind}}}, **_NO_PIPELINE}
+async def _view(services: ServicesDep) -> LiveView:
+    if services.live is None:
+        raise HttpError(404, "no pipeline is attached: start 'object-pose run --web' or 'serve --live'", "no_pipeline")
+    return services.live
+
+
+ViewDep = Annotated[LiveView, Depends(_view)]
 
 
 class LatencyModel(BaseModel):
@@ -111,95 +117,89 @@ class RecordingModel(BaseModel):
     recording: bool
 
 
-def router(services: Services) -> APIRouter:
-    """Return the routes of the live view."""
-    routes = APIRouter(prefix="/v1/live", tags=["live"])
+@router.get("", dependencies=_READ, summary="State of the running pipeline, with the newest frame's poses")
+async def state(services: ServicesDep) -> LiveModel:
+    live = services.live
+    if live is None:
+        return LiveModel(available=False)
+    return LiveModel.model_validate(_state(live))
 
-    def view() -> LiveView:
-        if services.live is None:
-            raise HttpError(
-                404, "no pipeline is attached: start 'object-pose run --web' or 'serve --live'", "no_pipeline"
-            )
-        return services.live
 
-    @routes.get("", dependencies=_READ, summary="State of the running pipeline, with the newest frame's poses")
-    async def state() -> LiveModel:
-        live = services.live
-        if live is None:
-            return LiveModel(available=False)
-        return LiveModel.model_validate(_state(live))
+@router.get(
+    "/events",
+    dependencies=_READ,
+    summary="Server-sent events: 'frame' for each frame that is shown, 'status' once a second",
+    response_class=Response,
+    responses=content("text/event-stream") | _NO_PIPELINE,
+)
+async def events(live: ViewDep) -> Response:
+    return live.streams.events()
 
-    @routes.get(
-        "/events",
-        dependencies=_READ,
-        summary="Server-sent events: 'frame' for each frame that is shown, 'status' once a second",
-        response_class=Response,
-        responses=_binary("text/event-stream"),
-    )
-    async def events() -> Response:
-        return view().streams.events()
 
-    @routes.get(
-        "/stream.mjpeg",
-        dependencies=_READ,
-        summary="The picture as MJPEG, without lens distortion; each part has the header X-Stamp-Ns",
-        response_class=Response,
-        responses=_binary("multipart/x-mixed-replace"),
-    )
-    async def pictures(
-        width: Annotated[int, Query(ge=0, le=4096, description="pixels, rounded up to 160; 0: the camera's own")] = 0,
-    ) -> Response:
-        return view().streams.pictures(width)
+@router.get(
+    "/stream.mjpeg",
+    dependencies=_READ,
+    summary="The picture as MJPEG, without lens distortion; each part has the header X-Stamp-Ns",
+    response_class=Response,
+    responses=content("multipart/x-mixed-replace") | _NO_PIPELINE,
+)
+async def pictures(
+    live: ViewDep,
+    width: Annotated[int, Query(ge=0, le=4096, description="pixels, rounded up to 160; 0: the camera's own")] = 0,
+) -> Response:
+    return live.streams.pictures(width)
 
-    @routes.get(
-        "/snapshot.jpg",
-        dependencies=_READ,
-        summary="The newest picture",
-        response_class=Response,
-        responses=_binary("image/jpeg"),
-    )
-    async def snapshot(annotated: bool = False) -> Response:
-        shown = await view().frame()
-        picture = await run_in_threadpool(encoding.picture, shown, annotated=annotated)
-        return Response(picture, media_type="image/jpeg", headers={"X-Stamp-Ns": str(shown.stamp_ns)})
 
-    @routes.get(
-        "/cloud",
-        dependencies=_READ,
-        summary="Points of the newest depth image: uint32 n, float32 xyz * n in metres, uint8 rgb * n",
-        response_class=Response,
-        responses=_binary("application/octet-stream"),
-    )
-    async def cloud(points: Annotated[int, Query(ge=1, le=400_000)] = 20_000) -> Response:
-        shown = await view().frame()
-        content = await run_in_threadpool(encoding.cloud, shown, points)
-        return Response(content, media_type="application/octet-stream", headers={"X-Stamp-Ns": str(shown.stamp_ns)})
+@router.get(
+    "/snapshot.jpg",
+    dependencies=_READ,
+    summary="The newest picture",
+    response_class=Response,
+    responses=content("image/jpeg") | _NO_PIPELINE,
+)
+async def snapshot(live: ViewDep, annotated: bool = False) -> Response:
+    shown = await live.frame()
+    picture = await run_in_threadpool(encoding.picture, shown, annotated=annotated)
+    return Response(picture, media_type="image/jpeg", headers={"X-Stamp-Ns": str(shown.stamp_ns)})
 
-    changed: dict[str, Any] = {"dependencies": _OPERATE, "responses": documented(404, 409)}
 
-    @routes.post("/pause", summary="Keep the picture, and stop the camera where it is ours", **changed)
-    def pause() -> PausedModel:
-        view().pause()
-        return PausedModel(paused=True)
+@router.get(
+    "/cloud",
+    dependencies=_READ,
+    summary="Points of the newest depth image: uint32 n, float32 xyz * n in metres, uint8 rgb * n",
+    response_class=Response,
+    responses=content("application/octet-stream") | _NO_PIPELINE,
+)
+async def cloud(live: ViewDep, points: Annotated[int, Query(ge=1, le=400_000)] = 20_000) -> Response:
+    shown = await live.frame()
+    points_bytes = await run_in_threadpool(encoding.cloud, shown, points)
+    return Response(points_bytes, media_type="application/octet-stream", headers={"X-Stamp-Ns": str(shown.stamp_ns)})
 
-    @routes.post("/resume", summary="Go on", **changed)
-    def resume() -> PausedModel:
-        view().resume()
-        return PausedModel(paused=False)
 
-    @routes.post("/step", summary="One frame more while paused", **changed)
-    def step() -> PausedModel:
-        view().step()
-        return PausedModel(paused=True)
+@router.post("/pause", summary="Keep the picture, and stop the camera where it is ours", **_CHANGES)
+def pause(live: ViewDep) -> PausedModel:
+    live.pause()
+    return PausedModel(paused=True)
 
-    @routes.post("/recording", summary="Start or stop recording the pipeline's topics into a bag", **changed)
-    def recording(request: RecordingRequest) -> RecordingModel:
-        if request.action == "stop":
-            return RecordingModel(name=view().stop_recording().name, recording=False)
-        name = request.name or f"recording-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}"
-        return RecordingModel(name=view().record(name).name, recording=True)
 
-    return routes
+@router.post("/resume", summary="Go on", **_CHANGES)
+def resume(live: ViewDep) -> PausedModel:
+    live.resume()
+    return PausedModel(paused=False)
+
+
+@router.post("/step", summary="One frame more while paused", **_CHANGES)
+def step(live: ViewDep) -> PausedModel:
+    live.step()
+    return PausedModel(paused=True)
+
+
+@router.post("/recording", summary="Start or stop recording the pipeline's topics into a bag", **_CHANGES)
+def recording(live: ViewDep, request: RecordingRequest) -> RecordingModel:
+    if request.action == "stop":
+        return RecordingModel(name=live.stop_recording().name, recording=False)
+    name = request.name or f"recording-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}"
+    return RecordingModel(name=live.record(name).name, recording=True)
 
 
 def _state(live: LiveView) -> dict[str, Any]:

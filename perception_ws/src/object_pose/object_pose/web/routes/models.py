@@ -9,18 +9,19 @@ from typing import Annotated
 from fastapi import APIRouter, Body, File, Form, Path, Response, UploadFile
 from pydantic import BaseModel, ConfigDict
 
-from object_pose.web.errors import HttpError, documented
+from object_pose.web.errors import HttpError
 from object_pose.web.model_library import NAME_PATTERN, ModelDescription
+from object_pose.web.openapi import content, documented
 from object_pose.web.parts import PartDescription, describe_parts, part_glb
 from object_pose.web.promotion import roll_back
 from object_pose.web.routes.jobs import JobModel, described
 from object_pose.web.security.scopes import Scope, requires
-from object_pose.web.services import Services
+from object_pose.web.services import ServicesDep
 
+router = APIRouter(prefix="/v1/models", tags=["models"])
 Name = Annotated[str, Path(pattern=NAME_PATTERN, description="name of a model", examples=["parts"])]
-
-
 GateOptions = dict[str, str | bool | int | float]
+_READ, _OPERATE = [requires(Scope.READ)], [requires(Scope.OPERATE)]
 _GATE_BODY = Body(
     description="options of the job 'promote', see /v1/jobs/kinds; without, the pinned or simulated test set",
     examples=[{"rendered": 200}, {"data": "dataset:parts-test"}],
@@ -41,77 +42,75 @@ class RollBack(BaseModel):
     task: str | None = None
 
 
-def router(services: Services) -> APIRouter:
-    """Return the routes of models."""
-    routes = APIRouter(prefix="/v1/models", tags=["models"])
-    models = services.models
-    read, operate = [requires(Scope.READ)], [requires(Scope.OPERATE)]
+@router.get("", dependencies=_READ, summary="All models")
+def all_models(services: ServicesDep) -> list[ModelDescription]:
+    return [services.models.describe(file) for file in services.models.files().values()]
 
-    @routes.get("", dependencies=read, summary="All models")
-    def all_models() -> list[ModelDescription]:
-        return [models.describe(file) for file in models.files().values()]
 
-    @routes.post("", dependencies=operate, status_code=201, summary="Upload a model", responses=documented(409))
-    def upload(
-        model: Annotated[UploadFile, File(description="one ONNX file with its card")],
-        name: Annotated[str, Form(description="its name; '' takes the file's", max_length=64)] = "",
-    ) -> ModelDescription:
-        chosen = name or PurePath(model.filename or "").stem
-        if not re.match(NAME_PATTERN, chosen):
-            raise HttpError(422, f"'{chosen[:64]}' cannot name a model: use letters, digits, '.', '_' and '-'")
-        models.add(chosen, model.file)
-        return models.describe(models.file(chosen))
+@router.post("", dependencies=_OPERATE, status_code=201, summary="Upload a model", responses=documented(409))
+def upload(
+    services: ServicesDep,
+    model: Annotated[UploadFile, File(description="one ONNX file with its card")],
+    name: Annotated[str, Form(description="its name; '' takes the file's", max_length=64)] = "",
+) -> ModelDescription:
+    chosen = name or PurePath(model.filename or "").stem
+    if not re.match(NAME_PATTERN, chosen):
+        raise HttpError(422, f"'{chosen[:64]}' cannot name a model: use letters, digits, '.', '_' and '-'")
+    services.models.add(chosen, model.file)
+    return services.models.describe(services.models.file(chosen))
 
-    @routes.post(
-        "/rollback",
-        dependencies=operate,
-        summary="Go back to a task's earlier champion",
-        responses=documented(409, 503),
-    )
-    def rollback(request: Annotated[RollBack | None, Body()] = None) -> Switched:
-        model = roll_back(models, services.config.model_store, request.task if request else None)
-        return Switched(task=model.task, model=model.name)
 
-    @routes.get("/{name}", dependencies=read, summary="One model", responses=documented(404))
-    def one_model(name: Name) -> ModelDescription:
-        return models.describe(models.file(name))
+@router.post(
+    "/rollback",
+    dependencies=_OPERATE,
+    summary="Go back to a task's earlier champion",
+    responses=documented(409, 503),
+)
+def rollback(services: ServicesDep, request: Annotated[RollBack | None, Body()] = None) -> Switched:
+    model = roll_back(services.models, services.config.model_store, request.task if request else None)
+    return Switched(task=model.task, model=model.name)
 
-    @routes.delete(
-        "/{name}", dependencies=operate, status_code=204, summary="Delete a model", responses=documented(404, 409)
-    )
-    def delete(name: Name) -> None:
-        models.remove(name)
 
-    @routes.post("/{name}/activate", dependencies=operate, summary="Use a model", responses=documented(404))
-    def activate(name: Name) -> Switched:
-        return Switched(task=models.activate(name).task, model=name)
+@router.get("/{name}", dependencies=_READ, summary="One model", responses=documented(404))
+def one_model(services: ServicesDep, name: Name) -> ModelDescription:
+    return services.models.describe(services.models.file(name))
 
-    @routes.post(
-        "/{name}/promote",
-        dependencies=operate,
-        status_code=202,
-        summary="Measure a model beside the one in use, and use it where it passes: a job",
-        responses=documented(404, 409, 503),
-    )
-    def promote(name: Name, options: Annotated[GateOptions | None, _GATE_BODY] = None) -> JobModel:
-        return described(services.promotions.begin(name, options or {}), services.jobs)
 
-    @routes.get("/{name}/parts", dependencies=read, summary="The parts it knows", responses=documented(404))
-    def parts(name: Name) -> list[PartDescription]:
-        return describe_parts(models.objects(name))
+@router.delete(
+    "/{name}", dependencies=_OPERATE, status_code=204, summary="Delete a model", responses=documented(404, 409)
+)
+def delete(services: ServicesDep, name: Name) -> None:
+    services.models.remove(name)
 
-    @routes.get(
-        "/{name}/parts/{part}.glb",
-        dependencies=read,
-        summary="A part's surface, in metres",
-        response_class=Response,
-        responses={
-            200: {"content": {"model/gltf-binary": {"schema": {"type": "string", "format": "binary"}}}},
-            **documented(404, 503),
-        },
-    )
-    def mesh(name: Name, part: Annotated[str, Path(max_length=128, examples=["gear"])]) -> Response:
-        content = part_glb(models.objects(name), part)
-        return Response(content, media_type="model/gltf-binary", headers={"Cache-Control": "private, max-age=3600"})
 
-    return routes
+@router.post("/{name}/activate", dependencies=_OPERATE, summary="Use a model", responses=documented(404))
+def activate(services: ServicesDep, name: Name) -> Switched:
+    return Switched(task=services.models.activate(name).task, model=name)
+
+
+@router.post(
+    "/{name}/promote",
+    dependencies=_OPERATE,
+    status_code=202,
+    summary="Measure a model beside the one in use, and use it where it passes: a job",
+    responses=documented(404, 409, 503),
+)
+def promote(services: ServicesDep, name: Name, options: Annotated[GateOptions | None, _GATE_BODY] = None) -> JobModel:
+    return described(services.promotions.begin(name, options or {}), services.jobs)
+
+
+@router.get("/{name}/parts", dependencies=_READ, summary="The parts it knows", responses=documented(404))
+def parts(services: ServicesDep, name: Name) -> list[PartDescription]:
+    return describe_parts(services.models.objects(name))
+
+
+@router.get(
+    "/{name}/parts/{part}.glb",
+    dependencies=_READ,
+    summary="A part's surface, in metres",
+    response_class=Response,
+    responses=content("model/gltf-binary") | documented(404, 503),
+)
+def mesh(services: ServicesDep, name: Name, part: Annotated[str, Path(max_length=128, examples=["gear"])]) -> Response:
+    glb = part_glb(services.models.objects(name), part)
+    return Response(glb, media_type="model/gltf-binary", headers={"Cache-Control": "private, max-age=3600"})

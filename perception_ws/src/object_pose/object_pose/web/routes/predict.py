@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Form, Path, Query, Request, Response, UploadFile
@@ -10,10 +9,11 @@ from pydantic import BaseModel
 
 from object_pose.core.results.schema import json_schema
 from object_pose.tasks.registry import TASKS
-from object_pose.web.errors import documented
+from object_pose.web.openapi import documented
 from object_pose.web.security.scopes import Scope, requires
-from object_pose.web.services import Services
+from object_pose.web.services import Services, ServicesDep
 
+router = APIRouter(prefix="/v1", tags=["predict"])
 _EXAMPLE = {
     "detections": [],
     "poses": [
@@ -39,56 +39,6 @@ class TaskInfo(BaseModel):
     description: str
     inputs: list[str]
     model: str | None
-
-
-def router(services: Services) -> APIRouter:
-    """Return the routes of predictions."""
-    routes = APIRouter(prefix="/v1", tags=["predict"])
-    most_pixels = services.config.max_image_mp * 1_000_000
-
-    @routes.get("/tasks", dependencies=[requires(Scope.READ)], summary="Tasks and their models")
-    def tasks() -> list[TaskInfo]:
-        return [_task_info(services, name) for name in TASKS]
-
-    def predicted(task: str, files: dict[str, UploadFile], depth_scale: float | None, annotated: bool) -> Response:
-        head = {"files": list(files), "depth_scale": depth_scale, "annotated": annotated, "most_pixels": most_pixels}
-        answer = services.models.ask(task, "predict", head, [file.file.read() for file in files.values()])
-        return Response(answer.blobs[0], media_type=answer.head["media_type"])
-
-    @routes.post(
-        "/predict/{task}",
-        dependencies=[requires(Scope.PREDICT)],
-        summary="Predict an image, with depth and camera where there are any",
-        response_class=Response,
-        responses={200: _result_description(), **documented(404, 503)},
-    )
-    async def predict(
-        request: Request,
-        task: Annotated[str, Path(description=", ".join(TASKS), examples=list(TASKS))],
-        image: Annotated[UploadFile, File(description="PNG, JPEG, BMP, TIFF or WebP")],
-        depth: Annotated[
-            UploadFile | None, File(description="depth aligned to it: 16-bit PNG or TIFF, float TIFF or EXR, NPY")
-        ] = None,
-        camera: Annotated[
-            UploadFile | None, File(description="intrinsics: camera_info YAML, OpenCV's or BOP's camera.json")
-        ] = None,
-        depth_scale: Annotated[
-            float | None, Form(gt=0.0, le=1000.0, description="millimetres in one count of 16-bit depth")
-        ] = None,
-        annotated: Annotated[bool, Query(description="answer with the annotated picture (JPEG)")] = False,
-    ) -> Response:
-        services.models.expect_task(task)
-        given = {"image": image, "depth": depth, "camera": camera}
-        files = {name: file for name, file in given.items() if file is not None}
-        work = partial(predicted, task, files, depth_scale, annotated)
-        return await services.predictions.run(task, work, request)
-
-    return routes
-
-
-def _task_info(services: Services, name: str) -> TaskInfo:
-    inputs = ["image", "depth", "camera"] if name == "pose" else ["image"]
-    return TaskInfo(name=name, description=TASKS[name].summary, inputs=inputs, model=services.models.active_name(name))
 
 
 def _result_description() -> dict[str, Any]:
@@ -117,3 +67,49 @@ def _result_description() -> dict[str, Any]:
             "image/jpeg": {"schema": {"type": "string", "format": "binary"}},
         },
     }
+
+
+@router.get("/tasks", dependencies=[requires(Scope.READ)], summary="Tasks and their models")
+def tasks(services: ServicesDep) -> list[TaskInfo]:
+    return [_task_info(services, name) for name in TASKS]
+
+
+@router.post(
+    "/predict/{task}",
+    dependencies=[requires(Scope.PREDICT)],
+    summary="Predict an image, with depth and camera where there are any",
+    response_class=Response,
+    responses={200: _result_description(), **documented(404, 503)},
+)
+async def predict(
+    services: ServicesDep,
+    request: Request,
+    task: Annotated[str, Path(description=", ".join(TASKS), examples=list(TASKS))],
+    image: Annotated[UploadFile, File(description="PNG, JPEG, BMP, TIFF or WebP")],
+    depth: Annotated[
+        UploadFile | None, File(description="depth aligned to it: 16-bit PNG or TIFF, float TIFF or EXR, NPY")
+    ] = None,
+    camera: Annotated[
+        UploadFile | None, File(description="intrinsics: camera_info YAML, OpenCV's or BOP's camera.json")
+    ] = None,
+    depth_scale: Annotated[
+        float | None, Form(gt=0.0, le=1000.0, description="millimetres in one count of 16-bit depth")
+    ] = None,
+    annotated: Annotated[bool, Query(description="answer with the annotated picture (JPEG)")] = False,
+) -> Response:
+    services.models.expect_task(task)
+    given = {"image": image, "depth": depth, "camera": camera}
+    files = {name: file for name, file in given.items() if file is not None}
+    head = {"depth_scale": depth_scale, "annotated": annotated, "most_pixels": services.config.max_image_pixels}
+
+    def predicted() -> Response:
+        contents = [file.file.read() for file in files.values()]
+        answer = services.models.ask(task, "predict", {"files": list(files), **head}, contents)
+        return Response(answer.blobs[0], media_type=answer.head["media_type"])
+
+    return await services.predictions.run(task, predicted, request)
+
+
+def _task_info(services: Services, name: str) -> TaskInfo:
+    inputs = ["image", "depth", "camera"] if name == "pose" else ["image"]
+    return TaskInfo(name=name, description=TASKS[name].summary, inputs=inputs, model=services.models.active_name(name))

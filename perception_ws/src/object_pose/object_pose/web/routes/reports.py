@@ -11,12 +11,14 @@ from fastapi import Path as InPath
 from fastapi.responses import FileResponse
 from pydantic import BaseModel
 
-from object_pose.web.errors import HttpError, documented
+from object_pose.web.errors import HttpError
 from object_pose.web.folders import file_inside, visible_folders
+from object_pose.web.openapi import documented
 from object_pose.web.security.headers import REPORT_POLICY
 from object_pose.web.security.scopes import Scope, requires
-from object_pose.web.services import Services
+from object_pose.web.services import ServicesDep
 
+router = APIRouter(prefix="/v1/reports", tags=["reports"], dependencies=[requires(Scope.READ)])
 _PAGES = ("report.html", "report.pdf")
 _SHOWN = (".html", ".pdf", ".png", ".jpg", ".jpeg", ".svg", ".json", ".jsonl", ".csv", ".md", ".txt", ".yaml")
 _DEPTH = 3
@@ -30,42 +32,39 @@ class Report(BaseModel):
     modified_at: float
 
 
-def router(services: Services) -> APIRouter:
-    """Return the routes of reports."""
-    routes = APIRouter(prefix="/v1/reports", tags=["reports"], dependencies=[requires(Scope.READ)])
+@router.get("", summary="All reports, newest first")
+def all_reports(services: ServicesDep) -> list[Report]:
     root = Path(services.config.reports_folder).expanduser()
+    pages = [folder / name for folder in visible_folders(root, _DEPTH) for name in _PAGES]
+    found = [
+        Report(
+            id=page.parent.relative_to(root).as_posix().replace("/", ":"),
+            page=page.name,
+            modified_at=page.stat().st_mtime,
+        )
+        for page in pages
+        if page.is_file()
+    ]
+    return sorted(found, key=lambda report: -report.modified_at)
 
-    @routes.get("", summary="All reports, newest first")
-    def all_reports() -> list[Report]:
-        pages = [folder / name for folder in visible_folders(root, _DEPTH) for name in _PAGES]
-        found = [
-            Report(
-                id=page.parent.relative_to(root).as_posix().replace("/", ":"),
-                page=page.name,
-                modified_at=page.stat().st_mtime,
-            )
-            for page in pages
-            if page.is_file()
-        ]
-        return sorted(found, key=lambda report: -report.modified_at)
 
-    @routes.get(
-        "/{report}/{path:path}",
-        summary="A file of a report",
-        response_class=FileResponse,
-        responses={
-            200: {"content": {"text/html": {"schema": {"type": "string"}}, "*/*": {"schema": {}}}},
-            **documented(404),
-        },
-    )
-    def file(
-        report: Annotated[str, InPath(description="id of a report", max_length=512)],
-        path: Annotated[str, InPath(description="a file in its folder", max_length=512, examples=["report.html"])],
-    ) -> FileResponse:
-        found = file_inside(root, f"{report.replace(':', '/')}/{path}")
-        if found is None or found.suffix.lower() not in _SHOWN:
-            raise HttpError(404, "there is no such file in a report")
-        kind = mimetypes.guess_type(found.name)[0] or "text/plain"
-        return FileResponse(found, media_type=kind, headers={"Content-Security-Policy": REPORT_POLICY})
-
-    return routes
+@router.get(
+    "/{report}/{path:path}",
+    summary="A file of a report",
+    response_class=FileResponse,
+    responses={
+        200: {"content": {"text/html": {"schema": {"type": "string"}}, "*/*": {"schema": {}}}},
+        **documented(404),
+    },
+)
+def file(
+    services: ServicesDep,
+    report: Annotated[str, InPath(description="id of a report", max_length=512)],
+    path: Annotated[str, InPath(description="a file in its folder", max_length=512, examples=["report.html"])],
+) -> FileResponse:
+    root = Path(services.config.reports_folder).expanduser()
+    found = file_inside(root, f"{report.replace(':', '/')}/{path}")
+    if found is None or found.suffix.lower() not in _SHOWN:
+        raise HttpError(404, "there is no such file in a report")
+    kind = mimetypes.guess_type(found.name)[0] or "text/plain"
+    return FileResponse(found, media_type=kind, headers={"Content-Security-Policy": REPORT_POLICY})

@@ -5,11 +5,14 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from object_pose.web.errors import HttpError, documented
+from object_pose.web.errors import HttpError
+from object_pose.web.openapi import documented
 from object_pose.web.security.access import asks_for_token
 from object_pose.web.security.scopes import SESSION_COOKIE, Scope, caller, public
 from object_pose.web.security.tokens import SESSION_SECONDS
-from object_pose.web.services import Services
+from object_pose.web.services import ServicesDep
+
+router = APIRouter(prefix="/v1/session", tags=["session"], dependencies=[public()])
 
 
 class Login(BaseModel):
@@ -26,34 +29,29 @@ class Session(BaseModel):
     authentication: bool
 
 
-def router(services: Services) -> APIRouter:
-    """Return the routes of sessions."""
-    routes = APIRouter(prefix="/v1/session", tags=["session"], dependencies=[public()])
-    config, tokens = services.config, services.tokens
+@router.get("", summary="Who I am")
+def show(services: ServicesDep, request: Request) -> Session:
+    authentication = asks_for_token(services.config, services.tokens)
+    who = caller(request)
+    return Session(scope=who.scope if who.id or not authentication else None, authentication=authentication)
 
-    @routes.get("", summary="Who I am")
-    def show(request: Request) -> Session:
-        authentication = asks_for_token(config, tokens)
-        who = caller(request)
-        return Session(scope=who.scope if who.id or not authentication else None, authentication=authentication)
 
-    @routes.post("", summary="Log in", responses=documented(401))
-    def login(login: Login, response: Response) -> Session:
-        token = tokens.find(login.token)
-        if token is None:
-            raise HttpError(401, "the token is unknown or was revoked")
-        response.set_cookie(
-            SESSION_COOKIE,
-            tokens.begin_session(token),
-            max_age=SESSION_SECONDS,
-            secure=config.has_tls,
-            httponly=True,
-            samesite="strict",
-        )
-        return Session(scope=token.scope, authentication=True)
+@router.post("", summary="Log in", responses=documented(401))
+def login(services: ServicesDep, login: Login, response: Response) -> Session:
+    token = services.tokens.find(login.token)
+    if token is None:
+        raise HttpError(401, "the token is unknown or was revoked")
+    response.set_cookie(
+        SESSION_COOKIE,
+        services.tokens.begin_session(token),
+        max_age=SESSION_SECONDS,
+        secure=services.config.has_tls,
+        httponly=True,
+        samesite="strict",
+    )
+    return Session(scope=token.scope, authentication=True)
 
-    @routes.delete("", status_code=204, summary="Log out")
-    def logout(response: Response) -> None:
-        response.delete_cookie(SESSION_COOKIE, secure=config.has_tls, httponly=True, samesite="strict")
 
-    return routes
+@router.delete("", status_code=204, summary="Log out")
+def logout(services: ServicesDep, response: Response) -> None:
+    response.delete_cookie(SESSION_COOKIE, secure=services.config.has_tls, httponly=True, samesite="strict")

@@ -8,10 +8,12 @@ from typing import Annotated
 from fastapi import APIRouter, File, Request, Response, UploadFile
 from pydantic import BaseModel
 
-from object_pose.web.errors import HttpError, documented
+from object_pose.web.errors import HttpError
+from object_pose.web.openapi import documented
 from object_pose.web.security.scopes import Scope, public, requires
-from object_pose.web.services import Services
+from object_pose.web.services import Services, ServicesDep
 
+router = APIRouter(tags=["source contracts"])
 _PIXEL = {"type": "integer", "minimum": 0, "maximum": 255}
 _IMAGE_BODY = {
     "required": True,
@@ -73,47 +75,45 @@ class MaskRows(BaseModel):
     prediction: list[list[int]]
 
 
-def router(services: Services) -> APIRouter:
-    """Return the routes of the industrial detector and of the building footprints."""
-    routes = APIRouter(tags=["source contracts"])
-    most_pixels = services.config.max_image_mp * 1_000_000
+@router.get("/health", dependencies=[public()], summary="The detector is loaded")
+def health(services: ServicesDep) -> Health:
+    return Health(status="model_loaded" if services.models.is_open("detect") else "model_not_loaded")
 
-    @routes.get("/health", dependencies=[public()], summary="The detector is loaded")
-    def health() -> Health:
-        return Health(status="model_loaded" if services.models.is_open("detect") else "model_not_loaded")
 
-    def answered(task: str, kind: str, content: bytes) -> Response:
-        answer = services.models.ask(task, kind, {"most_pixels": most_pixels}, [content])
-        return Response(answer.blobs[0], media_type=answer.head["media_type"])
+@router.post(
+    "/predict",
+    dependencies=[requires(Scope.PREDICT)],
+    summary="Detect the objects of an image",
+    response_class=Response,
+    response_model=None,
+    responses={200: {"model": DetectedList}, **documented(503)},
+)
+async def predict(
+    services: ServicesDep, request: Request, file: Annotated[UploadFile, File(description="JPEG or PNG")]
+) -> Response:
+    def detected() -> Response:
+        return _answered(services, "detect", "detections", file.file.read())
 
-    @routes.post(
-        "/predict",
-        dependencies=[requires(Scope.PREDICT)],
-        summary="Detect the objects of an image",
-        response_class=Response,
-        response_model=None,
-        responses={200: {"model": DetectedList}, **documented(503)},
-    )
-    async def predict(request: Request, file: Annotated[UploadFile, File(description="JPEG or PNG")]) -> Response:
-        def detected() -> Response:
-            return answered("detect", "detections", file.file.read())
+    return await services.predictions.run("detect", detected, request)
 
-        return await services.predictions.run("detect", detected, request)
 
-    @routes.post(
-        "/inference",
-        dependencies=[requires(Scope.PREDICT)],
-        summary="Find the building footprints of an aerial image",
-        response_class=Response,
-        response_model=None,
-        responses={200: {"model": MaskRows}, **documented(415, 503)},
-        openapi_extra={"requestBody": _IMAGE_BODY},
-    )
-    async def inference(request: Request) -> Response:
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "application/json":
-            raise HttpError(415, f"the body is '{kind[:64]}': send application/json")
-        body = await request.body()
-        return await services.predictions.run("segment", partial(answered, "segment", "mask", body), request)
+@router.post(
+    "/inference",
+    dependencies=[requires(Scope.PREDICT)],
+    summary="Find the building footprints of an aerial image",
+    response_class=Response,
+    response_model=None,
+    responses={200: {"model": MaskRows}, **documented(415, 503)},
+    openapi_extra={"requestBody": _IMAGE_BODY},
+)
+async def inference(services: ServicesDep, request: Request) -> Response:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise HttpError(415, f"the body is '{kind[:64]}': send application/json")
+    body = await request.body()
+    return await services.predictions.run("segment", partial(_answered, services, "segment", "mask", body), request)
 
-    return routes
+
+def _answered(services: Services, task: str, kind: str, content: bytes) -> Response:
+    answer = services.models.ask(task, kind, {"most_pixels": services.config.max_image_pixels}, [content])
+    return Response(answer.blobs[0], media_type=answer.head["media_type"])
