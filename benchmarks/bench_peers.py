@@ -39,6 +39,7 @@ from object_pose.core.results.pose import ObjectPose
 from object_pose.core.tracking.view_model import ViewModel
 from object_pose.evaluation.pose_runner import LabelledFrame
 from object_pose.evaluation.rendered import rendered_frames
+from object_pose.runtime.part_registration import PartRegistration
 from object_pose.runtime.resources import find, find_data
 from object_pose.simulation.parts.objects import PARTS, load_bop_objects, part_objects
 from object_pose.simulation.parts.procedural import PART_NAMES
@@ -125,7 +126,8 @@ def _registered(options: argparse.Namespace, skipped: dict[str, str]) -> dict[st
     """Return the figures of each method on rendered bench scenes of the six parts."""
     files = [find("models", f"meshes/{name}.stl") for name in PART_NAMES]
     estimator, _ = open_parts(files, "m", profile="single_image")
-    parts = estimator.parts
+    assert isinstance(estimator.registration, PartRegistration)
+    parts = estimator.registration.parts
     objects = [part.model for part in parts]
     methods: dict[str, Registration] = {"object_pose": lambda shot: estimator.register(shot.frame).results.poses}
     if matching := _installed(_SURFACE_MATCHING, lambda: SurfaceMatching(_surfaces(parts)), skipped):

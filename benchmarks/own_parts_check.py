@@ -25,7 +25,6 @@ from object_pose.core.metrics.pose import ADD_SHARE, FrameMatches, match_frame, 
 from object_pose.evaluation.criteria import Criterion
 from object_pose.evaluation.pose_runner import MIN_SCORE, bop_frames
 from object_pose.evaluation.rendered import rendered_frames
-from object_pose.runtime.part_estimator import PartEstimator
 from object_pose.runtime.pose_estimator import PoseEstimator
 from object_pose.runtime.resources import find, find_data
 from object_pose.simulation.parts.objects import PARTS, load_bop_objects
@@ -82,11 +81,11 @@ def report_beside(
     return 0 if met else 1
 
 
-def open_parts(files: Sequence[Path], unit: str, profile: str = "live") -> tuple[PartEstimator, float]:
+def open_parts(files: Sequence[Path], unit: str, profile: str = "live") -> tuple[PoseEstimator, float]:
     """Return the estimator of parts, and what the slowest of them took to be prepared, nothing kept from before."""
     with tempfile.TemporaryDirectory() as folder:
         prepared = prepare_parts(PreparePartsConfig(tuple(files), unit), Path(folder))
-        return PartEstimator(prepared.path, profile=profile), max(prepared.prepare_s.values())
+        return PoseEstimator(prepared.path, profile=profile), max(prepared.prepare_s.values())
 
 
 def _rendered(options: argparse.Namespace) -> tuple[float, dict[str, Any]]:

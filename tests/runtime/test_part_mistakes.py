@@ -12,7 +12,7 @@ import trimesh
 from cad_files import save_part
 from object_pose.core.metrics.pose import match_frame
 from object_pose.core.pose.config import PROFILES
-from object_pose.runtime.part_estimator import open_estimator
+from object_pose.runtime.pose_estimator import PoseEstimator
 from object_pose.simulation.parts.cad import read_parts
 from object_pose.simulation.parts.objects import part_objects
 from object_pose.simulation.parts.symmetry import find_symmetry
@@ -82,7 +82,7 @@ def test_a_part_in_another_unit_is_found_in_the_scene_and_said(tmp_path, caplog)
     (tmp_path / "true").mkdir()
     scenes = scenes_of([save_part(tmp_path / "true", "bracket", 1.3)], 1, seed=3)
     in_cm = save_part(tmp_path, "bracket", 0.13)
-    estimator = open_estimator(prepare_parts(PreparePartsConfig((in_cm,))).path)
+    estimator = PoseEstimator(prepare_parts(PreparePartsConfig((in_cm,))).path)
     with caplog.at_level(logging.WARNING):
         results = found(estimator, scenes[0])
     assert not results.poses
@@ -96,7 +96,7 @@ def test_a_part_in_another_unit_is_found_in_the_scene_and_said(tmp_path, caplog)
 def test_a_part_that_is_not_in_view_is_never_found_and_its_unit_not_doubted(tmp_path, caplog):
     names = ("bracket", "bushing", "pipe_elbow", "spring")
     files = tuple(save_part(tmp_path, name) for name in names)
-    estimator = open_estimator(prepare_parts(PreparePartsConfig(files)).path)
+    estimator = PoseEstimator(prepare_parts(PreparePartsConfig(files)).path)
     for seed, present in enumerate((("gear", "hex_bolt"), ("gear", "spring"), ("hex_bolt", "bracket", "bushing"))):
         stream = FrameStream(part_objects(present), replace(BENCH, max_objects=4), depth=True, seed=20 + seed)
         absent = [pose for pose in found(estimator, next(iter(stream))).poses if pose.class_name not in present]
@@ -106,7 +106,7 @@ def test_a_part_that_is_not_in_view_is_never_found_and_its_unit_not_doubted(tmp_
 
 def test_a_mirrored_part_is_not_taken_for_the_part_where_that_is_seen(handed):
     left, right = handed
-    estimator = open_estimator(prepare_parts(PreparePartsConfig((left,))).path)
+    estimator = PoseEstimator(prepare_parts(PreparePartsConfig((left,))).path)
     results = [found(estimator, scene) for scene in scenes_of([right], 2, seed=5)]
     assert not [pose for result in results for pose in result.poses if pose.score >= SURE]
     assert any("mirror image" in rejection.detail for result in results for rejection in result.rejections)
@@ -117,7 +117,7 @@ def test_parts_that_differ_little_are_told_apart_or_both_are_named(kind, request
     files = request.getfixturevalue(kind)
     path = prepare_parts(PreparePartsConfig(files)).path
     profile = PROFILES["single_image"]
-    estimator = open_estimator(path, solver_config=profile.solver, profile="single_image")
+    estimator = PoseEstimator(path, solver_config=profile.solver, profile="single_image")
     right = wrong = 0
     for present in range(2):
         for scene in scenes_of([files[present]], 2, seed=7 + present):

@@ -15,7 +15,6 @@ from object_pose.core.pose.config import PROFILES, PoseSolverConfig
 from object_pose.core.tracking.tracker import TrackerConfig
 from object_pose.core.vision.decoders import DecodeOptions
 from object_pose.runtime.estimator_settings import EstimatorSettings, PredictorSettings
-from object_pose.runtime.part_estimator import open_estimator
 from object_pose.runtime.pose_estimator import PoseEstimator
 from object_pose.runtime.predictor import Predictor, PredictorConfig
 from object_pose.runtime.resources import find_model
@@ -135,7 +134,7 @@ def estimator_from_options(
     """Return the estimator that the options describe, around a model that is open already or newly opened."""
     solver, tracker = _solver_and_tracker(options, options.profile or profile)
     predictor = predictor or open_predictor(options, model_path(options), profile=profile)
-    return open_estimator(predictor, solver_config=solver, tracker_config=tracker)
+    return PoseEstimator(predictor, solver_config=solver, tracker_config=tracker)
 
 
 def _solver_and_tracker(options: argparse.Namespace, profile: str) -> tuple[PoseSolverConfig, TrackerConfig | None]:

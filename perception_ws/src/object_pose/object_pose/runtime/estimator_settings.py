@@ -7,7 +7,6 @@ from pathlib import Path
 
 from object_pose.core.pose.config import PoseSolverConfig
 from object_pose.core.tracking.tracker import TrackerConfig
-from object_pose.runtime.part_estimator import open_estimator
 from object_pose.runtime.pose_estimator import PoseEstimator
 from object_pose.runtime.predictor import Predictor, PredictorConfig
 
@@ -36,4 +35,4 @@ class EstimatorSettings:
 
     def open(self) -> PoseEstimator:
         """Open the model; raises ``ModelError`` where it cannot be used."""
-        return open_estimator(self.model, self.detector, self.solver, self.tracker, profile=self.profile)
+        return PoseEstimator(self.model, self.detector, self.solver, self.tracker, profile=self.profile)

@@ -11,22 +11,22 @@ from pathlib import Path
 import numpy as np
 
 from object_pose.core.arrays import Array, Mask
-from object_pose.core.errors import ConfigError, DataError, ModelError
+from object_pose.core.errors import ConfigError, ModelError
 from object_pose.core.frame import AlignedDepth, CameraFrame
 from object_pose.core.geometry import se3
 from object_pose.core.pose.config import PROFILES, PoseSolverConfig, Profile
 from object_pose.core.pose.contradiction import widen_misaligned
-from object_pose.core.pose.misalignment import Misalignment, MisalignmentMonitor, find_misalignment
-from object_pose.core.pose.solver import PoseSolver
+from object_pose.core.pose.misalignment import Misalignment, MisalignmentMonitor
 from object_pose.core.results.detections import Detections
 from object_pose.core.results.pose import ObjectPose, PoseResults, RejectionReason
 from object_pose.core.tracking.known_objects import KnownObjects
 from object_pose.core.tracking.tracker import Tracker, TrackerConfig
 from object_pose.core.vision.boxes import box_iou
-from object_pose.core.vision.decoders import DecodeOptions
-from object_pose.core.vision.roi import not_measured, painted_over
+from object_pose.runtime.part_registration import PartRegistration
+from object_pose.runtime.parts_file import SUFFIX
 from object_pose.runtime.predictor import Predictor, PredictorConfig, load_card
 from object_pose.runtime.recent_frames import RecentFrame, RecentFrames
+from object_pose.runtime.registration import KeypointRegistration, Registration
 from object_pose.runtime.timing import StageClock
 from object_pose.runtime.view_cache import cached_view_models
 
@@ -52,6 +52,7 @@ class FrameEstimate:
 class PoseEstimator:
     """Estimates the poses of a model's objects, given as a file, the name of a shipped model, or one that is open.
 
+    Of a ``.parts`` file it finds the parts that nothing was trained on; ``registration`` is how objects are found anew.
     ``profile`` is 'live' for a camera's frames, or 'single_image' for a thorough search that gives every pose with its
     score; it says what ``detector_config.decoding`` and ``solver_config`` are where they are not given. A model given
     open keeps its decoding. With a ``tracker_config`` objects have ids, taken from ``track_ids`` where several
@@ -69,9 +70,7 @@ class PoseEstimator:
         track_ids: Iterator[int] | None = None,
         profile: str = "live",
     ) -> None:
-        self._profile = _find_profile(profile)
-        self._detector = model if isinstance(model, Predictor) else None
-        self._is_given = self._detector is not None
+        defaults = _find_profile(profile)
         self.path = model.path if isinstance(model, Predictor) else Path(model)
         self.card = model.card if isinstance(model, Predictor) else load_card(model)
         if not self.card.objects:
@@ -79,9 +78,14 @@ class PoseEstimator:
                 f"model file {self.path} carries no object geometry, so it detects but cannot estimate poses",
                 "train and export it for the task 'pose'",
             )
-        self._detector_config = detector_config or PredictorConfig()
-        self.solver_config, self._tracker_config = solver_config or self._profile.solver, tracker_config
-        self._solver = PoseSolver(self.card.objects, self.solver_config)
+        self.solver_config, self._tracker_config = solver_config or defaults.solver, tracker_config
+        self.registration: Registration
+        if self.path.suffix == SUFFIX:
+            self.registration = PartRegistration(self.path, self.solver_config)
+        else:
+            of_detector = detector_config or PredictorConfig(), self.solver_config, defaults.decoding
+            model = model if isinstance(model, Predictor) else self.path
+            self.registration = KeypointRegistration(model, self.card, *of_detector)
         scale_sigma = self.solver_config.depth.scale_sigma
         self._tracker = Tracker(self.card.objects, tracker_config, track_ids, scale_sigma) if tracker_config else None
         self._alignment = MisalignmentMonitor()
@@ -93,10 +97,8 @@ class PoseEstimator:
 
     @property
     def detector(self) -> Predictor:
-        """The model's network, opened when it is first needed."""
-        if self._detector is None:
-            self._detector = Predictor(self.path, replace(self._detector_config, decoding=self._decoding))
-        return self._detector
+        """The model, opened when it is first needed."""
+        return self.registration.detector
 
     @cached_property
     def _aligners(self) -> tuple[KnownObjects, KnownObjects]:
@@ -109,8 +111,7 @@ class PoseEstimator:
         """Open now what the first frame would need."""
         if self._tracker:
             self._aligners[0].prepare()
-        if self.solver_config.second_pass:
-            _ = self.detector
+        self.registration.prepare()
 
     def forget_tracks(self) -> None:
         """Begin anew: what is seen next are other objects, with other ids."""
@@ -125,8 +126,8 @@ class PoseEstimator:
         self, detector_config: PredictorConfig, solver_config: PoseSolverConfig, tracker_config: TrackerConfig
     ) -> None:
         """Use other configurations from the next frame on; tracks and ids stay, as does a model given open."""
+        self.registration.configure(detector_config, solver_config)
         if solver_config != self.solver_config:
-            self._solver.configure(solver_config)
             if self._tracker:
                 for aligner in self._aligners:
                     aligner.configure(solver_config)
@@ -135,10 +136,6 @@ class PoseEstimator:
         if self._tracker and tracker_config != self._tracker_config:
             self._tracker.configure(tracker_config)
             self._tracker_config = tracker_config
-        if detector_config != self._detector_config:
-            self._detector_config = detector_config
-        if self._detector and not self._is_given:
-            self._detector = self._detector.with_decoding(self._decoding)
 
     def estimate(self, frame: CameraFrame, T_world_camera: Array | None = None) -> FrameEstimate:
         """Register or track the next frame of a sequence, whichever is due.
@@ -170,13 +167,13 @@ class PoseEstimator:
         with clock.stage("total"):
             depth = self._depth(frame)
             if detections is None:
-                detections = self._detect(frame, depth, clock)
+                detections = self.registration.detect(frame, depth, clock)
             with clock.stage("pose"):
                 expected = tracker.expected(T_world_camera) if tracker else ()
                 results = self._solve(detections, frame, expected)
             if self.solver_config.second_pass and depth and results.poses:
                 with clock.stage("second_pass"):
-                    results = self._find_covered(frame, depth, results)
+                    results = self.registration.find_covered(frame, depth, results)
             if tracker:
                 with clock.stage("tracking"):
                     results = tracker.update(results, frame.stamp_ns, T_world_camera)
@@ -229,7 +226,7 @@ class PoseEstimator:
         clock = StageClock()
         with clock.stage("total"):
             if detections is None:
-                detections = self._detect(frame, self._depth(frame), clock)
+                detections = self.registration.detect(frame, self._depth(frame), clock)
             with self._lock:
                 then = tracker.at(frame.stamp_ns)
             overlap = _overlaps(detections, then)
@@ -256,8 +253,7 @@ class PoseEstimator:
     def _solve(self, detections: Detections, frame: CameraFrame, expected: Sequence[ObjectPose]) -> PoseResults:
         # Without a tracker frames have nothing to do with each other.
         known = self._alignment.found if self._tracker else None
-        of_frame = detections, frame.camera, frame.depth_m
-        results = self._solver.solve(*of_frame, expected, lambda: frame.rgb, known)
+        results = self.registration.solve(detections, frame, expected, known)
         self._alignment.add(results.image_offsets, frame.stamp_ns)
         return results
 
@@ -320,11 +316,6 @@ class PoseEstimator:
             raise ConfigError("there is no tracker, so no object is known", "give the estimator a tracker_config")
         return self._tracker
 
-    @property
-    def _decoding(self) -> DecodeOptions:
-        decoding = self._detector_config.decoding or self._profile.decoding
-        return replace(decoding, visible_masks=decoding.visible_masks or self.solver_config.contour.use_masks)
-
     def _is_due(self, stamp_ns: int) -> bool:
         """Return whether objects are to be found anew."""
         if self._tracker_config is None or self._registered_ns is None:
@@ -336,24 +327,6 @@ class PoseEstimator:
         if frame.depth_m is None or not self.solver_config.use_depth:
             return None
         return AlignedDepth(frame.depth_m, frame.camera)
-
-    def _detect(self, frame: CameraFrame, depth: AlignedDepth | None, clock: StageClock) -> Detections:
-        if frame.rgb is None:
-            raise DataError("there is no colour image, so nothing can be detected")
-        detections: Detections = self.detector.predict(frame.rgb, clock, depth)
-        return detections
-
-    def _find_covered(self, frame: CameraFrame, depth: AlignedDepth, results: PoseResults) -> PoseResults:
-        """Add what is found once the confirmed objects are removed from the image."""
-        occluders = self._solver.occluders(results.poses, depth.camera, depth.depth_m)
-        if frame.rgb is None or not np.any(occluders):
-            return results
-        remaining, remaining_depth = painted_over(frame.rgb, occluders), not_measured(depth, occluders)
-        detections: Detections = self.detector.predict(remaining, depth=remaining_depth)
-        of_frame = detections, remaining_depth.camera, remaining_depth.depth_m
-        misalignment = find_misalignment(results.image_offsets)
-        more = self._solver.solve(*of_frame, rgb=remaining, misalignment=misalignment)
-        return self._solver.join(results, more)
 
 
 def needs_color(config: PoseSolverConfig) -> bool:

@@ -32,7 +32,7 @@ from object_pose.ros.nodes.pipeline_node import PipelineNode
 from object_pose.ros.nodes.spinning import spin_node
 from object_pose.ros.transport.blocking_service import BlockingService
 from object_pose.runtime.engine_choice import with_fastest_engine
-from object_pose.runtime.part_estimator import open_estimator
+from object_pose.runtime.pose_estimator import PoseEstimator
 from object_pose.runtime.predictor import PredictorConfig
 from object_pose.runtime.resources import find_model
 from object_pose.runtime.timing import StageClock
@@ -67,7 +67,7 @@ class BinPickingNode(PipelineNode):
         self._service_type = optional_interface("ibpc_interfaces.srv").GetPoseEstimates
         model = find_model(self.config(BinPickingConfig).model)
         detector = with_fastest_engine(model, self.config(PredictorConfig))
-        self._estimator = open_estimator(model, detector, profile="single_image")
+        self._estimator = PoseEstimator(model, detector, profile="single_image")
         self._estimator.prepare()
         self._names = bop_names(self._estimator.card.labels)
 

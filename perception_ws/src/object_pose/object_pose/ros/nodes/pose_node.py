@@ -55,7 +55,6 @@ from object_pose.ros.transport.transform_listener import TransformListener
 from object_pose.ros.transport.worker import NewestWorker
 from object_pose.runtime.engine_choice import with_fastest_engine
 from object_pose.runtime.model_cache import ModelCache
-from object_pose.runtime.part_estimator import open_estimator
 from object_pose.runtime.pose_estimator import FrameEstimate, PoseEstimator, needs_color
 from object_pose.runtime.predictor import PredictorConfig
 from object_pose.runtime.resources import find_model
@@ -363,7 +362,7 @@ class PoseNode(PipelineNode):
         # Only the second pass runs the network here; for nothing else is an engine worth measuring.
         if config.solver.second_pass:
             predictor = with_fastest_engine(model, predictor)
-        estimator = open_estimator(model, predictor, config.solver, tracker, self._track_ids)
+        estimator = PoseEstimator(model, predictor, config.solver, tracker, self._track_ids)
         estimator.prepare()
         return estimator
 

@@ -12,7 +12,6 @@ from object_pose.mlops.monitor import DriftMonitor, MonitorConfig, load_referenc
 from object_pose.runtime.card import ModelCard
 from object_pose.runtime.digests import file_sha256
 from object_pose.runtime.frame_prediction import FramePrediction, predict_poses, predict_task
-from object_pose.runtime.part_estimator import open_estimator
 from object_pose.runtime.pose_estimator import PoseEstimator
 from object_pose.runtime.predictor import Predictor
 
@@ -49,7 +48,7 @@ class OpenedModel:
         if not self.gives_poses:
             return predict_task(self.predictor, frame)
         if not hasattr(self._of_thread, "estimator"):
-            self._of_thread.estimator = open_estimator(self.predictor, profile="single_image")
+            self._of_thread.estimator = PoseEstimator(self.predictor, profile="single_image")
         estimator: PoseEstimator = self._of_thread.estimator
         estimator.forget_tracks()
         found = predict_poses(estimator, frame)

@@ -11,7 +11,7 @@ from cad_files import save_part
 from object_pose.core.errors import DataError, ModelError
 from object_pose.core.metrics.pose import match_frame, score_frames
 from object_pose.core.tracking.tracker import TrackerConfig
-from object_pose.runtime.part_estimator import PartEstimator, open_estimator
+from object_pose.runtime.pose_estimator import PoseEstimator
 from object_pose.runtime.predictor import Predictor
 from object_pose.simulation.parts.objects import part_objects
 from object_pose.simulation.scenes.scene import TEST_SCENES, FrameStream
@@ -35,8 +35,8 @@ def scenes():
 
 
 def test_parts_are_found_with_where_they_are_and_how_sure_that_is(prepared, scenes):
-    estimator = open_estimator(prepared.path)
-    assert isinstance(estimator, PartEstimator) and estimator.card.labels == NAMES
+    estimator = PoseEstimator(prepared.path)
+    assert estimator.card.labels == NAMES
     matches = []
     for scene in scenes:
         poses = estimator.register(scene.frame).results.poses
@@ -47,7 +47,7 @@ def test_parts_are_found_with_where_they_are_and_how_sure_that_is(prepared, scen
 
 
 def test_they_are_tracked_from_frame_to_frame(prepared, scenes):
-    estimator = open_estimator(Predictor(prepared.path), tracker_config=TrackerConfig())
+    estimator = PoseEstimator(Predictor(prepared.path), tracker_config=TrackerConfig())
     first = estimator.estimate(scenes[0].frame).results
     second = estimator.estimate(replace(scenes[0].frame, stamp_ns=33_000_000))
     assert first.poses and "inference" not in second.timings_ms
@@ -56,7 +56,7 @@ def test_they_are_tracked_from_frame_to_frame(prepared, scenes):
 
 def test_parts_that_are_not_there_have_no_pose(tmp_path, scenes):
     files = (save_part(tmp_path, "gear"), save_part(tmp_path, "spring"))
-    estimator = open_estimator(prepare_parts(PreparePartsConfig(files)).path)
+    estimator = PoseEstimator(prepare_parts(PreparePartsConfig(files)).path)
     assert not any(estimator.register(scene.frame).results.poses for scene in scenes)
 
 
@@ -67,11 +67,11 @@ def test_what_was_prepared_is_kept(prepared, tmp_path):
 
 def test_a_frame_without_depth_is_refused(prepared, scenes):
     with pytest.raises(DataError, match="found in depth"):
-        open_estimator(prepared.path).register(replace(scenes[0].frame, depth_m=None))
+        PoseEstimator(prepared.path).register(replace(scenes[0].frame, depth_m=None))
 
 
 def test_a_damaged_file_is_refused(prepared, tmp_path):
     damaged = tmp_path / "half.parts"
     damaged.write_bytes(prepared.path.read_bytes()[:2000])
     with pytest.raises(ModelError, match=r"half\.parts is damaged"):
-        open_estimator(damaged)
+        PoseEstimator(damaged)

@@ -1,4 +1,4 @@
-"""Poses of parts that nothing was trained on: matched with depth, then tracked as all others are."""
+"""Finding parts that nothing was trained on anew in each frame: their surfaces matched with depth."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +25,11 @@ from object_pose.core.pose.confidence import PoseEstimate, add_systematic
 from object_pose.core.pose.config import PoseSolverConfig
 from object_pose.core.pose.contour_alignment import ColourView, read_colour
 from object_pose.core.pose.depth_evidence import DepthNoise, make_depth_view
+from object_pose.core.pose.misalignment import Misalignment
 from object_pose.core.results.detections import Detections
 from object_pose.core.results.pose import ObjectPose, PoseRejection, PoseResults, RejectionReason
-from object_pose.core.tracking.tracker import TrackerConfig
 from object_pose.runtime.cpus import available_cores
-from object_pose.runtime.parts_file import SUFFIX, PartsFile
-from object_pose.runtime.pose_estimator import PoseEstimator
+from object_pose.runtime.parts_file import PartsFile
 from object_pose.runtime.predictor import Predictor, PredictorConfig
 from object_pose.runtime.timing import StageClock
 from object_pose.runtime.view_cache import cached_view_models
@@ -54,47 +54,48 @@ _UNIT_CHECKS, _FOUND = 2, 0.5
 _NO_DEPTH = "parts that nothing was trained on are found in depth, and this frame has none"
 
 
-class PartEstimator(PoseEstimator):
-    """Estimates the poses of the parts of a ``.parts`` file; see ``PoseEstimator``, whose verbs it has.
+class PartRegistration:
+    """Finds the parts of a ``.parts`` file in depth, without a detector: no detection is looked at.
 
-    Depth takes the place of the detector: what detections are given is not looked at. ``register`` raises ``DataError``
-    for a frame without depth. ``parts`` are what is matched, by class id.
+    ``parts`` are what is matched, by class id.
     """
 
-    def __init__(
-        self,
-        model: str | Path | Predictor,
-        detector_config: PredictorConfig | None = None,
-        solver_config: PoseSolverConfig | None = None,
-        tracker_config: TrackerConfig | None = None,
-        track_ids: Iterator[int] | None = None,
-        profile: str = "live",
-    ) -> None:
-        super().__init__(model, detector_config, solver_config, tracker_config, track_ids, profile)
-        file = PartsFile.read(self.path)
+    def __init__(self, path: Path, config: PoseSolverConfig) -> None:
+        file = PartsFile.read(path)
+        self._path, self._card, self._config = path, file.card, config
         objects, views = file.card.objects, cached_view_models(file.card.objects)
         self.parts = tuple(PartModel.of(model, mesh, view) for model, mesh, view in zip(objects, file.meshes, views))
         self._pool = ThreadPoolExecutor(min(available_cores(), _MOST_THREADS), "match")
         self._unit_checks = dict.fromkeys(range(len(self.parts)), _UNIT_CHECKS)  # left, of parts never found
-        self._use_noise_of(self.solver_config)
-
-    def configure(
-        self, detector_config: PredictorConfig, solver_config: PoseSolverConfig, tracker_config: TrackerConfig
-    ) -> None:
-        """Use other configurations from the next frame on; see ``PoseEstimator``."""
-        if solver_config.depth != self.solver_config.depth:
-            self._use_noise_of(solver_config)
-        super().configure(detector_config, solver_config, tracker_config)
-
-    def _use_noise_of(self, config: PoseSolverConfig) -> None:
         self._matcher = PartMatcher(self.parts, config.depth)
 
-    def _detect(self, frame: CameraFrame, depth: AlignedDepth | None, clock: StageClock) -> Detections:
-        return Detections.empty(self.card.keypoint_count)
+    @cached_property
+    def detector(self) -> Predictor:
+        """The file opened as a model, which detects nothing."""
+        return Predictor(self._path)
 
-    def _solve(self, detections: Detections, frame: CameraFrame, expected: Sequence[ObjectPose]) -> PoseResults:
-        """Match the parts with depth; poses that are ``expected`` are among the starts."""
-        config = self.solver_config
+    def prepare(self) -> None:
+        """Do nothing: all is open."""
+
+    def configure(self, detector_config: PredictorConfig, solver_config: PoseSolverConfig) -> None:
+        """Use another configuration of the solver from the next frame on; there is no detector."""
+        if solver_config.depth != self._config.depth:
+            self._matcher = PartMatcher(self.parts, solver_config.depth)
+        self._config = solver_config
+
+    def detect(self, frame: CameraFrame, depth: AlignedDepth | None, clock: StageClock) -> Detections:
+        """Return no detections."""
+        return Detections.empty(self._card.keypoint_count)
+
+    def solve(
+        self,
+        detections: Detections,
+        frame: CameraFrame,
+        expected: Sequence[ObjectPose],
+        misalignment: Misalignment | None,
+    ) -> PoseResults:
+        """Match the parts with depth, also from where they are ``expected``; raises ``DataError`` without depth."""
+        config = self._config
         if frame.depth_m is None or not config.use_depth:
             raise DataError(_NO_DEPTH, "name depth with --depth, or connect a depth camera")
         noise = DepthNoise(config.depth.noise_floor_m, config.depth.noise_at_1m)
@@ -122,7 +123,7 @@ class PartEstimator(PoseEstimator):
             if not self._unit_checks[class_id]:
                 del self._unit_checks[class_id]
             part = self.parts[class_id]
-            other = find_scale(part, tuple(_OTHER_UNITS), scene, colour, self.solver_config.depth)
+            other = find_scale(part, tuple(_OTHER_UNITS), scene, colour, self._config.depth)
             if other:
                 size = f"{1e3 * part.diameter:.0f} mm across"
                 unit = _OTHER_UNITS[other.factor]
@@ -139,7 +140,7 @@ class PartEstimator(PoseEstimator):
             model = self.parts[class_id].model
             box = _box(self.parts[class_id], candidates.poses[row], camera)
             estimate = self._estimate_of(candidates, selection, row)
-            doubt = find_doubt(estimate, score, self.solver_config.acceptance, has_depth=True)
+            doubt = find_doubt(estimate, score, self._config.acceptance, has_depth=True)
             if row in selection.mirrored:
                 doubt = RejectionReason.DEPTH_DISAGREES, "what is there is the mirror image of the part"
             if doubt:
@@ -152,13 +153,13 @@ class PartEstimator(PoseEstimator):
                 name, share = self.parts[candidates.class_ids[other]].name, float(selection.scores[other])
                 doubt = RejectionReason.UNCERTAIN, detail
                 rejections.append(PoseRejection(int(candidates.class_ids[other]), name, share, box, *doubt))
-        distance = self.solver_config.acceptance.duplicate_distance
-        unique, repeated = split_duplicates(poses, self.card.objects, distance)
+        distance = self._config.acceptance.duplicate_distance
+        unique, repeated = split_duplicates(poses, self._card.objects, distance)
         return PoseResults(tuple(unique), (*rejections, *repeated))
 
     def _estimate_of(self, candidates: Candidates, selection: Selection, row: int) -> PoseEstimate:
         pose = candidates.poses[row]
-        scale_sigma = self.solver_config.depth.scale_sigma
+        scale_sigma = self._config.depth.scale_sigma
         return PoseEstimate(
             T_camera_object=pose,
             covariance=add_systematic(candidates.covariance[row], pose[:3, 3], scale_sigma),
@@ -171,22 +172,9 @@ class PartEstimator(PoseEstimator):
             depth_rms_m=float(selection.rms_m[row]),
         )
 
-    def _find_covered(self, frame: CameraFrame, depth: AlignedDepth, results: PoseResults) -> PoseResults:
-        return results  # matching finds what is partly covered at once
-
-
-def open_estimator(
-    model: str | Path | Predictor,
-    detector_config: PredictorConfig | None = None,
-    solver_config: PoseSolverConfig | None = None,
-    tracker_config: TrackerConfig | None = None,
-    track_ids: Iterator[int] | None = None,
-    profile: str = "live",
-) -> PoseEstimator:
-    """Open the estimator of a model, or of prepared parts; see ``PoseEstimator``."""
-    path = model.path if isinstance(model, Predictor) else Path(model)
-    kind = PartEstimator if path.suffix == SUFFIX else PoseEstimator
-    return kind(model, detector_config, solver_config, tracker_config, track_ids, profile)
+    def find_covered(self, frame: CameraFrame, depth: AlignedDepth, results: PoseResults) -> PoseResults:
+        """Return ``results``: matching finds what is partly covered at once."""
+        return results
 
 
 def _box(part: PartModel, pose: Array, camera: Camera) -> Array:
