@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from object_pose.core.arrays import Array
-from object_pose.core.frame import Frame
+from object_pose.core.frame import AlignedDepth, Frame
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
 from object_pose.core.pose.config import SINGLE_IMAGE
@@ -21,6 +21,8 @@ from object_pose.core.tracking.known_objects import KnownObjects
 from object_pose.core.tracking.precompile import compile_kernels
 from object_pose.core.tracking.tracker import Tracker
 from object_pose.core.tracking.view_model import ViewModel
+from object_pose.core.vision.image import letterbox, to_rgb
+from object_pose.core.vision.roi import RoiWindow, cut_batch
 from pose_scene import BRACKET_ID, MODELS, PLATE_ID, SHAFT_ID, SOLIDS, detect
 from raycast import CAMERA, render_depth
 
@@ -42,8 +44,8 @@ def compiled_before() -> dict[str, int]:
 
 
 def compiled() -> dict[str, int]:
-    """Return how many variants there are of each kernel of solver and tracker."""
-    packages = "object_pose.core.pose.", "object_pose.core.tracking."
+    """Return how many variants there are of each kernel of preprocessing, solver and tracker."""
+    packages = "object_pose.core.pose.", "object_pose.core.tracking.", "object_pose.core.vision."
     modules = [module for name, module in sys.modules.items() if name.startswith(packages)]
     members = {f"{module.__name__}.{name}": item for module in modules for name, item in vars(module).items()}
     return {name: len(item.signatures) for name, item in members.items() if getattr(item, "signatures", None)}
@@ -101,6 +103,17 @@ def test_solving_compiles_nothing(compiled_before: dict[str, int], camera: Camer
         results = solver.solve(found, camera, frame.depth_m, expected=results.poses)
         monitor.add(results.image_offsets, number * 33_000_000)
     assert results.poses
+    assert compiled() == compiled_before
+
+
+@pytest.mark.parametrize("form", ["writable", "read-only", "views", "colour alone"])
+def test_preprocessing_compiles_nothing(compiled_before: dict[str, int], form: str) -> None:
+    frame = frame_of(CAMERA, form)
+    assert frame.rgb is not None
+    depth = AlignedDepth(frame.depth_m, CAMERA) if frame.depth_m is not None else None
+    letterbox(to_rgb(frame.rgb), (frame.rgb.shape[1] * 3 // 4, frame.rgb.shape[0] * 3 // 4))
+    windows = [RoiWindow.around(np.array([60.0, 50.0, 60.0 + side, 90.0]), 80) for side in (20, 40, 100)]
+    assert cut_batch(to_rgb(frame.rgb), depth, windows)[:, 4].any() == (depth is not None)
     assert compiled() == compiled_before
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from object_pose.core.frame import AlignedDepth
 from object_pose.core.geometry.camera import Camera
-from object_pose.core.vision.roi import RoiWindow, normalised_batch
+from object_pose.core.vision.roi import RoiWindow, cut_batch, normalised_batch
 
 CAMERA = Camera(320, 240, 300.0, 300.0, 159.5, 119.5)
 SIZE = 40
@@ -80,3 +80,14 @@ def test_a_batch_has_the_channels_that_the_head_reads() -> None:
     assert batch.shape == (2, 5, SIZE, SIZE) and batch.dtype == np.float32
     np.testing.assert_allclose(batch[0, 3:], relief.transpose(2, 0, 1))
     assert batch[0, :3].max() == 1.0
+
+
+def test_a_batch_cut_at_once_is_that_of_its_windows() -> None:
+    rng = np.random.default_rng(0)
+    rgb = rng.integers(0, 256, (240, 320, 3), dtype=np.uint8)
+    depth = AlignedDepth(rng.uniform(0.0, 1.0, (240, 320)).astype(np.float32), CAMERA)
+    windows = [RoiWindow(np.array([x, 118.0]), side, SIZE) for x, side in ((20.0, 30.0), (170.3, 55.5), (300.0, 120.0))]
+    windows.append(RoiWindow(np.array([-500.0, 0.0]), 30.0, SIZE))
+    alone = normalised_batch([item.cut(rgb) for item in windows], [item.cut_relief(depth) for item in windows])
+    np.testing.assert_array_equal(cut_batch(rgb, depth, windows), alone)
+    assert not cut_batch(rgb, None, windows)[:, 3:].any()

@@ -19,12 +19,12 @@ def kernel(function: FunctionT) -> FunctionT:
     folder, and where there is none, not at all. A kernel may call only kernels of its own file, or of files that hardly
     change: those of other files are not compared with what was kept.
     """
-    options = {"nogil": True, "fastmath": True, "error_model": "numpy"}
-    try:
-        compiled: FunctionT = numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # no folder to keep it in
-        compiled = numba.njit(**options)(function)
-    return compiled
+    return _compiled(function, fastmath=True)
+
+
+def exact_kernel(function: FunctionT) -> FunctionT:
+    """Compile as ``kernel`` does, but each sum as it is written: where results are those of other code, to the bit."""
+    return _compiled(function, fastmath=False)
 
 
 def inlined(function: FunctionT) -> FunctionT:
@@ -40,3 +40,12 @@ def for_kernels(array: ArrayLike, dtype: type[np.generic]) -> NDArray[Any]:
     kernel once more, for seconds.
     """
     return np.require(array, dtype, ("C", "W"))
+
+
+def _compiled(function: FunctionT, fastmath: bool) -> FunctionT:
+    options = {"nogil": True, "fastmath": fastmath, "error_model": "numpy"}
+    try:
+        compiled: FunctionT = numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # no folder to keep it in
+        compiled = numba.njit(**options)(function)
+    return compiled

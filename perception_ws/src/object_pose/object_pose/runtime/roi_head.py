@@ -22,7 +22,7 @@ from object_pose.core.frame import AlignedDepth
 from object_pose.core.results.detections import Detections, VisibleMasks
 from object_pose.core.vision.boxes import box_iou, suppress
 from object_pose.core.vision.decoders import DecodeOptions
-from object_pose.core.vision.roi import COLOR_CHANNELS, RELIEF_CHANNELS, RoiWindow, normalised_batch
+from object_pose.core.vision.roi import COLOR_CHANNELS, RELIEF_CHANNELS, RoiWindow, cut_batch
 from object_pose.runtime.card import ModelCard
 from object_pose.runtime.engine import Engine, EngineConfig, Stage, load_embedded_engine, load_stage
 
@@ -102,8 +102,7 @@ class RoiHead:
         return found.select(np.argsort(-found.scores, kind="stable"))
 
     def _describe(self, rgb: Image, depth: AlignedDepth | None, windows: Sequence[RoiWindow]) -> _Description:
-        reliefs = [window.cut_relief(depth) for window in windows]
-        batch = normalised_batch([window.cut(rgb) for window in windows], reliefs)
+        batch = cut_batch(rgb, depth, windows)
         places = np.array([[*window.center, window.side] for window in windows])
         if self._stages:
             probabilities, weights, cells = self._engine.run(batch)

@@ -1,4 +1,4 @@
-"""All kernels of solver and tracker compiled before they are needed, in the forms that frames need them in."""
+"""All kernels of a frame's way to poses and tracks compiled before they are needed, in the forms that frames need."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from object_pose.core.frame import Frame
+from object_pose.core.frame import AlignedDepth, Frame
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
 from object_pose.core.object_model import ObjectModel
@@ -16,12 +16,15 @@ from object_pose.core.results.pose import ObjectPose, PoseResults
 from object_pose.core.tracking.aligner import AlignerConfig, FrameAligner
 from object_pose.core.tracking.tracker import Tracker
 from object_pose.core.tracking.view_model import ViewModel
+from object_pose.core.vision.image import letterbox
+from object_pose.core.vision.roi import RoiWindow, cut_batch
 
 _CAMERA = Camera(160, 120, 150.0, 150.0, 79.5, 59.5)
 
 
 def compile_kernels() -> None:
     """Compile what no earlier call has left on disk, which takes a minute; later processes only load it."""
+    _preprocess()
     model = _cube()
     _solve(model)
     _align(model)
@@ -37,6 +40,14 @@ def _cube() -> ObjectModel:
     normals = np.zeros_like(points)
     normals[rows, axes] = np.sign(points[rows, axes])
     return ObjectModel("cube", corners, points, normals, np.zeros(3), np.full(3, 0.06), 0.104)
+
+
+def _preprocess() -> None:
+    """Make an image smaller, and cut a window of colour and depth out of it."""
+    rgb = np.zeros((120, 160, 3), dtype=np.uint8)
+    letterbox(rgb, (128, 96))
+    window = RoiWindow(np.array([80.0, 60.0]), 60.0, 80)
+    cut_batch(rgb, AlignedDepth(np.ones((120, 160), dtype=np.float32), _CAMERA), [window])
 
 
 def _solve(model: ObjectModel) -> None:

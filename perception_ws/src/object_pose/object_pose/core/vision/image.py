@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from object_pose.core.arrays import Array, Image
 from object_pose.core.errors import DataError
+from object_pose.core.vision.resampling import shrunk
 
 PADDING_VALUE = 114
 COARSEST_STRIDE = 32
@@ -89,7 +90,7 @@ def letterbox(image: NDArray[np.uint8], input_wh: tuple[int, int]) -> tuple[NDAr
     content: NDArray[np.generic] = image
     if box.content_wh != box.image_wh:
         shrinks = box.content_wh[0] < width or box.content_wh[1] < height
-        content = cv2.resize(image, box.content_wh, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        content = shrunk(image, box.content_wh) if shrinks else cv2.resize(image, box.content_wh)
     if box.content_wh == input_wh:
         return np.asarray(content, dtype=np.uint8), box
     left, top = box.offset

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from object_pose.core.arrays import Array, Image
 from object_pose.core.frame import AlignedDepth
+from object_pose.core.kernels import exact_kernel, for_kernels
 from object_pose.core.vision.image import PADDING_VALUE
+from object_pose.core.vision.resampling import shrunk
 
 Relief = NDArray[np.float32]
 
@@ -62,23 +64,14 @@ class RoiWindow:
 
         Relief is thus to the same scale along the ray as across it, and ends at -1 and 1. Without depth all is zero.
         """
-        relief = np.zeros((self.size, self.size, RELIEF_CHANNELS), dtype=np.float32)
-        if depth is None:
-            return relief
-        places = (np.arange(self.size) + 0.5) * (self.side / self.size) - 0.5 * (self.side + 1.0)
-        columns, rows = (np.rint(middle + places).astype(np.intp) for middle in self.center)
-        width, height = depth.camera.wh
-        inside = ((rows >= 0) & (rows < height))[:, None] & ((columns >= 0) & (columns < width))
-        z = depth.depth_m.take(rows, axis=0, mode="clip").take(columns, axis=1, mode="clip")
-        with np.errstate(invalid="ignore"):
-            measured = inside & (z > 0.0) & (z < np.inf)
-        near = _near_depth(z, measured)
-        if near is None:
-            return relief
-        half_side_m = 0.5 * self.side * near / depth.camera.fx
-        relief[..., 0] = np.where(measured, np.clip((z - near) / half_side_m, -1.0, 1.0), 0.0)
-        relief[..., 1] = measured
-        return relief
+        planes = np.zeros((RELIEF_CHANNELS, self.size, self.size), dtype=np.float32)
+        if depth is not None:
+            self.fill_relief(planes, for_kernels(depth.depth_m, np.float32), depth.camera.fx)
+        return np.ascontiguousarray(planes.transpose(1, 2, 0))
+
+    def fill_relief(self, planes: NDArray[np.float32], depth_m: NDArray[np.float32], fx: float) -> None:
+        """Fill ``planes`` (2, size, size), which are zero, with what ``cut_relief`` gives, of depth for kernels."""
+        _fill_relief(planes, depth_m, float(self.center[0]), float(self.center[1]), float(self.side), fx)
 
     def to_window(self, points: Array) -> Array:
         """Map (..., 2) image pixels to window units: 0 in the middle, 1 is the side."""
@@ -104,10 +97,10 @@ class RoiWindow:
             return np.full((self.size, self.size, 3), PADDING_VALUE, dtype=np.uint8)
         shrink = 1.25 * self.size / self.side
         wh = np.maximum(np.rint(shrink * np.array(region.shape[1::-1])), 1).astype(int)
-        small = cv2.resize(region, (int(wh[0]), int(wh[1])), interpolation=cv2.INTER_AREA)
+        small = shrunk(region, (int(wh[0]), int(wh[1])))
         ratio = wh / region.shape[1::-1]
         center = (self.center - low + 0.5) * ratio - 0.5
-        return RoiWindow(center, self.side * float(ratio.mean()), self.size).cut(np.asarray(small, dtype=np.uint8))
+        return RoiWindow(center, self.side * float(ratio.mean()), self.size).cut(small)
 
 
 def painted_over(rgb: Image, erased: NDArray[np.bool_]) -> Image:
@@ -120,16 +113,16 @@ def not_measured(depth: AlignedDepth, erased: NDArray[np.bool_]) -> AlignedDepth
     return AlignedDepth(np.where(erased, np.float32(0.0), depth.depth_m), depth.camera)
 
 
-def _near_depth(z: NDArray[np.float32], measured: NDArray[np.bool_]) -> float | None:
-    """Return the depth of the near part of the middle of a window (S, S), or of the whole where nothing is there."""
-    quarter = len(z) // 4
-    middle = slice(quarter, -quarter)
-    for part, known in ((z[middle, middle], measured[middle, middle]), (z, measured)):
-        values = part[known]
-        if len(values) >= _MIN_PIXELS:
-            place = int(_NEAR_SHARE * (len(values) - 1))
-            return float(np.partition(values, place)[place])
-    return None
+def cut_batch(rgb: Image, depth: AlignedDepth | None, windows: Sequence[RoiWindow]) -> NDArray[np.float32]:
+    """Return what the RoI head reads of windows: (N, 5, S, S), as ``normalised_batch`` has it."""
+    size = windows[0].size
+    batch = np.zeros((len(windows), COLOR_CHANNELS + RELIEF_CHANNELS, size, size), dtype=np.float32)
+    depth_m = for_kernels(depth.depth_m, np.float32) if depth else None
+    for own, window in zip(batch, windows):
+        _fill_colour(own[:COLOR_CHANNELS], window.cut(rgb))
+        if depth and depth_m is not None:
+            window.fill_relief(own[COLOR_CHANNELS:], depth_m, depth.camera.fx)
+    return batch
 
 
 def normalised_batch(windows: Sequence[Image], reliefs: Sequence[Relief] = ()) -> NDArray[np.float32]:
@@ -140,8 +133,64 @@ def normalised_batch(windows: Sequence[Image], reliefs: Sequence[Relief] = ()) -
     size, channels = len(windows[0]), COLOR_CHANNELS + (RELIEF_CHANNELS if len(reliefs) else 0)
     batch = np.empty((len(windows), channels, size, size), dtype=np.float32)
     for own, window in zip(batch, windows):
-        for plane, channel in zip(own, cv2.split(window)):
-            np.divide(channel, np.float32(255.0), out=plane)
+        _fill_colour(own[:COLOR_CHANNELS], for_kernels(window, np.uint8))
     for own, relief in zip(batch, reliefs):
         own[COLOR_CHANNELS:] = relief.transpose(2, 0, 1)
     return batch
+
+
+@exact_kernel
+def _fill_colour(planes: NDArray[np.float32], window: Image) -> None:
+    """Fill ``planes`` (3, S, S) with a window (S, S, 3), in [0, 1]."""
+    for y in range(window.shape[0]):
+        for x in range(window.shape[1]):
+            for channel in range(3):
+                planes[channel, y, x] = np.float32(window[y, x, channel]) / np.float32(255.0)
+
+
+@exact_kernel
+def _fill_relief(
+    planes: NDArray[np.float32], depth_m: NDArray[np.float32], x: float, y: float, side: float, fx: float
+) -> None:
+    """Fill ``planes`` (2, S, S), which are zero, with the relief of a window about (x, y), and 1 where measured."""
+    shape, measured = planes[0], planes[1]
+    size = len(shape)
+    columns, rows = np.empty(size, dtype=np.intp), np.empty(size, dtype=np.intp)
+    for i in range(size):
+        place = (i + 0.5) * (side / size) - 0.5 * (side + 1.0)
+        columns[i], rows[i] = np.rint(x + place), np.rint(y + place)
+    for i in range(size):
+        if not 0 <= rows[i] < depth_m.shape[0]:
+            continue
+        for j in range(size):
+            if 0 <= columns[j] < depth_m.shape[1] and 0.0 < depth_m[rows[i], columns[j]] < np.inf:
+                shape[i, j] = depth_m[rows[i], columns[j]]
+                measured[i, j] = 1.0
+    near = _near_depth(shape, size // 4)
+    if near == 0.0:
+        near = _near_depth(shape, 0)
+    if near == 0.0:
+        planes[:] = 0.0
+        return
+    nearest, half_side_m = np.float32(near), np.float32(0.5 * side * near / fx)
+    for i in range(size):
+        for j in range(size):
+            if measured[i, j] > 0.0:
+                relief = (shape[i, j] - nearest) / half_side_m
+                shape[i, j] = min(max(relief, np.float32(-1.0)), np.float32(1.0))
+
+
+@exact_kernel
+def _near_depth(z: NDArray[np.float32], border: int) -> float:
+    """Return the depth of the near part of (S, S) depths, 0 not measured, without a border; 0 where little is there."""
+    values = np.empty(z.size, dtype=np.float32)
+    count = 0
+    for i in range(border, len(z) - border):
+        for j in range(border, len(z) - border):
+            if z[i, j] > 0.0:
+                values[count] = z[i, j]
+                count += 1
+    if count < _MIN_PIXELS:
+        return 0.0
+    place = int(_NEAR_SHARE * (count - 1))
+    return float(np.partition(values[:count], place)[place])
