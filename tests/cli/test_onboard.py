@@ -30,12 +30,16 @@ def test_unconfirmed_symmetries_are_shown_and_nothing_is_begun(cli, cad_files, t
     assert outcome.code == 2 and "pipe_elbow are not confirmed" in outcome.err
     assert "half turn" in outcome.out and "bracket" in outcome.out
     assert not (tmp_path / "out").exists()
+    page = tmp_path / "out-symmetries.html"
+    assert str(page) in outcome.err and "--symmetry pipe_elbow=found" in outcome.err
+    shown = page.read_text()
+    assert "half turn about z" in shown and "--symmetry pipe_elbow=none" in shown and "bracket" not in shown
 
 
 @pytest.mark.timeout(300)
 def test_cad_files_become_a_model_with_its_report_and_a_rerun_goes_on(cli, cad_files, tmp_path):
     output = tmp_path / "mine"
-    chosen = ["--symmetry", "pipe_elbow=z2", "--roi-head-steps", "1"]
+    chosen = ["--symmetry", "pipe_elbow=found", "--roi-head-steps", "1"]
     outcome = onboard(cli, cad_files, output, *chosen, "--steps", "1")
     assert outcome.code == 0, outcome.err
     card = PoseEstimator(output / "mine.onnx").card
@@ -44,7 +48,7 @@ def test_cad_files_become_a_model_with_its_report_and_a_rerun_goes_on(cli, cad_f
     summary = json.loads((output / "summary.json").read_text())
     assert summary["frames"] == 2 and {"ar_bop", "recall_add_01d"} <= summary.keys()
     page = (output / "report.html").read_text()
-    assert "half turn about z" in page and page.count("data:image/") >= 6
+    assert "half turn about z" in page and "confirmed" in page and page.count("data:image/") >= 6
     assert "object-pose train roi-head" in page and "What confuses it" in page
     assert summary["confusion"]["names"] == ["bracket", "pipe_elbow", "nothing"]
 

@@ -197,8 +197,8 @@ def _print_parts(parts: Sequence[PlannedPart]) -> None:
         part, found = item.part, item.found
         size = " x ".join(f"{length * 1e3:.1f}" for length in part.size_m)
         moves = "stated" if found is None else "-"
-        if found is not None and not item.symmetry.is_trivial:
-            moves = f"{found.deviation:.1%} of its diameter"
+        if found is not None and item.residual_m is not None:
+            moves = f"{1e3 * item.residual_m:.2f} mm, {found.deviation:.1%} of its diameter"
         surface = "closed" if part.is_closed else "open, drawn from both sides"
         symmetry = describe_symmetry(item.symmetry)
         table.add_row(part.name, size, f"{len(part.mesh.faces):,}", surface, symmetry, moves)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -37,6 +37,7 @@ from object_pose.simulation.parts.cad import CadPart, read_parts, stated_symmetr
 from object_pose.simulation.parts.objects import load_objects, mesh_diameter
 from object_pose.simulation.parts.symmetry import (
     EXACT_TOLERANCE,
+    FOUND,
     ROUND_TOLERANCE,
     FoundSymmetry,
     describe_symmetry,
@@ -52,6 +53,9 @@ from object_pose.workflows.export import CardText, export_run
 from object_pose.workflows.progress import Progress, ProgressCallback, ignore_progress, reported
 from object_pose.workflows.time_plan import PlannedStage, StageSpeed, TimePlan, plan_time
 from object_pose.workflows.train import TrainingJob, make_job, train
+
+if TYPE_CHECKING:
+    from object_pose.evaluation.reports.onboarding.symmetries import PartSymmetry
 
 _SETTINGS, _PROGRESS = "onboard.json", "progress.json"
 _TEST_SEED = TEST.seed(100_000_011)
@@ -75,6 +79,7 @@ _STAGE_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "pose": {"reuse": 8, "buffer": 500, "validation_frames": 40},
     "roi_head": {"reuse": 32, "buffer": 500, "validation_frames": 40},
 }
+_ACCEPTED, _UNCONFIRMED = "accepted with all that were found", "found, to be confirmed"
 _UNLIMITED_STEPS = 10_000_000
 _VALIDATIONS, _CHECKPOINT_S = 8, 60.0  # in a stage, and seconds between checkpoints
 _NOTHING_LEFT = 0.03  # of the time, that is not worth another start
@@ -90,7 +95,8 @@ _MAY_CHANGE = ("threads", "workers", "device", "precision", "validate_every", "c
 class OnboardConfig:
     """CAD files, the folder for everything made from them, and what the user says of parts, camera and training.
 
-    ``symmetries`` are stated by part name in the notation of ``parse_symmetry``; found ones have to be accepted.
+    ``symmetries`` are stated by part name in the notation of ``parse_symmetry``; found ones have to be accepted, all by
+    ``accept_symmetries`` or one part's by ``FOUND``.
     ``camera`` is a camera file and ``distance_m`` the least and greatest working distance. All of it takes ``minutes``
     at most, over all calls on the folder. ``steps`` and ``roi_head_steps`` end the training runs earlier; 0 is as many
     as the time allows. ``options`` are those of training, network and scenes by name. ``command`` is what the report
@@ -130,6 +136,11 @@ class OnboardConfig:
         return self.output / f"{self.output.resolve().name}.onnx"
 
     @property
+    def symmetries_page(self) -> Path:
+        """The page of symmetries that are not confirmed, beside the folder, in which nothing is begun then."""
+        return self.output.with_name(f"{self.output.resolve().name}-symmetries.html")
+
+    @property
     def wanted_steps(self) -> dict[str, int]:
         """The training runs, and the steps that end them where the time does not."""
         wanted = {"pose": self.steps} | ({"roi_head": self.roi_head_steps} if self.roi_head else {})
@@ -138,16 +149,24 @@ class OnboardConfig:
 
 @dataclass(frozen=True)
 class PlannedPart:
-    """A part and its symmetry; ``found`` is None where the symmetry was stated."""
+    """A part and its symmetry; ``found`` is None where that was stated, ``state`` is of the symmetry, in words."""
 
     part: CadPart
     symmetry: Symmetry
     found: FoundSymmetry | None
+    state: str = "stated"
 
     @property
     def is_open_question(self) -> bool:
-        """Whether a symmetry was found that nobody stated."""
-        return self.found is not None and not self.symmetry.is_trivial
+        """Whether a symmetry was found that nobody stated or confirmed."""
+        return self.found is not None and not self.symmetry.is_trivial and self.state == _UNCONFIRMED
+
+    @property
+    def residual_m(self) -> float | None:
+        """How far the worst turn of a symmetry that was found moves the surface; None where there is none."""
+        if self.found is None or self.symmetry.is_trivial:
+            return None
+        return self.found.deviation * mesh_diameter(np.asarray(self.part.mesh.vertices))
 
 
 @dataclass(frozen=True)
@@ -188,7 +207,9 @@ def plan_onboarding(config: OnboardConfig, progress: ProgressCallback = ignore_p
             planned.append(PlannedPart(part, stated[part.name], None))
         else:
             found = find_symmetry(part.mesh, config.round_tolerance, config.turn_tolerance)
-            planned.append(PlannedPart(part, found.symmetry, found))
+            is_confirmed = config.symmetries.get(part.name) == FOUND
+            state = "confirmed" if is_confirmed else _ACCEPTED if config.accept_symmetries else _UNCONFIRMED
+            planned.append(PlannedPart(part, found.symmetry, found, state))
     given = {name: value for name, value in config.options.items() if name in _names(SceneConfig)}
     scene = _suitable_scene(parts) | _seen_by(config) | given
     return OnboardPlan(tuple(planned), scene, tuple(_scene_notes(parts, config, make_config(SceneConfig, scene))))
@@ -354,8 +375,7 @@ class _Work:
         write_report(
             Onboarding(
                 config.model,
-                [item.part for item in self.plan.parts],
-                [item.symmetry for item in self.plan.parts],
+                _with_states(self.plan),
                 config.centred,
                 evaluation,
                 confusion,
@@ -400,12 +420,26 @@ def _names(config_class: type) -> set[str]:
 
 
 def _require_confirmed(config: OnboardConfig, plan: OnboardPlan) -> None:
+    """Raise ``ConfigError`` where a symmetry waits for its confirmation, with a page that shows it."""
     unconfirmed = [item.part.name for item in plan.parts if item.is_open_question]
-    if unconfirmed and not config.accept_symmetries:
-        raise ConfigError(
-            f"the symmetries found of {', '.join(unconfirmed)} are not confirmed",
-            f"repeat with --accept-symmetries, or state them: --symmetry {unconfirmed[0]}=none",
-        )
+    if not unconfirmed:
+        return
+    # Only here: Jinja2 is not needed to train.
+    from object_pose.evaluation.reports.onboarding.symmetries import write_symmetries
+
+    page = config.symmetries_page
+    write_symmetries([item for item in _with_states(plan) if item.part.name in unconfirmed], page)
+    raise ConfigError(
+        f"the symmetries found of {', '.join(unconfirmed)} are not confirmed; {page} shows them",
+        f"repeat with --accept-symmetries, or confirm or refuse each: --symmetry {unconfirmed[0]}=found or =none",
+    )
+
+
+def _with_states(plan: OnboardPlan) -> list[PartSymmetry]:
+    """Return the parts for the report, with who said that they are symmetric."""
+    from object_pose.evaluation.reports.onboarding.symmetries import PartSymmetry
+
+    return [PartSymmetry(item.part, item.symmetry, item.state) for item in plan.parts]
 
 
 def _suitable_scene(parts: Sequence[CadPart]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from object_pose.core.errors import ConfigError, DataError
 from object_pose.core.geometry.symmetry import Symmetry
 from object_pose.simulation.parts.mesh_files import FileMesh, is_closed, read_mesh
 from object_pose.simulation.parts.objects import SceneObject, mesh_diameter, object_model
-from object_pose.simulation.parts.symmetry import parse_symmetry
+from object_pose.simulation.parts.symmetry import FOUND, parse_symmetry
 from object_pose.simulation.render.mesh import make_render_mesh
 
 UNITS = {"mm": 1e-3, "m": 1.0, "cm": 1e-2, "inch": 0.0254}
@@ -78,12 +78,15 @@ def read_parts(paths: Sequence[Path], unit: str = "", centred: bool = False) -> 
 
 
 def stated_symmetries(parts: Sequence[CadPart], texts: Mapping[str, str]) -> dict[str, Symmetry]:
-    """Return the symmetries that ``texts`` state by part name, see ``parse_symmetry``; raises ``ConfigError``."""
+    """Return the symmetries that ``texts`` state by part name, see ``parse_symmetry``; raises ``ConfigError``.
+
+    What is stated as ``FOUND`` is left to be found.
+    """
     centres = {part.name: part.box_centre for part in parts}
     for name, text in texts.items():
         if name not in centres:
             raise ConfigError(f"--symmetry {name}={text} names no part", f"parts: {', '.join(centres)}")
-    return {name: parse_symmetry(text, centres[name]) for name, text in texts.items()}
+    return {name: parse_symmetry(text, centres[name]) for name, text in texts.items() if text != FOUND}
 
 
 def _part_name(path: Path) -> str:

@@ -7,6 +7,7 @@ BOP's tenth would also call a bolt the same from both ends, so the default is ti
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,6 +26,7 @@ from object_pose.simulation.parts.objects import mesh_diameter
 
 ROUND_TOLERANCE = 0.06
 EXACT_TOLERANCE = 0.02
+NEAR_TOLERANCE = 0.1  # BOP's, in diameters: a turn that moves the surface by less is a symmetry there
 # With an exact turn of few folds, an axis is one of revolution only if other turns hardly show either.
 _HARDLY_SHOWS = 0.03
 _FEW_FOLDS = 8
@@ -36,6 +38,7 @@ _SPHERE_DIRECTIONS = 1500
 _KEPT_DIRECTIONS = 24
 _ROUND_ANGLES = np.linspace(2.0 * np.pi / 23.7, 2.0 * np.pi * 23.0 / 23.7, 23)
 _NEAR_CENTRE = 0.01
+_SAME_TURN_RAD = np.radians(4.0)
 _NEAR_AXIS_COS = np.cos(np.radians(3.0))
 _APART_COS = np.cos(np.radians(10.0))
 _SIMPLE_AXES = np.array(
@@ -67,6 +70,90 @@ def find_symmetry(
         if found:
             return found
     return FoundSymmetry(Symmetry(), 0.0)
+
+
+@dataclass(frozen=True)
+class SymmetryAxis:
+    """An axis through ``point`` along ``direction``, each (3,), with its turns: ``folds``, or 0 where it is round.
+
+    ``residual_m`` is how far the worst of the turns moves the surface, and ``worst`` (4, 4) is that turn. Where a round
+    axis is an approximation, as of a gear, ``exact_folds`` are those that hold exactly, 1 for none.
+    """
+
+    direction: Array
+    point: Array
+    folds: int
+    residual_m: float
+    worst: Array
+    exact_folds: int = 1
+
+    @property
+    def text(self) -> str:
+        """The turns in words."""
+        return _turns_in_words(_direction(self.direction), self.folds)
+
+    @property
+    def term(self) -> str:
+        """How ``parse_symmetry`` is told of the turns; '' where the axis is none of the part's own."""
+        name = _direction(self.direction)
+        return f"{name}{self.folds or ''}" if name in "xyz" else ""
+
+
+def measured_axes(mesh: trimesh.Trimesh, symmetry: Symmetry) -> list[SymmetryAxis]:
+    """Return the axes of a symmetry, stated or found, with how far their turns move the surface of a mesh."""
+    surface = _Surface(mesh)
+    axes = []
+    if symmetry.axis is not None:
+        revolution = [turn_about(symmetry.axis, angle, symmetry.offset) for angle in _ROUND_ANGLES]
+        measured = surface.measured(symmetry.axis, symmetry.offset, 0, revolution)
+        if measured.residual_m > EXACT_TOLERANCE * surface.diameter:
+            folds = _folds(surface, symmetry.axis, _MOST_FOLDS, EXACT_TOLERANCE)
+            measured = dataclasses.replace(measured, exact_folds=folds)
+        axes.append(measured)
+    for direction, folds, turns in _axes_of(symmetry.discrete):
+        # The point of the axis that is nearest to the origin.
+        point = np.linalg.pinv(np.eye(3) - turns[0][:3, :3], rcond=1e-6) @ turns[0][:3, 3]
+        axes.append(surface.measured(direction, point, folds, turns))
+    return axes
+
+
+def near_axes(mesh: trimesh.Trimesh, symmetry: Symmetry, tolerance: float = NEAR_TOLERANCE) -> list[SymmetryAxis]:
+    """Return those of the part's own axes about which turns that are no symmetry move its surface but little.
+
+    Turns are about the middle of the box, as ``parse_symmetry`` has them: any turn, or else four, three or two folds.
+    """
+    surface, middle, known = _Surface(mesh), mesh.bounds.mean(axis=0), symmetry.transforms
+    axes = []
+    for direction in np.eye(3):
+        for folds, angles in ((0, _ROUND_ANGLES), *((folds, _multiples(folds)) for folds in (4, 3, 2))):
+            turns = [turn_about(direction, angle, middle) for angle in angles]
+            if any(_is_among(turn, known) for turn in turns):
+                continue
+            measured = surface.measured(direction, middle, folds, turns, tolerance)
+            if measured.residual_m <= tolerance * surface.diameter:
+                axes.append(measured)
+                known = np.concatenate([known, *(turn @ known for turn in turns)])
+                break
+    return axes
+
+
+def _is_among(turn: Array, known: Array) -> bool:
+    """Return whether a turn (4, 4) is one of those known (M, 4, 4): the trace of a rotation is 1 + 2 cos(angle)."""
+    traces = np.einsum("mij,ij->m", known[:, :3, :3], turn[:3, :3])
+    return bool(traces.max() > 1.0 + 2.0 * np.cos(_SAME_TURN_RAD))
+
+
+def turn_residual_m(mesh: trimesh.Trimesh, direction: Array, angle_deg: float) -> float:
+    """Return how far a turn about the line through the middle of the box along ``direction`` moves the surface."""
+    surface, middle = _Surface(mesh), mesh.bounds.mean(axis=0)
+    turn = turn_about(direction, float(np.radians(angle_deg)), middle)
+    return surface.measured(direction, middle, 0, [turn]).residual_m
+
+
+def surface_motion(mesh: trimesh.Trimesh, transform: Array, probes: int = 3000) -> tuple[Array, Array]:
+    """Return points (N, 3) spread over a mesh, and how far from its surface ``transform`` (4, 4) moves each, (N,)."""
+    surface = _Surface(mesh, probes=probes)
+    return surface.probes, surface.distances(se3.apply(transform, surface.probes))
 
 
 def _about_round_axis(
@@ -122,7 +209,7 @@ class _Surface:
         points, self._face_of = trimesh.sample.sample_surface(mesh, samples, seed=0)
         self._tree = cKDTree(points)
         # The samples are in random order, so any first few are spread over the surface.
-        self._probes = np.asarray(points[:probes])
+        self.probes = np.asarray(points[:probes])
 
     def _mass(self, areas: Array) -> tuple[Array, Array, Array]:
         """Return centre (3,), second moments (3,) and their axes (3, 3) of the surface as a thin shell."""
@@ -142,7 +229,7 @@ class _Surface:
 
     def mean_motion(self, axis: Array, angle: float, probes: int) -> float:
         """Return the mean distance of turned samples from the nearest ones, in diameters."""
-        distances, _ = self._tree.query(se3.apply(self.turn(axis, angle), self._probes[:probes]))
+        distances, _ = self._tree.query(se3.apply(self.turn(axis, angle), self.probes[:probes]))
         return float(distances.mean()) / self.diameter
 
     def deviation(self, axis: Array, angles: Sequence[float] | Array, enough: float) -> float:
@@ -157,18 +244,30 @@ class _Surface:
                 return greatest
         return greatest
 
-    def _deviation(self, transform: Array, enough: float, worst: int = 48, neighbours: int = 8) -> float:
-        moved = se3.apply(transform, self._probes)
+    def measured(
+        self, direction: Array, point: Array, folds: int, turns: Sequence[Array], enough: float = np.inf
+    ) -> SymmetryAxis:
+        """Return an axis with the one of its ``turns`` (4, 4) that moves the surface most; see ``deviation``."""
+        deviations = [self._deviation(turn, enough) for turn in turns]
+        worst = int(np.argmax(deviations))
+        return SymmetryAxis(direction, point, folds, deviations[worst] * self.diameter, turns[worst])
+
+    def distances(self, points: Array, neighbours: int = 8) -> Array:
+        """Return the distances of points (N, 3) from the surface in metres, (N,)."""
+        _, nearest = self._tree.query(points, neighbours)
+        triangles = self.triangles[self._face_of[nearest]].reshape(-1, 3, 3)
+        repeated = np.repeat(points, neighbours, axis=0)
+        gaps = np.linalg.norm(trimesh.triangles.closest_point(triangles, repeated) - repeated, axis=1)
+        return np.asarray(gaps.reshape(-1, neighbours).min(axis=1))
+
+    def _deviation(self, transform: Array, enough: float, worst: int = 48) -> float:
+        moved = se3.apply(transform, self.probes)
         few, _ = self._tree.query(moved[:100])
         if few.max() > 2.0 * (enough + 0.02) * self.diameter:
             return np.inf
-        distances, nearest = self._tree.query(moved, neighbours)
+        distances, _ = self._tree.query(moved)
         # Samples are never nearer than the surface, so the worst probes by samples are looked at exactly.
-        chosen = np.argsort(distances[:, 0])[-worst:]
-        triangles = self.triangles[self._face_of[nearest[chosen]]].reshape(-1, 3, 3)
-        points = np.repeat(moved[chosen], neighbours, axis=0)
-        gaps = np.linalg.norm(trimesh.triangles.closest_point(triangles, points) - points, axis=1)
-        return float(gaps.reshape(-1, neighbours).min(axis=1).max()) / self.diameter
+        return float(self.distances(moved[np.argsort(distances)[-worst:]]).max()) / self.diameter
 
 
 def _candidate_axes(surface: _Surface) -> Iterator[list[Array]]:
@@ -244,7 +343,12 @@ def _half_sphere(count: int) -> Array:
     return np.stack([np.sqrt(1.0 - z * z) * np.cos(angle), np.sqrt(1.0 - z * z) * np.sin(angle), z], axis=1)
 
 
-GRAMMAR = "'none', or of x, y, z those the part is round about, and x2..z64 those of so many folds: 'z', 'z6', 'z,x2'"
+FOUND = "found"
+NAMED_AXES = 4  # of discrete turns
+GRAMMAR = (
+    "'found', 'none', or of x, y, z those the part is round about, and x2..z64 those of so many folds: 'z', 'z6', "
+    "'z,x2'"
+)
 _TERM = re.compile(r"([xyz])(\d*)")
 
 
@@ -274,18 +378,28 @@ def describe_symmetry(symmetry: Symmetry) -> str:
     """Say a symmetry in words: 'round about z, half turn about x', '4-fold about z, ...', or 'none'."""
     if symmetry.is_trivial:
         return "none"
-    words = [] if symmetry.axis is None else [f"round about {_direction(symmetry.axis)}"]
-    folds: dict[str, int] = {}
-    for transform in symmetry.discrete:
+    words = [] if symmetry.axis is None else [_turns_in_words(_direction(symmetry.axis), 0)]
+    axes = _axes_of(symmetry.discrete)
+    words += [_turns_in_words(_direction(direction), folds) for direction, folds, _ in axes[:NAMED_AXES]]
+    if len(axes) > NAMED_AXES:
+        words.append(f"and about {len(axes) - NAMED_AXES} more axes")
+    return ", ".join(words)
+
+
+def _axes_of(discrete: Array) -> list[tuple[Array, int, list[Array]]]:
+    """Return the axes of turns (S, 4, 4), those of most folds first: direction (3,), folds and the turns about it."""
+    axes: dict[str, tuple[Array, int, list[Array]]] = {}
+    for transform in discrete:
         turn = se3.log_so3(transform[:3, :3])
         angle = float(np.linalg.norm(turn))
         name = _direction(turn / angle)
-        folds[name] = max(folds.get(name, 0), round(2.0 * np.pi / angle))
-    ordered = sorted(folds.items(), key=lambda item: (-item[1], len(item[0]), item[0]))
-    words += [f"half turn about {name}" if count == 2 else f"{count}-fold about {name}" for name, count in ordered[:4]]
-    if len(ordered) > 4:
-        words.append(f"and about {len(ordered) - 4} more axes")
-    return ", ".join(words)
+        direction, folds, turns = axes.get(name, (turn / angle, 0, []))
+        axes[name] = direction, max(folds, round(2.0 * np.pi / angle)), [*turns, transform]
+    return [axes[name] for name in sorted(axes, key=lambda name: (-axes[name][1], len(name), name))]
+
+
+def _turns_in_words(axis: str, folds: int) -> str:
+    return {0: f"round about {axis}", 2: f"half turn about {axis}"}.get(folds, f"{folds}-fold about {axis}")
 
 
 def _direction(axis: Array) -> str:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from object_pose.core.errors import DataError
 from object_pose.core.geometry.symmetry import Symmetry
 from object_pose.core.metrics.pose import MIN_VISIBILITY
@@ -15,14 +17,16 @@ from object_pose.evaluation.plots import bop_figure, loss_figure
 from object_pose.evaluation.pose_confusion import PoseConfusion, WrongPoses
 from object_pose.evaluation.pose_runner import MIN_SCORE, PoseEvaluation
 from object_pose.evaluation.reports.evaluation.report import FrameKeeper, bop_rows, pose_cards
+from object_pose.evaluation.reports.onboarding.symmetries import PartSymmetry, symmetry_rows
 from object_pose.evaluation.reports.page import figure_url, picture_url, write_page
 from object_pose.simulation.parts.cad import CadPart
 from object_pose.simulation.parts.objects import mesh_diameter
-from object_pose.simulation.parts.symmetry import describe_symmetry
+from object_pose.simulation.parts.symmetry import EXACT_TOLERANCE, describe_symmetry, turn_residual_m
 from object_pose.simulation.render.object_views import part_picture
 
 _LOW_RECALL = 0.9
 _MOST_KINDS = 4  # of wrong poses that are shown of a part
+_FEWEST_MISTAKES = 3
 _OFTEN = 0.05  # of a part's poses, or views, from which a mistake is named among the advice
 
 
@@ -34,8 +38,7 @@ class Onboarding:
     """
 
     model: Path
-    parts: Sequence[CadPart]
-    symmetries: Sequence[Symmetry]
+    parts: Sequence[PartSymmetry]
     centred: bool
     evaluation: PoseEvaluation
     confusion: PoseConfusion
@@ -55,7 +58,9 @@ def write_report(onboarding: Onboarding, path: Path) -> None:
         kind="onboarding report",
         title=onboarding.model.stem,
         cards=_cards(onboarding),
-        parts=[_part_row(part, symmetry) for part, symmetry in zip(onboarding.parts, onboarding.symmetries)],
+        parts=[_part_row(item.part, item.symmetry) for item in onboarding.parts],
+        symmetries=symmetry_rows(onboarding.parts),
+        tolerance=EXACT_TOLERANCE,
         centred=onboarding.centred,
         frames=evaluation.frames,
         rows=rows,
@@ -141,11 +146,38 @@ def _advice(onboarding: Onboarding) -> list[str]:
         for recall, name in weak
         if recall < _LOW_RECALL
     ]
-    opened = [part.name for part in onboarding.parts if not part.is_closed]
+    advice += _advice_on_mistakes(onboarding)
+    parts = [item.part for item in onboarding.parts]
+    opened = [part.name for part in parts if not part.is_closed]
     if opened:
         advice.append(f"The surface of {', '.join(opened)} has holes; depth there may be compared with what is inside.")
-    if all(part.colors is None for part in onboarding.parts):
+    if all(part.colors is None for part in parts):
         advice.append(
             "The files have no colours, so training drew materials at random; real ones need not be among them."
         )
     return advice
+
+
+def _advice_on_mistakes(onboarding: Onboarding) -> Iterator[str]:
+    """Say which parts are often taken for others, and which turns for one another, with what can be done."""
+    confusion = onboarding.confusion
+    table = confusion.confusion()
+    for (row, column), count in np.ndenumerate(table.counts[:-1, :-1]):
+        share = count / max(1, int(table.counts[row].sum()))
+        if row != column and share >= _OFTEN:
+            yield (
+                f"'{table.names[row]}' is reported as '{table.names[column]}' in {share:.0%} of its views: where they "
+                "differ has to be seen, so move the camera nearer, or train longer (--minutes)."
+            )
+    meshes = {item.part.name: item.part for item in onboarding.parts}
+    for group in confusion.wrong_poses():
+        turn = group.example.turn
+        if turn is None or group.share < _OFTEN or group.count < _FEWEST_MISTAKES:
+            continue
+        part = meshes[group.part]
+        moved_mm = 1e3 * turn_residual_m(part.mesh, *turn)
+        yield (
+            f"{group.share:.0%} of the poses of '{group.part}' are off by a {group.kind}, which moves its surface by "
+            f"{moved_mm:.1f} mm at most. Where that makes no difference, state it as a symmetry; where it does, let "
+            "the camera see that side, or train longer (--minutes)."
+        )

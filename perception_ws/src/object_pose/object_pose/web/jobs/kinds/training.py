@@ -159,6 +159,7 @@ def _planned(item: PlannedPart, output: Path) -> dict[str, Any]:
         "file": f"parts/{glb.name}",
         "symmetry": {
             "description": describe_symmetry(symmetry),
+            "residual_m": item.residual_m,
             "axis": None if symmetry.axis is None else symmetry.axis.tolist(),
             "offset": symmetry.offset.tolist(),
             "discrete": [transform.ravel().tolist() for transform in symmetry.discrete],

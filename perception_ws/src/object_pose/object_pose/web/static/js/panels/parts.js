@@ -128,7 +128,7 @@ class PartsView {
 
   card(part) {
     const { symmetry } = part, stage = h("figure", { class: "stage" });
-    const found = { text: "", label: part.needs_confirmation ? `As found: ${symmetry.description}` : "None, as found" };
+    const found = { text: "", label: part.needs_confirmation ? `As found: ${symmetry.description} (moves the surface by ${fixed(1000 * symmetry.residual_m, 2)} mm)` : "None, as found" };
     const group = `symmetry-${part.name}`;
     const own = h("input", { type: "text", placeholder: "such as z6,x2", "aria-label": `Symmetry of ${part.name}`, oninput: () => choose("own") });
     const choose = (value) => {
