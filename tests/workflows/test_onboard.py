@@ -45,7 +45,9 @@ def test_a_run_that_is_cancelled_or_runs_out_of_time_is_resumed(config):
         if progress.stage == "train pose" and progress.done == 1:
             raise CancelledError("enough")
 
-    with pytest.raises(CancelledError, match="enough"):
+    with pytest.raises(
+        CancelledError, match=r"enough; kept: detector 1 step, .*is not made yet .*same command goes on"
+    ):
         onboard(config, progress=cancel)
     assert seen[0].stage == "symmetries" and not config.model.exists()
     run = RunFolder(config.output / "runs" / "pose")
@@ -54,12 +56,22 @@ def test_a_run_that_is_cancelled_or_runs_out_of_time_is_resumed(config):
     hurried = dataclasses.replace(config, minutes=1e-6)
     first = onboard(hurried)
     assert not first.is_complete and first.steps_done == {"pose": 1} and first.evaluation is not None
-    assert "has 1 of 3 steps" in first.report.read_text()
+    assert "has 1 of 3 steps" in first.report.read_text() and "had time for 1 step" in first.notes[1]
 
+    stages = []
+
+    def interrupt(progress):
+        stages.append(progress.stage)
+        if progress.stage == "test":
+            raise KeyboardInterrupt
+
+    with pytest.raises(CancelledError, match=r"interrupted; kept: detector 3 steps, .*same command goes on"):
+        onboard(config, progress=interrupt)
+    assert list(dict.fromkeys(stages)) == ["symmetries", "plan", "train pose", "export", "test"]
     stages = []
     second = onboard(config, progress=lambda progress: stages.append(progress.stage))
     assert second.is_complete and second.steps_done == {"pose": 3} and second.minutes > first.minutes
-    assert list(dict.fromkeys(stages)) == ["symmetries", "plan", "train pose", "export", "test"]
+    assert list(dict.fromkeys(stages)) == ["symmetries", "export", "test"]
     assert "steps; repeat the command" not in second.report.read_text()
     third = onboard(config)
     assert third.evaluation is None and third.model == second.model

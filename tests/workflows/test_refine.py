@@ -150,6 +150,7 @@ def test_a_recording_refines_the_model_and_the_gate_says_what_is_kept(onboarded)
     # So many figures of a validation fit beside a progress bar.
     assert max(sum(name.startswith("val_") for name in item.figures) for item in reports) == 3
     assert result.learned >= 10 and result.held_out >= 4 and result.report_path.exists()
+    assert result.steps_done == {"pose": 1, "roi_head": 1}
     assert result.is_kept == result.report.passed == (file_sha256(config.model) != before)
 
     objects = [item.model for item in part_objects()]

@@ -26,6 +26,7 @@ from object_pose.workflows.onboard import (
     PlannedPart,
     onboard,
     plan_onboarding,
+    steps_in_words,
 )
 from object_pose.workflows.refine import RefineConfig, refine
 from object_pose.workflows.teaching_frames import TeachingConfig
@@ -97,13 +98,21 @@ def run(options: argparse.Namespace) -> int:
         print(note, flush=True)
     with ProgressBar() as bar:
         result = onboard(config, plan, bar, print_time_plan)
-    steps = ", ".join(f"{kind} {count}" for kind, count in result.steps_done.items())
-    state = f"steps done: {steps}, in {result.minutes:.1f} of {config.minutes:g} minutes"
+    state = f"trained: {steps_in_words(result.steps_done)}, in {result.minutes:.1f} of {config.minutes:g} minutes"
     if not result.is_complete:
         state += "; time ran out before those asked for"
     elif result.evaluation is None:
         state += "; this was done before"
-    print(f"{state}; more --minutes go on\nmodel: {result.model}\nreport: {result.report}")
+    print(f"{state}; more --minutes go on")
+    for note in result.notes:
+        print(note)
+    if result.evaluation is not None:
+        accepted = result.evaluation.accepted
+        print(
+            f"on {result.evaluation.frames} rendered frames: recall {accepted.recall_add_01d:.3f}, "
+            f"precision {accepted.precision:.3f}"
+        )
+    print(f"model: {result.model}\nreport: {result.report}")
     return 0
 
 
@@ -122,11 +131,22 @@ def _refine(options: argparse.Namespace) -> int:
     )
     with ProgressBar() as bar:
         result = refine(config, bar)
-    print(f"learned from {result.learned} frames of {options.refine}, compared on {result.held_out} others")
+    print(
+        f"labelled {options.refine} by what the model tracks in it: trained on with {result.learned} of its frames "
+        f"({steps_in_words(result.steps_done)}), compared on {result.held_out} others.\n"
+        "The candidate is the refined model, the champion the one of before."
+    )
     for check in result.report.checks:
-        print(f"{check.name}: {check.text}")
-    place = f"the former one is {result.former}" if result.is_kept else "is as it was: the refined one is not better"
-    print(f"model: {result.model}, {place}\nreport: {result.report_path}")
+        state = {True: "met", False: "MISSED", None: "not looked at"}[check.is_met]
+        print(f"  {state}: {check.name}: {check.text}")
+    if result.is_kept:
+        print(f"model: {result.model} is the refined one now; the former one is kept as {result.former}")
+    else:
+        print(
+            f"model: {result.model} stays as it was, for the refined one misses a requirement. Record the parts from "
+            "more sides, or give it more --minutes."
+        )
+    print(f"report: {result.report_path}")
     return 0 if result.is_kept else 1
 
 

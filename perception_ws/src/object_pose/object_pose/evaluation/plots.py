@@ -67,7 +67,7 @@ def loss_figure(run_dir: Path) -> Figure:
     Raises ``DataError`` where the folder has no records.
     """
     records = RunFolder(run_dir).records()
-    figure = Figure(figsize=(10.0, 4.0), layout="constrained")
+    figure = Figure(figsize=(12.0, 4.0), layout="constrained")
     for axes, split, scale in zip(figure.subplots(1, 2), ("train", "validation"), ("log", "linear")):
         rows = [record for record in records if record["split"] == split]
         names = dict.fromkeys(name for row in rows for name in row if name not in ("time", "step", "split"))
@@ -77,7 +77,7 @@ def loss_figure(run_dir: Path) -> Figure:
         axes.set(title=split, xlabel="step", yscale=scale)
         axes.grid(alpha=0.3)
         if names:
-            axes.legend(fontsize=8)
+            axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 

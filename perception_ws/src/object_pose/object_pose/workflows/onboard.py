@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from object_pose.core.errors import ConfigError, ModelError
+from object_pose.core.errors import CancelledError, ConfigError, ModelError
 from object_pose.core.geometry.camera import Camera
 from object_pose.core.geometry.symmetry import Symmetry
 from object_pose.core.metrics.pose import FrameMatches
@@ -81,6 +81,8 @@ _STAGE_OPTIONS: Mapping[str, Mapping[str, Any]] = {
 }
 _ACCEPTED, _UNCONFIRMED = "accepted with all that were found", "found, to be confirmed"
 _UNLIMITED_STEPS = 10_000_000
+_NETWORKS = {"pose": "detector", "roi_head": "RoI head"}
+_FEWEST_STEPS = 50  # of a training that are worth a test
 _VALIDATIONS, _CHECKPOINT_S = 8, 60.0  # in a stage, and seconds between checkpoints
 _NOTHING_LEFT = 0.03  # of the time, that is not worth another start
 # Files without colours say nothing about the material, so nearly every part gets another one, and many a print.
@@ -182,8 +184,8 @@ class OnboardPlan:
 class OnboardedModel:
     """The model with its report; ``steps_done`` by training run, ``minutes`` over all calls.
 
-    ``is_complete`` unless the time ran out before the steps that were asked for. ``evaluation`` is None where nothing
-    was new.
+    ``is_complete`` unless the time ran out before the steps that were asked for. ``notes`` say what the time did not
+    allow. ``evaluation`` is None where nothing was new.
     """
 
     model: Path
@@ -191,6 +193,7 @@ class OnboardedModel:
     steps_done: Mapping[str, int]
     minutes: float
     is_complete: bool
+    notes: tuple[str, ...]
     evaluation: PoseEvaluation | None
 
 
@@ -235,17 +238,13 @@ def onboard(
     before = _seconds_done(config)
     spent_s = max(sum(before.values()), 60.0 * _read_progress(config.output).get("minutes", 0.0))
     work = _Work(config, plan, models, progress, started_at, before, spent_s)
-    work.train_all(on_time_plan)
-    done = work.steps_done()
-    state = {**done, "test_frames": config.test_frames}
-    report, evaluation = config.output / "report.html", None
-    if _read_progress(config.output).get("tested") != state or not config.model.exists():
-        work.export()
-        evaluation = work.test_and_report(report, done)
-        minutes = round((spent_s + work.seconds) / 60.0, 3)
-        write_json(config.output / _PROGRESS, {"tested": state, "minutes": minutes})
-    minutes = float(_read_progress(config.output)["minutes"])
-    return OnboardedModel(config.model, report, done, minutes, not _unfinished(config, done), evaluation)
+    try:
+        notes, evaluation = work.do_all(on_time_plan)
+    except (CancelledError, KeyboardInterrupt) as error:
+        raise work.cancelled(error) from error
+    done, minutes = work.steps_done(), float(_read_progress(config.output)["minutes"])
+    is_complete = not _unfinished(config, done)
+    return OnboardedModel(config.model, work.report, done, minutes, is_complete, notes, evaluation)
 
 
 def _seconds_done(config: OnboardConfig) -> dict[str, float]:
@@ -269,6 +268,33 @@ class _Work:
     seconds_before: Mapping[str, float]
     spent_s: float
 
+    @property
+    def report(self) -> Path:
+        """Where the report goes."""
+        return self.config.output / "report.html"
+
+    def do_all(self, on_time_plan: Callable[[TimePlan], None] | None) -> tuple[tuple[str, ...], PoseEvaluation | None]:
+        """Go through the stages that are not done; return what the time did not allow, and the test where it is new."""
+        self.train_all(on_time_plan)
+        config, done = self.config, self.steps_done()
+        state = {**done, "test_frames": config.test_frames}
+        if _read_progress(config.output).get("tested") == state and config.model.exists():
+            return tuple(_unfinished(config, done)), None
+        self.export()
+        evaluation, notes = self.test_and_report(done)
+        write_json(config.output / _PROGRESS, {"tested": state, "minutes": round(self.minutes, 3)})
+        return notes, evaluation
+
+    def cancelled(self, error: BaseException) -> CancelledError:
+        """Return what tells a user who ended the work early what is kept."""
+        reason = error.message if isinstance(error, CancelledError) else "interrupted"
+        minutes = f"{self.minutes:.1f} of {self.config.minutes:g} minutes"
+        model = "is of the training so far" if self.config.model.exists() else "is not made yet"
+        return CancelledError(
+            f"{reason}; kept: {steps_in_words(self.steps_done())}, after {minutes}; {self.config.model} {model}",
+            "the same command goes on from there",
+        )
+
     def run_dir(self, kind: str) -> Path:
         return self.config.output / "runs" / kind
 
@@ -286,10 +312,10 @@ class _Work:
         sizes = _network_sizes(make_config(SceneConfig, dict(self.plan.scene))) if kind == "pose" else {}
         return fixed | sizes | own | dict(self.plan.scene)
 
-    def command(self, kind: str) -> str:
-        """Return the command that repeats a training run by hand."""
+    def command(self, kind: str, steps: int = 0) -> str:
+        """Return the command that repeats a training run by hand, of so many ``steps`` if that is said."""
         words = ["object-pose", "train", kind.replace("_", "-"), "--output", str(self.run_dir(kind))]
-        return shlex.join(words + _flags(self.options(kind)))
+        return shlex.join(words + _flags(self.options(kind) | ({"steps": steps} if steps else {})))
 
     def train_all(self, on_time_plan: Callable[[TimePlan], None] | None) -> None:
         """Train every run up to its steps, or as long as the time allows that all have together."""
@@ -337,6 +363,11 @@ class _Work:
         return {kind: left * seconds / total if total else 0.0 for kind, seconds in wanted.items()}
 
     @property
+    def minutes(self) -> float:
+        """Minutes over all calls."""
+        return (self.spent_s + self.seconds) / 60.0
+
+    @property
     def seconds(self) -> float:
         """Seconds since this call began."""
         return time.monotonic() - self.started_at
@@ -361,8 +392,11 @@ class _Work:
         export_run(self.run_dir("pose"), self.config.model, roi_head=roi_head, task="pose", text=text)
         self.progress(Progress("export", 1, 1, "model"))
 
-    def test_and_report(self, report: Path, done: Mapping[str, int]) -> PoseEvaluation:
-        """Test the model on renders it never saw, put the result on its card and write summary and report."""
+    def test_and_report(self, done: Mapping[str, int]) -> tuple[PoseEvaluation, tuple[str, ...]]:
+        """Test the model on renders it never saw, put the result on its card and write summary and report.
+
+        Returns also what the time did not allow.
+        """
         # Only here: matplotlib and Jinja2 are not needed to train.
         from object_pose.evaluation.reports.evaluation.report import FrameKeeper
         from object_pose.evaluation.reports.onboarding.report import Onboarding, write_report
@@ -371,7 +405,10 @@ class _Work:
         evaluation, confusion = self._test(frames)
         figures = {**evaluation.to_json(), "confusion": confusion.to_json()}
         write_json(config.output / "summary.json", {"model": str(config.model), **figures})
-        notes = [*self.plan.notes, *_unfinished(config, done)]
+        notes = [*_unfinished(config, done), *_hardly_trained(done)]
+        if evaluation.frames < config.test_frames:
+            notes.append(f"Time was up after {evaluation.frames} of {config.test_frames} test frames.")
+        trained = f"Trained: {steps_in_words(done)}, in {self.minutes:.1f} of {config.minutes:g} minutes with the test."
         write_report(
             Onboarding(
                 config.model,
@@ -381,12 +418,12 @@ class _Work:
                 confusion,
                 frames,
                 [self.run_dir(kind) for kind in config.wanted_steps],
-                notes,
-                [config.command, *(self.command(kind) for kind in config.wanted_steps), self._export_command()],
+                [trained, *notes, *self.plan.notes],
+                [config.command, *(self.command(kind, done[kind]) for kind in done), self._export_command()],
             ),
-            report,
+            self.report,
         )
-        return evaluation
+        return evaluation, tuple(notes)
 
     def _test(self, frames: OnFrame) -> tuple[PoseEvaluation, PoseConfusion]:
         """Evaluate the model on rendered frames, which ``frames`` sees, too, and put its recall on the card."""
@@ -552,6 +589,24 @@ def _unfinished(config: OnboardConfig, done: Mapping[str, int]) -> list[str]:
         for kind, steps in config.wanted_steps.items()
         if done[kind] < steps < _UNLIMITED_STEPS
     ]
+
+
+def _hardly_trained(done: Mapping[str, int]) -> list[str]:
+    return [
+        f"The {_NETWORKS[kind]} had time for {_steps(steps)}, which is next to nothing; repeat the command with more "
+        "--minutes."
+        for kind, steps in done.items()
+        if steps < _FEWEST_STEPS
+    ]
+
+
+def steps_in_words(done: Mapping[str, int]) -> str:
+    """Say how many steps each network was trained for: 'detector 97 steps, RoI head 315 steps'."""
+    return ", ".join(f"{_NETWORKS[kind]} {_steps(steps)}" for kind, steps in done.items())
+
+
+def _steps(count: int) -> str:
+    return f"{count:,} step{'' if count == 1 else 's'}"
 
 
 def _settings(config: OnboardConfig, plan: OnboardPlan) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from object_pose.core.errors import ConfigError, DataError
+from object_pose.core.errors import CancelledError, ConfigError, DataError
 from object_pose.io.bag_frames import RecordingConfig, read_bag_frames
 from object_pose.io.bags import describe_bag
 from object_pose.io.bop_writing import write_labelled_scene
@@ -73,7 +73,7 @@ class RefineConfig:
 
 @dataclass(frozen=True)
 class RefinedModel:
-    """What became of it: the frames that were learned from and held out, and what the gate said.
+    """What became of it: the frames that were learned from and held out, the steps by network, and what the gate said.
 
     Where ``is_kept``, ``model`` is the refined one, and ``former`` what it was before.
     """
@@ -82,6 +82,7 @@ class RefinedModel:
     former: Path
     learned: int
     held_out: int
+    steps_done: Mapping[str, int]
     is_kept: bool
     report: GateReport
     report_path: Path
@@ -91,13 +92,27 @@ def refine(config: RefineConfig, progress: ProgressCallback = ignore_progress) -
     """Label the recording by sure tracks, train on with it, compare with the former model, and keep what is not worse.
 
     Raises ``ConfigError`` where the folder holds no onboarded model or the recording was learned from already, and
-    ``DataError`` where too little of it is sure.
+    ``DataError`` where too little of it is sure. Raises ``CancelledError`` on Ctrl-C or where ``progress`` does.
     """
     started_at = time.monotonic()
+    try:
+        return _refine(config, started_at, progress)
+    except (CancelledError, KeyboardInterrupt) as error:
+        reason = error.message if isinstance(error, CancelledError) else "interrupted"
+        raise CancelledError(
+            f"{reason}; {config.model} is as it was, what is done of the refined one is kept in {config.output}",
+            "the same command goes on from there",
+        ) from error
+
+
+def _refine(config: RefineConfig, started_at: float, progress: ProgressCallback) -> RefinedModel:
     if not config.model.exists() or not (config.folder / "models").is_dir():
         raise ConfigError(f"{config.folder} holds no onboarded model", "name the --output of 'object-pose onboard'")
     if (config.output / "result.json").exists():
-        raise ConfigError(f"{config.output} exists: {config.bag.name} was learned from already", "rename the recording")
+        raise ConfigError(
+            f"{config.output} exists: {config.bag.name} was learned from already",
+            "delete that folder to learn from it once more, or name another recording",
+        )
     frames = config.output / "frames"
     if not frames.exists():
         with new_folder(frames) as temporary:
@@ -118,7 +133,8 @@ def refine(config: RefineConfig, progress: ProgressCallback = ignore_progress) -
             shutil.copyfile(candidate, temporary)
     write_json(config.output / "result.json", {"is_kept": gate.report.passed, **gate.report.to_json()})
     report_path = config.output / "gate" / "report.html"
-    return RefinedModel(config.model, former, learned, held_out, gate.report.passed, gate.report, report_path)
+    steps = {kind: RunFolder(config.output / kind).steps_done for kind in _SHARES if (config.output / kind).exists()}
+    return RefinedModel(config.model, former, learned, held_out, steps, gate.report.passed, gate.report, report_path)
 
 
 def _label(config: RefineConfig, folder: Path, progress: ProgressCallback) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 from object_pose.core.errors import DataError
 from object_pose.core.geometry.symmetry import Symmetry
 from object_pose.core.metrics.pose import MIN_VISIBILITY
+from object_pose.evaluation.bop_scorer import BopBin, BopScore
 from object_pose.evaluation.plots import bop_figure, loss_figure
 from object_pose.evaluation.pose_confusion import PoseConfusion, WrongPoses
 from object_pose.evaluation.pose_runner import MIN_SCORE, PoseEvaluation
@@ -26,6 +28,8 @@ from object_pose.simulation.render.object_views import part_picture
 
 _LOW_RECALL = 0.9
 _MOST_KINDS = 4  # of wrong poses that are shown of a part
+_FEWEST_TARGETS = 10  # that a recall is named of
+_VISIBILITIES = (("90 % or more", 0.9, 1.0), ("50 to 90 %", 0.5, 0.9), ("10 to 50 %", 0.1, 0.5))
 _FEWEST_MISTAKES = 3
 _OFTEN = 0.05  # of a part's poses, or views, from which a mistake is named among the advice
 
@@ -65,6 +69,7 @@ def write_report(onboarding: Onboarding, path: Path) -> None:
         frames=evaluation.frames,
         rows=rows,
         recall=figure_url(bop_figure(evaluation.bop)) if rows and evaluation.bop else "",
+        expected=_expected(evaluation.bop) if evaluation.bop else [],
         min_score=MIN_SCORE,
         min_visibility=MIN_VISIBILITY,
         confusion=_confusion_rows(onboarding.confusion),
@@ -92,6 +97,31 @@ def _cards(onboarding: Onboarding) -> list[tuple[str, str]]:
         *pose_cards(onboarding.evaluation),
         ("model file", f"{size_mb:.1f} MB"),
     ]
+
+
+def _expected(bop: BopScore) -> list[str]:
+    """Say what share of the parts to expect, by what is visible of them and how far they are away."""
+    seen = [
+        f"{share:.0%} of those of which {words} is visible"
+        for words, low, high in _VISIBILITIES
+        if (share := _recall(item for item in bop.by_visibility if low <= item.low < high)) is not None
+    ]
+    far = [
+        f"{item.group.recall_add_01d:.0%} from {item.low:g} to {item.high:g} m"
+        for item in bop.by_distance_m
+        if item.group.targets >= _FEWEST_TARGETS and math.isfinite(item.high)
+    ]
+    sentences = [f"Of the parts in view, expect right poses of {', '.join(seen)}."] if seen else []
+    return sentences + ([f"By distance: {', '.join(far)}."] if far else [])
+
+
+def _recall(bins: Iterable[BopBin]) -> float | None:
+    """Return the recall of the targets in ``bins``, None where there are too few."""
+    groups = [item.group for item in bins]
+    targets = sum(group.targets for group in groups)
+    if targets < _FEWEST_TARGETS:
+        return None
+    return sum(group.recall_add_01d * group.targets for group in groups) / targets
 
 
 def _confusion_rows(confusion: PoseConfusion) -> list[tuple[str, list[dict[str, Any]]]]:
