@@ -107,7 +107,7 @@ def test_what_cannot_be_understood_is_refused_with_the_grammar(text):
 
 def test_each_axis_is_measured_by_how_far_its_turns_move_the_surface():
     notched = trimesh.util.concatenate(
-        [trimesh.creation.box((0.06, 0.04, 0.1)), trimesh.creation.box((0.01, 0.01, 0.003))]
+        [trimesh.creation.box((0.06, 0.03, 0.1)), trimesh.creation.box((0.01, 0.01, 0.003))]
     )
     # A boss of 3 mm at one end: half a turn about x or y takes it to the other end, one about z does not move it.
     notched.vertices[8:] += (0.0, 0.0, 0.0515)

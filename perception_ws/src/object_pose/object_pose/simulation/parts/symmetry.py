@@ -127,7 +127,7 @@ def near_axes(mesh: trimesh.Trimesh, symmetry: Symmetry, tolerance: float = NEAR
     for direction in np.eye(3):
         for folds, angles in ((0, _ROUND_ANGLES), *((folds, _multiples(folds)) for folds in (4, 3, 2))):
             turns = [turn_about(direction, angle, middle) for angle in angles]
-            if any(_is_among(turn, known) for turn in turns):
+            if all(_is_among(turn, known) for turn in turns):
                 continue
             measured = surface.measured(direction, middle, folds, turns, tolerance)
             if measured.residual_m <= tolerance * surface.diameter:

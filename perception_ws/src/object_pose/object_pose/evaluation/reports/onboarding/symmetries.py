@@ -35,12 +35,12 @@ _ROUND, _FOLDED = np.array([0.9, 0.42, 0.02]), np.array([0.02, 0.2, 0.75])
 _FINEST, _MOST_FACES = 1.0 / 50.0, 60_000  # edges of what is coloured in diameters, and faces that are cut so fine
 _AXIS_RADIUS, _AXIS_LENGTH = 0.012, 1.25  # in diameters
 _SAME_TURN_RAD = np.radians(6.0)  # between the samples of a revolution
-NOT_USED = "not used"
+STATED, NOT_USED = "stated", "not used"
 
 
 @dataclass(frozen=True)
 class PartSymmetry:
-    """A part with its symmetry, and in words whether that was stated, confirmed or only found."""
+    """A part with its symmetry, and in words whether that was ``STATED``, confirmed or only found."""
 
     part: CadPart
     symmetry: Symmetry
@@ -116,10 +116,12 @@ def _rows_of(item: PartSymmetry) -> Iterator[SymmetryRow]:
     used = measured_axes(part.mesh, symmetry)[: NAMED_AXES + (symmetry.axis is not None)]
     terms = [axis.term for axis in used if axis.term]
     for axis in used:
-        options = ("keep", option + FOUND), ("refuse", option + _without(part, axis, terms))
+        refuse = "refuse", option + _without(part, axis, terms)
+        options = (refuse,) if item.state == STATED else (("keep", option + FOUND), refuse)
         yield _row(part, axis, item.state, diameter, options)
     for axis in near_axes(part.mesh, symmetry):
-        yield _row(part, axis, NOT_USED, diameter, (("use", option + ",".join([*terms, axis.term])),))
+        others = [term for term in terms if term[0] != axis.term[0]]
+        yield _row(part, axis, NOT_USED, diameter, (("use", option + ",".join([*others, axis.term])),))
 
 
 def _row(
