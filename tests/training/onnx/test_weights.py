@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from object_pose.core.errors import ConfigError
 from object_pose.runtime.card import ModelCard
 from object_pose.runtime.resources import find_model
+from object_pose.runtime.roi_head import KEYPOINTS_KEY, packed, unpacked
 from object_pose.simulation.generators.spaceship import spaceship_sample
 from object_pose.training.loop import Trainer
 from object_pose.training.networks.classifier import ClassifierNetwork, ExportedClassifier
@@ -33,6 +35,8 @@ def _lived_in(network: nn.Module) -> nn.Module:
                 module.running_mean.normal_(0.0, 0.2)  # type: ignore[union-attr]
                 module.running_var.uniform_(0.5, 2.0)  # type: ignore[union-attr]
                 module.weight.uniform_(0.5, 1.5)
+                module.bias.normal_(0.0, 0.2)
+            elif isinstance(module, (nn.Conv2d, nn.Linear)) and module.bias is not None:
                 module.bias.normal_(0.0, 0.2)
     return network.eval()
 
@@ -94,6 +98,23 @@ def test_an_exported_network_comes_back_and_keeps_its_outputs_under_batch_norm_r
         torch.testing.assert_close(found, wanted, rtol=2e-3, atol=2e-3)
     norm = next(module for module in network.modules() if isinstance(module, nn.BatchNorm2d))
     assert float(norm.running_mean.abs().sum()) > 0.0  # type: ignore[union-attr]
+
+
+def test_a_bias_of_which_rows_are_taken_is_found_without_its_name(tmp_path: Path) -> None:
+    trained, path = _lived_in(RoiNetwork(2, 8)), tmp_path / "model.onnx"
+    export_onnx(exportable_network(trained, ("a", "b"), 80), path)
+    model = onnx.load(str(path))
+    entry = next(entry for entry in model.metadata_props if entry.key == KEYPOINTS_KEY)
+    stage = onnx.load_from_string(unpacked(entry.value))
+    bias = next(tensor for tensor in stage.graph.initializer if tensor.name == "network.votes.bias")
+    reader = next(node for node in stage.graph.node if bias.name in node.input)
+    bias.name, reader.input[0] = "onnx::Gather_1", "onnx::Gather_1"
+    bias.dims.append(1)
+    entry.value = packed(KEYPOINTS_KEY, stage.SerializeToString())[KEYPOINTS_KEY]
+    onnx.save(model, str(path))
+    network = RoiNetwork(2, 8)
+    load_onnx(path, network)
+    torch.testing.assert_close(network.votes.bias, trained.votes.bias)
 
 
 def test_a_shipped_model_with_its_second_look_comes_back() -> None:

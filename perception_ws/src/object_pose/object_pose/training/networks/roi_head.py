@@ -135,10 +135,10 @@ class RoiNetwork(nn.Module):
         """Return what ``votes`` gives for one class of each region, (N, H * K * 4, P * P)."""
         assert self.votes.bias is not None
         count = HYPOTHESES * self.keypoint_count * 4
-        # Indexed as it is, the weight keeps its name in an exported graph.
+        # Indexed as they are, weight and bias keep their names in an exported graph.
         rows = class_ids[:, None] * count + torch.arange(count, device=class_ids.device)
-        weight, bias = (of[rows].flatten(2).to(mixed.dtype) for of in (self.votes.weight, self.votes.bias[:, None]))
-        return torch.baddbmm(bias, weight, mixed.flatten(2))
+        weight, bias = self.votes.weight[rows].flatten(2), self.votes.bias[rows][..., None]
+        return torch.baddbmm(bias.to(mixed.dtype), weight.to(mixed.dtype), mixed.flatten(2))
 
 
 def _doubled(maps: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from object_pose.io.files import replacing
 from object_pose.runtime.card import ModelCard
 from object_pose.runtime.roi_head import ROI_HEAD_KEY, STAGE_KEYS, packed, unpacked
 from object_pose.training.networks.blocks import parameter_counts
+from object_pose.training.onnx.channel_parts import compute_in_parts
 
 logger = logging.getLogger(__name__)
 CLASS_IDS = "class_ids"
@@ -74,6 +75,8 @@ def export_onnx(exportable: Exportable, path: Path) -> float:
     with replacing(path) as temporary:
         _write(network, {"images": example}, exportable.output_names, _dynamic_axes(exportable), temporary)
         card = dataclasses.replace(exportable.card, parameters=parameter_counts(network)[0])
+        if exportable.batched:
+            _compute_in_parts(temporary)
         _attach(temporary, card.to_metadata())
         difference = max(_parity(network, temporary, {"images": images}) for images in _examples(exportable, example))
         difference = max(difference, _attach_stages(exportable, example, temporary))
@@ -81,6 +84,13 @@ def export_onnx(exportable: Exportable, path: Path) -> float:
             raise ModelError(f"torch and ONNX differ by {difference:.2e} of the output's range", "the export is broken")
     logger.info("wrote %s, parity %.1e", path, difference)
     return difference
+
+
+def _compute_in_parts(path: Path) -> None:
+    """Give the graph the form in which several images take a tenth less time; one large image takes as long in both."""
+    model = onnx.load(str(path))
+    compute_in_parts(model)
+    onnx.save(model, str(path))
 
 
 def difference_from_torch(exportable: Exportable, path: Path) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,19 +159,33 @@ def _fits(module: nn.Module, weight: Tensor) -> bool:
 def _layers(graph: onnx.GraphProto) -> Iterator[_Layer]:
     """Yield the layers in the order of their first use; a layer used again comes once."""
     tensors = {tensor.name: tensor for tensor in graph.initializer}
+    # A layer that is computed in parts is stored as a whole.
+    splits = [node for node in graph.node if node.op_type == "Split" and node.input[0] in tensors]
+    tensors |= {part: tensors[node.input[0]] for node in splits for part in node.output}
     taken: set[str] = set()
     for node in graph.node:
         if node.op_type == _SELECTED and (name := _WEIGHT.match(node.input[0])):
-            bias = tensors.get(f"network.{name[1]}.bias")
+            bias = tensors.get(f"network.{name[1]}.bias") or _selected_bias(graph, tensors, node.input[0])
             yield _Layer(
-                tuple(name[1].split(".")), _tensor(tensors[node.input[0]]), None if bias is None else _tensor(bias)
+                tuple(name[1].split(".")),
+                _tensor(tensors[node.input[0]]),
+                None if bias is None else _tensor(bias).flatten(),
             )
         if node.op_type not in _LAYERS or len(node.input) < 2 or node.input[1] not in tensors:
             continue
-        if node.input[1] not in taken:
-            taken.add(node.input[1])
+        if tensors[node.input[1]].name not in taken:
+            taken.add(tensors[node.input[1]].name)
             bias = _tensor(tensors[node.input[2]]) if len(node.input) > 2 and node.input[2] in tensors else None
             yield _Layer(_name(node.name), _tensor(tensors[node.input[1]]), bias)
+
+
+def _selected_bias(
+    graph: onnx.GraphProto, tensors: Mapping[str, onnx.TensorProto], weight: str
+) -> onnx.TensorProto | None:
+    """Return what a graph of before takes rows of beside a weight: its bias (N, 1), which has lost its name."""
+    beside = (node.input[0] for node in graph.node if node.op_type == _SELECTED and node.input[0] != weight)
+    found = (tensors[name] for name in beside if name in tensors)
+    return next((tensor for tensor in found if list(tensor.dims) == [tensors[weight].dims[0], 1]), None)
 
 
 def _name(node: str) -> tuple[str, ...]:
