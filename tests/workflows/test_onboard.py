@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
 
@@ -67,10 +68,12 @@ def test_a_run_that_is_cancelled_or_runs_out_of_time_is_resumed(config):
 
     with pytest.raises(CancelledError, match=r"interrupted; kept: detector 3 steps, .*same command goes on"):
         onboard(config, progress=interrupt)
+    interrupted_after = json.loads((config.output / "progress.json").read_text())["minutes"]
+    assert interrupted_after > first.minutes
     assert list(dict.fromkeys(stages)) == ["symmetries", "plan", "train pose", "export", "test"]
     stages = []
     second = onboard(config, progress=lambda progress: stages.append(progress.stage))
-    assert second.is_complete and second.steps_done == {"pose": 3} and second.minutes > first.minutes
+    assert second.is_complete and second.steps_done == {"pose": 3} and second.minutes > interrupted_after
     assert list(dict.fromkeys(stages)) == ["symmetries", "export", "test"]
     assert "steps; repeat the command" not in second.report.read_text()
     third = onboard(config)

@@ -241,6 +241,7 @@ def onboard(
     try:
         notes, evaluation = work.do_all(on_time_plan)
     except (CancelledError, KeyboardInterrupt) as error:
+        write_json(config.output / _PROGRESS, {**_read_progress(config.output), "minutes": round(work.minutes, 3)})
         raise work.cancelled(error) from error
     done, minutes = work.steps_done(), float(_read_progress(config.output)["minutes"])
     is_complete = not _unfinished(config, done)
@@ -289,7 +290,7 @@ class _Work:
         """Return what tells a user who ended the work early what is kept."""
         reason = error.message if isinstance(error, CancelledError) else "interrupted"
         minutes = f"{self.minutes:.1f} of {self.config.minutes:g} minutes"
-        model = "is of the training so far" if self.config.model.exists() else "is not made yet"
+        model = "is the one exported last" if self.config.model.exists() else "is not made yet"
         return CancelledError(
             f"{reason}; kept: {steps_in_words(self.steps_done())}, after {minutes}; {self.config.model} {model}",
             "the same command goes on from there",

@@ -169,11 +169,11 @@ def _advice(onboarding: Onboarding) -> list[str]:
         "All figures are on renders. Take a few dozen real frames of the parts, label some, and run "
         "'object-pose evaluate pose --data' on them before a robot trusts the model."
     ]
-    bop = onboarding.evaluation.bop
-    weak = sorted((group.recall_add_01d, name) for name, group in bop.per_object.items()) if bop else []
+    recalls = onboarding.evaluation.accepted.recall_per_class
     advice += [
-        f"'{name}' has a recall of {recall:.0%}; train longer (--minutes)."
-        for recall, name in weak
+        f"{recall:.0%} of the views of '{name}' of which at least {MIN_VISIBILITY:.0%} is visible have a right pose: "
+        "train longer (--minutes)."
+        for name, recall in sorted(recalls.items(), key=lambda item: item[1])
         if recall < _LOW_RECALL
     ]
     advice += _advice_on_mistakes(onboarding)
