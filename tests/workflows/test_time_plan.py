@@ -24,6 +24,11 @@ def test_a_step_takes_what_its_batches_and_the_cores_allow(step_s, batch_s, work
     assert StageSpeed(batch_s, step_s, 1, workers).seconds_a_step == pytest.approx(expected_s)
 
 
+@pytest.mark.parametrize(("cores", "expected"), [(1, [1]), (2, [1, 2]), (6, [1, 2, 4, 6]), (8, [1, 2, 4, 8])])
+def test_threads_are_tried_up_to_all_cores(cores, expected):
+    assert time_plan._thread_counts(cores) == expected
+
+
 def test_stages_end_one_after_the_other():
     plan = TimePlan((PlannedStage("train", 60.0, 100), PlannedStage("test", 5.0)), 0.1, {})
     now = datetime(2030, 1, 1)

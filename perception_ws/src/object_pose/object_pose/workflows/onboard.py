@@ -339,7 +339,8 @@ class _Work:
             seconds = self._seconds_of(waiting)[kind]
             # Past the limit a run still takes one step, as the model needs its weights; 0 would be no limit.
             limit = {"max_minutes": max((spent + seconds) / 60.0, 1e-6)}
-            job = self._job(kind, limit | _intervals(time_plan.speeds[kind], seconds))
+            speed = time_plan.speeds[kind]
+            job = self._job(kind, limit | {"threads": speed.threads} | _intervals(speed, seconds))
             train(dataclasses.replace(job, spent_s=spent), resume=True, progress=self.progress)
             waiting.remove(kind)
 

@@ -12,6 +12,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import torch
 
 from object_pose.runtime.cpus import available_cores
 from object_pose.simulation.parts.objects import load_objects
@@ -99,7 +100,10 @@ def plan_time(
 
 
 def measure_speed(job: TrainingJob) -> StageSpeed:
-    """Return what a few batches and steps of a run on rendered frames take, without beginning it."""
+    """Return what a few batches and steps of a run on rendered frames take, without beginning it.
+
+    Where the job names no number of threads, the one that is fastest beside whatever else runs is taken.
+    """
     rendering = dataclasses.replace(job.configs[0], validation_frames=1)
     recipe = job.task.recipe(rendering, *job.configs[1:])
     trainer = Trainer(recipe, dataclasses.replace(job.training, initial=""), job.run_dir)
@@ -110,9 +114,18 @@ def measure_speed(job: TrainingJob) -> StageSpeed:
 
     example = batch()
     batch_s = _median_seconds(batch, _TIMED_BATCHES)
-    trainer.train_step(example)
-    step_s = _median_seconds(lambda: trainer.train_step(example), _TIMED_STEPS)
-    return StageSpeed(batch_s, step_s, trainer.threads, trainer.workers)
+    speeds = []
+    for threads in [job.training.threads] if job.training.threads else _thread_counts(available_cores()):
+        torch.set_num_threads(threads)
+        trainer.train_step(example)
+        step_s = _median_seconds(lambda: trainer.train_step(example), _TIMED_STEPS)
+        speeds.append(StageSpeed(batch_s, step_s, threads, trainer.workers))
+    return min(speeds, key=lambda speed: speed.seconds_a_step)
+
+
+def _thread_counts(cores: int) -> list[int]:
+    """Return the powers of two below ``cores``, and all cores."""
+    return [2**power for power in range(cores.bit_length()) if 2**power < cores] + [cores]
 
 
 def _frame_seconds(job: TrainingJob) -> float:
