@@ -21,6 +21,7 @@ from object_pose.core.tracking.known_objects import KnownObjects
 from object_pose.core.tracking.precompile import compile_kernels
 from object_pose.core.tracking.tracker import Tracker
 from object_pose.core.tracking.view_model import ViewModel
+from object_pose.core.vision.boxes import suppress
 from object_pose.core.vision.image import letterbox, to_rgb
 from object_pose.core.vision.roi import RoiWindow, cut_batch
 from pose_scene import BRACKET_ID, MODELS, PLATE_ID, SHAFT_ID, SOLIDS, detect
@@ -114,6 +115,8 @@ def test_preprocessing_compiles_nothing(compiled_before: dict[str, int], form: s
     letterbox(to_rgb(frame.rgb), (frame.rgb.shape[1] * 3 // 4, frame.rgb.shape[0] * 3 // 4))
     windows = [RoiWindow.around(np.array([60.0, 50.0, 60.0 + side, 90.0]), 80) for side in (20, 40, 100)]
     assert cut_batch(to_rgb(frame.rgb), depth, windows)[:, 4].any() == (depth is not None)
+    boxes, scores = np.zeros((8, 4), dtype=np.float32)[::2], np.ones(4, dtype=np.float32)
+    suppress(boxes, scores, np.zeros(8, dtype=np.int32)[::2], np.float32(0.5), np.int64(2))
     assert compiled() == compiled_before
 
 

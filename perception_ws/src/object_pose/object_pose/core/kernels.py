@@ -39,6 +39,8 @@ def for_kernels(array: ArrayLike, dtype: type[np.generic]) -> NDArray[Any]:
     It is copied where it is not in that form. Another form, such as the read-only memory of a message, would compile a
     kernel once more, for seconds.
     """
+    if type(array) is np.ndarray and array.dtype == dtype and array.flags.c_contiguous and array.flags.writeable:
+        return array
     return np.require(array, dtype, ("C", "W"))
 
 

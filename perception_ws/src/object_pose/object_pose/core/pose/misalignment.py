@@ -142,13 +142,15 @@ def _fit(cause: Cause, design: Array, values: Array, sigmas: Array) -> tuple[flo
     targets = for_kernels(values / sigmas[:, None], np.float64)
     information = np.zeros((size, size))
     _fit_robustly(scaled, targets, parameters, information)
+    if np.linalg.norm(parameters) < limits.size:
+        return None
     covariance = np.linalg.inv(information) + limits.common**2 * np.eye(size)
     sigmas_off = np.sqrt(parameters @ np.linalg.solve(covariance, parameters))
     before, after = (np.sum((targets - scaled @ item) ** 2, axis=1) for item in (np.zeros(size), parameters))
     gain = float(np.mean(np.minimum(before, _TRUNCATION) - np.minimum(after, _TRUNCATION)))
     agreeing = int(np.count_nonzero(after < _TRUNCATION))
     least = _LEAST_SIGMAS if agreeing > _LEAST_OBJECTS else _LEAST_SIGMAS_OF_TWO
-    if np.linalg.norm(parameters) < limits.size or sigmas_off < least or gain < limits.gain:
+    if sigmas_off < least or gain < limits.gain:
         return None
     is_common = agreeing >= _LEAST_OBJECTS and 2 * agreeing > len(values)
     return (gain, Misalignment(cause, parameters, covariance, agreeing)) if is_common else None

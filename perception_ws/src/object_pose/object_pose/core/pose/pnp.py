@@ -6,6 +6,7 @@ stays poor are starts tried from small subsets, chosen so that any few outliers 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from itertools import combinations
@@ -98,11 +99,13 @@ def _start_from_all(starts: _Starts, targets: KeypointTargets, index: int, camer
     if np.count_nonzero(present) < MIN_KEYPOINTS:
         return
     points, pixels = targets.points_object[index][present], targets.pixels[index][present]
-    for pose in _minimal(points, pixels, camera, cv2.SOLVEPNP_SQPNP)[:1]:
-        starts.add(pose, index)
-        mirrored = _mirror_flat(pose, points)
-        if mirrored is not None:
-            starts.add(mirrored, index)
+    pose = _minimal(points, pixels, camera, cv2.SOLVEPNP_SQPNP)
+    if pose is None:
+        return
+    starts.add(pose, index)
+    mirrored = _mirror_flat(pose, points)
+    if mirrored is not None:
+        starts.add(mirrored, index)
 
 
 def _start_from_subsets(starts: _Starts, targets: KeypointTargets, index: int, camera: Camera) -> None:
@@ -110,7 +113,8 @@ def _start_from_subsets(starts: _Starts, targets: KeypointTargets, index: int, c
     for subset in covering_subsets(len(present)):
         chosen = present[list(subset)]
         points, pixels = targets.points_object[index][chosen], targets.pixels[index][chosen]
-        for pose in _minimal(points, pixels, camera, cv2.SOLVEPNP_AP3P)[:1]:
+        pose = _minimal(points, pixels, camera, cv2.SOLVEPNP_AP3P)
+        if pose is not None:
             starts.add(pose, index)
 
 
@@ -137,15 +141,19 @@ def _bit_masks(subsets: list[tuple[int, ...]]) -> NDArray[np.int64]:
     return np.array([sum(1 << element for element in subset) for subset in subsets], dtype=np.int64)
 
 
-def _minimal(points: Array, pixels: Array, camera: Camera, method: int) -> list[tuple[Array, Array]]:
+def _minimal(points: Array, pixels: Array, camera: Camera, method: int) -> tuple[Array, Array] | None:
+    """Return OpenCV's first solution that is finite, or None."""
     try:
         _, rotations, translations, _ = cv2.solvePnPGeneric(
             np.ascontiguousarray(points), np.ascontiguousarray(pixels), camera.matrix, None, flags=method
         )
     except cv2.error:
-        return []
-    poses = [(cv2.Rodrigues(r)[0], t.reshape(3)) for r, t in zip(rotations, translations)]
-    return [pose for pose in poses if np.all(np.isfinite(pose[0])) and np.all(np.isfinite(pose[1]))]
+        return None
+    for rotation, translation in zip(rotations, translations):
+        matrix = cv2.Rodrigues(rotation)[0]
+        if math.isfinite(matrix.sum()) and math.isfinite(translation.sum()):
+            return matrix, translation.reshape(3)
+    return None
 
 
 def _mirror_flat(pose: tuple[Array, Array], points: Array) -> tuple[Array, Array] | None:

@@ -16,6 +16,7 @@ from object_pose.core.results.pose import ObjectPose, PoseResults
 from object_pose.core.tracking.aligner import AlignerConfig, FrameAligner
 from object_pose.core.tracking.tracker import Tracker
 from object_pose.core.tracking.view_model import ViewModel
+from object_pose.core.vision.boxes import suppress
 from object_pose.core.vision.image import letterbox
 from object_pose.core.vision.roi import RoiWindow, cut_batch
 
@@ -43,11 +44,12 @@ def _cube() -> ObjectModel:
 
 
 def _preprocess() -> None:
-    """Make an image smaller, and cut a window of colour and depth out of it."""
+    """Make an image smaller, cut a window of colour and depth out of it, and choose among boxes."""
     rgb = np.zeros((120, 160, 3), dtype=np.uint8)
     letterbox(rgb, (128, 96))
     window = RoiWindow(np.array([80.0, 60.0]), 60.0, 80)
     cut_batch(rgb, AlignedDepth(np.ones((120, 160), dtype=np.float32), _CAMERA), [window])
+    suppress(np.zeros((1, 4)), np.ones(1), np.zeros(1, dtype=np.int64), 0.5, 1)
 
 
 def _solve(model: ObjectModel) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from object_pose.core.arrays import Array
+from object_pose.core.kernels import exact_kernel, for_kernels
 
 
 def box_iou(boxes_a: Array, boxes_b: Array) -> Array:
@@ -35,18 +36,37 @@ def suppress(
     Returns ``kept`` (M,) indices in falling score, M <= ``max_kept``, and ``owner`` (N,): the position in ``kept`` of
     the box that suppressed each candidate (its own for a kept one), -1 for those left over past ``max_kept``.
     """
-    remaining = np.argsort(-scores, kind="stable")
-    low, high, areas = boxes[:, :2], boxes[:, 2:], box_area(boxes)
-    owner = np.full(len(scores), -1, dtype=np.int64)
-    kept: list[int] = []
-    while len(remaining) and len(kept) < max_kept:
-        best = remaining[0]
-        overlap = np.minimum(high[best], high[remaining]) - np.maximum(low[best], low[remaining])
-        shared = np.prod(np.maximum(overlap, 0.0), axis=1)
-        merged = shared > iou_threshold * (areas[best] + areas[remaining] - shared)
-        merged &= class_ids[remaining] == class_ids[best]
-        merged[0] = True
-        owner[remaining[merged]] = len(kept)
-        kept.append(int(best))
-        remaining = remaining[~merged]
-    return np.asarray(kept, dtype=np.int64), owner
+    order = np.argsort(-scores, kind="stable")
+    classes = for_kernels(class_ids, np.int64)
+    corners = for_kernels(boxes, np.float64)
+    return _suppress(corners, box_area(corners), classes, order, float(iou_threshold), int(max_kept))
+
+
+@exact_kernel
+def _suppress(
+    boxes: Array,
+    areas: Array,
+    class_ids: NDArray[np.int64],
+    order: NDArray[np.int64],
+    iou_threshold: float,
+    max_kept: int,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    owner = np.full(len(order), -1, dtype=np.int64)
+    kept = np.empty(min(len(order), max_kept), dtype=np.int64)
+    count = 0
+    for place, best in enumerate(order):
+        if count >= max_kept:
+            break
+        if owner[best] >= 0:
+            continue
+        owner[best], kept[count] = count, best
+        for other in order[place + 1 :]:
+            if owner[other] >= 0 or class_ids[other] != class_ids[best]:
+                continue
+            width = min(boxes[best, 2], boxes[other, 2]) - max(boxes[best, 0], boxes[other, 0])
+            height = min(boxes[best, 3], boxes[other, 3]) - max(boxes[best, 1], boxes[other, 1])
+            shared = max(width, 0.0) * max(height, 0.0)
+            if shared > iou_threshold * (areas[best] + areas[other] - shared):
+                owner[other] = count
+        count += 1
+    return kept[:count], owner
