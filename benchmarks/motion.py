@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from object_pose.core.arrays import Array
 from object_pose.core.geometry import se3
 
-# Velocities nobody knows yet: standard deviations in m/s and rad/s.
+# Unknown velocities: standard deviations in m/s and rad/s.
 _FIRST_SPEED, _FIRST_TURN = 0.25, 0.8
 # Density of the white acceleration, of translation in m^2/s^3 and rotation in rad^2/s^3: at first, at least, at most.
 _DENSITY = np.array([0.03, 1.0])
@@ -43,7 +43,7 @@ class Motion:
 
     @classmethod
     def starting(cls, poses: Array, covariances: Array) -> Motion:
-        """Return objects at ``poses`` (N, 4, 4), known to ``covariances`` (N, 6, 6), whose velocities nobody knows."""
+        """Return objects at ``poses`` (N, 4, 4), known to ``covariances`` (N, 6, 6), of unknown velocity."""
         count = len(poses)
         joint = np.zeros((count, 12, 12))
         joint[:, :6, :6] = covariances

@@ -16,8 +16,7 @@ from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
 from object_pose.io.images import decode_rgb, encode_image
 from object_pose.runtime.live import LiveFrame
-from object_pose.web.config import WebConfig
-from object_pose.web.jobs.config import JobsConfig
+from object_pose.web.config import JobsConfig, WebConfig
 from object_pose.web.live.hub import LiveHub
 from object_pose.web.live.view import LiveView
 from object_pose.web.server import WebServer

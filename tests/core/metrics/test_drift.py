@@ -1,4 +1,4 @@
-"""Whether frames are told from those of the reference, and those of the reference from nobody."""
+"""Whether frames are told from those of the reference, and no alarm on the reference itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Suppression keeps the best of each heap of boxes and says who swallowed whom."""
+"""Suppression keeps the best of each heap of boxes and says which box suppressed which."""
 
 import numpy as np
 from hypothesis import given

@@ -16,9 +16,8 @@ import httpx
 import pytest
 import trimesh
 
-from object_pose.web.config import WebConfig
+from object_pose.web.config import JobsConfig, WebConfig
 from object_pose.web.errors import HttpError
-from object_pose.web.jobs.config import JobsConfig
 from object_pose.web.server import WebServer
 from object_pose.web.services import open_services
 

@@ -23,7 +23,7 @@ from object_pose.cli.model_options import (
 from object_pose.cli.progress_bar import ProgressBar
 from object_pose.cli.runner_options import add_runner_options, chosen_runner
 from object_pose.cli.store_option import add_store_option, chosen_store
-from object_pose.core.errors import ConfigError, ObjectPoseError
+from object_pose.core.errors import ObjectPoseError
 from object_pose.core.metrics.pose import MIN_VISIBILITY
 from object_pose.evaluation.bop_scorer import BopBin, BopScore
 from object_pose.evaluation.pose_runner import MIN_SCORE, PoseEvaluation
@@ -126,8 +126,6 @@ def _evaluate_model(options: argparse.Namespace) -> TaskEvaluation:
     config = EvaluateConfig(options.data, options.rendered, options.seed, options.output, options.run_dir)
     model = model_path(options, TASKS[options.task].default_model)
     predictor = open_predictor(options, model, scored=True)
-    if predictor.task.name != options.task:
-        raise ConfigError(f"{predictor.path} is a model of the task {predictor.task.name}, not of {options.task}")
     with ProgressBar() as bar, chosen_runner(options) as runner:
         predict = None if runner.is_local else predict_over(runner, predictor_settings(options, predictor, scored=True))
         return evaluate_model(predictor, config, ignore_progress if options.json else bar, predict)

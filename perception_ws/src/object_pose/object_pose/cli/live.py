@@ -1,4 +1,4 @@
-"""The web server beside a running pipeline: ROS and HTTP in one process that makes way for the pipeline's."""
+"""The web server beside a running pipeline: ROS and HTTP in one process of lower priority."""
 
 from __future__ import annotations
 

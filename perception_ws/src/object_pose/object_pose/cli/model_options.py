@@ -99,9 +99,13 @@ def model_path(options: argparse.Namespace, default: str = POSE.default_model) -
 def open_predictor(options: argparse.Namespace, model: Path, scored: bool = False, profile: str = "live") -> Predictor:
     """Open a model that answers as the user says, otherwise as its task does, for a user or for its ``score``.
 
-    A model of poses answers as the user's profile says, by default as ``profile``.
+    A model of poses answers as the user's profile says, by default as ``profile``. Raises ``ConfigError`` for a model
+    of another task than the user names.
     """
     predictor = Predictor(model, config_from_options(options, PredictorConfig))
+    task = getattr(options, "task", None)
+    if task and predictor.task.name != task:
+        raise ConfigError(f"{predictor.path} is a model of the task {predictor.task.name}, not of {task}")
     return predictor.with_decoding(_decoding(options, predictor.task, scored, profile))
 
 

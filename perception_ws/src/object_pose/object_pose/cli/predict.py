@@ -60,8 +60,6 @@ def run(options: argparse.Namespace) -> int:
     """Predict every frame: poses where the model knows its objects' geometry, the result of its task otherwise."""
     profile = "live" if is_video(options.source) else "single_image"
     predictor = open_predictor(options, _model(options), profile=profile)
-    if options.task and predictor.task.name != options.task:
-        raise ConfigError(f"{predictor.path} is a model of the task {predictor.task.name}, not of {options.task}")
     gives_poses = bool(predictor.card.objects)
     frames = _frames(options, poses_wanted=gives_poses)
     predict = (
@@ -76,7 +74,7 @@ def _model(options: argparse.Namespace) -> Path:
 
 
 def _frames(options: argparse.Namespace, poses_wanted: bool) -> Iterator[NamedFrame]:
-    """Open the source; raises ``ConfigError`` where poses are wanted of a camera that nobody named."""
+    """Open the source; raises ``ConfigError`` where poses are wanted without a camera file."""
     config = config_from_options(options, RecordingConfig)
     camera, depth_scale = read_depth_camera(options.camera, config.rectified) if options.camera else (None, None)
     frames = open_frames(options.source, options.depth, camera, config, depth_scale)

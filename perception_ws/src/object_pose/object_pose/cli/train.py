@@ -96,7 +96,7 @@ def _run_task(options: argparse.Namespace) -> int:
     if options.summary:
         _print_summary(summarise(task.recipe(*configs).network()))
         return 0
-    # Whoever repeats the run starts it anew.
+    # A repeated run starts anew.
     command = options.command.replace(" --resume", "")
     job = TrainingJob(task, options.output, training, configs, command)
     with ProgressBar() as bar:

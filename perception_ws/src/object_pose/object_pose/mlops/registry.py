@@ -2,7 +2,8 @@
 
 A version is a model file with what it comes from: the training run, the versions of data and code, the report of the
 gate that it passed or not, and what its input and answers look like where it is right (``reference.json``). Aliases are
-MLflow's; a champion's tag says whom it replaced, so that ``rollback`` goes back as often as there were promotions.
+MLflow's; a champion's tag names the version that it replaced, so that ``rollback`` goes back as often as there were
+promotions.
 """
 
 from __future__ import annotations

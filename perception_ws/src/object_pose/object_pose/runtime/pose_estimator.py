@@ -278,7 +278,7 @@ class PoseEstimator:
         is_sure = np.array([self._is_sure(pose) for pose in then], dtype=bool)
         confirms = (overlap >= _SAME_BOX) & is_sure
         if not np.any(confirms.any(axis=1) & ~has_keypoints):
-            # All have keypoints: they were found by whom nobody told what is tracked.
+            # All have keypoints: the detection node did not know which objects are tracked.
             only_confirmed = {pose.track_id for pose in self.confident(then)}
             confirms &= np.array([pose.track_id in only_confirmed for pose in then], dtype=bool)
             return np.asarray(confirms.any(axis=1))

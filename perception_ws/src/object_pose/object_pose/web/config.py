@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from object_pose.core.params import parameter
-from object_pose.web.jobs.config import JobsConfig
 from object_pose.web.live.hub import StreamConfig
 
 STATE_VARIABLE = "OBJECT_POSE_STATE"
@@ -19,7 +18,11 @@ class PredictorConfig:
     """What the process that holds the models may take."""
 
     nice: int = parameter(
-        0, "how far it makes way for other processes, 19 the furthest", minimum=0, maximum=19, read_only=True
+        0,
+        "niceness of the predictor: 0 takes a usual share of the cores, 19 the rest",
+        minimum=0,
+        maximum=19,
+        read_only=True,
     )
     memory_mb: int = parameter(8192, "memory of its own that it may take", minimum=256, maximum=1 << 24, read_only=True)
     limit_s: float = parameter(
@@ -28,6 +31,17 @@ class PredictorConfig:
         minimum=0.1,
         maximum=3600.0,
         read_only=True,
+    )
+
+
+@dataclass(frozen=True)
+class JobsConfig:
+    """How many jobs run and wait, and how they share the cores with what else runs."""
+
+    at_once: int = parameter(1, "jobs that run at a time", minimum=1, maximum=64, read_only=True)
+    most_waiting: int = parameter(32, "jobs that may wait; more are refused", minimum=1, maximum=10_000, read_only=True)
+    nice: int = parameter(
+        10, "niceness of jobs: 0 takes a usual share of the cores, 19 the rest", minimum=0, maximum=19, read_only=True
     )
 
 

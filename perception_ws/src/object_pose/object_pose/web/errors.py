@@ -61,7 +61,7 @@ class HttpError(HTTPException):
 
 
 def as_http_error(error: Exception) -> HttpError:
-    """Return what an exception is as an answer; those that nobody expected are 500 and say nothing of the inside."""
+    """Return what an exception is as an answer; unexpected ones are 500 and tell nothing internal."""
     if isinstance(error, HttpError):
         return error
     if isinstance(error, ObjectPoseError):

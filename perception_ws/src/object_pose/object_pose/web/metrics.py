@@ -10,7 +10,7 @@ _SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 
 
 class Metrics:
-    """The metrics of one server; ``registry`` is for whoever adds some."""
+    """The metrics of one server; ``registry`` takes further ones."""
 
     content_type = CONTENT_TYPE_LATEST
 

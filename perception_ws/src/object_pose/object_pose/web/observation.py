@@ -1,4 +1,4 @@
-"""ASGI middleware around everything: answers for what nobody caught, security headers, metrics and the audit log."""
+"""ASGI middleware around everything: answers for uncaught exceptions, security headers, metrics and the audit log."""
 
 from __future__ import annotations
 

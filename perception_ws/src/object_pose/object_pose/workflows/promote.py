@@ -334,7 +334,7 @@ def _figures(answers: Sequence[_Answer], card: ModelCard) -> dict[str, float]:
 
 
 def _same_interface(candidate: ModelCard, champion: ModelCard) -> GateCheck:
-    """Whoever uses the champion must find the same classes, in their order, and the same objects."""
+    """Check that users of the champion find the same classes, in their order, and the same objects."""
     name = "classes and geometry"
     if candidate.task != champion.task:
         return GateCheck(name, False, f"the task is {candidate.task}, the champion's {champion.task}")

@@ -78,7 +78,7 @@ class FrameMatches:
     false_poses: tuple[ObjectPose, ...]
 
     def above(self, min_score: float) -> FrameMatches:
-        """Return what remains for whoever takes poses from ``min_score`` on."""
+        """Return what remains of it where poses from ``min_score`` on are used."""
         taken = tuple(match for match in self.matches if match.pose.score >= min_score)
         left = tuple(match.truth for match in self.matches if match.pose.score < min_score)
         false_poses = tuple(pose for pose in self.false_poses if pose.score >= min_score)

@@ -1,4 +1,4 @@
-"""Everything the pose node publishes about a frame; what nobody listens to is not made."""
+"""Everything the pose node publishes about a frame; topics without subscribers are not computed."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class PoseOutputs:
         self._rejected_before = 0
 
     def activate(self, color_type: type, color_topic: str, profile: QoSProfile) -> None:
-        """Draw on colour images, read of a topic so, while somebody subscribes to the drawn ones."""
+        """Draw on colour images while the drawn ones have a subscriber: only then their topic is read."""
         self._overlay = _Overlay(self._node, color_type, color_topic, profile)
         self._node.add_check(self._report_rejections)
 

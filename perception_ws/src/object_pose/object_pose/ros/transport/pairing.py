@@ -51,7 +51,7 @@ class StampedBuffer:
         return nearest[1] if nearest and abs(nearest[0] - stamp_ns) <= tolerance_ns else None
 
     def drop_before(self, stamp_ns: int) -> None:
-        """Let go what nobody will ask for any more."""
+        """Drop what will not be asked for any more."""
         while self._items and self._items[0][0] < stamp_ns:
             self._remove_oldest()
 

@@ -26,7 +26,7 @@ class DetectionSample:
 
     ``depth`` is the rendered frame's, where its source measures any, and ``owners`` (H, W) says whose each pixel is:
     the object's place in the lists, -1 for none. What moves the pixels drops both. ``visibilities`` (M,) are the shares
-    of the objects' silhouettes that are seen, where somebody knows.
+    of the objects' silhouettes that are seen, where known.
     """
 
     image: Image

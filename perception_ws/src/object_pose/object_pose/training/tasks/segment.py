@@ -83,7 +83,7 @@ class SegmentTrainingConfig:
 
 @dataclass(frozen=True)
 class MaskSample:
-    """An image (H, W, 3), its mask (H, W), 0 or 255, and its ground resolution, 0 where nobody knows it."""
+    """An image (H, W, 3), its mask (H, W), 0 or 255, and its ground resolution, 0 where it is unknown."""
 
     image: Image
     mask: Image

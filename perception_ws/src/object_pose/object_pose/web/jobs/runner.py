@@ -24,8 +24,8 @@ from typing import IO, Any
 import object_pose
 from object_pose.io.writers import write_json
 from object_pose.runtime.engine_choice import cache_folder
+from object_pose.web.config import JobsConfig
 from object_pose.web.errors import HttpError
-from object_pose.web.jobs.config import JobsConfig
 from object_pose.web.jobs.folder import JobFolder
 from object_pose.web.jobs.inputs import InputFinder
 from object_pose.web.jobs.options import KindDescription

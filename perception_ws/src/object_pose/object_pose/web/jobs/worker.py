@@ -1,6 +1,6 @@
 """The process of one job: ``python -m object_pose.web.jobs.worker FOLDER``, or ``--kinds`` to say what there is.
 
-It reads ``job.json`` and writes ``progress.jsonl`` as it goes; its last word is ``outcome.json``.
+It reads ``job.json`` and writes ``progress.jsonl`` as it goes; ``outcome.json`` ends it.
 """
 
 from __future__ import annotations

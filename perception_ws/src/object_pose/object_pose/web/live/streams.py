@@ -1,4 +1,4 @@
-"""Streams of the newest frame: encoded once for all who listen, and sent to each as fast as he reads."""
+"""Streams of the newest frame: encoded once for all clients, and sent to each as fast as it reads."""
 
 from __future__ import annotations
 

@@ -163,7 +163,7 @@ def _log_from(runner: JobRunner, job_id: str, offset: int) -> bytes:
 
 
 async def _events(services: Services, job_id: str) -> AsyncGenerator[bytes, None]:
-    """Yield what is new of a job until it or the server ends: each client reads the files for himself."""
+    """Yield what is new of a job until it or the server ends: the files are read for each client."""
     runner = services.jobs
     log = runner.folder(job_id).log
     # What the log holds already is read at once, as text.

@@ -51,7 +51,7 @@ class AccessTable:
 
 
 class Access:
-    """Finds out who calls and refuses whoever may not; puts the ``Caller`` into the request's state."""
+    """Finds out who calls, and refuses callers without the scope; puts the ``Caller`` into the request's state."""
 
     def __init__(self, app: ASGIApp, config: WebConfig, tokens: TokenStore, table: AccessTable) -> None:
         self._app, self._config, self._tokens, self._table = app, config, tokens, table

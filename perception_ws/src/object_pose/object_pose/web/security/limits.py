@@ -14,7 +14,7 @@ _MOST_CALLERS = 10_000
 
 
 class RateLimiter:
-    """A token bucket a caller; thread-safe, and of bounded memory whoever comes."""
+    """A token bucket a caller; thread-safe, and of bounded memory however many callers there are."""
 
     def __init__(self, per_second: float, burst: int) -> None:
         self._per_second, self._burst = per_second, float(burst)

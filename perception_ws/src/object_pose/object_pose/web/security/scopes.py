@@ -23,7 +23,7 @@ class Scope(str, Enum):
     OPERATE = "operate"
 
     def includes(self, other: Scope) -> bool:
-        """Whether whoever has this scope may do what ``other`` allows."""
+        """Whether this scope allows what ``other`` allows."""
         order = list(Scope)
         return order.index(self) >= order.index(other)
 
