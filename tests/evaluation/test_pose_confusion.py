@@ -12,7 +12,7 @@ from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
 from object_pose.core.metrics.pose import match_frame
 from object_pose.core.results.detections import Detections
-from object_pose.core.results.pose import ObjectPose, ObjectTruth, PoseResults
+from object_pose.core.results.pose import ObjectPose, ObjectTruth, PoseRejection, PoseResults, RejectionReason
 from object_pose.evaluation.pose_confusion import PoseConfusion
 from object_pose.evaluation.pose_runner import LabelledFrame
 from object_pose.runtime.pose_estimator import FrameEstimate
@@ -38,10 +38,10 @@ def reported(there: ObjectTruth, class_id: int, turn=(0.0, 0.0, 0.0), shift=(0.0
     return pose_of(model, class_id, T_camera_object, score=score, box_xyxy=there.box_xyxy)
 
 
-def confusion_of(truths: list[ObjectTruth], poses: list[ObjectPose]) -> PoseConfusion:
+def confusion_of(truths: list[ObjectTruth], poses: list[ObjectPose], *rejections: PoseRejection) -> PoseConfusion:
     item = LabelledFrame(0, 0, Frame(np.zeros((120, 160, 3), np.uint8), CAMERA), tuple(truths))
     confusion = PoseConfusion(MODELS)
-    estimate = FrameEstimate(Detections.empty(), PoseResults(tuple(poses), ()), {})
+    estimate = FrameEstimate(Detections.empty(), PoseResults(tuple(poses), rejections), {})
     confusion(item, estimate, match_frame(poses, truths, MODELS))
     return confusion
 
@@ -54,7 +54,17 @@ def test_parts_are_counted_by_what_stands_there_and_what_was_reported():
     confusion = confusion_of([bracket, bushing, unseen], poses)
     assert confusion.confusion().names == (MODELS[BRACKET].name, MODELS[BUSHING].name, "nothing")
     assert confusion.counts.tolist() == [[1, 0, 1], [1, 0, 0], [0, 1, 0]]
-    assert confusion.wrong_poses() == [] and confusion.to_json()["counts"][0] == [1, 0, 1]
+    assert confusion.unreported == {"not detected": 1} and confusion.wrong_poses() == []
+    assert confusion.to_json()["counts"][0] == [1, 0, 1]
+
+
+def test_what_was_not_reported_is_said_to_be_rejected_weak_or_not_detected():
+    truths = [truth(BRACKET, x) for x in (-0.6, 0.0, 0.6)]
+    rejected, weak, missed = (replace(item, box_xyxy=item.box_xyxy + 100.0 * n) for n, item in enumerate(truths))
+    rejection = PoseRejection(BRACKET, "bracket", 0.8, rejected.box_xyxy, RejectionReason.DEPTH_DISAGREES)
+    confusion = confusion_of([rejected, weak, missed], [reported(weak, BRACKET, score=0.3)], rejection)
+    expected = {"depth disagrees": 1, "score below 0.5": 1, "not detected": 1}
+    assert confusion.unreported == confusion.to_json()["unreported"] == expected
 
 
 @pytest.mark.parametrize(

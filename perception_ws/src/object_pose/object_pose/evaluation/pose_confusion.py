@@ -6,6 +6,7 @@ Counted are accepted poses, those from ``MIN_SCORE`` on.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -18,7 +19,8 @@ from object_pose.core.arrays import Array, Image
 from object_pose.core.geometry import se3
 from object_pose.core.metrics.pose import FrameMatches
 from object_pose.core.object_model import ObjectModel
-from object_pose.core.results.pose import ObjectPose, ObjectTruth
+from object_pose.core.results.pose import ObjectPose, ObjectTruth, PoseRejection, PoseResults, RejectionReason
+from object_pose.core.vision.boxes import box_iou
 from object_pose.core.vision.drawing import draw_poses, side_by_side
 from object_pose.evaluation.pose_runner import MIN_SCORE, LabelledFrame
 from object_pose.evaluation.views import NOTHING, Confusion
@@ -32,6 +34,7 @@ _TILT_DEG = 25.0
 _SAME_AXIS_COS = np.cos(np.radians(20.0))
 _SECOND_POSE, _BESIDE, _DEPTH = "a second pose of one part", "moved sideways", "too near or too far"
 _PICTURE_PX = 260
+_SAME_BOX_IOU = 0.3
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ class PoseConfusion:
     """Collects what was taken for what; an ``OnFrame`` of ``evaluate_pose``.
 
     ``counts`` (N + 1, N + 1) are of the objects in their order and of nothing: rows what stands there, columns what was
-    reported.
+    reported. ``unreported`` says why parts were not reported.
     """
 
     def __init__(self, objects: Sequence[ObjectModel]) -> None:
@@ -98,6 +101,7 @@ class PoseConfusion:
         self.counts = np.zeros((len(objects) + 1, len(objects) + 1), dtype=np.int64)
         self._kinds: dict[tuple[int, str], list[tuple[float, float]]] = {}  # score and offset of each
         self._examples: dict[tuple[int, str], WrongPose] = {}
+        self._unreported: Counter[str] = Counter()
 
     def __call__(self, item: LabelledFrame, estimate: FrameEstimate, matches: FrameMatches) -> None:
         """Take in one frame."""
@@ -121,6 +125,7 @@ class PoseConfusion:
                 self._note(wrong if is_missed else dataclasses.replace(wrong, kind=_SECOND_POSE, turn=None))
         for truth in missed:
             self.counts[truth.class_id, -1] += 1
+            self._unreported[_why_unreported(truth, estimate.results)] += 1
 
     def confusion(self) -> Confusion:
         """Return the table, with what is none of the parts last."""
@@ -146,12 +151,18 @@ class PoseConfusion:
             )
         return sorted(groups, key=lambda group: (group.part, -group.count))
 
+    @property
+    def unreported(self) -> dict[str, int]:
+        """How many parts were not reported for each reason, the most frequent first."""
+        return dict(self._unreported.most_common())
+
     def to_json(self) -> dict[str, Any]:
-        """Return plain values: the table, rows the truth, and the kinds of wrong poses."""
+        """Return plain values: the table, rows the truth, the kinds of wrong poses, and why parts were not reported."""
         return {
             "names": list(self.confusion().names),
             "counts": self.counts.tolist(),
             "wrong_poses": [group.to_json() for group in self.wrong_poses()],
+            "unreported": self.unreported,
         }
 
     def _note(self, wrong: WrongPose) -> None:
@@ -190,6 +201,21 @@ class PoseConfusion:
             return WrongPose(f"tilted by less than {_TILT_DEG:g}°", item, pose, truth, offset_m)
         along = abs(float(offset @ middle)) / float(np.linalg.norm(middle))
         return WrongPose(_DEPTH if along > 0.8 * offset_m else _BESIDE, item, pose, truth, offset_m)
+
+
+def _why_unreported(truth: ObjectTruth, results: PoseResults) -> str:
+    """Say what became of a part: a pose of a low score, the reason of its rejection, or no detection at all."""
+    rejected = [item for item in results.rejections if item.reason is not RejectionReason.DUPLICATE]
+    reasons: list[tuple[PoseRejection | ObjectPose, str]] = [
+        *((item, item.reason.value.replace("_", " ")) for item in rejected),
+        *((item, f"score below {MIN_SCORE:g}") for item in results.poses if item.score < MIN_SCORE),
+    ]
+    found = [
+        (item.score, reason)
+        for item, reason in reasons
+        if item.class_id == truth.class_id and box_iou(item.box_xyxy[None], truth.box_xyxy[None])[0, 0] > _SAME_BOX_IOU
+    ]
+    return max(found)[1] if found else "not detected"
 
 
 def _turn_kind(axis: Array, angle_deg: float) -> tuple[str, tuple[Array, float] | None]:

@@ -29,7 +29,7 @@ from object_pose.simulation.render.object_views import part_picture
 _LOW_RECALL = 0.9
 _MOST_KINDS = 4  # of wrong poses that are shown of a part
 _FEWEST_TARGETS = 10  # that a recall is named of
-_VISIBILITIES = (("90 % or more", 0.9, 1.0), ("50 to 90 %", 0.5, 0.9), ("10 to 50 %", 0.1, 0.5))
+_VISIBILITIES = (("at least 90%", 0.9, 1.0), ("50 to 90%", 0.5, 0.9), ("10 to 50%", 0.1, 0.5))
 _FEWEST_MISTAKES = 3
 _OFTEN = 0.05  # of a part's poses, or views, from which a mistake is named among the advice
 
@@ -73,6 +73,7 @@ def write_report(onboarding: Onboarding, path: Path) -> None:
         min_score=MIN_SCORE,
         min_visibility=MIN_VISIBILITY,
         confusion=_confusion_rows(onboarding.confusion),
+        unreported=onboarding.confusion.unreported,
         wrong_poses=[(group, picture_url(group.example.picture())) for group in _shown(onboarding.confusion)],
         pictures=frames.gallery([*frames.worst, *frames.best]),
         losses=list(_losses(onboarding.runs)),
@@ -102,7 +103,7 @@ def _cards(onboarding: Onboarding) -> list[tuple[str, str]]:
 def _expected(bop: BopScore) -> list[str]:
     """Say what share of the parts to expect, by what is visible of them and how far they are away."""
     seen = [
-        f"{share:.0%} of those of which {words} is visible"
+        f"{share:.0%} of those that are {words} visible"
         for words, low, high in _VISIBILITIES
         if (share := _recall(item for item in bop.by_visibility if low <= item.low < high)) is not None
     ]
@@ -111,7 +112,7 @@ def _expected(bop: BopScore) -> list[str]:
         for item in bop.by_distance_m
         if item.group.targets >= _FEWEST_TARGETS and math.isfinite(item.high)
     ]
-    sentences = [f"Of the parts in view, expect right poses of {', '.join(seen)}."] if seen else []
+    sentences = [f"Of the parts in view, expect right poses for {', '.join(seen)}."] if seen else []
     return sentences + ([f"By distance: {', '.join(far)}."] if far else [])
 
 
@@ -130,12 +131,15 @@ def _confusion_rows(confusion: PoseConfusion) -> list[tuple[str, list[dict[str, 
     off = dict.fromkeys(table.names, 0)
     for group in confusion.wrong_poses():
         off[group.part] += group.count * group.is_matched
+    # A mistake is a share of its row; poses of what is none of the parts are one of those that its column reports.
+    totals = np.maximum(1, np.tile(table.counts.sum(axis=1)[:, None], len(table.names)))
+    totals[-1] = np.maximum(1, table.counts.sum(axis=0))
     rows = []
     for row, (name, counts) in enumerate(zip(table.names, table.counts)):
         cells = [
             {
                 "count": int(count),
-                "share": float(count) / max(1, int(counts.sum())),
+                "share": float(count / totals[row, column]),
                 "is_right": column == row,
                 "off": off[name] if column == row else 0,
             }
