@@ -23,20 +23,10 @@ from object_pose.simulation.scenes.scene import FrameStream, SceneConfig
 from object_pose.workflows.export import export_run
 from object_pose.workflows.promote import GateConfig, TestSet
 from object_pose.workflows.train import make_job, train
+from small_training import NETWORK, RUN, SCENE
 
-SCENE = {"width": 96, "height": 64, "focal_px": 90.0, "max_objects": 3}
-OPTIONS = {
-    **SCENE,
-    "input_width": 96,
-    "input_height": 64,
-    "crop_width": 64,
-    "crop_height": 64,
-    "batch_size": 2,
-    "workers": 0,
-    "threads": 1,
-    "device": "cpu",
-    "validation_frames": 2,
-}
+OBJECTS = {"max_objects": 3}
+OPTIONS = {**SCENE, **NETWORK, **RUN, **OBJECTS, "validation_frames": 2}
 GATE = GateConfig(min_samples=2, max_latency_ratio=1000.0)
 NAME = "tiny"
 
@@ -44,7 +34,7 @@ NAME = "tiny"
 @pytest.fixture
 def request_folder(tmp_path):
     """A request with frames of the simulation, labelled with their truth."""
-    stream = FrameStream(part_objects(), SceneConfig(**SCENE), depth=True, seed=3)
+    stream = FrameStream(part_objects(), SceneConfig(**SCENE, **OBJECTS), depth=True, seed=3)
     frames = [
         LabelledFrame(item.frame.rgb, item.frame.depth_m, item.frame.camera, item.truths)
         for item, _ in zip(stream, range(5))

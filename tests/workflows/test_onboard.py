@@ -13,22 +13,9 @@ from object_pose.core.geometry.camera import Camera
 from object_pose.io.camera_info import write_camera
 from object_pose.io.run_folder import RunFolder
 from object_pose.workflows.onboard import OnboardConfig, onboard, plan_onboarding
+from small_training import NETWORK, RUN, SCENE
 
-SMALL = {
-    "width": 96,
-    "height": 64,
-    "focal_px": 90.0,
-    "max_objects": 2,
-    "validation_frames": 1,
-    "input_width": 96,
-    "input_height": 64,
-    "crop_width": 64,
-    "crop_height": 64,
-    "batch_size": 2,
-    "workers": 0,
-    "threads": 1,
-    "device": "cpu",
-}
+SMALL = {**SCENE, **NETWORK, **RUN, "max_objects": 2, "validation_frames": 1}
 
 
 @pytest.fixture

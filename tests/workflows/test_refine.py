@@ -35,6 +35,7 @@ from object_pose.workflows.teaching_frames import (
     sure_frames,
 )
 from object_pose.workflows.train import make_job, train
+from small_training import NETWORK, RUN, SCENE
 
 CAMERA = Camera(64, 48, 60.0, 60.0, 31.5, 23.5)
 TEACHING = TeachingConfig()
@@ -119,10 +120,8 @@ def onboarded(tmp_path_factory):
     objects = part_objects()
     write_bop_models(folder, objects)
     shutil.copyfile(find_model("parts.onnx"), folder / "mine.onnx")
-    sizes = {"width": 96, "height": 64, "focal_px": 90.0, "batch_size": 4, "validation_frames": 1, "reuse": 8}
-    common = {**sizes, "steps": 1, "workers": 0, "threads": 1, "device": "cpu"}
-    crops = {"input_width": 96, "input_height": 64, "crop_width": 64, "crop_height": 64}
-    for kind, values in (("pose", common | crops), ("roi_head", common)):
+    common = {**SCENE, **RUN, "batch_size": 4, "validation_frames": 1, "reuse": 8, "steps": 1}
+    for kind, values in (("pose", common | NETWORK), ("roi_head", common)):
         train(make_job(kind, folder / "runs" / kind, values))
     scene = LiveScene(0, LiveConfig(width=320, height=240, focal_px=305.0, occlusion=False, motion=2.0), objects)
     truths = []

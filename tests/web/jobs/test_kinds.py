@@ -21,11 +21,11 @@ from object_pose.io.bags import make_typestore, write_bag
 from object_pose.io.camera_info import read_camera, write_camera
 from object_pose.io.images import write_depth, write_grey
 from object_pose.web.jobs.kinds.registry import KINDS
+from small_training import NETWORK, RUN, SCENE
 from tiles import save_mask_model, save_tiles
 
 BOARD = "charuco:7x5:0.04:0.03:DICT_5X5_100"
 CAMERA = Camera(320, 240, 280.0, 281.0, 161.0, 118.0, (-0.1, 0.02, 0.0, 0.0, 0.0))
-TINY = {"batch_size": 2, "workers": 0, "threads": 1, "device": "cpu"}
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_all_kinds_are_done_here():
 
 @pytest.mark.timeout(240)
 def test_train(do):
-    options = {**TINY, "input_size": 64, "validation_tiles": 4}
+    options = {**RUN, "input_size": 64, "validation_tiles": 4}
     result, output = do("train", task="segment", name="tiles", steps=2, options=options)
     assert result["is_complete"] and result["steps_done"] == 2
     assert result["model"] == "tiles.onnx" and (output / "tiles.onnx").stat().st_size > 1000
@@ -82,10 +82,10 @@ def test_onboard_after_its_plan(do, tmp_path):
     plan, output = do("onboard-plan", parts=[part], unit="mm")
     assert [item["name"] for item in plan["parts"]] == ["bracket"]
     assert (output / plan["parts"][0]["file"]).read_bytes().startswith(b"glTF")
-    small = {"width": 96, "height": 64, "focal_px": 90.0, "max_objects": 2, "validation_frames": 1}
-    small |= {"input_width": 96, "input_height": 64, "crop_width": 64, "crop_height": 64}
     options = {"parts": [part], "accept_symmetries": True, "steps": 2, "roi_head": False, "test_frames": 1}
-    result, output = do("onboard", **options, name="mine", options={**small, **TINY})
+    result, output = do(
+        "onboard", **options, name="mine", options={**SCENE, **NETWORK, **RUN, "max_objects": 2, "validation_frames": 1}
+    )
     assert (output / result["model"]).exists() and (output / result["report"]).exists()
 
 
