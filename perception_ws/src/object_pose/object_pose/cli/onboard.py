@@ -137,14 +137,14 @@ def _refine(options: argparse.Namespace) -> int:
         "The candidate is the refined model, the champion the one of before."
     )
     for check in result.report.checks:
-        state = {True: "met", False: "MISSED", None: "not looked at"}[check.is_met]
-        print(f"  {state}: {check.name}: {check.text}")
+        if check.is_met is not None:
+            print(f"  {'met' if check.is_met else 'MISSED'}: {check.name}: {check.text}")
     if result.is_kept:
         print(f"model: {result.model} is the refined one now; the former one is kept as {result.former}")
     else:
         print(
-            f"model: {result.model} stays as it was, for the refined one misses a requirement. Record the parts from "
-            "more sides, or give it more --minutes."
+            f"model: {result.model} stays as it was, for the refined one misses a requirement. Refine with a recording "
+            f"from more sides, or delete {config.output} and give it more --minutes."
         )
     print(f"report: {result.report_path}")
     return 0 if result.is_kept else 1

@@ -374,7 +374,9 @@ def _not_worse(difference: Interval, config: GateConfig) -> GateCheck:
         f"{difference.mean:+.4f} ({100 * config.confidence:g} %: {difference.low:+.4f} to {difference.high:+.4f})"
     )
     return GateCheck(
-        "not worse", is_met, f"quality {interval}, may not be below 0 surely, nor lose {config.max_loss:g}"
+        "not worse",
+        is_met,
+        f"difference in quality {interval}; its interval has to reach 0, and its mean {0.0 - config.max_loss:g}",
     )
 
 
