@@ -33,9 +33,12 @@ _RADIUS_SHARE, _LEAST_RADIUS_M, _MOST_RADIUS_M = 0.06, 0.003, 0.008  # of normal
 _PLANE_DIAMETERS = 1.5  # a plane reaches farther than parts do
 _NOISE_SHARE = 0.05  # of the diameter: where a standard deviation is more nothing is told
 _SPACING_SHARE, _REFERENCE_STEP = 0.05, 4
-_WEIGHED, _KEPT = 400, 30  # candidates of a part and kind: weighed, and aligned
+_WEIGHED, _ALIGNED = 400, 30  # candidates of a part and kind: weighed, and aligned
+_ALIGNED_STARTS = 200  # the right one of many that fit badly before they are aligned
+_KEPT = 40  # of a part, once aligned
 _KEPT_OF_WIRES = 20  # of each segment that consists of wires, of a part that does
 _SAME_M, _SAME_RAD = 0.1, np.radians(18.0)  # the first in diameters
+_TWICE_M, _TWICE_RAD = 0.02, np.radians(3.0)  # of aligned candidates that are one
 _LEAST_INFORMATION = 1e-3
 _SLIDE_OF_VOTED, _SLIDE_OF_STARTS = 0.1, 0.5  # along the ray, in diameters
 
@@ -122,7 +125,23 @@ class PartMatcher:
         class_ids = np.concatenate([np.full(len(poses), index, dtype=np.intp) for index, poses in enumerate(found)])
         known = np.array([pose.class_id for pose in expected], dtype=np.intp)
         poses = [*found, *(pose.T_camera_object[None] for pose in expected)]
-        return self.align(np.concatenate([class_ids, known]), np.concatenate(poses), scene)
+        aligned = self.align(np.concatenate([class_ids, known]), np.concatenate(poses), scene)
+        return aligned.take(self._distinct(aligned, scene))
+
+    def _distinct(self, candidates: Candidates, scene: MatchScene) -> NDArray[np.intp]:
+        """Return the rows of aligned candidates that fit best, of those that mean the same the best one."""
+        slide = np.zeros(len(candidates))
+        _, support = rank(
+            self._aligner.tables, candidates.class_ids, candidates.poses, scene.oriented, scene.on_plane, slide
+        )
+        kept = [np.zeros(0, dtype=np.intp)]
+        for index, part in enumerate(self._parts):
+            rows = np.flatnonzero(candidates.class_ids == index)
+            rows = rows[np.argsort(-support[rows], kind="stable")]
+            same = part.model.symmetry, _TWICE_M * part.diameter, float(_TWICE_RAD)
+            heads, _ = cluster(candidates.poses[rows], support[rows], part.model.box_center, *same, most=_KEPT)
+            kept.append(rows[np.sort(heads)])
+        return np.concatenate(kept)
 
     def align(self, class_ids: NDArray[np.intp], poses: Array, scene: MatchScene) -> Candidates:
         """Return poses aligned with depth, without those that it refutes."""
@@ -148,9 +167,9 @@ class PartMatcher:
             for is_wire in (False, True)
         )
         # Thin walls are seen beside by poses that are good starts: what most points voted for is kept, however it fits.
-        kept = [voted[:_KEPT]]
-        for poses, slide in ((voted, _SLIDE_OF_VOTED), (np.concatenate([voted[:0], *in_segments]), _SLIDE_OF_STARTS)):
-            kept.append(self._best(index, poses, slide, scene, least_support=0.0)[:_KEPT])
+        kept = [voted[:_ALIGNED], self._best(index, voted, _SLIDE_OF_VOTED, scene, least_support=0.0)[:_ALIGNED]]
+        starts = np.concatenate([voted[:0], *in_segments])
+        kept.append(self._best(index, starts, _SLIDE_OF_STARTS, scene)[:_ALIGNED_STARTS])
         # A start that is off by the width of a wire has no support: for wires it only gives an order.
         kept += [self._best(index, poses, _SLIDE_OF_STARTS, scene)[:_KEPT_OF_WIRES] for poses in in_wires]
         return np.concatenate(kept)
