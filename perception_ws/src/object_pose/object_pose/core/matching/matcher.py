@@ -34,7 +34,7 @@ _PLANE_DIAMETERS = 1.5  # a plane reaches farther than parts do
 _NOISE_SHARE = 0.05  # of the diameter: where a standard deviation is more nothing is told
 _SPACING_SHARE, _REFERENCE_STEP = 0.05, 4
 _WEIGHED, _ALIGNED = 400, 30  # candidates of a part and kind: weighed, and aligned
-_ALIGNED_STARTS = 200  # the right one of many that fit badly before they are aligned
+_STARTS, _LEAST_STARTS = 800, 60  # aligned in all, and of each part: the right one may fit badly before that
 _KEPT = 40  # of a part, once aligned
 _KEPT_OF_WIRES = 20  # of each segment that consists of wires, of a part that does
 _SAME_M, _SAME_RAD = 0.1, np.radians(18.0)  # the first in diameters
@@ -80,10 +80,6 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.class_ids)
 
-    def take(self, rows: NDArray[np.intp]) -> Candidates:
-        """Return the candidates that ``rows`` picks."""
-        return Candidates(self.class_ids[rows], self.poses[rows], self.covariance[rows])
-
 
 class PartMatcher:
     """Proposes poses of ``parts``; class ids are their positions."""
@@ -91,7 +87,8 @@ class PartMatcher:
     def __init__(self, parts: Sequence[PartModel], depth: DepthConfig | None = None) -> None:
         self._parts = tuple(parts)
         config = AlignerConfig(use_colour="never", depth=depth or DepthConfig())
-        self._aligner = FrameAligner([part.views for part in parts], config)
+        # One for each part: an aligner works on one batch at a time, and parts are searched for side by side.
+        self._aligners = [FrameAligner([part.views], config) for part in parts]
 
     def prepare(self, view: DepthView) -> MatchScene:
         """Orient the surface, and find what planes parts may lie on or before."""
@@ -120,38 +117,40 @@ class PartMatcher:
 
         ``expected`` poses, such as a tracker's, are among the starts. Parts are searched for in the threads of a pool.
         """
-        work = pool.map if pool else map
-        found = list(work(lambda index: self._propose(index, scene), range(len(self._parts))))
-        class_ids = np.concatenate([np.full(len(poses), index, dtype=np.intp) for index, poses in enumerate(found)])
-        known = np.array([pose.class_id for pose in expected], dtype=np.intp)
-        poses = [*found, *(pose.T_camera_object[None] for pose in expected)]
-        aligned = self.align(np.concatenate([class_ids, known]), np.concatenate(poses), scene)
-        return aligned.take(self._distinct(aligned, scene))
 
-    def _distinct(self, candidates: Candidates, scene: MatchScene) -> NDArray[np.intp]:
-        """Return the rows of aligned candidates that fit best, of those that mean the same the best one."""
-        slide = np.zeros(len(candidates))
-        _, support = rank(
-            self._aligner.tables, candidates.class_ids, candidates.poses, scene.oriented, scene.on_plane, slide
+        def of_part(index: int) -> tuple[Array, Array]:
+            known = [pose.T_camera_object[None] for pose in expected if pose.class_id == index]
+            return self._aligned(index, np.concatenate([self._propose(index, scene), *known]), scene)
+
+        indices = range(len(self._parts))
+        found = list(pool.map(of_part, indices) if pool else map(of_part, indices))
+        class_ids = np.repeat(np.arange(len(found), dtype=np.intp), [len(poses) for poses, _ in found])
+        return Candidates(class_ids, *(np.concatenate(arrays) for arrays in zip(*found)))
+
+    def _aligned(self, index: int, poses: Array, scene: MatchScene) -> tuple[Array, Array]:
+        """Return the poses (N, 4, 4) of one part that fit best once aligned with depth, with covariance (N, 6, 6).
+
+        Those that depth refutes are left out, and of those that mean the same all but the best one.
+        """
+        part, view = self._parts[index], scene.oriented.view
+        class_ids, prior = (
+            np.zeros(len(poses), dtype=np.intp),
+            np.tile(_LEAST_INFORMATION * np.eye(6), (len(poses), 1, 1)),
         )
-        kept = [np.zeros(0, dtype=np.intp)]
-        for index, part in enumerate(self._parts):
-            rows = np.flatnonzero(candidates.class_ids == index)
-            rows = rows[np.argsort(-support[rows], kind="stable")]
-            same = part.model.symmetry, _TWICE_M * part.diameter, float(_TWICE_RAD)
-            heads, _ = cluster(candidates.poses[rows], support[rows], part.model.box_center, *same, most=_KEPT)
-            kept.append(rows[np.sort(heads)])
-        return np.concatenate(kept)
+        if not len(poses):
+            return poses, np.zeros((0, 6, 6))
+        aligned = self._aligners[index].align(_DepthFrame(view.camera, view.depth_m), class_ids, poses, prior)
+        rows = np.flatnonzero(aligned.is_tracked)
+        poses, covariance = aligned.T_camera_object[rows], aligned.covariance[rows]
+        _, support = self._ranked(index, poses, 0.0, scene)
+        same = part.model.symmetry, _TWICE_M * part.diameter, float(_TWICE_RAD)
+        heads, _ = cluster(poses, support, part.model.box_center, *same, most=_KEPT)
+        return poses[heads], covariance[heads]
 
-    def align(self, class_ids: NDArray[np.intp], poses: Array, scene: MatchScene) -> Candidates:
-        """Return poses aligned with depth, without those that it refutes."""
-        if not len(class_ids):
-            return Candidates(class_ids, poses, np.zeros((0, 6, 6)))
-        view = scene.oriented.view
-        prior = np.tile(_LEAST_INFORMATION * np.eye(6), (len(class_ids), 1, 1))
-        aligned = self._aligner.align(_DepthFrame(view.camera, view.depth_m), class_ids, poses, prior)
-        kept = np.flatnonzero(aligned.is_tracked)
-        return Candidates(class_ids[kept], aligned.T_camera_object[kept], aligned.covariance[kept])
+    def _ranked(self, index: int, poses: Array, slide: float, scene: MatchScene) -> tuple[Array, Array]:
+        """Return poses of one part slid along their rays by up to ``slide`` diameters, and how well each fits."""
+        class_ids, slides = np.zeros(len(poses), dtype=np.intp), np.full(len(poses), slide)
+        return rank(self._aligners[index].tables, class_ids, poses, scene.oriented, scene.on_plane, slides)
 
     def _propose(self, index: int, scene: MatchScene) -> Array:
         """Return the rough poses (N, 4, 4) of one part that are worth aligning."""
@@ -169,16 +168,17 @@ class PartMatcher:
         # Thin walls are seen beside by poses that are good starts: what most points voted for is kept, however it fits.
         kept = [voted[:_ALIGNED], self._best(index, voted, _SLIDE_OF_VOTED, scene, least_support=0.0)[:_ALIGNED]]
         starts = np.concatenate([voted[:0], *in_segments])
-        kept.append(self._best(index, starts, _SLIDE_OF_STARTS, scene)[:_ALIGNED_STARTS])
+        kept.append(
+            self._best(index, starts, _SLIDE_OF_STARTS, scene)[: max(_LEAST_STARTS, _STARTS // len(self._parts))]
+        )
         # A start that is off by the width of a wire has no support: for wires it only gives an order.
         kept += [self._best(index, poses, _SLIDE_OF_STARTS, scene)[:_KEPT_OF_WIRES] for poses in in_wires]
         return np.concatenate(kept)
 
     def _best(self, index: int, poses: Array, slide: float, scene: MatchScene, least_support: float = -np.inf) -> Array:
         """Return rough poses of one part slid along their rays, without those that mean the same, the best first."""
-        part, class_ids = self._parts[index], np.full(len(poses), index, dtype=np.intp)
-        shares = np.full(len(poses), slide)
-        moved, support = rank(self._aligner.tables, class_ids, poses, scene.oriented, scene.on_plane, shares)
+        part = self._parts[index]
+        moved, support = self._ranked(index, poses, slide, scene)
         best = np.argsort(-support, kind="stable")[:_WEIGHED]
         best = best[support[best] > least_support]
         same = part.model.symmetry, 0.8 * _SAME_M * part.diameter, 0.8 * _SAME_RAD
