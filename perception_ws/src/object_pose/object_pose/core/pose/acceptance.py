@@ -140,12 +140,16 @@ def split_duplicates(
     for pose, original in zip(poses, better):
         if original is None:
             unique.append(pose)
-            continue
-        detail = f"the same object as a {poses[original].class_name} of score {poses[original].score:.2f}"
-        reason = RejectionReason.DUPLICATE
-        of_pose = pose.class_id, pose.class_name, pose.score, pose.box_xyxy
-        repeated.append(PoseRejection(*of_pose, reason, detail, pose.track_id))
+        else:
+            repeated.append(repeated_pose(pose, poses[original]))
     return unique, repeated
+
+
+def repeated_pose(pose: ObjectPose, better: ObjectPose) -> PoseRejection:
+    """Return the rejection of a pose that is of the same object as a better one."""
+    detail = f"the same object as a {better.class_name} of score {better.score:.2f}"
+    of_pose = pose.class_id, pose.class_name, pose.score, pose.box_xyxy
+    return PoseRejection(*of_pose, RejectionReason.DUPLICATE, detail, pose.track_id)
 
 
 def find_duplicates(

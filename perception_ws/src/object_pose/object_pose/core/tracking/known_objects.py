@@ -10,16 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from object_pose.core.arrays import Array
-from object_pose.core.frame import CameraFrame, Frame
+from object_pose.core.frame import AlignedDepth, CameraFrame, Frame
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
 from object_pose.core.metrics.pose import ADD_SHARE
 from object_pose.core.object_model import ObjectModel
-from object_pose.core.pose.acceptance import split_duplicates
+from object_pose.core.pose.acceptance import repeated_pose, split_duplicates
 from object_pose.core.pose.confidence import add_systematic, free_symmetry
 from object_pose.core.pose.config import PoseSolverConfig
 from object_pose.core.results.pose import ObjectPose, PoseRejection, PoseResults, RejectionReason
 from object_pose.core.tracking.aligner import AlignedPoses, AlignerConfig, FrameAligner, LossReason
+from object_pose.core.tracking.shared_surface import find_shared_surfaces
 from object_pose.core.tracking.view_model import Ints, ViewModel
 
 # A share of the visible surface that depth confirms, of what it sees of it, from which on a pose is as sure as it was
@@ -93,7 +94,7 @@ class KnownObjects:
         views = self._aligner.tables.nearest(class_ids, transforms[:, :3, :3].copy(), transforms[:, :3, 3].copy())
         boxes = self._boxes(frame, class_ids, views, transforms)
         scale_sigmas = self._contour_scale_sigmas(frame, class_ids, views, transforms)
-        found, rejections = [], []
+        found, found_views, rejections = [], [], []
         for row, (pose, box) in enumerate(zip(expected, boxes)):
             if not aligned.is_tracked[row]:
                 rejections.append(_rejection(pose, aligned, row, box))
@@ -109,6 +110,12 @@ class KnownObjects:
                 rejections.append(_rejection(pose, aligned, row, box, LossReason.COLOUR_DISAGREES))
             else:
                 found.append(now)
+                found_views.append(views[row])
+        if frame.depth_m is not None and self._config.use_depth:
+            depth = AlignedDepth(frame.depth_m, frame.camera)
+            shared = find_shared_surfaces(found, self._aligner.tables, np.array(found_views, dtype=np.int32), depth)
+            rejections += [repeated_pose(pose, found[row]) for pose, row in zip(found, shared) if row is not None]
+            found = [pose for pose, row in zip(found, shared) if row is None]
         unique, repeated = split_duplicates(found, self._objects, self._config.acceptance.duplicate_distance)
         return PoseResults(tuple(unique), (*rejections, *repeated))
 

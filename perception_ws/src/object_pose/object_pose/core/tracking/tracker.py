@@ -140,7 +140,8 @@ class Tracker:
         """Return the poses of one frame with ``track_id`` and ``track_age`` (updates), and bridged ones after them.
 
         A pose that has the ``track_id`` of a track renews it, others are associated. A bridged pose is predicted, its
-        covariance grown, its visibility 0 and its score fading; tracks of ``lost_ids`` are not bridged.
+        covariance grown, its visibility 0 and its score fading; tracks of ``lost_ids`` are not bridged, those
+        rejected as ``DUPLICATE`` not followed either until they are found anew.
         ``T_world_camera`` (4, 4) is the camera at the stamp.
         """
         self._advance(stamp_ns, in_world=T_world_camera is not None)
@@ -154,8 +155,11 @@ class Tracker:
             else:
                 self._renew(partner, pose, state, stamp_ns)
         self._follow_camera(before, stamp_ns)
+        repeated_ids = {item.track_id for item in results.rejections if item.reason is RejectionReason.DUPLICATE}
         for track in self._tracks:
             track.is_lost |= track.track_id in lost_ids
+            # Followed on, what stands on another object would only slip to the next surface that it fits.
+            track.is_missed |= track.track_id in repeated_ids
         T_camera_world = None if T_world_camera is None else se3.inverse(T_world_camera)
         reported = tuple(self._report(stamp_ns, T_camera_world))
         unsure = [track for track in self._tracks if track.is_tentative and track.seen_ns == stamp_ns]
