@@ -88,7 +88,10 @@ def test_tracking_compiles_nothing(
     known.learn(frame_of(camera, "read-only"), poses)
     for number, form in enumerate(("writable", "read-only", "views", "colour alone", "read-only")):
         stamp_ns = (number + 1) * 33_000_000
-        results = known.align(frame_of(camera, form), tracker.predicted(stamp_ns, T_world_camera))
+        expected = tracker.predicted(stamp_ns, T_world_camera)
+        twice = replace(expected[0], score=0.5, track_id=100)
+        results = known.align(frame_of(camera, form), (*expected, twice))
+        assert len(results.poses) == len(expected)
         tracker.update(results, stamp_ns, T_world_camera)
     assert results.poses
     assert compiled() == compiled_before

@@ -132,13 +132,11 @@ class PartMatcher:
 
         Those that depth refutes are left out, and of those that mean the same all but the best one.
         """
-        part, view = self._parts[index], scene.oriented.view
-        class_ids, prior = (
-            np.zeros(len(poses), dtype=np.intp),
-            np.tile(_LEAST_INFORMATION * np.eye(6), (len(poses), 1, 1)),
-        )
         if not len(poses):
             return poses, np.zeros((0, 6, 6))
+        part, view = self._parts[index], scene.oriented.view
+        class_ids = np.zeros(len(poses), dtype=np.intp)
+        prior = np.tile(_LEAST_INFORMATION * np.eye(6), (len(poses), 1, 1))
         aligned = self._aligners[index].align(_DepthFrame(view.camera, view.depth_m), class_ids, poses, prior)
         rows = np.flatnonzero(aligned.is_tracked)
         poses, covariance = aligned.T_camera_object[rows], aligned.covariance[rows]

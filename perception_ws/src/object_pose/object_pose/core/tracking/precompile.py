@@ -14,8 +14,9 @@ from object_pose.core.pose.solver import PoseSolver
 from object_pose.core.results.detections import Detections
 from object_pose.core.results.pose import ObjectPose, PoseResults
 from object_pose.core.tracking.aligner import AlignerConfig, FrameAligner
+from object_pose.core.tracking.shared_surface import find_shared_surfaces
 from object_pose.core.tracking.tracker import Tracker
-from object_pose.core.tracking.view_model import ViewModel
+from object_pose.core.tracking.view_model import ViewModel, ViewTables
 from object_pose.core.vision.boxes import suppress
 from object_pose.core.vision.image import letterbox
 from object_pose.core.vision.roi import RoiWindow, cut_batch
@@ -29,6 +30,7 @@ def compile_kernels() -> None:
     model = _cube()
     _solve(model)
     _align(model)
+    _compare(model)
     _track(model)
 
 
@@ -77,6 +79,18 @@ def _align(model: ObjectModel) -> None:
     aligner.learn(Frame(rgb, _CAMERA, depths[0]), np.zeros(2, dtype=np.intp), poses, ids)
     for depth in depths:
         aligner.align(Frame(rgb, _CAMERA, depth), np.zeros(2, dtype=np.intp), poses, prior, ids)
+
+
+def _compare(model: ObjectModel) -> None:
+    """Compare two cubes that would be at one place."""
+    place = model.box_center, model.box_size, np.array([60.0, 40.0, 100.0, 80.0])
+    transform = se3.make_transform(translation=(0.0, 0.0, 0.3))
+    poses = [
+        ObjectPose(0, model.name, score, transform, 1e-6 * np.eye(6), *place, np.nan, 0.001, 1.0, True)
+        for score in (1.0, 0.5)
+    ]
+    tables, depth_m = ViewTables.of([ViewModel.of(model, view_count=20)]), np.full((120, 160), 0.27, dtype=np.float32)
+    find_shared_surfaces(poses, tables, np.zeros(2, dtype=np.int32), AlignedDepth(depth_m, _CAMERA))
 
 
 def _track(model: ObjectModel) -> None:
