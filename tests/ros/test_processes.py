@@ -102,6 +102,32 @@ def runs(pid):
     return state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
+def shared_memory():
+    """The segments of this process and of all whom it hears; those of ports are used again by whoever comes next."""
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    files = {Path(line.split()[-1]) for line in lines if "/dev/shm/fastdds_" in line}
+    return {file for file in files if "port" not in file.name and file.exists()}
+
+
+def test_no_program_leaves_shared_memory_behind(ros, start, arguments, tmp_path):
+    """Each run would keep some ten megabytes until the machine starts anew, and the last one finds none left."""
+    own = shared_memory()
+    processes = [
+        start(*arguments, "--processes", "--web", "--web-port", "0"),
+        start("bag", "record", tmp_path / "bag", "--seconds", "600"),
+        start("--seconds", "600", module="object_pose.ros.demo.planner_probe"),
+        start("doctor", "--topics", "--seconds", "600"),
+    ]
+    participants = len(processes) + 3  # the pipeline's are camera, detection, pose and page
+    segments = ros.wait_for(
+        lambda: found if len(found := shared_memory() - own) == participants else None, "all programs", LIMIT_S
+    )
+    for process in reversed(processes):
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=LIMIT_S)
+    assert [file.name for file in segments if file.exists()] == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL], ids=lambda number: number.name)
 def test_children_end_with_their_parent(ros, start, arguments, number):
     detections = ros.collect(Detection3DArray, topics.DETECTIONS_3D, qos.RESULT)

@@ -65,14 +65,13 @@ def _examine_topics(options: argparse.Namespace) -> Sequence[Finding]:
     card = load_card(options.model or find_model("parts.onnx"))
     prepare_process()
     rclpy.init(args=["--ros-args", *options.ros_args])
+    examiner = TopicExaminer(config_from_options(options, FrameInputsConfig))
     try:
-        examiner = TopicExaminer(config_from_options(options, FrameInputsConfig))
         print(f"listening for {options.seconds:g} s", file=sys.stderr)
         examiner.listen(options.seconds)
-        findings = list(examiner.findings(card, options.fixed_frame))
-        examiner.destroy_node()
-        return findings
+        return list(examiner.findings(card, options.fixed_frame))
     finally:
+        examiner.destroy_node()
         rclpy.try_shutdown()
 
 

@@ -130,6 +130,7 @@ def record(output: Path, options: RecordingOptions, ros_arguments: Sequence[str]
 def _recorded(bag: BagWriter, options: RecordingOptions) -> dict[str, int]:
     """Write into a bag until ROS ends, which SIGINT may make it do at any time, or the time is over."""
     counts: Counter[str] = Counter()
+    recorder: Recorder | None = None
     try:
         recorder = Recorder(bag, options)
         counts = recorder.counts
@@ -140,6 +141,8 @@ def _recorded(bag: BagWriter, options: RecordingOptions) -> dict[str, int]:
         if rclpy.ok():
             raise
     finally:
+        if recorder:
+            recorder.destroy_node()
         rclpy.try_shutdown()
     return dict(counts)
 

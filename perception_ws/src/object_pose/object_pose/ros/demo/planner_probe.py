@@ -150,9 +150,10 @@ def main() -> int:
     options = parser.parse_args()
     prepare_process()
     rclpy.init()
+    probe = PlannerProbe()
     try:
         objects = load_card(find_model(options.model)).objects
-        seen = observe(PlannerProbe(), options.seconds, options.start_within, _print)
+        seen = observe(probe, options.seconds, options.start_within, _print)
         transport = f"{rclpy.get_rmw_implementation_identifier()}, shared memory, separate subscriber process"
         _print({"summary": summarize(seen, options.seconds, objects, transport)})
     except ObjectPoseError as error:
@@ -160,6 +161,9 @@ def main() -> int:
         return 1
     except (KeyboardInterrupt, ExternalShutdownException):
         return 130
+    finally:
+        probe.destroy_node()
+        rclpy.try_shutdown()
     return 0
 
 

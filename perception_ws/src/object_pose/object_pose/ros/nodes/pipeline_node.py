@@ -41,6 +41,11 @@ class PipelineNode(LifecycleNode):
             self.destroy_node()
             raise
 
+    def destroy_node(self) -> None:
+        """Release what the middleware holds, its shared memory too; rclpy leaves that to the garbage collector."""
+        super().destroy_node()
+        self._state_machine.destroy_when_not_in_use()
+
     def config(self, config_class: type[ConfigT]) -> ConfigT:
         """Return one of the node's configs with its current values."""
         return self._declared.config(config_class)
