@@ -1,5 +1,6 @@
 """What the doctor says of machines and cameras that lack something: each fault is found, and has a cure."""
 
+import fcntl
 import os
 from dataclasses import replace
 
@@ -66,6 +67,22 @@ def test_environment(variables, text):
 def test_shared_memory_that_is_full_or_not_there(tmp_path):
     assert "has 0 MiB free" in check_shared_memory(type(tmp_path)("/proc")).text
     assert check_shared_memory(tmp_path / "absent").level is Level.WARNING
+
+
+def test_shared_memory_that_killed_programs_left_is_said_and_that_of_running_ones_is_not(tmp_path):
+    for name in ("fastdds_0123", "fastdds_4567"):
+        with (tmp_path / name).open("wb") as segment:
+            segment.truncate(300 << 20)
+        (tmp_path / f"{name}_el").touch()
+    with (tmp_path / "fastdds_4567_el").open("rb") as running:
+        fcntl.flock(running, fcntl.LOCK_EX)
+        found = check_shared_memory(tmp_path)
+    assert found.level is Level.WARNING
+    assert "1 segments of ended programs hold 300 MiB" in found.text
+    assert "rm" in found.cure
+    (tmp_path / "fastdds_0123_el").unlink()
+    (tmp_path / "fastdds_4567_el").unlink()
+    assert check_shared_memory(tmp_path).level is Level.OK
 
 
 def test_models_that_cannot_be_opened_are_named(cube_model, tmp_path):

@@ -20,7 +20,7 @@ from object_pose.runtime.cpus import available_cores
 from object_pose.runtime.engine import ENGINES, EngineConfig
 from object_pose.runtime.engine_choice import default_cache, installed_engines, measure_engines
 from object_pose.runtime.predictor import load_card
-from object_pose.runtime.processes import SHARED_MEMORY, free_mebibytes
+from object_pose.runtime.processes import SHARED_MEMORY, abandoned_segments, free_mebibytes
 from object_pose.runtime.resources import shipped_models
 
 _SUPPORTED = ((3, 10), (3, 14))
@@ -35,6 +35,7 @@ _OPTIONAL = {
 # Distributions of which one replaces the other's files.
 _EXCLUSIVE = (("onnxruntime", "onnxruntime-gpu"), ("opencv-python", "opencv-python-headless"))
 _SHARED_MEMORY_MIB = 4 * 34  # Fast DDS's segments of four processes with our profile
+_ABANDONED_MIB = 256
 _MIDDLEWARES = ("rmw_fastrtps_cpp", "rmw_cyclonedds_cpp", "rmw_zenoh_cpp", "rmw_fastrtps_dynamic_cpp")
 _LAST_DOMAIN = 101  # higher ones meet the ports that Linux hands out
 _INTEL, _USB3_MBIT = "8086", 5000
@@ -140,7 +141,10 @@ def check_shared_memory(folder: Path) -> Finding:
     """Return whether images fit into the shared memory between processes."""
     if not folder.is_dir():
         return warning("shared memory", f"{folder} is not there", "run the nodes in one process")
-    free_mib = free_mebibytes(folder)
+    free_mib, (count, left_mib) = free_mebibytes(folder), abandoned_segments(folder)
+    if left_mib >= _ABANDONED_MIB:
+        text = f"{folder} has {free_mib:.0f} MiB free; {count} segments of ended programs hold {left_mib:.0f} MiB"
+        return warning("shared memory", text, f"while no ROS 2 program runs: rm {folder}/*fastdds_*")
     if free_mib >= _SHARED_MEMORY_MIB:
         return ok("shared memory", f"{folder} has {free_mib:.0f} MiB free")
     text = f"{folder} has {free_mib:.0f} MiB free, separate processes want {_SHARED_MEMORY_MIB}"
