@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from object_pose.core.arrays import Array, Mask
+from object_pose.core.arrays import Array, DepthImage, Mask
 from object_pose.core.matching.oriented_depth import STRIDE
 from object_pose.core.pose.depth_evidence import DepthView
+from object_pose.core.vision.boxes import box_iou
+
+_Bits = NDArray[np.uint8]  # 0 or 1, as OpenCV takes masks
 
 _STEP_SIGMAS, _STEP_M = 5.0, 0.006
-_LEAST_PIXELS = 12
+_LEAST_PIXELS, _LEAST_CORE = 12, 3
 _GAP = 5  # samples: wires as near to each other are one piece
+# Parts of wires that touch are one piece, too: it falls apart where it is narrower than twice so many samples.
+_NECKS = (2, 3, 4, 5, 6)
+_SAME_BOX = 0.85  # overlap of boxes of which one is enough
 _BEST_SHAPES = 120
 _TOO_SMALL_COST = 4.0
 _FRONT_SHARE = 0.25  # of the diameter: the centre behind the segment's near surface
@@ -31,7 +39,8 @@ class Segment:
 def find_segments(view: DepthView, wanted: Mask) -> list[Segment]:
     """Return connected pieces of the ``wanted`` pixels (h, w), every ``STRIDE``-th.
 
-    They are whole, split at depth steps, and wires, as of a spring, with what lies between them.
+    They are whole, split at depth steps, and wires, as of a spring, with what lies between them; pieces of wires are
+    split where they are narrow as well.
     """
     depth = view.depth_m[::STRIDE, ::STRIDE]
     inside = (wanted & (depth > 0.0)).astype(np.uint8)
@@ -41,21 +50,34 @@ def find_segments(view: DepthView, wanted: Mask) -> list[Segment]:
     gap = np.ones((_GAP, _GAP), np.uint8)
     wires = inside & ~cv2.morphologyEx(inside, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     porous = cv2.morphologyEx(wires | (cv2.dilate(wires, gap) & (depth <= 0.0)), cv2.MORPH_CLOSE, gap)
+    whole = [(0, inside, False), (0, inside & (steps < limit), False), (0, porous, True)]
     segments = list[Segment]()
-    for mask, is_wire in ((inside, False), (inside & (steps < limit), False), (porous, True)):
-        opened = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-        count, labels, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=4)
-        for label in range(1, count):
-            left, top, width, height, area = stats[label]
-            if area < _LEAST_PIXELS:
-                continue
-            box = STRIDE * np.array([left, top, left + width - 1, top + height - 1], dtype=np.float64)
-            window = slice(top, top + height), slice(left, left + width)
-            part = (labels[window] == label) & (inside[window] > 0)
-            if not part.any():
-                continue
-            segments.append(Segment(box, float(np.percentile(depth[window][part], 20)), is_wire))
+    for neck, mask, is_wire in [*whole, *((neck, porous, True) for neck in _NECKS)]:
+        found = [Segment(box, near_m, is_wire) for box, near_m in _pieces(mask, inside, depth, neck)]
+        segments += found if not neck else [piece for piece in found if not _is_known(piece, segments)]
     return segments
+
+
+def _pieces(mask: _Bits, inside: _Bits, depth: DepthImage, neck: int) -> Iterator[tuple[Array, float]]:
+    """Return boxes (4,) in pixels, and near depths, of the pieces of a mask, apart where a ``neck`` is narrow."""
+    radius = max(neck, 1)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE if neck else cv2.MORPH_RECT, (2 * radius + 1, 2 * radius + 1))
+    apart = cv2.erode(mask, kernel) if neck else cv2.morphologyEx(mask, cv2.MORPH_OPEN, kernel)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(apart, connectivity=4)
+    for label in range(1, count):
+        left, top, width, height, area = stats[label]
+        if area < (_LEAST_CORE if neck else _LEAST_PIXELS):
+            continue
+        window = slice(top, top + height), slice(left, left + width)
+        part = (labels[window] == label) & (inside[window] > 0)
+        if part.any():
+            box = np.array([left - neck, top - neck, left + width - 1 + neck, top + height - 1 + neck])
+            yield STRIDE * box.astype(np.float64), float(np.percentile(depth[window][part], 20))
+
+
+def _is_known(piece: Segment, segments: Sequence[Segment]) -> bool:
+    boxes = [known.box_xyxy for known in segments if known.is_wire]
+    return bool(boxes) and bool(np.any(box_iou(piece.box_xyxy[None], np.array(boxes)) >= _SAME_BOX))
 
 
 def starts_in(
