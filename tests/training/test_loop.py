@@ -229,3 +229,13 @@ def test_a_run_in_another_thread_takes_no_signals(tmp_path: Path) -> None:
 def test_data_processes_are_chosen_by_the_cores(tmp_path: Path) -> None:
     result = Trainer(LineRecipe(), config(20, workers=-1, threads=0), tmp_path / "run").run()
     assert result.is_complete and 1 <= torch.get_num_threads() <= available_cores()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_data_in_the_same_process_take_no_thread_from_training(tmp_path: Path, workers: int) -> None:
+    usual = torch.get_num_threads()
+    try:
+        Trainer(LineRecipe(), config(3, workers=workers, threads=2), tmp_path / "run").run()
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(usual)

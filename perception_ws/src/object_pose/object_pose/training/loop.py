@@ -107,7 +107,8 @@ class _Samples(IterableDataset[Any]):
     def __iter__(self) -> Iterator[Any]:
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        torch.set_num_threads(1)
+        if info:  # without data processes these are the threads that train
+            torch.set_num_threads(1)
         rng = np.random.default_rng([self.schedule.config.seed, self.schedule.start_step, worker])
         if isinstance(self.recipe, ScheduledRecipe):
             return self.recipe.scheduled_samples(rng, self._done(worker, workers))

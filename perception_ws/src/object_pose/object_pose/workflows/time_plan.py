@@ -114,12 +114,15 @@ def measure_speed(job: TrainingJob) -> StageSpeed:
 
     example = batch()
     batch_s = _median_seconds(batch, _TIMED_BATCHES)
-    speeds = []
-    for threads in [job.training.threads] if job.training.threads else _thread_counts(available_cores()):
-        torch.set_num_threads(threads)
-        trainer.train_step(example)
-        step_s = _median_seconds(lambda: trainer.train_step(example), _TIMED_STEPS)
-        speeds.append(StageSpeed(batch_s, step_s, threads, trainer.workers))
+    speeds, usual_threads = [], torch.get_num_threads()
+    try:
+        for threads in [job.training.threads] if job.training.threads else _thread_counts(available_cores()):
+            torch.set_num_threads(threads)
+            trainer.train_step(example)
+            step_s = _median_seconds(lambda: trainer.train_step(example), _TIMED_STEPS)
+            speeds.append(StageSpeed(batch_s, step_s, threads, trainer.workers))
+    finally:
+        torch.set_num_threads(usual_threads)
     return min(speeds, key=lambda speed: speed.seconds_a_step)
 
 
