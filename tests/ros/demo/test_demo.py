@@ -25,7 +25,7 @@ def test_the_demo_ends_by_itself_and_leaves_its_results(domain_id, tmp_path):
     summary = json.loads((output / "summary.json").read_text())
     assert list(summary) == KEYS
     assert summary["arrays_received"] > 0 and summary["targets"] > 0
-    assert len(list((output / "pictures").glob("*.png"))) >= 2
+    assert list((output / "pictures").glob("*.png"))
     recorded = {topic for topic, _, _ in read_bag(output / "bag")}
     wanted = (topics.COLOR, topics.DEPTH, topics.CAMERA_INFO, topics.DETECTIONS_3D, topics.GROUND_TRUTH)
     assert recorded >= set(map(topics.recorded, wanted))
