@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from collections.abc import Iterator
 
+from rclpy.qos import QoSProfile
+from rclpy.subscription import Subscription
 from tf2_msgs.msg import TFMessage
 
 from object_pose.core.arrays import Array
@@ -23,11 +25,8 @@ class TransformListener:
         self._tree = TransformTree()
         self._news = threading.Condition()
         self._subscriptions = [
-            node.create_subscription(TFMessage, topic, self._receiver(fixed), profile, **qos.subscription_events())
-            for topic, fixed, profile in (
-                (topics.TF, False, qos.TRANSFORMS),
-                (topics.TF_STATIC, True, qos.FIXED_TRANSFORMS),
-            )
+            self._subscribe(topics.TF, False, qos.TRANSFORMS),
+            self._subscribe(topics.TF_STATIC, True, qos.FIXED_TRANSFORMS),
         ]
 
     def close(self) -> None:
@@ -55,12 +54,29 @@ class TransformListener:
                 raise problem[0]
             return answer[0]
 
-    def _receiver(self, fixed: bool) -> Any:
+    def _subscribe(self, topic: str, fixed: bool, profile: QoSProfile) -> Subscription:
         def receive(message: TFMessage) -> None:
             with self._news:
-                for item in message.transforms:
-                    with self._node.diagnostics.reporting("transform"):
-                        self._tree.add(extrinsics_from_message(item), stamp_ns(item), fixed)
+                self._add(message, fixed)
+                # The executor takes one message a turn: on a busy machine transforms would fall seconds behind images.
+                for waiting in _take_waiting(subscription, profile.depth):
+                    self._add(waiting, fixed)
                 self._news.notify_all()
 
-        return receive
+        subscription = self._node.create_subscription(TFMessage, topic, receive, profile, **qos.subscription_events())
+        return subscription
+
+    def _add(self, message: TFMessage, fixed: bool) -> None:
+        for item in message.transforms:
+            with self._node.diagnostics.reporting("transform"):
+                self._tree.add(extrinsics_from_message(item), stamp_ns(item), fixed)
+
+
+def _take_waiting(subscription: Subscription, limit: int) -> Iterator[TFMessage]:
+    """Yield the messages that wait at a subscription, oldest first, ``limit`` at most."""
+    with subscription.handle:
+        for _ in range(limit):
+            taken = subscription.handle.take_message(TFMessage, False)
+            if taken is None:
+                return
+            yield taken[0]
