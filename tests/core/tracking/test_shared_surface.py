@@ -100,7 +100,7 @@ def test_a_track_that_repeats_another_is_neither_reported_nor_followed_until_it_
     of_ghost = ghost.class_id, ghost.class_name, ghost.score, ghost.box_xyxy
     rejection = PoseRejection(*of_ghost, RejectionReason.DUPLICATE, "the same object", ghost.track_id)
     one = PoseResults((kept,), (rejection,))
-    after = tracker.update(one, 4 * FRAME_NS, np.eye(4), [ghost.track_id])
+    after = tracker.update(one, 4 * FRAME_NS, np.eye(4))
     assert [pose.track_id for pose in after.poses] == [kept.track_id]
     assert [pose.track_id for pose in tracker.predicted(5 * FRAME_NS, np.eye(4))] == [kept.track_id]
     again = tracker.update(PoseResults(tuple(poses), ()), 5 * FRAME_NS, np.eye(4))

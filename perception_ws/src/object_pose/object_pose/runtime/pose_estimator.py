@@ -18,7 +18,7 @@ from object_pose.core.pose.config import PROFILES, PoseSolverConfig, Profile
 from object_pose.core.pose.contradiction import widen_misaligned
 from object_pose.core.pose.misalignment import Misalignment, MisalignmentMonitor
 from object_pose.core.results.detections import Detections
-from object_pose.core.results.pose import ObjectPose, PoseResults, RejectionReason
+from object_pose.core.results.pose import CONTRADICTING, ObjectPose, PoseResults
 from object_pose.core.tracking.known_objects import KnownObjects
 from object_pose.core.tracking.tracker import Tracker, TrackerConfig
 from object_pose.core.vision.boxes import box_iou
@@ -30,8 +30,6 @@ from object_pose.runtime.registration import KeypointRegistration, Registration
 from object_pose.runtime.timing import StageClock
 from object_pose.runtime.view_cache import cached_view_models
 
-# Where a tracked object is not: the image says so, or another one is there.
-_CONTRADICTED = (RejectionReason.LOST, RejectionReason.DUPLICATE)
 _SAME_BOX, _NEAR_BOX = 0.6, 0.3  # overlap of a detection with a track that it confirms, and with one that it may show
 _CARRIED_FRAMES = 4  # through which a late pose is carried to the newest
 
@@ -198,10 +196,10 @@ class PoseEstimator:
                 known = tracker.predicted(frame.stamp_ns, T_world_camera)
                 results = self._aligners[0].align(frame, known)
             with clock.stage("tracking"):
-                lost = {item.track_id for item in results.rejections if item.reason in _CONTRADICTED}
-                results = tracker.update(results, frame.stamp_ns, T_world_camera, lost)
+                is_one_lost = any(item.reason in CONTRADICTING for item in results.rejections)
+                results = tracker.update(results, frame.stamp_ns, T_world_camera)
             self._recent.add(RecentFrame(frame, T_world_camera))
-            if lost or not results.poses:
+            if is_one_lost or not results.poses:
                 self._registered_ns = None
             results = self._widened(results, frame)
         detections = Detections.empty(self.card.keypoint_count)
@@ -304,7 +302,7 @@ class PoseEstimator:
             for recent in frames:
                 moved = _seen_from(found, T_world_camera, recent.T_world_camera)
                 results = self._aligners[1].align(recent.frame, moved)
-                lost = {item.track_id for item in results.rejections if item.reason in _CONTRADICTED}
+                lost = {item.track_id for item in results.rejections if item.reason in CONTRADICTING}
                 now = {pose.track_id: pose for pose in results.poses}
                 kept = [pose for pose in moved if pose.track_id not in lost]
                 # The score stays the one that they were found with.

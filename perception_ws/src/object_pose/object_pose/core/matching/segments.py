@@ -50,28 +50,34 @@ def find_segments(view: DepthView, wanted: Mask) -> list[Segment]:
     gap = np.ones((_GAP, _GAP), np.uint8)
     wires = inside & ~cv2.morphologyEx(inside, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     porous = cv2.morphologyEx(wires | (cv2.dilate(wires, gap) & (depth <= 0.0)), cv2.MORPH_CLOSE, gap)
-    whole = [(0, inside, False), (0, inside & (steps < limit), False), (0, porous, True)]
-    segments = list[Segment]()
-    for neck, mask, is_wire in [*whole, *((neck, porous, True) for neck in _NECKS)]:
-        found = [Segment(box, near_m, is_wire) for box, near_m in _pieces(mask, inside, depth, neck)]
-        segments += found if not neck else [piece for piece in found if not _is_known(piece, segments)]
+    surfaces = inside, inside & (steps < limit)
+    segments = [Segment(*piece) for mask in surfaces for piece in _pieces(_opened(mask), inside, depth)]
+    segments += [Segment(*piece, is_wire=True) for piece in _pieces(_opened(porous), inside, depth)]
+    for neck in _NECKS:
+        apart = cv2.erode(porous, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * neck + 1, 2 * neck + 1)))
+        if not apart.any():
+            break
+        found = [Segment(*piece, is_wire=True) for piece in _pieces(apart, inside, depth, eroded_by=neck)]
+        segments += [piece for piece in found if not _is_known(piece, segments)]
     return segments
 
 
-def _pieces(mask: _Bits, inside: _Bits, depth: DepthImage, neck: int) -> Iterator[tuple[Array, float]]:
-    """Return boxes (4,) in pixels, and near depths, of the pieces of a mask, apart where a ``neck`` is narrow."""
-    radius = max(neck, 1)
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE if neck else cv2.MORPH_RECT, (2 * radius + 1, 2 * radius + 1))
-    apart = cv2.erode(mask, kernel) if neck else cv2.morphologyEx(mask, cv2.MORPH_OPEN, kernel)
+def _opened(mask: _Bits) -> _Bits:
+    return np.asarray(cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)))
+
+
+def _pieces(apart: _Bits, inside: _Bits, depth: DepthImage, eroded_by: int = 0) -> Iterator[tuple[Array, float]]:
+    """Return boxes (4,) in pixels, and near depths, of the pieces of a mask that was eroded by so many samples."""
+    least = _LEAST_CORE if eroded_by else _LEAST_PIXELS
     count, labels, stats, _ = cv2.connectedComponentsWithStats(apart, connectivity=4)
     for label in range(1, count):
         left, top, width, height, area = stats[label]
-        if area < (_LEAST_CORE if neck else _LEAST_PIXELS):
+        if area < least:
             continue
         window = slice(top, top + height), slice(left, left + width)
         part = (labels[window] == label) & (inside[window] > 0)
         if part.any():
-            box = np.array([left - neck, top - neck, left + width - 1 + neck, top + height - 1 + neck])
+            box = np.array([left, top, left + width - 1, top + height - 1]) + eroded_by * np.array([-1, -1, 1, 1])
             yield STRIDE * box.astype(np.float64), float(np.percentile(depth[window][part], 20))
 
 

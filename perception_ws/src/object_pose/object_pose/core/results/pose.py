@@ -37,6 +37,10 @@ class RejectionReason(str, Enum):
     LOST = "lost"
 
 
+# Reasons by which a tracked object is not where it was: the image says so, or another one is there.
+CONTRADICTING = (RejectionReason.LOST, RejectionReason.DUPLICATE)
+
+
 class PoseJson(TypedDict):
     """One pose in the camera's optical frame; see ``ObjectPose``."""
 

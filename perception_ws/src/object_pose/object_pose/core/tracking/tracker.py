@@ -20,7 +20,7 @@ from object_pose.core.object_model import ObjectModel
 from object_pose.core.params import parameter
 from object_pose.core.pose.acceptance import find_duplicates
 from object_pose.core.pose.confidence import add_systematic
-from object_pose.core.results.pose import ObjectPose, PoseRejection, PoseResults, RejectionReason
+from object_pose.core.results.pose import CONTRADICTING, ObjectPose, PoseRejection, PoseResults, RejectionReason
 from object_pose.core.tracking.association import NANOSECONDS, SAME_PLACE_DIAMETERS, SLACK_RAD, Association, Track
 from object_pose.core.tracking.camera_motion import common_motion
 from object_pose.core.tracking.filter import NEWEST_SHARE, PoseState, Velocity
@@ -135,13 +135,12 @@ class Tracker:
         results: PoseResults,
         stamp_ns: int,
         T_world_camera: Array | None = None,
-        lost_ids: Collection[int] = (),
     ) -> PoseResults:
         """Return the poses of one frame with ``track_id`` and ``track_age`` (updates), and bridged ones after them.
 
         A pose that has the ``track_id`` of a track renews it, others are associated. A bridged pose is predicted, its
-        covariance grown, its visibility 0 and its score fading; tracks of ``lost_ids`` are not bridged, those
-        rejected as ``DUPLICATE`` not followed either until they are found anew.
+        covariance grown, its visibility 0 and its score fading; tracks rejected as ``LOST`` or ``DUPLICATE`` are
+        not bridged, the latter not followed either until they are found anew.
         ``T_world_camera`` (4, 4) is the camera at the stamp.
         """
         self._advance(stamp_ns, in_world=T_world_camera is not None)
@@ -155,11 +154,12 @@ class Tracker:
             else:
                 self._renew(partner, pose, state, stamp_ns)
         self._follow_camera(before, stamp_ns)
-        repeated_ids = {item.track_id for item in results.rejections if item.reason is RejectionReason.DUPLICATE}
+        reasons = {item.track_id: item.reason for item in results.rejections}
         for track in self._tracks:
-            track.is_lost |= track.track_id in lost_ids
+            reason = reasons.get(track.track_id)
+            track.is_lost |= reason in CONTRADICTING
             # Followed on, what stands on another object would only slip to the next surface that it fits.
-            track.is_missed |= track.track_id in repeated_ids
+            track.is_missed |= reason is RejectionReason.DUPLICATE
         T_camera_world = None if T_world_camera is None else se3.inverse(T_world_camera)
         reported = tuple(self._report(stamp_ns, T_camera_world))
         unsure = [track for track in self._tracks if track.is_tentative and track.seen_ns == stamp_ns]
