@@ -122,6 +122,46 @@ def test_cameras_come_back_from_files(tmp_path, model, distortion):
     assert info_of_camera(camera).camera(rectified=True) == Camera(640, 480, 600.25, 601.5, 319.5, 239.5)
 
 
+@pytest.mark.parametrize(
+    ("sent", "model", "coefficients"),
+    [
+        (("plumb_bob", (0.1, -0.2, 0.001, 0.002, 0.05, 0.3, 0.2, 0.1)), "rational_polynomial", 8),  # Orbbec
+        (("plumb_bob", (0.1, -0.2, 0.001, 0.002, 0.05, 0.0, 0.0, 0.0)), "plumb_bob", 5),
+        (("plumb_bob", (0.1,) * 5 + (0.0,) * 2), "plumb_bob", 5),
+        (("plumb_bob", (0.1,) * 12 + (0.0,) * 2), "rational_polynomial", 14),
+        (("rational_polynomial", (0.1,) * 5), "plumb_bob", 5),
+        (("equidistant", (0.1, -0.2, 0.3, 0.4, 0.0, 0.0, 0.0, 0.0)), "equidistant", 4),
+        (("fisheye", (0.0,) * 5), "equidistant", 4),
+    ],
+)
+def test_coefficients_that_drivers_pad_or_misname_are_read(sent, model, coefficients):
+    camera = CameraInfo(640, 480, K, *sent).camera()
+    assert (camera.distortion_model, camera.distortion) == (model, sent[1][:coefficients])
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_matrix_written_by_columns_is_refused_raw_and_rectified(transposed):
+    k, p = np.reshape(K, (3, 3)), np.reshape(P, (3, 4))[:, :3]
+    k, p = (matrix.T if transposed else matrix for matrix in (k, p))
+    info = CameraInfo(640, 480, tuple(k.ravel()), p=tuple(np.column_stack([p, np.zeros(3)]).ravel()))
+    for rectified in (False, True):
+        if transposed:
+            with pytest.raises(CalibrationError, match=r"last row of the camera matrix.*written by columns"):
+                info.camera(rectified)
+        else:
+            assert info.camera(rectified).fx in (600.0, 580.0)
+
+
+@pytest.mark.parametrize(("skew", "is_refused"), [(0.0, False), (0.5, False), (-3.0, True), (600.0, True)])
+def test_a_skew_that_matters_is_refused(skew, is_refused):
+    info = CameraInfo(640, 480, (600.0, skew, *K[2:]))
+    if is_refused:
+        with pytest.raises(CalibrationError, match=r"skew of .*calibrate without"):
+            info.camera()
+    else:
+        assert info.camera().cx == 319.5
+
+
 def test_zeros_are_no_distortion_unless_it_is_a_fisheye():
     assert CameraInfo(640, 480, K, "plumb_bob", (0.0,) * 5).camera().distortion_model == "none"
     assert CameraInfo(640, 480, K).camera() == Camera(640, 480, 600, 601, 319.5, 239.5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,23 @@ COLOR_FOCAL, DEPTH_FOCAL = 120.0, 50.0
 BASELINE_M = 0.015
 DEPTH_UNIT_M = 0.0005
 RATE_HZ = 30
+NO_LENS: tuple[str, Sequence[float]] = ("brown_conrady", (0.0,) * 5)
 
 
 class SoftwareRealSense:
-    """A device with a depth and a colour sensor beside it; ``start`` sends frames of a plane until ``stop``."""
+    """A device with a depth and a colour sensor beside it; ``start`` sends frames of a plane until ``stop``.
 
-    def __init__(self, sdk: Any, serial: str = "0123", domain: str = "system_time", usb: str = "3.2") -> None:
+    ``lens`` is the SDK's name of the distortion model of colour, and its coefficients.
+    """
+
+    def __init__(
+        self,
+        sdk: Any,
+        serial: str = "0123",
+        domain: str = "system_time",
+        usb: str = "3.2",
+        lens: tuple[str, Sequence[float]] = NO_LENS,
+    ) -> None:
         self._sdk, self._domain = sdk, getattr(sdk.timestamp_domain, domain)
         self.device = sdk.software_device()
         self.device.register_info(sdk.camera_info.serial_number, serial)
@@ -26,8 +38,8 @@ class SoftwareRealSense:
         self.device.register_info(sdk.camera_info.usb_type_descriptor, usb)
         self._depth = self.device.add_sensor("Stereo Module")
         self._color = self.device.add_sensor("RGB Camera")
-        depth = self._stream(sdk.stream.depth, 1, DEPTH_WH, sdk.format.z16, 2, DEPTH_FOCAL)
-        color = self._stream(sdk.stream.color, 2, COLOR_WH, sdk.format.rgb8, 3, COLOR_FOCAL)
+        depth = self._stream(sdk.stream.depth, 1, DEPTH_WH, sdk.format.z16, 2, DEPTH_FOCAL, NO_LENS)
+        color = self._stream(sdk.stream.color, 2, COLOR_WH, sdk.format.rgb8, 3, COLOR_FOCAL, lens)
         self._depth_profile = self._depth.add_video_stream(depth).as_video_stream_profile()
         self._color_profile = self._color.add_video_stream(color).as_video_stream_profile()
         self._depth.add_read_only_option(sdk.option.depth_units, DEPTH_UNIT_M)
@@ -65,14 +77,23 @@ class SoftwareRealSense:
         if self._thread is not None:
             self._thread.join()
 
-    def _stream(self, kind: Any, uid: int, wh: tuple[int, int], form: Any, bytes_a_pixel: int, focal: float) -> Any:
+    def _stream(
+        self,
+        kind: Any,
+        uid: int,
+        wh: tuple[int, int],
+        form: Any,
+        bytes_a_pixel: int,
+        focal: float,
+        distortion: tuple[str, Sequence[float]],
+    ) -> Any:
         stream = self._sdk.video_stream()
         stream.type, stream.index, stream.uid, stream.fmt, stream.bpp = kind, 0, uid, form, bytes_a_pixel
         stream.width, stream.height, stream.fps = *wh, RATE_HZ
         lens = self._sdk.intrinsics()
         lens.width, lens.height, lens.fx, lens.fy = *wh, focal, focal
         lens.ppx, lens.ppy = 0.5 * (wh[0] - 1), 0.5 * (wh[1] - 1)
-        lens.model, lens.coeffs = self._sdk.distortion.brown_conrady, [0.0] * 5
+        lens.model, lens.coeffs = getattr(self._sdk.distortion, distortion[0]), list(distortion[1])
         stream.intrinsics = lens
         return stream
 

@@ -138,6 +138,17 @@ def test_what_the_camera_does_not_have_is_named(make_device, open_camera, config
         open_camera([make_device()], **config)
 
 
+@pytest.mark.parametrize("name", ["brown_conrady", "modified_brown_conrady", "inverse_brown_conrady"])
+def test_every_polynomial_lens_is_plumb_bob_and_of_the_inverse_one_it_is_said(make_device, open_camera, caplog, name):
+    coefficients = (-0.0565, 0.0682, 0.0004, 0.0007, -0.0218)  # as a D455 reports them
+    device = make_device(lens=(name, coefficients))
+    camera = open_camera([device])
+    device.send()
+    found = camera.read().camera
+    assert found.distortion_model == "plumb_bob" and found.distortion == pytest.approx(coefficients, abs=1e-7)
+    assert ("is read as plumb_bob" in caplog.text) == (name == "inverse_brown_conrady")
+
+
 def test_usb_2_is_said(make_device, open_camera, caplog):
     open_camera([make_device(usb="2.1")])
     assert "runs on USB 2.1" in caplog.text

@@ -6,6 +6,7 @@ names that RealSense, Open3D, ORB-SLAM, nerfstudio and BOP give to focal lengths
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 from object_pose.core.errors import CalibrationError
 from object_pose.core.geometry.distortion import EQUIDISTANT, NONE, PLUMB_BOB, RATIONAL
 from object_pose.io.files import YamlLoader, parse_xml, parse_yaml
+
+logger = logging.getLogger(__name__)
 
 # Field of a pinhole camera -> its names.
 _PINHOLE = {
@@ -40,6 +43,8 @@ _MODELS = {
     "KANNALA_BRANDT": EQUIDISTANT,
     "radtan": PLUMB_BOB,
     "brown_conrady": PLUMB_BOB,
+    "modified_brown_conrady": PLUMB_BOB,
+    "inverse_brown_conrady": PLUMB_BOB,
     "PinHole": PLUMB_BOB,
     "equi": EQUIDISTANT,
     "kannala_brandt4": EQUIDISTANT,
@@ -55,6 +60,7 @@ _COLMAP = {
     "FULL_OPENCV": "fx fy cx cy k1 k2 p1 p2 k3 k4 k5 k6",
     "OPENCV_FISHEYE": "fx fy cx cy k1 k2 k3 k4",
 }
+_HALF_PIXEL = 0.5  # COLMAP and its followers count from the first pixel's corner, others from its centre
 _INI_SECTIONS = {
     "camera matrix": ("camera_matrix", 9),
     "distortion": ("distortion_coefficients", 0),
@@ -64,8 +70,9 @@ _INI_SECTIONS = {
 
 
 def camera_fields(text: str) -> Mapping[str, Any]:
-    """Return the fields of a camera file's text under names of camera_info, or those of ``depth_scale`` beside them.
+    """Return the fields of a camera file's text under names of camera_info, and ``depth_scale`` beside them.
 
+    Pixel centres are integers, and ``depth_scale`` is millimetres in one count, whatever the form counts from and in.
     Raises ``CalibrationError`` where it holds no camera, several, or one that is no pinhole; ``ValueError`` where the
     text is neither YAML, JSON, XML nor INI.
     """
@@ -79,7 +86,27 @@ def camera_fields(text: str) -> Mapping[str, Any]:
         values = parse_yaml(_plain_yaml(text), _Loader)
     if not isinstance(values, dict):
         raise CalibrationError("it holds no fields", "expected camera_info YAML, or OpenCV's, Kalibr's or BOP's file")
-    return _in_fields(_only_camera(values))
+    camera = _only_camera(values)
+    return {**_in_fields(camera), "depth_scale": _depth_scale(camera)}
+
+
+def known_model(name: str, coefficients: Sequence[float]) -> str:
+    """Return our name of a distortion model that other tools name otherwise; what is not known comes back as it is."""
+    if name == "inverse_brown_conrady" and any(coefficients):
+        logger.warning("distortion model '%s' is read as plumb_bob, as realsense-ros publishes it", name)
+    return _MODELS.get(name, name)
+
+
+def number(value: Any, name: str) -> float:
+    """Return a field's number, which may be text; raises ``CalibrationError`` naming it where it is none."""
+    if value is None:
+        raise CalibrationError(f"{name} is missing")
+    try:
+        if not isinstance(value, bool):
+            return float(value)  # of text, too: YAML reads 1e3 as such
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise CalibrationError(f"{name} must be a number, got {value!r}")
 
 
 class _Loader(YamlLoader):
@@ -115,7 +142,9 @@ def _from_colmap(cameras: Sequence[tuple[str, str, str, str]]) -> dict[str, Any]
         problem = f"camera model {model} with {len(numbers.split())} parameters"
         raise CalibrationError(problem, f"expected one of {', '.join(_COLMAP)}")
     values: dict[str, Any] = {"w": width, "h": height, "model": model, **dict(zip(names, map(float, numbers.split())))}
-    return values if "f" not in values else values | {"fx": values["f"], "fy": values["f"]}
+    if "f" in values:
+        values |= {"fx": values["f"], "fy": values["f"]}
+    return values | {name: values[name] - _HALF_PIXEL for name in ("cx", "cy")}
 
 
 def _from_ini(text: str) -> dict[str, Any]:
@@ -144,7 +173,8 @@ def _only_camera(values: dict[str, Any]) -> dict[str, Any]:
     if len(cameras) > 1:
         names = ", ".join(map(str, list(cameras)[:5]))
         raise CalibrationError(f"it holds {len(cameras)} cameras: {names}", "write one of them into a file of its own")
-    return next(iter(cameras.values()))
+    shared = {name: values[name] for name in ("depth_scale",) if name in values}
+    return {**shared, **next(iter(cameras.values()))}
 
 
 _CAMODOCAL = ("projection_parameters", "distortion_parameters")
@@ -179,6 +209,12 @@ def _in_fields(values: dict[str, Any]) -> Mapping[str, Any]:
         given["K"] = [columns[3 * column + row] for row in range(3) for column in range(3)]
     if any(name in given for name in _PINHOLE["fx"]):
         return _pinhole(given)
+    if "k1" in given:
+        given["D"], given["distortion_model"] = _distortion(given)
+    elif given.get("distortion_model"):
+        given["distortion_model"] = _model({"distortion_model": given["distortion_model"], "D": given.get("D")})
+    elif _is_set(given.get("fisheye_model")):  # a flag of OpenCV's calibration sample
+        given["distortion_model"] = EQUIDISTANT
     return given
 
 
@@ -200,38 +236,90 @@ def _camodocal(given: Mapping[str, Any]) -> dict[str, Any]:
     if given.get("model_type") not in ("PINHOLE", "KANNALA_BRANDT"):
         raise CalibrationError(f"model_type '{given.get('model_type')}'", "expected PINHOLE or KANNALA_BRANDT")
     if given["model_type"] == "KANNALA_BRANDT":
-        flat |= {f"k{number}": flat.get(f"k{number + 1}", 0.0) for number in (1, 2, 3, 4)}
+        flat |= {f"k{index}": flat.get(f"k{index + 1}", 0.0) for index in (1, 2, 3, 4)} | {"k5": 0.0}
     return {**given, **flat}
 
 
 def _pinhole(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return focal lengths and principal point as K, coefficients that stand one by one as D."""
     found = {field: next((given[name] for name in names if name in given), None) for field, names in _PINHOLE.items()}
-    for field, value in found.items():
-        if value is None:
-            raise CalibrationError(f"{field} is missing")
-    fields = {"width": found["width"], "height": found["height"]}
-    fields["K"] = [found["fx"], 0.0, found["cx"], 0.0, found["fy"], found["cy"], 0.0, 0.0, 1.0]
+    fx, fy, cx, cy = (number(found[field], field) for field in ("fx", "fy", "cx", "cy"))
+    offset = _HALF_PIXEL if "fl_x" in given else 0.0  # nerfstudio and instant-ngp
+    fields = {"width": number(found["width"], "width"), "height": number(found["height"], "height")}
+    fields["K"] = [fx, 0.0, cx - offset, 0.0, fy, cy - offset, 0.0, 0.0, 1.0]
     fields["D"], fields["distortion_model"] = _distortion(given)
-    factor = given.get("DepthMapFactor")  # counts a metre
-    if isinstance(factor, (int, float)) and factor > 0.0:
-        fields["depth_scale"] = 1000.0 / factor
-    return fields | ({"depth_scale": given["depth_scale"]} if "depth_scale" in given else {})
+    return fields
 
 
-def _distortion(given: Mapping[str, Any]) -> tuple[list[Any], str]:
+def _distortion(given: Mapping[str, Any]) -> tuple[Any, str]:
     model = _model(given)
+    if _is_set(given.get("is_fisheye")):  # instant-ngp
+        if model not in ("", EQUIDISTANT):
+            raise CalibrationError(f"is_fisheye is set, but the camera model is '{model}'", "remove one of them")
+        model = EQUIDISTANT
     if "coeffs" in given or "D" in given:
         values = given.get("coeffs", given.get("D"))
-        return (values, model) if not isinstance(values, list) or any(values) else ([], NONE)
+        return (values, model) if not isinstance(values, list) or any(values) or model == EQUIDISTANT else ([], NONE)
+    prefixes = ("", "Camera.", "Camera1.")
+    stated = {
+        name: number(given[prefix + name], name)
+        for name in _COEFFICIENTS[RATIONAL]
+        for prefix in prefixes
+        if given.get(prefix + name) is not None
+    }
+    if model in ("", PLUMB_BOB):
+        model = RATIONAL if any(stated.get(name) for name in ("k4", "k5", "k6")) else PLUMB_BOB
+        if model == RATIONAL and not {"k5", "k6"} <= stated.keys():
+            raise CalibrationError(
+                "k4 is given without k5 and k6, which fits several distortion models",
+                "name the model in 'distortion_model': equidistant for a fisheye, else rational_polynomial",
+            )
     names = _COEFFICIENTS.get(model, _COEFFICIENTS[PLUMB_BOB])
-    stated = {name: given[key] for name in names for key in (name, f"Camera.{name}", f"Camera1.{name}") if key in given}
+    lost = [name for name, value in stated.items() if value and name not in names]
+    if lost:
+        raise CalibrationError(f"distortion model '{model}' has no {', '.join(lost)}", "name the model that has them")
     values = [stated.get(name, 0.0) for name in names]
-    return (values, model) if any(values) else ([], NONE)
+    return (values, model) if any(values) or model == EQUIDISTANT else ([], NONE)
 
 
 def _model(given: Mapping[str, Any]) -> str:
     places = ("distortion_model", "model", "Camera.type", "camera_model", "model_type")
     named = str(next((given[name] for name in places if name in given), ""))
-    name = named.rpartition(".")[2]
-    return _MODELS.get(name, name)
+    coefficients = given.get("coeffs", given.get("D"))
+    return known_model(named.rpartition(".")[2], coefficients if isinstance(coefficients, list) else ())
+
+
+def _depth_scale(given: Mapping[str, Any]) -> float | None:
+    """Return millimetres in one count of depth, whatever the form counts in; None where nothing is said.
+
+    ORB-SLAM and Open3D give counts a metre, the RealSense SDK metres a count, BOP millimetres a count.
+    """
+    name = next((name for name in (*_DEPTH_FACTORS, "depth_scale") if given.get(name) is not None), "")
+    if not name:
+        return None
+    stated = number(given[name], name)
+    if name in _DEPTH_FACTORS and 0.0 <= stated <= 1.0:  # depth is in metres already, as floating-point numbers
+        return None
+    if name in _DEPTH_FACTORS or "intrinsic_matrix" in given:
+        unit, scale = "counts a metre", 1000.0 / stated if stated else 0.0
+    elif "ppx" in given:
+        unit, scale = "metres a count", 1000.0 * stated
+    else:
+        unit, scale = "millimetres a count", stated
+    low, high = _PLAUSIBLE_DEPTH_SCALES
+    if not low <= scale <= high:
+        raise CalibrationError(
+            f"{name} {stated:g} means {unit} in such a file, so one count of depth would be {scale:g} mm",
+            f"expected {low:g} to {high:g} mm: 1 mm is written as {_ONE_MILLIMETRE[unit]}",
+        )
+    return scale
+
+
+_DEPTH_FACTORS = ("DepthMapFactor", "RGBD.DepthMapFactor")
+_PLAUSIBLE_DEPTH_SCALES = 0.01, 10.0  # millimetres a count
+_ONE_MILLIMETRE = {"counts a metre": "1000", "metres a count": "0.001", "millimetres a count": "1"}
+
+
+def _is_set(flag: Any) -> bool:
+    """Whether a flag of a file is set, which may be a number or, in XML, text."""
+    return str(flag).strip().lower() not in ("", "none", "0", "0.0", "false", "no")

@@ -16,8 +16,15 @@ import yaml
 
 from object_pose.core.errors import CalibrationError
 from object_pose.core.geometry.camera import Camera
-from object_pose.core.geometry.distortion import EQUIDISTANT, MODEL_COEFFICIENTS, NONE, PLUMB_BOB, model_of
-from object_pose.io.camera_forms import camera_fields
+from object_pose.core.geometry.distortion import (
+    EQUIDISTANT,
+    MODEL_COEFFICIENTS,
+    NONE,
+    PLUMB_BOB,
+    model_of,
+    reconcile_model,
+)
+from object_pose.io.camera_forms import camera_fields, number
 from object_pose.io.files import decode_text, replacing
 
 _MODELS = {name: name for name in MODEL_COEFFICIENTS} | {"fisheye": EQUIDISTANT}
@@ -54,8 +61,8 @@ class CameraInfo:
     """What a ``sensor_msgs/CameraInfo`` says, of the full image of ``width`` x ``height`` before ``roi`` and binning.
 
     ``k`` (3 x 3, by rows) and ``d`` belong to the raw image, ``r`` (3 x 3) and ``p`` (3 x 4) to the rectified one;
-    ``p`` is zero where nothing was said. ``depth_scale`` is BOP's: millimetres in one count of 16-bit depth, None where
-    nothing was said.
+    ``p`` is zero where nothing was said. ``depth_scale`` is millimetres in one count of 16-bit depth, as in BOP's
+    camera.json, None where nothing was said.
     """
 
     width: int
@@ -80,23 +87,24 @@ class CameraInfo:
         if rectified:
             if not self.p[0] > 0.0:
                 raise CalibrationError("a rectified image needs projection_matrix (p), which is zero or missing")
-            full = Camera(*size, self.p[0], self.p[5], self.p[2], self.p[6])
+            full = Camera.from_matrix(*size, np.reshape(self.p, (3, 4))[:, :3])
         else:
-            full = Camera(*size, self.k[0], self.k[4], self.k[2], self.k[5], *self._distortion())
+            model, coefficients = self._distortion()
+            full = Camera.from_matrix(*size, np.reshape(self.k, (3, 3)), coefficients, model)
         roi = self.roi
         if roi.width and roi.height:
             full = full.cropped(roi.x_offset, roi.y_offset, roi.width, roi.height)
         return full.binned(max(1, self.binning_x), max(1, self.binning_y))
 
-    def _distortion(self) -> tuple[tuple[float, ...], str]:
+    def _distortion(self) -> tuple[str, tuple[float, ...]]:
         model = _MODELS.get(self.distortion_model) if self.distortion_model else ""
         if model is None:
             raise CalibrationError(
                 f"distortion_model '{self.distortion_model}' is not known", f"expected one of {', '.join(_MODELS)}"
             )
         if model != EQUIDISTANT and not any(self.d):
-            return (), NONE
-        return self.d, model or model_of(self.d)
+            return NONE, ()
+        return reconcile_model(model or model_of(self.d), self.d)
 
     def rectification_problem(self, topic: str) -> str:
         """Say that a topic named as rectified is read with K and D though P differs; empty where all agrees."""
@@ -229,14 +237,13 @@ def nominal_camera(width: int, height: int) -> Camera:
 def _from_fields(given: Mapping[str, Any]) -> CameraInfo:
     """Return the camera_info of fields under whichever of their names."""
     fields = _Fields(given)
-    fisheye = EQUIDISTANT if given.get("fisheye_model") else ""  # a flag of OpenCV's calibration sample
     roi = given.get("roi") or {}
     if not isinstance(roi, Mapping):
         raise CalibrationError(f"roi must hold x_offset, y_offset, height and width, got {roi!r}")
     values: dict[str, Any] = {
         "width": fields.count("width"),
         "height": fields.count("height"),
-        "distortion_model": str(fields.value("distortion_model") or fisheye),
+        "distortion_model": str(fields.value("distortion_model") or ""),
         "k": fields.numbers("k", 9),
         "roi": Roi(**{name: _count(roi.get(name, 0), f"roi.{name}") for name in _ROI_FIELDS}),
     }
@@ -246,11 +253,7 @@ def _from_fields(given: Mapping[str, Any]) -> CameraInfo:
     for field in ("binning_x", "binning_y"):
         if fields.has(field):
             values[field] = fields.count(field)
-    if given.get("depth_scale") is not None:
-        values["depth_scale"] = _number(given["depth_scale"], "depth_scale")
-        if not 0.0 < values["depth_scale"] < math.inf:
-            raise CalibrationError(f"depth_scale must be positive, got {given['depth_scale']}")
-    return CameraInfo(**values)
+    return CameraInfo(**values, depth_scale=given.get("depth_scale"))
 
 
 class _Fields:
@@ -286,22 +289,11 @@ class _Fields:
         return numbers
 
 
-def _number(value: Any, name: str) -> float:
-    if value is None:
-        raise CalibrationError(f"{name} is missing")
-    try:
-        if not isinstance(value, bool):
-            return float(value)  # of text, too: YAML reads 1e3 as such
-    except (TypeError, ValueError, OverflowError):
-        pass
-    raise CalibrationError(f"{name} must be a number, got {value!r}")
-
-
 def _count(value: Any, name: str) -> int:
-    number = _number(value, name)
-    if not 0 <= number <= _LARGEST_SIDE:
+    count = number(value, name)
+    if not 0 <= count <= _LARGEST_SIDE:
         raise CalibrationError(f"{name} must be between 0 and {_LARGEST_SIDE}, got {value!r}")
-    return int(number)
+    return int(count)
 
 
 def _matrix(values: tuple[float, ...], rows: int) -> dict[str, Any]:

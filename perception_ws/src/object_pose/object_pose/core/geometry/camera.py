@@ -15,6 +15,8 @@ from object_pose.core.arrays import Array, DepthImage, Image, Mask
 from object_pose.core.errors import CalibrationError
 from object_pose.core.geometry.distortion import EQUIDISTANT, Distortion, check_model, model_of
 
+_LARGEST_SKEW_PX = 0.5  # at the image's border; less than what calibrations leave there
+
 
 @dataclass(frozen=True)
 class Camera:
@@ -47,6 +49,30 @@ class Camera:
         if not self.distortion_model:
             object.__setattr__(self, "distortion_model", model_of(self.distortion))
         check_model(self.distortion_model, self.distortion)
+
+    @classmethod
+    def from_matrix(
+        cls, width: int, height: int, matrix: Array, distortion: tuple[float, ...] = (), distortion_model: str = ""
+    ) -> Camera:
+        """Return the camera of an intrinsic matrix K (3, 3).
+
+        Raises ``CalibrationError`` also where K is transposed or scaled, or has a skew that matters.
+        """
+        (fx, skew, cx), (shear, fy, cy), last = np.asarray(matrix, dtype=np.float64).tolist()
+        camera = cls(width, height, fx, fy, cx, cy, distortion, distortion_model)
+        if not np.allclose(last, (0.0, 0.0, 1.0), rtol=0.0, atol=1e-6):
+            row = ", ".join(f"{value:g}" for value in last)
+            raise CalibrationError(
+                f"the last row of the camera matrix is {row}, expected 0, 0, 1",
+                "is the matrix written by columns? write it row by row",
+            )
+        moved = 0.5 * max(abs(skew) * height / fy, abs(shear) * width / fx)
+        if moved > _LARGEST_SKEW_PX:
+            raise CalibrationError(
+                f"the camera matrix has a skew of {skew or shear:g}, which moves pixels at the border by {moved:.1f}",
+                "calibrate without skew: it is not modelled",
+            )
+        return camera
 
     @property
     def matrix(self) -> Array:

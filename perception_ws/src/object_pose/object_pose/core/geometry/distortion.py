@@ -37,6 +37,20 @@ def model_of(coefficients: Sequence[float]) -> str:
     raise CalibrationError(f"distortion has {len(coefficients)} coefficients, expected 0, 4, 5, 8, 12 or 14")
 
 
+def reconcile_model(model: str, coefficients: Sequence[float]) -> tuple[str, tuple[float, ...]]:
+    """Return the model and coefficients that a driver means who pads with zeros, or calls more coefficients plumb_bob.
+
+    Zeros behind a model's last coefficient are cut; of polynomials the number tells the model, as in OpenCV. Raises
+    ``CalibrationError`` where no model has so many.
+    """
+    counts, given = MODEL_COEFFICIENTS.get(model, ()), tuple(coefficients)
+    if not counts or len(given) in counts:
+        return model, given
+    if len(given) > counts[-1] and not any(given[counts[-1] :]):
+        return model, given[: counts[-1]]
+    return (model_of(given) if model in (PLUMB_BOB, RATIONAL) else model), given
+
+
 def check_model(model: str, coefficients: Sequence[float]) -> None:
     """Raise ``CalibrationError`` for a model that is not known, or that has another number of coefficients."""
     counts = MODEL_COEFFICIENTS.get(model)

@@ -20,6 +20,7 @@ from object_pose.core.geometry.camera import Camera
 from object_pose.core.geometry.distortion import EQUIDISTANT, NONE, PLUMB_BOB
 from object_pose.core.params import parameter
 from object_pose.core.vision.depth_registration import register_depth
+from object_pose.io.camera_forms import known_model
 from object_pose.io.image_encodings import RawImage, rgb_from_raw
 from object_pose.io.images import depth_in_metres
 
@@ -364,19 +365,19 @@ def _transform(extrinsics: Any) -> Array:
 def _camera(profile: Any) -> Camera:
     """Convert the SDK's intrinsics; as in OpenCV, pixel centres are integers.
 
-    Coefficients are (k1, k2, p1, p2, k3), of a Kannala-Brandt lens (k1, k2, k3, k4). Raises ``CalibrationError`` for
+    Coefficients are (k1, k2, p1, p2, k3), of a Kannala-Brandt lens (k1, k2, k3, k4). The SDK names those of a D455
+    inverse, which realsense-ros publishes as plumb_bob, and so they are taken here. Raises ``CalibrationError`` for
     another model that distorts.
     """
     intrinsics = profile.get_intrinsics()
-    coefficients, name = tuple(float(value) for value in intrinsics.coeffs), _name(intrinsics.model)
-    if name == "kannala_brandt4":
-        coefficients, model = coefficients[:4], EQUIDISTANT
+    coefficients = tuple(float(value) for value in intrinsics.coeffs)
+    model = known_model(_name(intrinsics.model), coefficients)
+    if model == EQUIDISTANT:
+        coefficients = coefficients[:4]
     elif not any(coefficients):
         coefficients, model = (), NONE
-    elif name in ("brown_conrady", "modified_brown_conrady"):
-        model = PLUMB_BOB
-    else:
-        raise CalibrationError(f"the RealSense camera has the distortion model '{name}', which is not known")
+    elif model != PLUMB_BOB:
+        raise CalibrationError(f"the RealSense camera has the distortion model '{model}', which is not known")
     return Camera(
         intrinsics.width,
         intrinsics.height,
