@@ -55,6 +55,37 @@ def test_splits_are_those_of_the_image_sets_with_the_classes_of_all(tmp_path):
     assert {split.labels for split in opened.splits.values()} == {("cat", "dog")}
 
 
+@pytest.mark.parametrize("folder", [".", "VOCdevkit"])
+@pytest.mark.parametrize("has_lists", [True, False])
+def test_years_side_by_side_are_all_read_and_told_apart(tmp_path, folder, has_lists):
+    for year, item in (("VOC2007", CAT), ("VOC2012", DOG)):
+        root = write(tmp_path / "VOCdevkit" / year, {"a": annotation(item), "b": annotation(item)})
+        if has_lists:
+            (root / "ImageSets" / "Main").mkdir(parents=True)
+            for split, stem in (("train", "a"), ("val", "b")):
+                (root / "ImageSets" / "Main" / f"{split}.txt").write_text(f"{stem}\n")
+    opened = open_dataset(tmp_path / folder)
+    names = ["train_VOC2007", "val_VOC2007", "train_VOC2012", "val_VOC2012"] if has_lists else ["VOC2007", "VOC2012"]
+    assert list(opened.splits) == names and not [fault for fault in opened.faults if fault.severity == "error"]
+    assert {split.labels for split in opened.splits.values()} == {("cat", "dog")}
+    assert sum(len(split.samples) for split in opened.splits.values()) == 4
+    assert list(opened.joined_splits()) == (["train", "val"] if has_lists else names)
+
+
+def test_an_image_without_annotation_is_background(tmp_path):
+    root = write(tmp_path, {"a": annotation(CAT)})
+    write_noise(root / "JPEGImages" / "bare.png", seed=9)
+    lists = root / "ImageSets" / "Main"
+    for is_listed in (False, True):
+        if is_listed:
+            lists.mkdir(parents=True)
+            (lists / "train.txt").write_text("a\nbare\n")
+        dataset = require_usable(read_boxes(tmp_path))
+        assert [len(sample.class_ids) for sample in dataset.samples] == [1, 0]
+        (fault,) = [fault for fault in dataset.faults if fault.path.stem == "bare"]
+        assert (fault.severity, fault.problem) == ("warning", "image without label; it counts as background")
+
+
 def test_annotations_beside_their_images_in_folders_of_splits(tmp_path):
     for split, item in (("train", CAT), ("valid", DOG)):
         write(tmp_path / split, {"a": annotation(item)}, folder=".", images=".")
@@ -73,7 +104,7 @@ def test_faults_are_named(tmp_path):
     problems = {fault.problem for fault in read_boxes(tmp_path).faults}
     assert problems >= {
         "object 2 has no bndbox of xmin, ymin, xmax, ymax", "is no Pascal VOC annotation", "label without image",
-        "image without label", "object 1 reaches 50 px beyond the image of 40x20",
+        "image without label; it counts as background", "object 1 reaches 50 px beyond the image of 40x20",
     }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from labelled import HEIGHT, WIDTH, real_data, write_noise, write_yolo_set
 from object_pose.core.errors import DataError
 from object_pose.io.datasets.opening import open_dataset, read_boxes
 from object_pose.io.datasets.samples import of_severity, require_usable
-from object_pose.io.datasets.yolo import read_yolo
+from object_pose.io.datasets.yolo import read_yolo, yolo_splits
 from object_pose.io.images import read_image
 
 SOUND = "0 0.5 0.5 0.5 0.5\n"
@@ -87,6 +87,23 @@ def test_a_polygon_becomes_the_box_around_it(tmp_path):
     assert dataset.samples[0].boxes_xyxy[0].tolist() == [9.5, 4.5, 29.5, 14.5]
 
 
+@pytest.mark.parametrize(
+    ("others", "is_polygon"),
+    [
+        ("1 0.2 0.2 0.8 0.2 0.8 0.8 0.2 0.8\n", True),  # four corners
+        ("1 0.2 0.2 0.8 0.2 0.8 0.8\n", True),  # a triangle that can be nothing else
+        ("1 0.5 0.5 0.5 0.5 0.9 3\n", False),  # of a tracker
+        ("1 0.5 0.5 0.5 0.5\n", False),
+    ],
+)
+@pytest.mark.parametrize("last", ["0", "1"])
+def test_a_triangle_that_ends_at_the_border_is_one_beside_other_polygons(tmp_path, others, is_polygon, last):
+    dataset = read_yolo(write_yolo_set(tmp_path, {"a": f"0 0.25 0.5 0.5 0.5 0.5 {last}\n" + others}))
+    polygon = [9.5, 9.5, 19.5, 19.5] if last == "1" else [9.5, -0.5, 19.5, 9.5]
+    assert faults_of(dataset) == []
+    assert dataset.samples[0].boxes_xyxy[0].tolist() == (polygon if is_polygon else [-0.5, 4.5, 19.5, 14.5])
+
+
 def test_a_truncated_jpeg_is_found_without_being_asked_to_decode(tmp_path):
     root = write_yolo_set(tmp_path, {"a": SOUND})
     photo = write_noise(root / "images" / "b.jpg", 3, 400, 300)
@@ -94,6 +111,12 @@ def test_a_truncated_jpeg_is_found_without_being_asked_to_decode(tmp_path):
     assert faults_of(read_yolo(root)) == []
     photo.write_bytes(photo.read_bytes()[:-2000])
     assert any("b.jpg: the image is damaged" in text for text in faults_of(read_yolo(root)))
+
+
+def test_an_image_of_12_bits_in_16_is_named_before_anything_is_learned_from_it(tmp_path):
+    root = write_yolo_set(tmp_path, {"a": SOUND})
+    cv2.imwrite(str(root / "images" / "a.png"), np.full((HEIGHT, WIDTH), 4095, np.uint16))
+    assert "a.png: has 16 bits, but its values reach only 4095 of 65535" in faults_of(read_yolo(root))[0]
 
 
 def test_thorough_finds_damage_inside(tmp_path):
@@ -234,11 +257,15 @@ def test_folders_in_images_belong_to_those_in_labels(tmp_path):
     assert dataset.faults == () and [class_id for class_id, _ in boxes_of(dataset)] == [0, 1]
 
 
+TRAIN_OF_TWO, TWICE = ["train", "train_holdout", "val"], ["train", "val"]
+
+
 @pytest.mark.parametrize(
     ("yaml", "splits"),
     [
         ("path: ../elsewhere/pets\ntrain: images/train2017\nval: images/holdout\n", ["train", "val"]),
-        ("path: .\ntrain: [images/train2017, images/holdout]\nval: images/holdout\n", ["train2017", "holdout", "val"]),
+        ("path: .\ntrain: [images/train2017, images/holdout]\nval: images/holdout\n", TRAIN_OF_TWO),
+        ("train: [images/holdout, ./images/holdout]\nval: images/train2017\nvalid: images/train2017\n", TWICE),
         ("train: train.txt\nval: images/holdout\n", ["train", "val"]),
         ("train: ../images/train2017\nval: images/absent\ntest:\n", ["train"]),
     ],
@@ -253,6 +280,35 @@ def test_the_splits_are_those_that_the_yaml_names(tmp_path, yaml, splits):
     opened = open_dataset(tmp_path)
     assert list(opened.splits) == splits and opened.faults == ()
     assert all(dataset.labels == ("cat", "dog") for dataset in opened.splits.values())
+
+
+SITES = {
+    "data.yaml": "train: [siteA/images, siteB/images]\nval: [checkA/images, checkB/images]\n",
+    "same.yaml": "train: [siteA/images, siteB/images]\nval: [siteA/images, siteB/images]\n",
+    "lists.yaml": "train: [siteA/list.txt, siteB/list.txt]\nval: [checkA/list.txt, checkB/list.txt]\n",
+}
+
+
+@pytest.mark.parametrize("file", SITES)
+def test_every_place_of_a_split_is_kept_whatever_the_places_are_called(tmp_path, file):
+    for site in ("siteA", "siteB", "checkA", "checkB"):
+        write_yolo_set(tmp_path / site, {site: SOUND + "1 0.5 0.5 0.2 0.2\n"})
+        (tmp_path / site / "list.txt").write_text(f"images/{site}.png\n")
+    (tmp_path / file).write_text(SITES[file] + "names: [cat, dog]\n")
+    opened = open_dataset(tmp_path / file)
+    first, second, third, fourth = opened.splits
+    assert (first, third) == ("train", "val") and len({first, second, third, fourth}) == 4
+    assert second.startswith("train_") and fourth.startswith("val_")
+    val = ["siteA", "siteB"] if file == "same.yaml" else ["checkA", "checkB"]
+    assert [item.samples[0].path.stem for item in opened.splits.values()] == ["siteA", "siteB", *val]
+    assert {name: len(split.samples) for name, split in opened.joined_splits().items()} == {"train": 2, "val": 2}
+
+
+def test_where_nothing_tells_places_apart_a_number_does(tmp_path):
+    for place in ("a/b/c/images", "x/a/b/c/images", "y/a/b/c/images"):
+        (tmp_path / place).mkdir(parents=True)
+    (tmp_path / "data.yaml").write_text("train: [a/b/c/images, x/a/b/c/images, y/a/b/c/images]\n")
+    assert list(yolo_splits(tmp_path / "data.yaml")) == ["train", "train_c", "train_b"]
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,7 @@ def convert_dataset(config: DatasetConfig, layout: str, output: Path, command: s
     if opened.kind not in BOX_KINDS:
         raise ConfigError(f"{config.path} is a data set of {opened.kind}", "only boxes can be converted")
     with new_folder(output) as folder:
-        write_dataset(folder, layout, opened.splits)
+        write_dataset(folder, layout, opened.joined_splits())
         _note_origin(folder, command)
     return _contents(opened)
 

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 from PIL import Image, UnidentifiedImageError
 
 from object_pose.core.errors import DataError
 from object_pose.io.datasets.samples import Fault
-from object_pose.io.images import IMAGE_SUFFIXES, read_image
+from object_pose.io.images import IMAGE_SUFFIXES, decode_image, read_image
 from object_pose.runtime.digests import file_sha256
 
 _ORIENTATION_TAG = 0x0112
@@ -29,10 +30,11 @@ class ImageHeader:
     mode: str
 
 
-def read_header(path: Path, thorough: bool = False) -> ImageHeader:
+def read_header(path: Path, thorough: bool = False, is_picture: bool = True) -> ImageHeader:
     """Read an image's size and make sure that its file is whole; decode it only where ``thorough`` or in doubt.
 
-    Raises ``DataError`` saying what is wrong, without the path.
+    In doubt are also pictures of 16 bits, whose values tell how many are used; masks and depth are none. Raises
+    ``DataError`` saying what is wrong, without the path.
     """
     try:
         if path.stat().st_size == 0:
@@ -45,15 +47,16 @@ def read_header(path: Path, thorough: bool = False) -> ImageHeader:
             header = ImageHeader((width, height), image.mode)
             if thorough or not _has_end(path, image.format or ""):
                 image.load()
+            thorough = thorough or (is_picture and image.mode.startswith("I"))
     except UnidentifiedImageError as error:
         raise DataError("the file is damaged or no image") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(_reason(error)) from error
     if thorough:
         try:
-            read_image(path)
+            read_image(path) if is_picture else decode_image(path.read_bytes(), cv2.IMREAD_UNCHANGED, str(path))
         except DataError as error:
-            raise DataError("the image cannot be decoded") from error
+            raise DataError(error.message.removeprefix(f"{path} "), error.hint) from error
     return header
 
 
@@ -78,12 +81,14 @@ def files_by_stem(paths: Iterable[Path], folder: Path, faults: list[Fault]) -> d
     return files
 
 
-def headers(paths: Iterable[Path], thorough: bool, faults: list[Fault]) -> dict[Path, ImageHeader]:
-    """Read the headers of image files; what cannot be used is left out and noted in ``faults``."""
+def headers(
+    paths: Iterable[Path], thorough: bool, faults: list[Fault], is_picture: bool = True
+) -> dict[Path, ImageHeader]:
+    """Read the headers of image files; what cannot be used is left out and noted in ``faults``; see ``read_header``."""
     found = {}
     for path in paths:
         try:
-            found[path] = read_header(path, thorough)
+            found[path] = read_header(path, thorough, is_picture)
         except DataError as error:
             faults.append(Fault(path, None, error.message))
     return found

@@ -92,7 +92,7 @@ def mask_of_pixels(raw: NDArray[np.generic]) -> NDArray[np.bool_]:
 
 def _checked_mask(path: Path, header: ImageHeader | None, faults: list[Fault]) -> NDArray[np.bool_] | None:
     """Return a mask that fits its image, or None with the fault noted."""
-    mask_header = headers([path], False, faults).get(path)
+    mask_header = headers([path], False, faults, is_picture=False).get(path)
     if header is None or mask_header is None:
         return None
     if mask_header.wh != header.wh:

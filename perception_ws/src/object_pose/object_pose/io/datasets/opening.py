@@ -121,9 +121,14 @@ def _coco(root: Path) -> dict[str, Path]:
 
 
 def _voc(root: Path) -> dict[str, Path]:
-    for place in (root, *sorted(root.glob("VOCdevkit/VOC*"))):
-        if voc_folders(place):
-            return voc_splits(place)
+    if voc_folders(root):
+        return voc_splits(root)
+    years = [place for place in sorted([*root.glob("VOCdevkit/VOC*"), *root.glob("VOC*")]) if voc_folders(place)]
+    if len(years) == 1:
+        return voc_splits(years[0])
+    if years:
+        splits = [(name, year, place) for year in years for name, place in voc_splits(year).items()]
+        return {f"{name}_{year.name}".lstrip("_"): place for name, year, place in splits}
     return _splits(root, lambda place: voc_folders(place) is not None)
 
 
@@ -206,6 +211,16 @@ class OpenedDataset:
     def faults(self) -> tuple[Fault, ...]:
         """The faults of all splits."""
         return tuple(fault for dataset in self.splits.values() for fault in dataset.faults)
+
+    def joined_splits(self) -> dict[str, Dataset]:
+        """Return the splits with those joined that are parts of one: train and train_siteB of YOLO, years of VOC."""
+        if self.kind not in ("yolo", "voc"):
+            return dict(self.splits)
+        parts: dict[str, list[Dataset]] = {}
+        for name, dataset in self.splits.items():
+            split = next((split for split in SPLIT_NAMES if name.startswith(f"{split}_")), name)
+            parts.setdefault(split, []).append(dataset)
+        return {split: items[0] if len(items) == 1 else join_splits(items) for split, items in parts.items()}
 
 
 def open_dataset(

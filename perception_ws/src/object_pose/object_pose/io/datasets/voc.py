@@ -34,9 +34,9 @@ def voc_splits(root: Path) -> dict[str, Path]:
     return {name: lists[name] for name in ("train", "val", "test") if name in lists} or {"": root}
 
 
-def voc_names(root: Path) -> list[str]:
-    """Return the names of the classes in a folder's annotations, sorted."""
-    folders = voc_folders(root)
+def voc_names(place: Path) -> list[str]:
+    """Return the names of the classes in all annotations of the data set of a folder or a list in it, sorted."""
+    folders = voc_folders(_root(place))
     found = [_objects(file) or [] for file in _xml_files(folders[0])] if folders else []
     return sorted({item.findtext("name", "").strip() for items in found for item in items})
 
@@ -47,7 +47,7 @@ def read_voc(place: Path, labels: Sequence[str] | None = None, thorough: bool = 
     Classes are the ``labels``, or the names in all annotations, sorted. ``thorough`` decodes every image. Raises
     ``DataError`` where there is nothing to read; what is wrong with files stands in ``faults``.
     """
-    root = place.parents[2] if place.suffix == ".txt" else place
+    root = _root(place)
     folders = voc_folders(root)
     if folders is None:
         raise DataError(f"{root} holds no Pascal VOC annotations")
@@ -55,22 +55,30 @@ def read_voc(place: Path, labels: Sequence[str] | None = None, thorough: bool = 
     images = files_by_stem(image_files(folders[1], nested=True), folders[1], faults)
     annotations = files_by_stem(_xml_files(folders[0]), folders[0], faults)
     found = {stem: _objects(file) for stem, file in annotations.items()}
-    names = list(check_names(labels, "the list of labels")) if labels else voc_names(root)
+    names = list(check_names(labels, "the list of labels")) if labels else voc_names(place)
     wanted = _listed(place, annotations) if place.suffix == ".txt" else sorted({*images, *annotations})
     sizes = headers([images[stem] for stem in wanted if stem in images], thorough, faults)
     samples = []
     for stem in wanted:
         image, file = images.get(stem), annotations.get(stem)
-        if image is None or file is None:
-            what = "label without image" if file else "image without label"
-            faults.append(Fault(file or image or place, None, what if file or image else f"there is no image {stem}"))
-        elif image in sizes:
-            checker = BoxChecker(file, sizes[image].wh, len(names), faults)
-            _add_objects(file, found[stem], names, checker, faults)
+        if image is None:
+            faults.append(Fault(file or place, None, "label without image" if file else f"there is no image {stem}"))
+            continue
+        if file is None:
+            faults.append(Fault(image, None, "image without label; it counts as background", "warning"))
+        if image in sizes:
+            checker = BoxChecker(file or image, sizes[image].wh, len(names), faults)
+            if file is not None:
+                _add_objects(file, found[stem], names, checker, faults)
             samples.append(checker.sample(image))
     faults += duplicate_faults([sample.path for sample in samples])
     faults += empty_class_faults(place, names, samples)
     return BoxDataset(tuple(names), tuple(samples), tuple(faults))
+
+
+def _root(place: Path) -> Path:
+    """Return the folder of a data set, of which ``place`` may be a list in ``ImageSets/Main``."""
+    return place.parents[2] if place.suffix == ".txt" else place
 
 
 def _xml_files(folder: Path) -> list[Path]:

@@ -1,14 +1,15 @@
 """YOLO data sets: ``images/`` with one text file an image in ``labels/``, lines ``class x y width height`` in 0..1.
 
 A line may go on with keypoints (the YAML file's ``kpt_shape``), or with a confidence and a track id, as trackers write;
-other lines of an odd number of values are polygons.
+other lines of an odd number of values are polygons. Where a file holds a polygon, a line of six values is a triangle.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ from object_pose.io.datasets.samples import BoxDataset, Fault, LabelledBoxes
 from object_pose.io.files import read_text
 
 _BOX_FIELDS = 5
+_LEVELS_TO_TELL_APART = 3
+_USUAL_FOLDERS = ("images", "train", "val", "valid", "validation", "test", "..", "")
 
 
 def read_yolo(
@@ -152,21 +155,34 @@ def yolo_splits(file: Path) -> dict[str, Path]:
     """Return what ``train``, ``val`` and ``test`` of a YAML file or ``obj.data`` name: folders, or lists of images.
 
     What does not exist is left out. They start from the file's ``path`` or, where that is of another machine, from
-    the file's folder. Of several places a split each is called as its folder or file.
+    the file's folder. Of several places of one split the first has its name, others that of their folder behind it.
     """
     root, values = file.parent, _values(file)
     start = find_named(root, str(values["path"]), os.path.isdir) if values.get("path") else None
     starts = [root] if start is None else [start, root]
     splits: dict[str, Path] = {}
-    for split, key in (("train", "train"), ("val", "val"), ("val", "valid"), ("test", "test")):
-        named = values.get(key)
-        places = [str(place) for place in (named if isinstance(named, list) else [named]) if place]
+    for split, keys in (("train", ("train",)), ("val", ("val", "valid")), ("test", ("test",))):
+        named = [values.get(key) for key in keys]
+        places = [str(place) for item in named for place in (item if isinstance(item, list) else [item]) if place]
+        found: list[Path] = []
         for place in places:
-            found = [find_named(folder, place, _is_folder_or_list) for folder in starts]
-            first = next((path for path in found if path is not None), None)
-            if first is not None:
-                splits[split if len(places) == 1 else first.stem] = first
+            tried = [find_named(folder, place, _is_folder_or_list) for folder in starts]
+            first = next((path for path in tried if path is not None), None)
+            if first is not None and first not in found:
+                splits[_split_name(split, first, splits)] = first
+                found.append(first)
     return splits
+
+
+def _split_name(split: str, place: Path, taken: Collection[str]) -> str:
+    """Return a name for one of a split's places: its own, or with the nearest folder behind it that tells it apart."""
+    if split not in taken:
+        return split
+    parts = [place.stem if place.suffix == ".txt" else place.name, *(parent.name for parent in place.parents)]
+    parts = [part for part in parts if part not in _USUAL_FOLDERS][:_LEVELS_TO_TELL_APART]
+    names = [part if part.startswith(f"{split}_") else f"{split}_{part}" for part in parts]
+    numbered = (f"{split}_{number}" for number in itertools.count(2))
+    return next(name for name in itertools.chain(names, numbered) if name not in taken)
 
 
 def _values(file: Path) -> Mapping[Any, Any]:
@@ -214,12 +230,13 @@ def _read_labels(
     file: Path | None, image: Path, checker: BoxChecker, keypoint_values: int | None, faults: list[Fault]
 ) -> LabelledBoxes:
     width, height = checker.image_wh
-    for line, text in enumerate(_lines(file, faults) if file else [], start=1):
-        fields = text.split()
+    lines = [text.split() for text in (_lines(file, faults) if file else [])]
+    has_polygons = any(_is_surely_polygon(fields) for fields in lines)
+    for line, fields in enumerate(lines, start=1):
         if not fields:
             continue
         try:
-            class_id, box = _parse(fields, keypoint_values)
+            class_id, box = _parse(fields, keypoint_values, has_polygons)
         except ValueError as error:
             faults.append(Fault(checker.path, line, str(error)))
             continue
@@ -237,10 +254,12 @@ def _lines(file: Path, faults: list[Fault]) -> list[str]:
     return []
 
 
-def _parse(fields: Sequence[str], keypoint_values: int | None) -> tuple[int, tuple[float, float, float, float]]:
+def _parse(
+    fields: Sequence[str], keypoint_values: int | None, has_polygons: bool
+) -> tuple[int, tuple[float, float, float, float]]:
     """Return class id and x0, y0, x1, y1 in 0..1 of a line; raises ``ValueError`` saying what is wrong with it."""
     class_id, values = _class_id(fields[0]), [_number(field) for field in fields[1:]]
-    if _is_polygon(fields, keypoint_values):
+    if _is_polygon(fields, keypoint_values, has_polygons):
         if not all(math.isfinite(value) for value in values):
             return class_id, (math.nan,) * 4
         return class_id, (min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2]))
@@ -250,15 +269,20 @@ def _parse(fields: Sequence[str], keypoint_values: int | None) -> tuple[int, tup
     return class_id, (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
 
 
-def _is_polygon(fields: Sequence[str], keypoint_values: int | None) -> bool:
+def _is_surely_polygon(fields: Sequence[str]) -> bool:
+    """Whether a line without keypoints is a polygon, and no box with a confidence and the whole number of a track."""
+    extra = len(fields) - _BOX_FIELDS
+    return extra >= 2 and extra % 2 == 0 and not (extra == 2 and fields[-1].isdecimal())
+
+
+def _is_polygon(fields: Sequence[str], keypoint_values: int | None, has_polygons: bool) -> bool:
     """Whether a line is a polygon, not a box with or without more; raises ``ValueError`` where it is neither."""
     extra = len(fields) - _BOX_FIELDS
     if keypoint_values is not None:
         if extra not in (0, keypoint_values, keypoint_values + 1):
             raise ValueError(f"expected a box and {keypoint_values} values of keypoints, got {len(fields)} fields")
         return False
-    # A confidence, or a confidence and a track id: the third corner of a triangle is no whole number.
-    if extra in (0, 1) or (extra == 2 and fields[-1].isdecimal()):
+    if extra in (0, 1) or (extra == 2 and not has_polygons and not _is_surely_polygon(fields)):
         return False
     if len(fields) % 2 == 0 or extra < 0:
         raise ValueError(f"expected 'class x y width height', got {len(fields)} fields")
