@@ -114,6 +114,43 @@ def test_split_files_are_read_in_the_order_of_their_times(tmp_path, store, frame
     assert [item.stamp_ns for item in read_bag_frames(bag)] == [0, 10**9, 2 * 10**9]
 
 
+def break_off(whole, bag, mode, is_committed):
+    """Write three more frames into a db3 file and leave file and log in ``bag`` as a killed recorder does."""
+    bag.mkdir()
+    database = sqlite3.connect(whole, isolation_level=None)
+    for setting in (f"journal_mode={mode}", "wal_autocheckpoint=0", "cache_size=1"):
+        database.execute(f"PRAGMA {setting}")
+    database.execute("BEGIN")
+    database.execute("INSERT INTO messages SELECT id + 1000, topic_id, timestamp + 3000000000, data FROM messages")
+    if is_committed:
+        database.execute("COMMIT")
+    for file in whole.parent.glob(f"{whole.name}*"):
+        if not file.name.endswith("-shm"):
+            shutil.copyfile(file, bag / file.name)
+    database.close()
+    return {file.name: file.read_bytes() for file in bag.iterdir()}
+
+
+@pytest.mark.parametrize("has_room", [True, False])
+@pytest.mark.parametrize(
+    ("mode", "is_committed", "frames"),
+    [("WAL", True, 6), ("WAL", False, 3), ("PERSIST", True, 6), ("DELETE", False, 3)],
+)
+def test_what_a_killed_recorder_left_in_its_log_counts_or_is_said_to_be_missing(
+    tmp_path, store, frame, monkeypatch, caplog, mode, is_committed, frames, has_room
+):
+    whole, bag = file_of(record(tmp_path / "whole", store, frame, plugin=StoragePlugin.SQLITE3)), tmp_path / "bag"
+    before = break_off(whole, bag, mode, is_committed)
+    if not has_room:
+        (tmp_path / "full").write_text("")
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "full"))
+    if has_room or mode != "DELETE":  # where half a transaction stands in the file itself, anything may be read
+        found = len(list(read_bag_frames(bag)))
+        assert found == (3 if mode == "WAL" and not has_room else frames)
+        assert (f"messages in {whole.name}-wal are missing" in caplog.text) == (mode == "WAL" and not has_room)
+    assert {file.name: file.read_bytes() for file in bag.iterdir()} == before
+
+
 def test_quality_of_service_that_no_one_understands_does_not_matter(tmp_path, store, frame):
     bag = record(tmp_path / "bag", store, frame, plugin=StoragePlugin.SQLITE3)
     with sqlite3.connect(file_of(bag)) as database:

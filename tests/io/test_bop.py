@@ -1,6 +1,7 @@
 """BOP scenes: millimetres become metres, class ids follow the wanted names, gaps are named."""
 
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -53,6 +54,46 @@ def test_missing_files_are_named(scene, missing):
     (scene / missing).unlink()
     with pytest.raises(DataError, match=missing.replace("rgb/", "").removesuffix(".png")):
         list(read_bop_scene(scene, {5: "can"}))
+
+
+@pytest.mark.parametrize("sensors", [("_cam1", "_cam2"), ("_xyz",)])
+def test_each_sensor_of_a_scene_is_read_by_its_file_and_all_are_checked(scene, frame, sensors):
+    """As BOP-Industrial lays out scenes: every file and folder of a sensor ends in its name."""
+    for sensor in sensors:
+        for name in ("rgb", "depth", "scene_camera.json", "scene_gt.json", "scene_gt_info.json"):
+            source = scene / name
+            target = source.with_name(f"{source.stem}{sensor}{source.suffix}")
+            shutil.copytree(source, target) if source.is_dir() else shutil.copyfile(source, target)
+    for name in ("scene_camera.json", "scene_gt.json", "scene_gt_info.json"):
+        (scene / name).unlink()
+    for folder in ("rgb", "depth"):
+        shutil.rmtree(scene / folder)
+    first, second = read_bop_scene(scene / f"scene_camera{sensors[-1]}.json", {8: "driller", 5: "can"})
+    assert (first.scene_id, first.image_id, len(second.truths)) == (7, 2, 2)
+    np.testing.assert_allclose(second.frame.depth_m, frame.depth_m, atol=1e-6)
+    if len(sensors) > 1:
+        with pytest.raises(DataError, match="several sensors: cam1, cam2"):
+            list(read_bop_scene(scene, {}))
+    else:
+        assert len(list(read_bop_scene(scene, {5: "can"}))) == 2
+    summary = check_bop(scene.parent)
+    assert (summary.scenes, summary.images, summary.objects) == (1, 2 * len(sensors), 6 * len(sensors))
+    (scene / f"rgb{sensors[0]}" / "000002.png").unlink()
+    assert any("000002 is not in rgb" in fault.problem for fault in check_bop(scene.parent).faults)
+
+
+def test_depth_of_16_bits_is_checked_as_depth(scene):
+    write_depth(scene / "depth" / "000002.png", np.full((24, 32), 0.7))
+    assert not [fault for fault in check_bop(scene, thorough=True).faults if fault.path.parent.name == "depth"]
+
+
+def test_a_matrix_written_by_columns_is_refused_and_found(scene, frame):
+    cameras = json.loads((scene / "scene_camera.json").read_text())
+    cameras["10"]["cam_K"] = frame.camera.matrix.T.ravel().tolist()
+    (scene / "scene_camera.json").write_text(json.dumps(cameras))
+    with pytest.raises(DataError, match=r"scene_camera\.json: image 10: .* written by columns"):
+        list(read_bop_scene(scene, {5: "can"}))
+    assert any("image 10 has a cam_K" in fault.problem for fault in check_bop(scene).faults)
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ def folder(tmp_path):
 
 
 ROWS = [list(map(float, row)) for row in POSE]
+TURN = [row[:3] for row in ROWS[:3]]
 W, X, Y, Z = (float(value) for value in quat_wxyz_from_rotation(POSE[:3, :3]))
 FORMS = {
     "comma.txt": quat_text(POSE),
@@ -47,6 +48,10 @@ FORMS = {
     "tf2_echo.txt": "At time 0.0\n- Translation: [0.3, -0.2, 0.5]\n"
     f"- Rotation: in Quaternion (xyzw) [{X}, {Y}, {Z}, {W}]\n"
     "- Rotation: in RPY (radian) [0.1, 0.2, 0.3]\n",
+    "rows.json": str({"translation": [row[3] for row in ROWS[:3]], "rotation": TURN}).replace("'", '"'),
+    "nine.json": str(
+        {"position": [row[3] for row in ROWS[:3]], "orientation": [value for row in TURN for value in row]}
+    ).replace("'", '"'),
     "pose.yaml": f"position: {{x: 0.3, y: -0.2, z: 0.5}}\norientation: {{x: {X}, y: {Y}, z: {Z}, w: {W}}}",
 }
 
@@ -81,6 +86,7 @@ def test_a_list_names_images_poses_and_joints(folder):
         ("500 20 30 0 0 0 1", "millimetres"),
         ("1 0 0 0 0 2 0 0 0 0 1 0", "no rotation"),
         ("a b c", "must hold numbers"),
+        ("0.3 0.1 0.4 10 20 -90", r"rotation vector's norm is 92\.7 radians .*are these degrees\?"),
     ],
 )
 def test_a_pose_that_cannot_be_is_named(folder, text, words):
@@ -108,6 +114,8 @@ def test_of_a_trajectory_the_images_at_rest_are_taken(tmp_path):
 def test_an_image_without_a_pose_is_named(folder):
     with pytest.raises(DataError, match="no images with pose files"):
         read_samples(folder)
+    for hidden in ("._image-7.png", "._pose_8.txt"):  # as macOS leaves them
+        (folder / hidden).write_bytes(b"\0\5\x16\7")
     (folder / "pose_8.txt").write_text(quat_text(POSE))
     write_grey(folder / "image-8.png", np.zeros((4, 4), np.uint8))
     with pytest.raises(DataError, match=r"image-7\.png has no pose file"):

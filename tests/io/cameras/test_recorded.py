@@ -9,7 +9,7 @@ import pytest
 from object_pose.core.errors import CalibrationError, DataError
 from object_pose.io.bag_frames import RecordingConfig, write_frame
 from object_pose.io.bags import make_typestore, write_bag
-from object_pose.io.cameras.recorded import open_frames
+from object_pose.io.cameras.recorded import brings_camera, open_frames
 from object_pose.io.images import write_depth, write_image
 
 
@@ -27,6 +27,18 @@ def test_depth_counts_what_the_camera_file_says(recording, frame):
     for config, scale in ((RecordingConfig(), 0.1), (RecordingConfig(depth_scale=0.1), 1.0)):
         (named,) = open_frames(image, depth, frame.camera, config, depth_scale=scale)
         np.testing.assert_allclose(named.frame.depth_m, 0.1 * frame.depth_m, atol=1e-6)
+
+
+def test_a_depth_scale_of_the_user_counts_for_floats_one_of_the_camera_file_does_not(tmp_path, frame):
+    write_image(tmp_path / "shot.png", frame.rgb)
+    np.save(tmp_path / "metres.npy", frame.depth_m)
+    np.save(tmp_path / "millimetres.npy", 1000.0 * frame.depth_m)
+    said_by_user = RecordingConfig(depth_scale=1.0)
+    for name, config, said in (("metres", RecordingConfig(), 0.1), ("millimetres", said_by_user, None)):
+        (item,) = open_frames(tmp_path / "shot.png", tmp_path / f"{name}.npy", frame.camera, config, said)
+        np.testing.assert_allclose(item.frame.depth_m, frame.depth_m, rtol=1e-6)
+    with pytest.raises(DataError, match="are these millimetres"):
+        list(open_frames(tmp_path / "shot.png", tmp_path / "millimetres.npy", frame.camera))
 
 
 def test_a_plain_image_gets_a_nominal_camera(tmp_path, frame):
@@ -86,6 +98,18 @@ def test_a_bop_scene(tmp_path, frame):
     (tmp_path / "scene_camera.json").write_text(json.dumps(camera))
     (item,) = open_frames(tmp_path)
     assert item.name == "000004" and item.frame.camera == frame.camera
+
+
+def test_one_sensor_of_a_bop_scene_is_named_by_its_file(tmp_path, frame):
+    for sensor in ("cam1", "cam2"):
+        write_image(tmp_path / f"rgb_{sensor}" / "000004.png", frame.rgb)
+        camera = {"4": {"cam_K": frame.camera.matrix.ravel().tolist()}}
+        (tmp_path / f"scene_camera_{sensor}.json").write_text(json.dumps(camera))
+    with pytest.raises(DataError, match=r"several sensors: cam1, cam2 .*such as .*scene_camera_cam1\.json"):
+        list(open_frames(tmp_path))
+    (item,) = open_frames(tmp_path / "scene_camera_cam2.json")
+    assert item.name == "000004" and item.frame.camera == frame.camera
+    assert brings_camera(tmp_path / "scene_camera_cam2.json")
 
 
 def test_a_bag(tmp_path, frame):

@@ -18,7 +18,7 @@ from object_pose.core.object_model import ObjectModel
 from object_pose.core.pose.config import LIVE
 from object_pose.core.results.pose import ObjectTruth
 from object_pose.evaluation.bop_scorer import BopScore, BopScorer
-from object_pose.io.bop import bop_names, read_bop_scene
+from object_pose.io.bop import bop_names, is_bop_scene, read_bop_scene
 from object_pose.runtime.pose_estimator import FrameEstimate, PoseEstimator
 
 MIN_SCORE = LIVE.solver.acceptance.min_score
@@ -112,13 +112,16 @@ def pose_evaluation(
 
 
 def bop_frames(data: Path, labels: Sequence[str], with_depth: bool = True) -> Iterator[LabelledFrame]:
-    """Yield the labelled frames of one BOP scene, or of every scene below a folder; without depth where not wanted.
+    """Yield the labelled frames of a BOP scene, of one of its sensors, or of every scene below a folder.
 
-    Raises ``DataError`` where there is none.
+    Depth is left out where it is not wanted. Raises ``DataError`` where there is none.
     """
-    scenes = [data] if (data / "scene_camera.json").exists() else sorted(p.parent for p in data.rglob("scene_gt.json"))
+    scenes = [data] if is_bop_scene(data) else sorted(p.parent for p in data.rglob("scene_gt.json"))
     if not scenes:
-        raise DataError(f"{data} holds no BOP scene", "name a folder with scene_camera.json and scene_gt.json in it")
+        raise DataError(
+            f"{data} holds no BOP scene",
+            "name a folder with scene_camera.json and scene_gt.json, or of several sensors a scene_camera_SENSOR.json",
+        )
     names = bop_names(labels)
     for scene in scenes:
         for item in read_bop_scene(scene, names):

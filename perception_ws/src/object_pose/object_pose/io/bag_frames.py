@@ -62,7 +62,8 @@ class RecordingConfig:
     )
     depth_scale: float = parameter(
         0.0,
-        "millimetres in one count of 16-bit depth; 0: as the source says, else 1",
+        "millimetres in one count of 16-bit depth, and in 1.0 of floating-point files; 0: as the source says, else 1 "
+        "and metres",
         minimum=0.0,
         maximum=1000.0,
         read_only=True,
@@ -71,6 +72,11 @@ class RecordingConfig:
     def depth_unit_m(self, said: float | None = None) -> float:
         """Return metres in one count of 16-bit depth, of which a source may have ``said`` millimetres."""
         return (self.depth_scale or said or 1.0) * 1e-3
+
+    @property
+    def float_depth_unit_m(self) -> float:
+        """Metres in 1.0 of floating-point depth files, which are metres unless it is said here: others mean counts."""
+        return self.depth_scale * 1e-3 if self.depth_scale else 1.0
 
 
 def read_bag_frames(path: str | Path, config: RecordingConfig | None = None) -> Iterator[Frame]:

@@ -1,4 +1,8 @@
-"""Data sets in BOP's layout: scenes with their truth, and what is known of the object models (mm in, metres out)."""
+"""Data sets in BOP's layout: scenes with their truth, and what is known of the object models (mm in, metres out).
+
+Of a scene of several sensors, whose files and folders end in ``_cam1`` and the like, each sensor is named by its
+``scene_camera_cam1.json``.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from object_pose.core.arrays import Array
-from object_pose.core.errors import DataError
+from object_pose.core.errors import CalibrationError, DataError
 from object_pose.core.frame import Frame
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
@@ -49,25 +53,74 @@ class BopModelInfo:
 
 
 def read_bop_scene(scene: str | Path, names: Mapping[int, str], depth_scale: float | None = None) -> Iterator[BopFrame]:
-    """Yield the frames of a scene folder in the order of their ids.
+    """Yield the frames of a scene folder, or of one sensor's ``scene_camera_SENSOR.json``, in the order of their ids.
 
     ``names`` maps BOP object ids to class names; class ids are its order, and other objects are left out. Depth is read
     where the scene has it, in counts of ``depth_scale`` millimetres or what the scene says; truth where ``names`` want
     it and the scene has ``scene_gt.json``. Raises ``DataError`` naming a file or field.
     """
-    folder = Path(scene)
-    cameras = _read_json(folder / "scene_camera.json")
-    has_truth = bool(names) and (folder / "scene_gt.json").exists()
-    truths = _read_json(folder / "scene_gt.json") if has_truth else {}
-    infos = _read_json(folder / "scene_gt_info.json") if has_truth else {}
+    files = scene_files(scene)
+    folder = files.folder
+    cameras = _read_json(files.json("scene_camera"))
+    has_truth = bool(names) and files.json("scene_gt").exists()
+    truths = _read_json(files.json("scene_gt")) if has_truth else {}
+    infos = _read_json(files.json("scene_gt_info")) if has_truth else {}
     scene_id = int(folder.name) if folder.name.isdecimal() else 0
     for key in sorted(cameras, key=_image_id):
-        frame = _read_frame(folder, int(key), cameras[key], depth_scale)
+        frame = _read_frame(files, int(key), cameras[key], depth_scale)
         try:
-            found = _read_truths(truths.get(key, []), infos.get(key, []), names, folder / "scene_gt_info.json")
+            found = _read_truths(truths.get(key, []), infos.get(key, []), names, files.json("scene_gt_info"))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise DataError(f"{folder}: image {key} has an object without a valid field: {error!r}") from error
         yield BopFrame(scene_id, int(key), frame, found)
+
+
+@dataclass(frozen=True)
+class SceneFiles:
+    """Where the files of a scene lie; ``sensor`` is what those of one of several sensors end in, such as '_cam1'."""
+
+    folder: Path
+    sensor: str = ""
+
+    def json(self, name: str) -> Path:
+        """Return the path of one of the scene's files, such as 'scene_gt'."""
+        return self.folder / f"{name}{self.sensor}.json"
+
+    def image(self, kinds: Sequence[str], stem: str, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> Path | None:
+        """Return the image file of a stem in the first of the folders ``kinds`` that has it, or None."""
+        files = (self.folder / f"{kind}{self.sensor}" / f"{stem}{suffix}" for kind in kinds for suffix in suffixes)
+        return next((file for file in files if file.exists()), None)
+
+
+def camera_files(folder: Path) -> list[Path]:
+    """Return the ``scene_camera.json`` of a scene folder, or one of each sensor, sorted; empty where it is no scene."""
+    single = folder / "scene_camera.json"
+    return [single] if single.is_file() else sorted(folder.glob("scene_camera_*.json"))
+
+
+def is_bop_scene(path: Path) -> bool:
+    """Whether ``read_bop_scene`` takes a path: a scene folder, or the camera file of one of its sensors."""
+    return _is_camera_file(path) or bool(camera_files(path))
+
+
+def scene_files(path: str | Path) -> SceneFiles:
+    """Return the files of a scene folder or of a sensor's camera file.
+
+    Raises ``DataError`` for the folder of a scene of several sensors.
+    """
+    place = Path(path)
+    if _is_camera_file(place):
+        return SceneFiles(place.parent, place.stem.removeprefix("scene_camera"))
+    found = camera_files(place)
+    if len(found) > 1:
+        sensors = ", ".join(file.stem.removeprefix("scene_camera_") for file in found)
+        problem = f"{place} is a scene of several sensors: {sensors}"
+        raise DataError(problem, f"name one by its file, such as {found[0]}")
+    return SceneFiles(place, found[0].stem.removeprefix("scene_camera") if found else "")
+
+
+def _is_camera_file(path: Path) -> bool:
+    return path.is_file() and path.name.startswith("scene_camera") and path.suffix == ".json"
 
 
 def bop_names(labels: Sequence[str]) -> dict[int, str]:
@@ -110,34 +163,31 @@ def _image_id(key: str) -> int:
     return int(key)
 
 
-def _read_frame(folder: Path, image_id: int, values: Mapping[str, Any], depth_scale: float | None) -> Frame:
-    rgb = read_image(_image_file(folder, image_id))
+def _read_frame(files: SceneFiles, image_id: int, values: Mapping[str, Any], depth_scale: float | None) -> Frame:
+    rgb = read_image(_image_file(files, image_id))
     height, width = rgb.shape[:2]
     try:
         matrix = np.array(values["cam_K"], dtype=np.float64).reshape(3, 3)
         scale = depth_scale or float(values.get("depth_scale", 1.0))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise DataError(
-            f"{folder / 'scene_camera.json'}: image {image_id} has no valid cam_K or depth_scale"
-        ) from error
-    camera = Camera(width, height, matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2])
-    depth_file = find_image(folder, ("depth",), f"{image_id:06d}", DEPTH_SUFFIXES)
+        where = f"{files.json('scene_camera')}: image {image_id}"
+        raise DataError(f"{where} has no valid cam_K or depth_scale") from error
+    try:
+        camera = Camera.from_matrix(width, height, matrix)
+    except CalibrationError as error:
+        raise DataError(f"{files.json('scene_camera')}: image {image_id}: {error.message}", error.hint) from error
+    depth_file = files.image(("depth",), f"{image_id:06d}", DEPTH_SUFFIXES)
     depth_m = read_depth(depth_file, scale * MM, scale * MM) if depth_file else None
     if depth_m is not None and depth_m.shape != (height, width):
         raise DataError(f"{depth_file} is {depth_m.shape[1]}x{depth_m.shape[0]}, its image {width}x{height}")
     return Frame(rgb, camera, depth_m)
 
 
-def find_image(scene: Path, kinds: Sequence[str], stem: str, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> Path | None:
-    """Return a scene's image file of a stem in the first of the folders ``kinds`` that has it, or None."""
-    files = (scene / kind / f"{stem}{suffix}" for kind in kinds for suffix in suffixes)
-    return next((file for file in files if file.exists()), None)
-
-
-def _image_file(folder: Path, image_id: int) -> Path:
-    file = find_image(folder, ("rgb", "gray"), f"{image_id:06d}")
+def _image_file(files: SceneFiles, image_id: int) -> Path:
+    file = files.image(("rgb", "gray"), f"{image_id:06d}")
     if file is None:
-        raise DataError(f"{folder} has no image {image_id:06d} in rgb/ or gray/")
+        sensor = files.sensor
+        raise DataError(f"{files.folder} has no image {image_id:06d} in rgb{sensor}/ or gray{sensor}/")
     return file
 
 

@@ -245,7 +245,7 @@ def _pinhole(given: Mapping[str, Any]) -> dict[str, Any]:
     found = {field: next((given[name] for name in names if name in given), None) for field, names in _PINHOLE.items()}
     fx, fy, cx, cy = (number(found[field], field) for field in ("fx", "fy", "cx", "cy"))
     offset = _HALF_PIXEL if "fl_x" in given else 0.0  # nerfstudio and instant-ngp
-    fields = {"width": number(found["width"], "width"), "height": number(found["height"], "height")}
+    fields: dict[str, Any] = {"width": number(found["width"], "width"), "height": number(found["height"], "height")}
     fields["K"] = [fx, 0.0, cx - offset, 0.0, fy, cy - offset, 0.0, 0.0, 1.0]
     fields["D"], fields["distortion_model"] = _distortion(given)
     return fields

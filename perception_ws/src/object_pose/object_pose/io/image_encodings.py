@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from object_pose.core.arrays import DepthImage, Image
 from object_pose.core.errors import DataError
 from object_pose.core.vision.image import to_rgb
-from object_pose.io.images import LARGEST_IMAGE_PIXELS, decode_image, depth_in_metres
+from object_pose.io.images import FEWEST_LEVELS, LARGEST_IMAGE_PIXELS, decode_image, depth_in_metres
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def _channels(count: int, order: tuple[int, ...] | None = None, bits: int = 8) -
         values = image.rows(np.dtype(np.uint8 if bits == 8 else np.uint16), count)
         pixels = values.reshape(image.height, image.width, count)
         if bits == 16:
-            pixels = (pixels >> 8).astype(np.uint8)
+            pixels = _upper_bits(pixels)
         return to_rgb(pixels[:, :, list(order)] if order else pixels)
 
     return read
@@ -75,9 +75,21 @@ def _bayer(code: int, bits: int) -> Callable[[RawImage], Image]:
     def read(image: RawImage) -> Image:
         mosaic = image.rows(np.dtype(np.uint8 if bits == 8 else np.uint16), 1)
         rgb = cv2.cvtColor(mosaic, code)
-        return np.asarray(rgb if bits == 8 else rgb >> 8, dtype=np.uint8)
+        return np.asarray(rgb if bits == 8 else _upper_bits(rgb), dtype=np.uint8)
 
     return read
+
+
+def _upper_bits(values: Pixels) -> Pixels:
+    """Return the upper 8 of 16 bits; that they are almost empty is said once, for a dark image may be meant."""
+    if 0 < values.max() < FEWEST_LEVELS:
+        _warn_of_few_levels()
+    return np.asarray(values >> 8, dtype=np.uint8)
+
+
+@cache
+def _warn_of_few_levels() -> None:
+    logger.warning("16-bit images reach less than a sixteenth of their range: does the camera count 12 or 10 bits?")
 
 
 def _yuv422(code: int) -> Callable[[RawImage], Image]:

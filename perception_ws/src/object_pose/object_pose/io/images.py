@@ -33,17 +33,33 @@ _OTHER_FORMATS = (
     *((0, b"P%d" % kind, "PNM") for kind in range(1, 8)),
 )
 _NPY_MAGIC = b"\x93NUMPY"
+FEWEST_LEVELS = 1 << 12  # the largest value of 16 bits lies above it, unless they hold 12 bits, 10 or 8
+_FARTHEST_M = 100.0  # half of an image's depth is nearer, or not in metres
 
 
 def read_image(path: str | Path) -> Image:
-    """Read an image file, colour or grey, as (H, W, 3) uint8 RGB; raises ``DataError`` where that is impossible."""
+    """Read an image file, colour or grey, of 8 or 16 bits, as (H, W, 3) uint8 RGB; see ``decode_rgb``."""
     return decode_rgb(_read_bytes(Path(path)), str(path))
 
 
 def decode_rgb(content: bytes, name: str, largest_pixels: int = LARGEST_IMAGE_PIXELS) -> Image:
-    """Return the bytes of an image file as (H, W, 3) uint8 RGB; raises ``DataError`` as ``decode_image`` does."""
-    decoded = decode_image(content, cv2.IMREAD_COLOR, name, largest_pixels)
-    return to_rgb(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB))
+    """Return the bytes of an image file as (H, W, 3) uint8 RGB: of 16 bits the upper 8.
+
+    Raises ``DataError`` as ``decode_image`` does, and where 16 bits hold so few levels that a camera of 12 or 10 bits
+    must have counted them: files do not say how many, and the upper 8 would be almost black.
+    """
+    decoded = decode_image(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH, name, largest_pixels)
+    if decoded.dtype == np.uint16:
+        largest = int(decoded.max())
+        if 0 < largest < FEWEST_LEVELS:
+            raise DataError(
+                f"{name} has 16 bits, but its values reach only {largest} of 65535",
+                "scale it to 8 bits: divide by 16 what a camera of 12 bits counted, by 4 of one of 10",
+            )
+        decoded = decoded >> 8
+    elif decoded.dtype != np.uint8:
+        raise DataError(f"{name} has colours of {decoded.dtype}, whose range is not known", "scale it to 8 bits")
+    return to_rgb(cv2.cvtColor(decoded.astype(np.uint8, copy=False), cv2.COLOR_BGR2RGB))
 
 
 def write_image(path: str | Path, rgb: Image) -> None:
@@ -60,7 +76,8 @@ def read_depth(path: str | Path, unit_m: float = _MILLIMETRE, float_unit_m: floa
     """Read (H, W) metres along z, 0 where there is none.
 
     16-bit files (PNG, TIFF, NPY) hold multiples of ``unit_m``, by convention millimetres; floating-point ones (TIFF,
-    EXR, NPY) those of ``float_unit_m``, by convention metres. Raises ``DataError`` for any other pixel type or shape.
+    EXR, NPY) those of ``float_unit_m``, by convention metres. Raises ``DataError`` for any other pixel type or shape,
+    and for floating-point depth that cannot be of that unit.
     """
     return decode_depth(_read_bytes(Path(path)), str(path), unit_m, float_unit_m)
 
@@ -74,11 +91,25 @@ def decode_depth(
 ) -> DepthImage:
     """Return the bytes of a depth file as (H, W) metres; see ``read_depth``."""
     try:
-        return depth_in_metres(_raw_depth(content, name, largest_pixels), unit_m, float_unit_m)
+        raw = _raw_depth(content, name, largest_pixels)
+        depth_m = depth_in_metres(raw, unit_m, float_unit_m)
+        if raw.dtype != np.uint16 and (median_m := _median(depth_m)) > _FARTHEST_M:
+            problem = f"half of the floating-point depth lies beyond {median_m:.0f} m"
+            raise DataError(problem, "are these millimetres? say so with depth_scale 1 (--depth-scale 1)")
+        return depth_m
     except DataError as error:
         if name in error.message:
             raise
         raise DataError(f"{name}: {error.message}", error.hint) from error
+
+
+def _median(depth_m: DepthImage) -> float:
+    """Return the median of depth that was measured, without the far plane at which renderers put what is empty."""
+    measured = depth_m[depth_m > 0.0]
+    if not measured.size:
+        return 0.0
+    nearer = measured[measured < measured.max()]
+    return float(np.median(nearer if nearer.size else measured))
 
 
 def _raw_depth(content: bytes, name: str, largest_pixels: int) -> NDArray[np.generic]:
@@ -136,11 +167,16 @@ def encode_image(rgb: Image, suffix: str, quality: int = 95) -> bytes:
 
 
 def list_images(folder: str | Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[Path]:
-    """Return the image files of a folder, sorted by name; raises ``DataError`` when there are none."""
+    """Return the image files of a folder, sorted by name, without hidden ones, as macOS leaves.
+
+    Raises ``DataError`` when there are none.
+    """
     directory = Path(folder)
     if not directory.is_dir():
         raise DataError(f"folder {directory} does not exist")
-    files = sorted(path for path in directory.iterdir() if path.suffix.lower() in suffixes)
+    files = sorted(
+        path for path in directory.iterdir() if path.suffix.lower() in suffixes and not path.name.startswith(".")
+    )
     if not files:
         raise DataError(f"folder {directory} holds no images", f"known suffixes: {', '.join(suffixes)}")
     return files
@@ -181,8 +217,8 @@ def declared_wh(content: bytes) -> tuple[int, int] | None:
             return width, abs(height)
         if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
             return _webp_wh(content)
-        if content[:4] in (b"II*\0", b"MM\0*"):
-            return _tiff_wh(content, "<" if content[:2] == b"II" else ">")
+        if content[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+            return _tiff_wh(content, "<" if content[:2] == b"II" else ">", is_big=b"+" in content[:4])
     except (struct.error, IndexError, KeyError):
         return None
     return None
@@ -214,16 +250,24 @@ def _webp_wh(content: bytes) -> tuple[int, int] | None:
     return width & 0x3FFF, height & 0x3FFF
 
 
-def _tiff_wh(content: bytes, order: str) -> tuple[int, int]:
-    """Return width and height of the first image: tags 256 and 257."""
-    (start,) = struct.unpack_from(f"{order}I", content, 4)
-    (count,) = struct.unpack_from(f"{order}H", content, start)
+_TIFF_TYPES = {3: "H", 4: "I", 16: "Q"}  # of widths and heights
+
+
+def _tiff_wh(content: bytes, order: str, is_big: bool) -> tuple[int, int]:
+    """Return width and height of the first image, tags 256 and 257; BigTIFF has offsets and counts of 8 bytes."""
+    # Where the first offset stands, the types of offsets and of the number of entries, and bytes of an entry.
+    at, offset, number, entry = (8, "Q", "Q", 20) if is_big else (4, "I", "H", 12)
+    (start,) = struct.unpack_from(f"{order}{offset}", content, at)
+    (count,) = struct.unpack_from(f"{order}{number}", content, start)
     found = {}
     for index in range(count):
-        place = start + 2 + 12 * index
+        place = start + struct.calcsize(f"={number}") + entry * index
         tag, kind = struct.unpack_from(f"{order}HH", content, place)
         if tag in (256, 257):
-            (found[tag],) = struct.unpack_from(f"{order}{'H' if kind == 3 else 'I'}", content, place + 8)
+            value_at = place + entry - struct.calcsize(f"={offset}")
+            (found[tag],) = struct.unpack_from(f"{order}{_TIFF_TYPES[kind]}", content, value_at)
+        if len(found) == 2:
+            break
     return found[256], found[257]
 
 

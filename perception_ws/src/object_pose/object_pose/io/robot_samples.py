@@ -159,11 +159,11 @@ def _still(path: Path) -> list[RobotSample]:
 
 
 def _numbered(folder: Path, suffixes: Sequence[str]) -> dict[int, Path]:
-    """Return files by the last number in their names."""
+    """Return files by the last number in their names; hidden ones, as macOS leaves, are left out."""
     found: dict[int, Path] = {}
     for path in sorted(folder.iterdir()):
         numbers = re.findall(r"\d+", path.stem)
-        if path.suffix.lower() not in suffixes or not numbers:
+        if path.suffix.lower() not in suffixes or not numbers or path.name.startswith("."):
             continue
         if int(numbers[-1]) in found:
             raise DataError(f"{found[int(numbers[-1])]} and {path} have the same number", "keep one of them")
@@ -191,8 +191,10 @@ def _pose(values: Any, where: str) -> Array:
     if isinstance(values, Mapping):
         for place, turn in (("position", "orientation"), ("translation", "rotation")):
             if place in values and turn in values:
-                parts = [*_named(values[place], "xyz", where), *_named(values[turn], "xyzw", where)]
-                return _transform(parts, where)
+                position, rotation = _named(values[place], "xyz", where), _named(values[turn], "xyzw", where)
+                if len(position) == 3 and len(rotation) == 9:
+                    return _transform(np.column_stack([np.reshape(rotation, (3, 3)), position]).ravel(), where)
+                return _transform([*position, *rotation], where)
         for inner in ("pose", "transform"):  # of a stamped or uncertain pose
             if inner in values:
                 return _pose(values[inner], where)
@@ -219,7 +221,7 @@ def _numbers(values: Any, where: str) -> list[float]:
         raise DataError(f"{where} must hold numbers", _FORMS) from error
 
 
-def _transform(numbers: Sequence[float], where: str) -> Array:
+def _transform(numbers: Sequence[float] | Array, where: str) -> Array:
     values = np.array(numbers)
     if not np.all(np.isfinite(values)):
         raise DataError(f"{where} holds a number that is not finite")
@@ -230,6 +232,10 @@ def _transform(numbers: Sequence[float], where: str) -> Array:
         x, y, z, w = values[3:]
         pose = make_transform(rotation_from_quat_wxyz([w, x, y, z]), values[:3])
     elif len(values) == 6:
+        angle = float(np.linalg.norm(values[3:]))
+        if angle > 2.0 * np.pi:
+            problem = f"{where}: the rotation vector's norm is {angle:.1f} radians"
+            raise DataError(problem, f"are these degrees? {_FORMS}")
         pose = make_transform(exp_so3(values[3:]), values[:3])
     elif len(values) in (12, 16):
         pose = np.vstack([values[:12].reshape(3, 4), [0.0, 0.0, 0.0, 1.0]])

@@ -16,7 +16,7 @@ from object_pose.core.vision.image import to_rgb
 from object_pose.io.bag_frames import RecordingConfig, read_bag_frames
 from object_pose.io.bag_storage.opening import is_bag
 from object_pose.io.bags import describe_bag
-from object_pose.io.bop import read_bop_scene
+from object_pose.io.bop import is_bop_scene, read_bop_scene
 from object_pose.io.camera_info import nominal_camera
 from object_pose.io.cameras.realsense import RECORDING_TOPICS, recorded_realsense_frames
 from object_pose.io.images import DEPTH_SUFFIXES, IMAGE_SUFFIXES, list_images, read_depth, read_image
@@ -40,34 +40,34 @@ def open_frames(
     config: RecordingConfig | None = None,
     depth_scale: float | None = None,
 ) -> Iterator[NamedFrame]:
-    """Yield the frames of whatever ``path`` is: image, folder, video, BOP scene, or bag.
+    """Yield the frames of whatever ``path`` is: image, folder, video, bag, BOP scene, or the camera file of one sensor.
 
     ``depth`` is the depth file of an image, or the folder of depth files of a folder; a folder with ``rgb`` and
-    ``depth`` in it needs none. ``camera`` and ``depth_scale`` (millimetres a count, as in BOP's camera.json) belong
-    to images and videos; without a camera a nominal one stands in, whose poses mean nothing. Raises ``DataError`` or
-    ``CalibrationError`` naming the file.
+    ``depth`` in it needs none. ``camera`` and ``depth_scale`` (millimetres a count, as a camera file says of 16-bit
+    depth) belong to images and videos; without a camera a nominal one stands in, whose poses mean nothing. Raises
+    ``DataError`` or ``CalibrationError`` naming the file.
     """
     source, config = Path(path), config or RecordingConfig()
     if not source.exists():
         raise DataError(f"{source} does not exist")
     if is_bag(source):
         return bag_frames(source, config)
-    if _is_bop_scene(source):
+    if is_bop_scene(source):
         return _bop_frames(source, config.depth_scale or None)
     if is_video(source):
         return video_frames(source, camera)
-    unit_m = config.depth_unit_m(depth_scale)
+    units_m = config.depth_unit_m(depth_scale), config.float_depth_unit_m
     if source.is_dir():
-        return image_frames(*_pairs_of_folder(source, Path(depth) if depth else None), camera, unit_m)
+        return image_frames(*_pairs_of_folder(source, Path(depth) if depth else None), camera, *units_m)
     if source.suffix.lower() not in IMAGE_SUFFIXES:
         known = ", ".join((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, ".mcap"))
         raise DataError(f"{source} is no known kind of source", f"known: folders, BOP scenes, bags and {known}")
-    return image_frames([source], [Path(depth)] if depth else None, camera, unit_m)
+    return image_frames([source], [Path(depth)] if depth else None, camera, *units_m)
 
 
 def brings_camera(path: str | Path) -> bool:
     """Whether a source knows its own intrinsics: BOP scenes and bags do, images and videos do not."""
-    return is_bag(Path(path)) or _is_bop_scene(Path(path))
+    return is_bag(Path(path)) or is_bop_scene(Path(path))
 
 
 def is_video(path: str | Path) -> bool:
@@ -85,12 +85,16 @@ def bag_frames(bag: str | Path, config: RecordingConfig | None = None) -> Iterat
 
 
 def image_frames(
-    images: Sequence[Path], depths: Sequence[Path] | None, camera: Camera | None, depth_unit_m: float = 1e-3
+    images: Sequence[Path],
+    depths: Sequence[Path] | None,
+    camera: Camera | None,
+    depth_unit_m: float = 1e-3,
+    float_depth_unit_m: float = 1.0,
 ) -> Iterator[NamedFrame]:
-    """Yield one frame an image file, with the depth file at the same place of ``depths``."""
+    """Yield one frame an image file, with the depth file at the same place of ``depths``; see ``read_depth``."""
     for index, path in enumerate(images):
         rgb = read_image(path)
-        depth_m = read_depth(depths[index], depth_unit_m) if depths else None
+        depth_m = read_depth(depths[index], depth_unit_m, float_depth_unit_m) if depths else None
         yield NamedFrame(path.stem, make_frame(str(path), rgb, depth_m, camera, index * _IMAGE_PERIOD_NS))
 
 
@@ -141,10 +145,6 @@ def _pairs_of_folder(folder: Path, depth: Path | None) -> tuple[list[Path], list
     if missing:
         raise DataError(f"{depth} has no depth for {', '.join(missing[:3])}", "depth files are named as their images")
     return images, [depths[image.stem] for image in images]
-
-
-def _is_bop_scene(source: Path) -> bool:
-    return (source / "scene_camera.json").exists()
 
 
 def _bop_frames(scene: Path, depth_scale: float | None) -> Iterator[NamedFrame]:

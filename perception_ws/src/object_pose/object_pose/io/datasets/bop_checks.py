@@ -12,7 +12,7 @@ import numpy as np
 from object_pose.core.arrays import Array
 from object_pose.core.errors import DataError
 from object_pose.core.geometry.se3 import rotation_error
-from object_pose.io.bop import find_image, read_models_info
+from object_pose.io.bop import MM, SceneFiles, camera_files, is_bop_scene, read_models_info, scene_files
 from object_pose.io.datasets.image_files import ImageHeader, headers
 from object_pose.io.datasets.located_json import LocatedJson, read_located_json
 from object_pose.io.datasets.samples import Fault
@@ -34,12 +34,17 @@ class BopSummary:
 
 
 def bop_scenes(root: str | Path) -> list[Path]:
-    """Return the scene folders of a BOP scene, split or data set, sorted; empty where there are none."""
-    folder = Path(root)
-    if (folder / "scene_camera.json").exists():
-        return [folder]
-    found = [*folder.glob("*/scene_camera.json"), *folder.glob("*/*/scene_camera.json")]
-    return sorted(path.parent for path in found)
+    """Return the scene folders of a BOP scene, split or data set, sorted; empty where there are none.
+
+    Of a scene of several sensors the camera file of each takes the place of its folder.
+    """
+    place = Path(root)
+    if is_bop_scene(place):
+        folders = {place}
+    else:
+        folders = {path.parent for below in ("*", "*/*") for path in place.glob(f"{below}/scene_camera*.json")}
+    found = [(folder, camera_files(folder)) for folder in folders]
+    return sorted(scene for folder, files in found for scene in (files if len(files) > 1 else [folder]))
 
 
 def check_bop(root: str | Path, thorough: bool = False) -> BopSummary:
@@ -52,14 +57,14 @@ def check_bop(root: str | Path, thorough: bool = False) -> BopSummary:
     if not scenes:
         raise DataError(f"{folder} holds no BOP scene", "expected folders with a scene_camera.json")
     faults: list[Fault] = []
-    known = _known_objects(folder, scenes[0], faults)
+    known = _known_objects(folder, scene_files(scenes[0]).folder, faults)
     images = objects = 0
     for scene in scenes:
-        check = _SceneCheck(scene, known, thorough, faults)
+        check = _SceneCheck(scene_files(scene), known, thorough, faults)
         check.run()
         images += check.images
         objects += check.objects
-    return BopSummary(len(scenes), images, objects, tuple(faults))
+    return BopSummary(len({scene_files(scene).folder for scene in scenes}), images, objects, tuple(faults))
 
 
 def _known_objects(root: Path, scene: Path, faults: list[Fault]) -> frozenset[int] | None:
@@ -78,9 +83,9 @@ def _known_objects(root: Path, scene: Path, faults: list[Fault]) -> frozenset[in
 
 
 class _SceneCheck:
-    """Collects the faults of one scene folder."""
+    """Collects the faults of one scene, or of one of its sensors."""
 
-    def __init__(self, scene: Path, known: frozenset[int] | None, thorough: bool, faults: list[Fault]) -> None:
+    def __init__(self, scene: SceneFiles, known: frozenset[int] | None, thorough: bool, faults: list[Fault]) -> None:
         self.images = self.objects = 0
         self._scene = scene
         self._known = known
@@ -88,14 +93,14 @@ class _SceneCheck:
         self._faults = faults
 
     def run(self) -> None:
-        cameras = self._read("scene_camera.json")
+        cameras = self._read("scene_camera")
         if cameras is None:
             return
         truths = infos = None
-        if (self._scene / "scene_gt.json").exists():
-            truths, infos = self._read("scene_gt.json"), self._read("scene_gt_info.json")
+        if self._scene.json("scene_gt").exists():
+            truths, infos = self._read("scene_gt"), self._read("scene_gt_info")
         else:
-            self._fault("scene_gt.json", None, "is missing: the scene has no truth", "warning")
+            self._fault("scene_gt", None, "is missing: the scene has no truth", "warning")
         for key, values in cameras.values.items():
             header = self._check_image(key, values, cameras.line(key))
             if header is None:
@@ -103,13 +108,13 @@ class _SceneCheck:
             self.images += 1
             if truths is not None and infos is not None:
                 self._check_truths(key, truths, infos, header.wh)
-        for document, name in ((truths, "scene_gt.json"), (infos, "scene_gt_info.json")):
+        for document, name in ((truths, "scene_gt"), (infos, "scene_gt_info")):
             for key in document.values if document else ():
                 if key not in cameras.values:
                     self._fault(name, document.line(key) if document else None, f"label without image {key}")
 
     def _read(self, name: str) -> LocatedJson | None:
-        path = self._scene / name
+        path = self._scene.json(name)
         try:
             return read_located_json(path)
         except DataError as error:
@@ -117,23 +122,25 @@ class _SceneCheck:
             return None
 
     def _fault(self, name: str, line: int | None, problem: str, severity: Any = "error") -> None:
-        self._faults.append(Fault(self._scene / name, line, problem, severity))
+        self._faults.append(Fault(self._scene.json(name), line, problem, severity))
 
     def _check_image(self, key: str, values: Any, line: int | None) -> ImageHeader | None:
         """Check camera, colour and depth image of one entry; return the colour image's header."""
-        name = "scene_camera.json"
+        name = "scene_camera"
         if not key.isdecimal():
             self._fault(name, line, f"image id '{key}' is not a number")
             return None
         matrix = _numbers(values.get("cam_K") if isinstance(values, Mapping) else None, 9)
         if matrix is None or matrix[0] <= 0 or matrix[4] <= 0:
             self._fault(name, line, f"image {key} has no valid cam_K of 9 numbers")
-        file = find_image(self._scene, ("rgb", "gray"), f"{int(key):06d}")
+        elif tuple(matrix[6:]) != (0.0, 0.0, 1.0):
+            self._fault(name, line, f"image {key} has a cam_K that does not end in 0, 0, 1: is it written by columns?")
+        file = self._scene.image(("rgb", "gray"), f"{int(key):06d}")
         if file is None:
             self._fault(name, line, f"label without image: {int(key):06d} is not in rgb/ or gray/")
             return None
         header = headers([file], self._thorough, self._faults).get(file)
-        depth = find_image(self._scene, ("depth",), f"{int(key):06d}", DEPTH_SUFFIXES)
+        depth = self._scene.image(("depth",), f"{int(key):06d}", DEPTH_SUFFIXES)
         if depth is not None and header is not None:
             self._check_size(depth, header.wh, "depth image")
         return header
@@ -141,17 +148,17 @@ class _SceneCheck:
     def _check_truths(self, key: str, truths: LocatedJson, infos: LocatedJson, wh: tuple[int, int]) -> None:
         objects, boxes = truths.values.get(key), infos.values.get(key)
         if objects is None:
-            self._fault("scene_gt.json", None, f"image {key} has no entry", "warning")
+            self._fault("scene_gt", None, f"image {key} has no entry", "warning")
             return
         if not isinstance(objects, list) or not isinstance(boxes, list) or len(objects) != len(boxes):
-            self._fault("scene_gt_info.json", infos.line(key), f"image {key} does not fit its entry in scene_gt.json")
+            self._fault("scene_gt_info", infos.line(key), f"image {key} does not fit its entry in scene_gt.json")
             return
         for index, (item, info) in enumerate(zip(objects, boxes)):
             name = f"image {key}, object {index}"
-            self._report("scene_gt.json", truths.line(key, index), name, self._pose_problems(item))
-            self._report("scene_gt_info.json", infos.line(key, index), name, _info_problems(info, wh))
+            self._report("scene_gt", truths.line(key, index), name, self._pose_problems(item))
+            self._report("scene_gt_info", infos.line(key, index), name, _info_problems(info, wh))
             for kind in ("mask", "mask_visib"):
-                mask = find_image(self._scene, (kind,), f"{int(key):06d}_{index:06d}")
+                mask = self._scene.image((kind,), f"{int(key):06d}_{index:06d}")
                 if mask is not None:
                     self._check_size(mask, wh, kind)
         self.objects += len(objects)
@@ -180,10 +187,10 @@ class _SceneCheck:
     def _size(self, file: Path) -> tuple[int, int] | None:
         """Return the size of an image or a depth file; None where it cannot be used, which is a fault."""
         if file.suffix.lower() not in _DEPTH_ALONE:
-            header = headers([file], self._thorough, self._faults).get(file)
+            header = headers([file], self._thorough, self._faults, is_picture=False).get(file)
             return header.wh if header else None
         try:
-            height, width = read_depth(file).shape
+            height, width = read_depth(file, float_unit_m=MM).shape  # of any unit: the size alone counts
         except DataError as error:
             self._faults.append(Fault(file, None, error.message))
             return None

@@ -82,7 +82,8 @@ class PhotoBackgrounds:
         """Use every JPEG and PNG below ``folder``; raises ``DataError`` when there is none, '' means no photographs."""
         if not folder:
             return cls()
-        paths = tuple(sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png")))
+        found = [path for path in Path(folder).rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png")]
+        paths = tuple(sorted(path for path in found if not path.name.startswith(".")))  # hidden ones are macOS's
         if not paths:
             raise DataError(f"no .jpg or .png lies below {folder}", "name a folder of photographs")
         return cls(paths, share)

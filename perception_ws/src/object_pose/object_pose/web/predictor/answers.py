@@ -101,9 +101,10 @@ def _frame(request: Message, needs_camera: bool) -> Frame:
     elif needs_camera:
         raise CalibrationError("'camera' is missing, without which there are no poses", "send its intrinsics")
     unit_m = (head["depth_scale"] or said or _MM_PER_COUNT) * 1e-3
+    float_unit_m = head["depth_scale"] * 1e-3 if head["depth_scale"] else 1.0
     depth_m = None
     if "depth" in files:
-        depth_m = decode_depth(files["depth"], "depth", unit_m, largest_pixels=head["most_pixels"])
+        depth_m = decode_depth(files["depth"], "depth", unit_m, float_unit_m, head["most_pixels"])
     return make_frame("image", rgb, depth_m, camera, 0)
 
 

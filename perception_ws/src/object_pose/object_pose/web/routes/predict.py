@@ -93,7 +93,7 @@ async def predict(
         UploadFile | None, File(description="intrinsics: camera_info YAML, OpenCV's or BOP's camera.json")
     ] = None,
     depth_scale: Annotated[
-        float | None, Form(gt=0.0, le=1000.0, description="millimetres in one count of 16-bit depth")
+        float | None, Form(gt=0.0, le=1000.0, description="millimetres in one count of 16-bit depth, in 1.0 of floats")
     ] = None,
     annotated: Annotated[bool, Query(description="answer with the annotated picture (JPEG)")] = False,
 ) -> Response:
