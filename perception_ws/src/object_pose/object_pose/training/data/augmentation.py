@@ -72,10 +72,11 @@ def random_crop(
         corner = np.clip(middle - window * rng.uniform(0.1, 0.9, 2), low, high)
     matrix = np.array([[scale, 0.0, -scale * corner[0]], [0.0, scale, -scale * corner[1]]])
     matrix[:, 2] += 0.5 * scale - 0.5  # pixel centres are integers
-    source = sample.image
+    source, warp = sample.image, matrix.copy()
     if scale < 0.7:
         source = cv2.blur(source, (2, 2))  # averages as area resampling would
-    image = cv2.warpAffine(source, matrix, output_wh, flags=cv2.INTER_LINEAR, borderValue=(PADDING_VALUE,) * 3)
+        warp[:, 2] -= 0.5 * scale  # a mean of two pixels stands at the second, half a pixel beside their middle
+    image = cv2.warpAffine(source, warp, output_wh, flags=cv2.INTER_LINEAR, borderValue=(PADDING_VALUE,) * 3)
     moved = replace(
         sample,
         image=image,

@@ -1,0 +1,31 @@
+"""Augmented samples: labels stay where the picture shows what they label."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from object_pose.core.vision.image import PADDING_VALUE
+from object_pose.training.data.augmentation import DetectionSample, random_crop
+
+_SPOT = np.array([151.3, 117.8])  # of the middle of a soft spot, pixels
+_SUB_PIXEL = 0.1  # to which the resampling keeps a place
+
+
+def soft_spot():
+    """Return a bright spot on the colour of what lies beyond the image, with its middle as the keypoint."""
+    x, y = np.meshgrid(np.arange(320), np.arange(240))
+    spot = 130.0 * np.exp(-0.5 * ((x - _SPOT[0]) ** 2 + (y - _SPOT[1]) ** 2) / 8.0**2)
+    image = np.rint(PADDING_VALUE + np.repeat(spot[..., None], 3, axis=2)).astype(np.uint8)
+    box = np.concatenate([_SPOT - 40.0, _SPOT + 40.0])[None]
+    return DetectionSample(image, box, np.zeros(1, dtype=np.int64), _SPOT[None, None])
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.65, 0.699, 0.701, 1.0, 1.3])
+def test_a_crop_of_any_scale_shows_objects_where_its_labels_are(scale):
+    crop = random_crop(soft_spot(), (416, 416), (scale, scale), np.random.default_rng(1))
+    light = crop.image[..., 0].astype(np.float64) - PADDING_VALUE
+    y, x = np.indices(light.shape)
+    middle = np.array([(light * x).sum(), (light * y).sum()]) / light.sum()
+    np.testing.assert_allclose(crop.keypoints[0, 0], middle, atol=_SUB_PIXEL)
+    np.testing.assert_allclose(0.5 * (crop.boxes_xyxy[0, :2] + crop.boxes_xyxy[0, 2:]), middle, atol=_SUB_PIXEL)
