@@ -12,7 +12,9 @@ from object_pose.core.errors import CancelledError, ConfigError
 from object_pose.core.geometry.camera import Camera
 from object_pose.io.camera_info import write_camera
 from object_pose.io.run_folder import RunFolder
-from object_pose.workflows.onboard import OnboardConfig, onboard, plan_onboarding
+from object_pose.simulation.scenes.scene import SceneConfig
+from object_pose.training.tasks.pose import PoseTrainingConfig
+from object_pose.workflows.onboard import OnboardConfig, _network_sizes, onboard, plan_onboarding
 from small_training import NETWORK, RUN, SCENE
 
 SMALL = {**SCENE, **NETWORK, **RUN, "max_objects": 2, "validation_frames": 1}
@@ -104,6 +106,25 @@ def test_camera_and_distances_are_the_users_and_never_follow_the_parts_size(tmp_
     }
     assert asked.scene["min_distance_m"] == 0.8 and "0.8 to 1.5 m away (as asked for)" in asked.notes[1]
     assert len(asked.notes) == 2
+
+
+def test_a_wider_input_is_higher_too_and_learned_from_larger_crops(tmp_path):
+    usual = PoseTrainingConfig()
+    sizes = {name: getattr(usual, name) for name in ("input_width", "input_height", "crop_width", "crop_height")}
+    assert _network_sizes(SceneConfig(), {}) == sizes
+    wide = {"input_width": 640, "input_height": 480, "crop_width": 512, "crop_height": 384}
+    assert _network_sizes(SceneConfig(), {"input_width": 640}) == wide
+    assert _network_sizes(SceneConfig(), {"input_height": 480}) == wide
+    assert _network_sizes(SceneConfig(), {"input_width": 640, "crop_height": 256}) == wide | {"crop_height": 256}
+
+    far = OnboardConfig((save_part(tmp_path, "bracket"),), tmp_path / "out", distance_m=(1.0, 4.8))
+    pixels = {}
+    for width in (416, 640):
+        notes = plan_onboarding(dataclasses.replace(far, options={"input_width": width})).notes
+        (text,) = [note for note in notes if "--input-width makes it larger" in note]
+        pixels[width] = int(text.split(" has ")[1].split()[0])
+        assert f"{width} pixels wide" in text
+    assert pixels[640] / pixels[416] == pytest.approx(640 / 416, rel=0.1)
 
 
 def test_unknown_options_and_unconfirmed_symmetries_are_refused(tmp_path):

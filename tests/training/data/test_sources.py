@@ -12,9 +12,13 @@ import pytest
 from object_pose.core.errors import DataError
 from object_pose.core.frame import Frame
 from object_pose.core.geometry.camera import Camera
+from object_pose.core.vision.image import Letterbox
+from object_pose.simulation.parts.objects import part_objects
+from object_pose.simulation.scenes.scene import SceneConfig
 from object_pose.simulation.scenes.truth import SimulatedFrame
+from object_pose.simulation.seeds import VALIDATION
 from object_pose.training.data.augmentation import DetectionSample, photometric, uneven_light
-from object_pose.training.data.sources import PhotoBackgrounds
+from object_pose.training.data.sources import PhotoBackgrounds, validation_frames, validation_samples
 from object_pose.training.tasks.detect import DetectionRecipe
 
 _CAMERA = Camera(160, 120, 150.0, 150.0, 79.5, 59.5)
@@ -120,3 +124,16 @@ def test_a_detector_learns_what_is_left_when_objects_are_erased() -> None:
         assert seen == set(crop.class_ids.tolist())
         labels.append(len(crop.class_ids))
     assert set(labels) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("input_wh", [(128, 96), (224, 96), (128, 160)])
+def test_held_out_objects_are_as_large_as_the_letterbox_makes_them(input_wh: tuple[int, int]) -> None:
+    objects = part_objects(("bracket",))
+    scene = SceneConfig(width=160, height=120, focal_px=150.0, min_objects=1, max_objects=1, max_distractors=0)
+    scale = Letterbox.fit((160, 120), input_wh).scale.max()
+    for number in range(3):
+        seed = VALIDATION.seed(number)
+        (frame,) = validation_frames(objects, scene, 1, seed)
+        (sample,) = validation_samples(objects, scene, input_wh, 1, seed)
+        assert sample.image.shape == (input_wh[1], input_wh[0], 3) and len(sample.class_ids) == 1
+        np.testing.assert_allclose(np.ptp(sample.keypoints, axis=1), scale * np.ptp(frame.keypoints, axis=1))

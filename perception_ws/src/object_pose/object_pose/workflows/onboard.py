@@ -66,8 +66,8 @@ _USUAL_DIAMETER_M, _USUAL_FACTORS = 0.075, (0.5, 1.6)
 _SCALED_WITH_PARTS = ("min_spread_m", "max_spread_m")
 # Frames are rendered at most so wide: finer ones cost more than they teach.
 _LARGEST_WIDTH = 640
-# Widths of the detector's input and of the crops that it learns from, and the height of a crop over the input's.
-_INPUT_WIDTH, _CROP_WIDTH, _CROP_SHARE = 416, 320, 0.8
+# The width of the detector's input, and the crops that it learns from, in widths and in heights of the input.
+_INPUT_WIDTH, _CROP_SHARES = 416, (320 / 416, 0.8)
 # A part of fewer pixels in the detector's input is hardly found, one that fills more of the image hardly seen whole.
 _SMALLEST_PX, _LARGEST_SHARE = 20.0, 0.9
 # What the export, and a frame of the test, may take of the time, of which they get a third at most.
@@ -310,7 +310,7 @@ class _Work:
         fixed = {"steps": self.config.wanted_steps[kind], "objects": str(self.models), **_STAGE_OPTIONS[kind]}
         if (shipped := _shipped_weights()) is not None:
             fixed |= {"initial": str(shipped), "keep_classes": False}
-        sizes = _network_sizes(make_config(SceneConfig, dict(self.plan.scene))) if kind == "pose" else {}
+        sizes = _network_sizes(make_config(SceneConfig, dict(self.plan.scene)), own) if kind == "pose" else {}
         return fixed | sizes | own | dict(self.plan.scene)
 
     def command(self, kind: str, steps: int = 0) -> str:
@@ -522,16 +522,17 @@ def _rendered_camera(camera: Camera) -> Camera:
     return Camera(width, height, scale * camera.fx, scale * camera.fy, cx, cy)
 
 
-def _network_sizes(scene: SceneConfig) -> dict[str, int]:
-    """Return the detector's input, of the image's shape, and the crops that it learns from."""
-    input_height = _multiple(_INPUT_WIDTH * scene.height / scene.width)
-    crop_height = min(input_height, _multiple(_CROP_SHARE * input_height))
-    return {
-        "input_width": _INPUT_WIDTH,
-        "input_height": input_height,
-        "crop_width": _CROP_WIDTH,
-        "crop_height": crop_height,
-    }
+def _network_sizes(scene: SceneConfig, options: Mapping[str, Any]) -> dict[str, int]:
+    """Return the detector's input, of the image's shape, and the crops that it learns from, where nothing else is said.
+
+    ``options`` are the user's; an ``input_width`` or ``input_height`` of them makes all other sizes fit it.
+    """
+    shape = scene.height / scene.width
+    width = options.get("input_width") or _multiple(options.get("input_height", _INPUT_WIDTH * shape) / shape)
+    height = options.get("input_height") or _multiple(width * shape)
+    crop_width, crop_height = (min(side, _multiple(share * side)) for side, share in zip((width, height), _CROP_SHARES))
+    sizes = {"input_width": width, "input_height": height, "crop_width": crop_width, "crop_height": crop_height}
+    return {name: options.get(name, size) for name, size in sizes.items()}
 
 
 def _multiple(size: float) -> int:
@@ -549,14 +550,17 @@ def _scene_notes(parts: Sequence[CadPart], config: OnboardConfig, scene: SceneCo
         f"Training shows the parts from {least:g} to {greatest:g} m away ({source}); where the camera is nearer or "
         "farther, say --distance 0.3-0.8."
     )
+    sizes = _network_sizes(scene, config.options)
+    input_scale = min(sizes["input_width"] / scene.width, sizes["input_height"] / scene.height)
     for part in parts:
-        near, far = (mesh_diameter(part.mesh.vertices) * scene.focal_px / z / scene.width for z in (least, greatest))
-        if near > _LARGEST_SHARE:
+        near, far = (mesh_diameter(part.mesh.vertices) * scene.focal_px / z for z in (least, greatest))
+        if near > _LARGEST_SHARE * scene.width:
             yield f"'{part.name}' fills the image from {least:g} m: name the distances of your cell."
-        if far * _INPUT_WIDTH < _SMALLEST_PX:
+        if far * input_scale < _SMALLEST_PX:
             yield (
-                f"'{part.name}' has {far * _INPUT_WIDTH:.0f} pixels in the detector's input from {greatest:g} m and "
-                "will hardly be found there: --input-width makes it larger."
+                f"'{part.name}' has {far * input_scale:.0f} pixels in the detector's input, {sizes['input_width']} "
+                f"pixels wide, from {greatest:g} m and will hardly be found there: a greater --input-width makes it "
+                "larger."
             )
 
 

@@ -200,11 +200,11 @@ def _drawn_owners(frame: Frame, truths: Sequence[ObjectTruth], objects: Sequence
 def validation_samples(
     objects: Sequence[SceneObject], scene_config: SceneConfig, input_wh: tuple[int, int], count: int, seed: int
 ) -> list[DetectionSample]:
-    """Render ``count`` held-out frames at the network's input size."""
+    """Render ``count`` held-out frames at the network's input size, objects as large as the letterbox makes them."""
     rng = np.random.default_rng(seed)
+    scale = min(input_wh[0] / scene_config.width, input_wh[1] / scene_config.height)
     samples = []
     for sample in validation_frames(objects, scene_config, count, seed):
-        scale = input_wh[0] / scene_config.width
         samples.append(random_crop(sample, input_wh, (scale, scale), rng))
     return samples
 
