@@ -108,6 +108,17 @@ def test_camera_and_distances_are_the_users_and_never_follow_the_parts_size(tmp_
     assert len(asked.notes) == 2
 
 
+def test_materials_are_chosen_part_by_part_unless_a_share_for_all_is_given(tmp_path):
+    parts = save_part(tmp_path, "bracket"), save_part(tmp_path, "gear")
+    config = OnboardConfig(parts, tmp_path / "out", accept_symmetries=True)
+    scene = plan_onboarding(config).scene
+    assert scene["plain_repaint_share"] > 0.5 and scene["plain_printed_share"] > 0.0
+    assert "repaint_share" not in scene
+    given = plan_onboarding(dataclasses.replace(config, options={"repaint_share": 0.1})).scene
+    assert given["repaint_share"] == 0.1 and "plain_repaint_share" not in given
+    assert given["plain_printed_share"] == scene["plain_printed_share"]
+
+
 def test_a_wider_input_is_higher_too_and_learned_from_larger_crops(tmp_path):
     usual = PoseTrainingConfig()
     sizes = {name: getattr(usual, name) for name in ("input_width", "input_height", "crop_width", "crop_height")}

@@ -85,8 +85,8 @@ _NETWORKS = {"pose": "detector", "roi_head": "RoI head"}
 _FEWEST_STEPS = 50  # of a training that are worth a test
 _VALIDATIONS, _CHECKPOINT_S = 8, 60.0  # in a stage, and seconds between checkpoints
 _NOTHING_LEFT = 0.03  # of the time, that is not worth another start
-# Files without colours say nothing about the material, so nearly every part gets another one, and many a print.
-_REPAINT_WITHOUT_COLORS, _PRINTED_WITHOUT_COLORS = 0.9, 0.4
+# A file without colours, or of one, says nothing about the material: its part mostly gets another one, and many a print.
+_PLAIN_SHARES = {"plain_repaint_share": 0.9, "plain_printed_share": 0.4}
 OPTION_CLASSES = (TrainConfig, PoseTrainingConfig, SceneConfig)
 # Options that onboarding sets itself, and those that another call on the same folder may change.
 RESERVED_OPTIONS = ("steps", "max_minutes", "initial", "keep_classes", "objects")
@@ -214,7 +214,7 @@ def plan_onboarding(config: OnboardConfig, progress: ProgressCallback = ignore_p
             state = "confirmed" if is_confirmed else _ACCEPTED if config.accept_symmetries else _UNCONFIRMED
             planned.append(PlannedPart(part, found.symmetry, found, state))
     given = {name: value for name, value in config.options.items() if name in _names(SceneConfig)}
-    scene = _suitable_scene(parts) | _seen_by(config) | given
+    scene = _suitable_scene(parts, given) | _seen_by(config) | given
     return OnboardPlan(tuple(planned), scene, tuple(_scene_notes(parts, config, make_config(SceneConfig, scene))))
 
 
@@ -481,16 +481,15 @@ def _with_states(plan: OnboardPlan) -> list[PartSymmetry]:
     return [PartSymmetry(item.part, item.symmetry, item.state) for item in plan.parts]
 
 
-def _suitable_scene(parts: Sequence[CadPart]) -> dict[str, Any]:
-    """Return the scene options that the parts' size and colours ask for."""
-    values: dict[str, Any] = {}
+def _suitable_scene(parts: Sequence[CadPart], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the scene options that the parts' size and colours ask for, beside those that are ``given``."""
+    # A share that is given for all parts holds for plain ones, too.
+    values = {name: share for name, share in _PLAIN_SHARES.items() if name.removeprefix("plain_") not in given}
     factor = _median_diameter_m(parts) / _USUAL_DIAMETER_M
     if not _USUAL_FACTORS[0] <= factor <= _USUAL_FACTORS[1]:
         for item in parameters(SceneConfig):
             if item.name in _SCALED_WITH_PARTS:
                 values[item.name] = round(float(np.clip(item.default * factor, item.minimum, item.maximum)), 3)
-    if all(part.colors is None for part in parts):
-        values |= {"repaint_share": _REPAINT_WITHOUT_COLORS, "printed_share": _PRINTED_WITHOUT_COLORS}
     return values
 
 

@@ -29,6 +29,7 @@ _SURFACE_POINTS = 800
 _CANDIDATES_PER_POINT = 6
 _DENSE_POINTS, _DENSE_CANDIDATES = 4000, 40_000
 _SHARP_DEG = 30.0
+_PLAIN_RANGE = 0.02  # in which all colours of a mesh count as one
 _MIN_VIEWS = 3
 
 
@@ -39,6 +40,13 @@ class SceneObject:
     mesh: RenderMesh
     model: ObjectModel
     palette: tuple[Material, ...] = ()
+
+    @cached_property
+    def plain_color(self) -> Array | None:
+        """The linear RGB colour (3,) that all of the mesh has; None where it has several, or a palette."""
+        colors = np.asarray(self.mesh.colors, dtype=np.float64)
+        is_plain = not self.palette and np.ptp(colors, axis=0).max() <= _PLAIN_RANGE
+        return colors.mean(axis=0) if is_plain else None
 
     @cached_property
     def stable_rotations(self) -> StableRotations:

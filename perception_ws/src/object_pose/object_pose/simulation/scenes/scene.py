@@ -51,6 +51,12 @@ class SceneConfig:
     any_rotation_share: float = parameter(0.1, "share of objects on tables in any rotation", minimum=0.0, maximum=1.0)
     repaint_share: float = parameter(0.25, "share of objects of a material of any kind", minimum=0.0, maximum=1.0)
     printed_share: float = parameter(0.0, "share of objects with a picture printed on them", minimum=0.0, maximum=1.0)
+    plain_repaint_share: float = parameter(
+        -1.0, "the same share of objects of one colour throughout; -1 as of all others", minimum=-1.0, maximum=1.0
+    )
+    plain_printed_share: float = parameter(
+        -1.0, "share of objects of one colour that get a print; -1 as of all others", minimum=-1.0, maximum=1.0
+    )
     occluder_share: float = parameter(0.3, "share of views with something in front", minimum=0.0, maximum=1.0)
     min_spread_m: float = parameter(0.10, "least half width of the area with objects", minimum=0.01, maximum=0.55)
     max_spread_m: float = parameter(0.24, "greatest half width of the area with objects", minimum=0.01, maximum=0.55)
@@ -102,6 +108,13 @@ class SceneSampler:
         self._surfaces: list[Image] = []
         self._clutter: list[Image] = []
         self._divided: dict[int, RenderMesh] = {}
+        # Where plain objects have shares of their own they are drawn in white, for their colour would tint all others.
+        has_own_shares = max(config.plain_repaint_share, config.plain_printed_share) >= 0.0
+        self._plain_colors = [item.plain_color if has_own_shares else None for item in self.objects]
+        self._meshes = [
+            item.mesh if color is None else dataclasses.replace(item.mesh, colors=np.ones_like(item.mesh.colors))
+            for item, color in zip(self.objects, self._plain_colors)
+        ]
 
     def sample(self, rng: np.random.Generator) -> Scene:
         """Draw a new scene and a view of it."""
@@ -191,13 +204,18 @@ class SceneSampler:
         return placements
 
     def _mesh(self, class_id: int, rng: np.random.Generator) -> RenderMesh:
-        mesh = self.objects[class_id].mesh
-        if not self.config.printed_share or rng.random() >= self.config.printed_share:
+        mesh = self._meshes[class_id]
+        share = self._share(class_id, self.config.printed_share, self.config.plain_printed_share)
+        if not share or rng.random() >= share:
             return mesh
         if class_id not in self._divided:
             self._divided[class_id] = divided(mesh)
         picture = self._cluttered(rng) if rng.random() < _PATCHED_SHARE else self._surface(rng)
         return printed(self._divided[class_id], picture, rng)
+
+    def _share(self, class_id: int, usual: float, plain: float) -> float:
+        """Return a share for an object: the ``usual`` one, or that of ``plain`` objects where it is one."""
+        return usual if plain < 0.0 or self._plain_colors[class_id] is None else plain
 
     def _rotation(self, item: SceneObject, pile: bool, rng: np.random.Generator) -> Array:
         draw = rng.random()
@@ -222,10 +240,14 @@ class SceneSampler:
 
     def _finish(self, class_id: int, rng: np.random.Generator) -> Finish:
         grain = rng.uniform(0.0, 0.5) if rng.random() < 0.6 else 0.0
-        if class_id < 0 or rng.random() < self.config.repaint_share:
+        config = self.config
+        if class_id < 0 or rng.random() < self._share(class_id, config.repaint_share, config.plain_repaint_share):
             return Finish(materials.random_material(rng), grain)
-        palette = self.objects[class_id].palette
-        return Finish(materials.pick(palette, rng) if palette else materials.faded(rng), grain)
+        palette, color = self.objects[class_id].palette, self._plain_colors[class_id]
+        material = materials.pick(palette, rng) if palette else materials.faded(rng)
+        if color is not None:
+            material = dataclasses.replace(material, color=_triple(color * material.color))
+        return Finish(material, grain)
 
     def _backdrop(self, on_table: bool, rng: np.random.Generator) -> Backdrop:
         low = np.array([*rng.uniform(-2.6, -1.6, 2), rng.uniform(-0.9, -0.35)])
