@@ -108,6 +108,17 @@ def test_camera_and_distances_are_the_users_and_never_follow_the_parts_size(tmp_
     assert len(asked.notes) == 2
 
 
+def test_depth_is_measured_at_the_users_distance_and_the_plan_says_where_that_is_nearer_than_usual(tmp_path):
+    config = OnboardConfig((save_part(tmp_path, "bracket"),), tmp_path / "out", distance_m=(0.15, 0.25))
+    near = plan_onboarding(config)
+    assert near.scene["min_depth_m"] == 0.075
+    assert any("Depth is rendered from 0.075 m on" in note for note in near.notes)
+    far = plan_onboarding(dataclasses.replace(config, distance_m=(0.6, 0.9)))
+    assert far.scene["min_depth_m"] == 0.28 and not any("Depth is" in note for note in far.notes)
+    named = plan_onboarding(dataclasses.replace(config, options={"min_depth_m": 0.2}))
+    assert named.scene["min_depth_m"] == 0.2
+
+
 def test_materials_are_chosen_part_by_part_unless_a_share_for_all_is_given(tmp_path):
     parts = save_part(tmp_path, "bracket"), save_part(tmp_path, "gear")
     config = OnboardConfig(parts, tmp_path / "out", accept_symmetries=True)

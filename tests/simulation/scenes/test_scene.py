@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from object_pose.core.geometry import se3
 from object_pose.core.params import make_config
+from object_pose.simulation.depth_sensor import DepthSensorConfig
 from object_pose.simulation.parts.objects import part_object, part_objects
 from object_pose.simulation.scenes import layout
 from object_pose.simulation.scenes.scene import FrameStream, SceneConfig, SceneSampler, render_scene
@@ -32,6 +33,17 @@ def test_equal_seeds_give_equal_streams_and_others_do_not():
 def test_depth_comes_when_asked_for():
     assert frames(1)[0].frame.depth_m is None
     assert frames(1, depth=True)[0].frame.depth_m is not None
+
+
+def test_near_objects_have_depth_where_the_depth_camera_measures_it():
+    near = {**SMALL, "min_distance_m": 0.15, "max_distance_m": 0.2, "max_spread_m": 0.1, "bin_share": 0.0}
+    shares = []
+    for values in (near, {**near, "min_depth_m": 0.075}):
+        stream = FrameStream(part_objects(), SceneConfig(**values), depth=True, seed=5)
+        seen = [(item.frame.depth_m, item.instance_ids >= 0) for item in itertools.islice(stream, 6)]
+        shares.append(np.mean([(depth[is_object] > 0.0).mean() for depth, is_object in seen if is_object.any()]))
+    assert shares[0] < 0.1 and shares[1] > 0.5
+    assert SceneConfig().min_depth_m == DepthSensorConfig().min_depth_m
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -85,7 +85,9 @@ _NETWORKS = {"pose": "detector", "roi_head": "RoI head"}
 _FEWEST_STEPS = 50  # of a training that are worth a test
 _VALIDATIONS, _CHECKPOINT_S = 8, 60.0  # in a stage, and seconds between checkpoints
 _NOTHING_LEFT = 0.03  # of the time, that is not worth another start
-# A file without colours, or of one, says nothing about the material: its part mostly gets another one, and many a print.
+# Depth is measured from this share of the least distance on, where the usual depth camera measures only farther.
+_NEAREST_DEPTH_SHARE = 0.5
+# A file of one colour or none says nothing about the material: its part mostly gets another one, and many a print.
 _PLAIN_SHARES = {"plain_repaint_share": 0.9, "plain_printed_share": 0.4}
 OPTION_CLASSES = (TrainConfig, PoseTrainingConfig, SceneConfig)
 # Options that onboarding sets itself, and those that another call on the same folder may change.
@@ -215,6 +217,7 @@ def plan_onboarding(config: OnboardConfig, progress: ProgressCallback = ignore_p
             planned.append(PlannedPart(part, found.symmetry, found, state))
     given = {name: value for name, value in config.options.items() if name in _names(SceneConfig)}
     scene = _suitable_scene(parts, given) | _seen_by(config) | given
+    scene = {"min_depth_m": _least_depth_m(make_config(SceneConfig, scene))} | scene
     return OnboardPlan(tuple(planned), scene, tuple(_scene_notes(parts, config, make_config(SceneConfig, scene))))
 
 
@@ -513,6 +516,11 @@ def _seen_by(config: OnboardConfig) -> dict[str, Any]:
     return values
 
 
+def _least_depth_m(scene: SceneConfig) -> float:
+    """Return the nearest depth that the renders' depth camera measures: a near part has depth, too."""
+    return min(scene.min_depth_m, round(_NEAREST_DEPTH_SHARE * scene.min_distance_m, 4))
+
+
 def _rendered_camera(camera: Camera) -> Camera:
     """Return the camera that training renders for: without lens, and not wider than what helps."""
     scale = min(1.0, _LARGEST_WIDTH / camera.width)
@@ -549,6 +557,11 @@ def _scene_notes(parts: Sequence[CadPart], config: OnboardConfig, scene: SceneCo
         f"Training shows the parts from {least:g} to {greatest:g} m away ({source}); where the camera is nearer or "
         "farther, say --distance 0.3-0.8."
     )
+    if scene.min_depth_m < SceneConfig.min_depth_m:
+        yield (
+            f"Depth is rendered from {scene.min_depth_m:g} m on, nearer than the {SceneConfig.min_depth_m:g} m of a "
+            "usual depth camera; where yours measures only farther, say so, such as --min-depth-m 0.28."
+        )
     sizes = _network_sizes(scene, config.options)
     input_scale = min(sizes["input_width"] / scene.width, sizes["input_height"] / scene.height)
     for part in parts:

@@ -62,6 +62,9 @@ class SceneConfig:
     max_spread_m: float = parameter(0.24, "greatest half width of the area with objects", minimum=0.01, maximum=0.55)
     min_distance_m: float = parameter(0.35, "least distance of camera and table centre", minimum=0.1, maximum=5.0)
     max_distance_m: float = parameter(0.9, "greatest distance of camera and table centre", minimum=0.1, maximum=5.0)
+    min_depth_m: float = parameter(
+        DepthSensorConfig().min_depth_m, "nearest depth that the depth camera measures", minimum=0.0, maximum=10.0
+    )
     min_elevation_deg: float = parameter(30.0, "lowest camera above the table", minimum=-90.0, maximum=90.0)
     max_elevation_deg: float = parameter(80.0, "highest camera above the table", minimum=-90.0, maximum=90.0)
     max_roll_deg: float = parameter(12.0, "greatest roll of the camera", minimum=0.0, maximum=180.0)
@@ -387,4 +390,5 @@ class FrameStream:
     def _sensor(self, rng: np.random.Generator) -> DepthSensor | None:
         if not self.depth:
             return None
-        return DepthSensor(DepthSensorConfig(scale_bias=rng.uniform(-1.0, 1.0) * self.depth_scale_error))
+        scale_bias = rng.uniform(-1.0, 1.0) * self.depth_scale_error
+        return DepthSensor(DepthSensorConfig(scale_bias=scale_bias, min_depth_m=self.config.min_depth_m))
