@@ -10,6 +10,7 @@ import pytest
 from cad_files import save_part
 from object_pose.core.errors import CancelledError, ConfigError
 from object_pose.core.geometry.camera import Camera
+from object_pose.core.params import make_config
 from object_pose.io.camera_info import write_camera
 from object_pose.io.run_folder import RunFolder
 from object_pose.simulation.scenes.scene import SceneConfig
@@ -106,6 +107,27 @@ def test_camera_and_distances_are_the_users_and_never_follow_the_parts_size(tmp_
     }
     assert asked.scene["min_distance_m"] == 0.8 and "0.8 to 1.5 m away (as asked for)" in asked.notes[1]
     assert len(asked.notes) == 2
+
+
+@pytest.mark.parametrize(
+    ("size", "rendered", "network"),
+    [
+        ((1920, 1080), (640, 360), (416, 256)),
+        ((640, 480), (640, 480), (416, 320)),
+        ((1280, 1024), (620, 496), (416, 352)),
+        ((1080, 1920), (416, 739), (288, 512)),
+        ((320, 240), (320, 240), (416, 320)),
+    ],
+)
+def test_pictures_of_any_shape_cost_about_as_much(tmp_path, size, rendered, network):
+    camera = tmp_path / "camera.yaml"
+    write_camera(camera, Camera(*size, 900.0, 900.0, 0.5 * size[0], 0.5 * size[1]))
+    config = OnboardConfig((save_part(tmp_path, "bracket"),), tmp_path / "out", camera=camera)
+    scene = make_config(SceneConfig, dict(plan_onboarding(config).scene))
+    assert (scene.width, scene.height) == rendered
+    assert scene.focal_px == pytest.approx(900.0 * rendered[0] / size[0], rel=2e-3)
+    sizes = _network_sizes(scene, {})
+    assert (sizes["input_width"], sizes["input_height"]) == network
 
 
 def test_depth_is_measured_at_the_users_distance_and_the_plan_says_where_that_is_nearer_than_usual(tmp_path):

@@ -64,10 +64,10 @@ _SHIPPED = "parts.onnx"
 # The scenes of parts of this size are as large as by default; those of other sizes in proportion.
 _USUAL_DIAMETER_M, _USUAL_FACTORS = 0.075, (0.5, 1.6)
 _SCALED_WITH_PARTS = ("min_spread_m", "max_spread_m")
-# Frames are rendered at most so wide: finer ones cost more than they teach.
-_LARGEST_WIDTH = 640
-# The width of the detector's input, and the crops that it learns from, in widths and in heights of the input.
-_INPUT_WIDTH, _CROP_SHARES = 416, (320 / 416, 0.8)
+# Frames are rendered at most so wide, and of at most so many pixels: finer ones cost more than they teach.
+_LARGEST_WIDTH, _LARGEST_AREA = 640, 640 * 480
+# The detector's input in pixels, likewise, and the crops that it learns from, in widths and in heights of the input.
+_INPUT_WIDTH, _INPUT_AREA, _CROP_SHARES = 416, 416 * 320, (320 / 416, 0.8)
 # A part of fewer pixels in the detector's input is hardly found, one that fills more of the image hardly seen whole.
 _SMALLEST_PX, _LARGEST_SHARE = 20.0, 0.9
 # What the export, and a frame of the test, may take of the time, of which they get a third at most.
@@ -522,8 +522,8 @@ def _least_depth_m(scene: SceneConfig) -> float:
 
 
 def _rendered_camera(camera: Camera) -> Camera:
-    """Return the camera that training renders for: without lens, and not wider than what helps."""
-    scale = min(1.0, _LARGEST_WIDTH / camera.width)
+    """Return the camera that training renders for: without lens, and not larger than what helps."""
+    scale = min(1.0, _LARGEST_WIDTH / camera.width, math.sqrt(_LARGEST_AREA / (camera.width * camera.height)))
     width, height = round(scale * camera.width), round(scale * camera.height)
     cx, cy = (scale * (middle + 0.5) - 0.5 for middle in (camera.cx, camera.cy))
     return Camera(width, height, scale * camera.fx, scale * camera.fy, cx, cy)
@@ -535,7 +535,8 @@ def _network_sizes(scene: SceneConfig, options: Mapping[str, Any]) -> dict[str, 
     ``options`` are the user's; an ``input_width`` or ``input_height`` of them makes all other sizes fit it.
     """
     shape = scene.height / scene.width
-    width = options.get("input_width") or _multiple(options.get("input_height", _INPUT_WIDTH * shape) / shape)
+    usual_height = shape * min(_INPUT_WIDTH, math.sqrt(_INPUT_AREA / shape))
+    width = options.get("input_width") or _multiple(options.get("input_height", usual_height) / shape)
     height = options.get("input_height") or _multiple(width * shape)
     crop_width, crop_height = (min(side, _multiple(share * side)) for side, share in zip((width, height), _CROP_SHARES))
     sizes = {"input_width": width, "input_height": height, "crop_width": crop_width, "crop_height": crop_height}
