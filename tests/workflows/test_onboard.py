@@ -71,6 +71,14 @@ def test_a_run_that_is_cancelled_or_runs_out_of_time_is_resumed(config):
 
 
 @pytest.mark.timeout(300)
+def test_the_time_that_the_plan_took_is_part_of_the_onboardings(config):
+    plan = plan_onboarding(config)
+    assert plan.planning_s > 0.0
+    late = onboard(config, dataclasses.replace(plan, planning_s=60.0 * config.minutes))
+    assert late.minutes > config.minutes and late.steps_done == {"pose": 1}
+
+
+@pytest.mark.timeout(300)
 def test_time_is_planned_kept_and_gone_on_with_where_there_is_more(config):
     plans = []
     timed = dataclasses.replace(config, steps=0, roi_head=True, minutes=0.4, test_frames=1)

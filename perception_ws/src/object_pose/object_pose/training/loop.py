@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 # Batches, and their size, that recalibrate the batch norms of an exported model.
 _RECALIBRATION_BATCHES, _RECALIBRATION_BATCH_SIZE = 6, 16
 _MOST_WORKERS = 16  # that are chosen by themselves
+_PREFETCHED = 4  # batches that each data process makes ahead
 
 
 class Recipe(Protocol):
@@ -214,7 +215,7 @@ class Trainer:
 
     def _train(self) -> dict[str, float]:
         self._schedule = dataclasses.replace(self._schedule, start_step=self.step)
-        batches = iter(self._loader())
+        batches = self.batches()
         validation: dict[str, float] = {}
         is_over = self.step >= self.config.steps
         while not is_over:
@@ -272,17 +273,24 @@ class Trainer:
         if buffers := list(self.average.buffers()):
             torch._foreach_copy_(buffers, list(self.network.buffers()))
 
-    def _loader(self) -> DataLoader[Any]:
+    def batches(self) -> Iterator[Any]:
+        """Return endless batches; data processes, where there are any, live as long as the iterator."""
         workers = self.workers
-        return DataLoader(
+        loader: DataLoader[Any] = DataLoader(
             _Samples(self.recipe, self._schedule),
             batch_size=self.config.batch_size,
             collate_fn=self.recipe.collate,
             num_workers=workers,
-            prefetch_factor=4 if workers else None,
+            prefetch_factor=_PREFETCHED if workers else None,
             # A forked child would wait for ever on the thread pool that OpenCV left behind in its parent.
             multiprocessing_context="spawn" if workers else None,
         )
+        return iter(loader)
+
+    @property
+    def prefetched(self) -> int:
+        """How many batches the data processes make ahead of those that are used."""
+        return _PREFETCHED * self.workers
 
     def save(self) -> None:
         """Write the checkpoint; raises ``DataError`` where that is impossible, with the one before kept."""

@@ -175,11 +175,15 @@ class PlannedPart:
 
 @dataclass(frozen=True)
 class OnboardPlan:
-    """What will be made: the parts, and the scene options that suit them unless the user says otherwise."""
+    """What will be made: the parts, and the scene options that suit them unless the user says otherwise.
+
+    Making the plan took ``planning_s``, which counts to the time of the onboarding.
+    """
 
     parts: tuple[PlannedPart, ...]
     scene: Mapping[str, Any]
     notes: tuple[str, ...]
+    planning_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -204,6 +208,7 @@ def plan_onboarding(config: OnboardConfig, progress: ProgressCallback = ignore_p
 
     Raises ``DataError`` for a file that cannot be used, ``ConfigError`` for options that do not fit the parts.
     """
+    started_at = time.monotonic()
     parts = read_parts(config.parts, config.unit, config.centred)
     stated = stated_symmetries(parts, config.symmetries)
     planned = []
@@ -218,7 +223,8 @@ def plan_onboarding(config: OnboardConfig, progress: ProgressCallback = ignore_p
     given = {name: value for name, value in config.options.items() if name in _names(SceneConfig)}
     scene = _suitable_scene(parts, given) | _seen_by(config) | given
     scene = {"min_depth_m": _least_depth_m(make_config(SceneConfig, scene))} | scene
-    return OnboardPlan(tuple(planned), scene, tuple(_scene_notes(parts, config, make_config(SceneConfig, scene))))
+    notes = tuple(_scene_notes(parts, config, make_config(SceneConfig, scene)))
+    return OnboardPlan(tuple(planned), scene, notes, time.monotonic() - started_at)
 
 
 def onboard(
@@ -233,8 +239,8 @@ def onboard(
     is not accepted or the folder was made with other settings, and ``CancelledError`` where ``progress`` does, with the
     training's checkpoint kept.
     """
-    started_at = time.monotonic()
     plan = plan or plan_onboarding(config, progress)
+    started_at = time.monotonic() - plan.planning_s
     _require_confirmed(config, plan)
     claim_folder(config.output, _SETTINGS, _settings(config, plan))
     models = write_bop_models(config.output, [item.part.scene_object(item.symmetry) for item in plan.parts])

@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import median
 from typing import Any
 
-import numpy as np
 import torch
 
 from object_pose.runtime.cpus import available_cores
@@ -22,25 +21,15 @@ from object_pose.training.loop import Trainer
 from object_pose.workflows.progress import ProgressCallback, reported
 from object_pose.workflows.train import TrainingJob
 
-_TIMED_FRAMES, _TIMED_BATCHES, _TIMED_STEPS = 6, 2, 3  # not counting those before them that fill caches
+_TIMED_FRAMES, _TIMED_STEPS = 6, 4  # not counting those before them that fill caches
 
 
 @dataclass(frozen=True)
 class StageSpeed:
-    """What a training stage takes here, in seconds: a batch of samples on one core, and a step on ``threads``."""
+    """What a step of a training stage takes here on ``threads``, while its data processes make the next batches."""
 
-    batch_s: float
-    step_s: float
+    seconds_a_step: float
     threads: int
-    workers: int
-
-    @property
-    def seconds_a_step(self) -> float:
-        """What a step takes while data processes make the next batches on the same cores."""
-        if not self.workers:
-            return self.step_s + self.batch_s
-        busy = (self.step_s * self.threads + self.batch_s) / min(available_cores(), self.threads + self.workers)
-        return max(self.step_s, self.batch_s / self.workers, busy)
 
 
 @dataclass(frozen=True)
@@ -100,30 +89,32 @@ def plan_time(
 
 
 def measure_speed(job: TrainingJob) -> StageSpeed:
-    """Return what a few batches and steps of a run on rendered frames take, without beginning it.
+    """Return what a few steps of a run on rendered frames take beside its data processes, without beginning it.
 
-    Where the job names no number of threads, the one that is fastest beside whatever else runs is taken.
+    Where the job names no number of threads, the one that is fastest beside them and whatever else runs is taken.
     """
     rendering = dataclasses.replace(job.configs[0], validation_frames=1)
     recipe = job.task.recipe(rendering, *job.configs[1:])
     trainer = Trainer(recipe, dataclasses.replace(job.training, initial=""), job.run_dir)
-    samples = recipe.samples(np.random.default_rng(job.training.seed))
-
-    def batch() -> Any:
-        return recipe.collate(list(itertools.islice(samples, job.training.batch_size)))
-
-    example = batch()
-    batch_s = _median_seconds(batch, _TIMED_BATCHES)
-    speeds, usual_threads = [], torch.get_num_threads()
+    batches, usual_threads = trainer.batches(), torch.get_num_threads()
     try:
-        for threads in [job.training.threads] if job.training.threads else _thread_counts(available_cores()):
-            torch.set_num_threads(threads)
-            trainer.train_step(example)
-            step_s = _median_seconds(lambda: trainer.train_step(example), _TIMED_STEPS)
-            speeds.append(StageSpeed(batch_s, step_s, threads, trainer.workers))
+        counts = [job.training.threads] if job.training.threads else _thread_counts(available_cores())
+        speeds = [StageSpeed(_seconds_a_step(trainer, batches, threads), threads) for threads in counts]
     finally:
         torch.set_num_threads(usual_threads)
     return min(speeds, key=lambda speed: speed.seconds_a_step)
+
+
+def _seconds_a_step(trainer: Trainer, batches: Iterator[Any], threads: int) -> float:
+    """Return what a batch and the step on it take when none of the batches lies ready that were made ahead."""
+    torch.set_num_threads(threads)
+    for _ in range(trainer.prefetched):
+        next(batches)
+    trainer.train_step(next(batches))
+    start = time.perf_counter()
+    for _ in range(_TIMED_STEPS):
+        trainer.train_step(next(batches))
+    return (time.perf_counter() - start) / _TIMED_STEPS
 
 
 def _thread_counts(cores: int) -> list[int]:
