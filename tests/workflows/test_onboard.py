@@ -149,6 +149,16 @@ def test_depth_is_measured_at_the_users_distance_and_the_plan_says_where_that_is
     assert named.scene["min_depth_m"] == 0.2
 
 
+@pytest.mark.parametrize(("scale", "is_scaled"), [(0.2, True), (1.0, False), (5.0, True)])
+def test_scenes_fit_small_and_large_parts(tmp_path, scale, is_scaled):
+    part = save_part(tmp_path, "bracket", scale=scale)
+    scene = plan_onboarding(OnboardConfig((part,), tmp_path / "out", unit="mm")).scene
+    assert ("clutter_scale" in scene) == is_scaled
+    if is_scaled:
+        usual = plan_onboarding(OnboardConfig((part,), tmp_path / "out", unit="mm", options={"clutter_scale": 1.0}))
+        assert 0.7 * scale < scene["clutter_scale"] < 1.7 * scale and usual.scene["clutter_scale"] == 1.0
+
+
 def test_materials_are_chosen_part_by_part_unless_a_share_for_all_is_given(tmp_path):
     parts = save_part(tmp_path, "bracket"), save_part(tmp_path, "gear")
     config = OnboardConfig(parts, tmp_path / "out", accept_symmetries=True)

@@ -1,5 +1,6 @@
 """Random scenes: reproducible, physically plausible, and with truth that fits the pixels."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -12,6 +13,7 @@ from object_pose.core.params import make_config
 from object_pose.simulation.depth_sensor import DepthSensorConfig
 from object_pose.simulation.parts.objects import part_object, part_objects
 from object_pose.simulation.scenes import layout
+from object_pose.simulation.scenes.distractors import stretched
 from object_pose.simulation.scenes.scene import FrameStream, SceneConfig, SceneSampler, render_scene
 
 SMALL = {"width": 160, "height": 120, "focal_px": 152.5}
@@ -108,6 +110,43 @@ def test_a_scene_without_anything_is_a_picture_of_the_table():
     rng = np.random.default_rng(0)
     simulated = render_scene(SceneSampler(part_objects(), config).sample(rng), rng)
     assert simulated.truths == () and np.all(simulated.instance_ids == -1)
+
+
+def test_a_scene_of_smaller_parts_is_the_usual_one_made_smaller():
+    scale = 0.25
+    usual = SceneConfig(occluder_share=1.0)
+    lengths = ("min_spread_m", "max_spread_m", "min_distance_m", "max_distance_m", "clutter_scale")
+    small = dataclasses.replace(usual, **{name: scale * getattr(usual, name) for name in lengths})
+    objects = part_objects(("bracket", "gear"))
+    small_objects = [
+        dataclasses.replace(
+            item,
+            mesh=stretched(item.mesh, np.full(3, scale)),
+            model=dataclasses.replace(item.model, points_object=scale * item.model.points_object),
+        )
+        for item in objects
+    ]
+    samplers = SceneSampler(objects, usual), SceneSampler(small_objects, small)
+    generators = np.random.default_rng(2), np.random.default_rng(2)
+    names = set()
+    for _ in range(12):
+        scene, smaller = (sampler.sample(rng) for sampler, rng in zip(samplers, generators))
+        for one, other in zip(scene.placements, smaller.placements, strict=True):
+            np.testing.assert_allclose(other.mesh.vertices, scale * one.mesh.vertices, rtol=1e-5, atol=1e-7)
+            np.testing.assert_allclose(other.T_world_object[:3, 3], scale * one.T_world_object[:3, 3], atol=1e-6)
+            names.add(one.mesh.name)
+        assert len(scene.occluders) == 1
+    assert {"bin", "bracket", "gear"} < names
+
+
+def test_as_many_parts_find_a_place_however_small_the_clutter():
+    config = SceneConfig(bin_share=0.0, floating_share=0.0, any_rotation_share=0.0, min_objects=8, max_distractors=0)
+    counts = []
+    for scale in (1.0, 0.05):
+        sampler = SceneSampler(part_objects(("bracket",)), dataclasses.replace(config, clutter_scale=scale))
+        rng = np.random.default_rng(0)
+        counts.append(sum(len(sampler.sample(rng).layout) for _ in range(6)))
+    assert counts[1] >= counts[0] > 36
 
 
 def test_the_camera_keeps_its_distance_and_elevation():

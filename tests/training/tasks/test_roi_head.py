@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -21,6 +22,7 @@ from object_pose.core.vision.roi import RoiWindow, normalised_batch
 from object_pose.runtime.card import ModelCard
 from object_pose.runtime.engine import ENGINES, EngineConfig
 from object_pose.runtime.roi_head import ROI_HEAD_KEY, load_roi_head, packed
+from object_pose.simulation.scenes.scene import SceneConfig
 from object_pose.training.data.augmentation import DetectionSample
 from object_pose.training.networks.roi_head import (
     HYPOTHESES,
@@ -28,7 +30,7 @@ from object_pose.training.networks.roi_head import (
     RoiOutput,
 )
 from object_pose.training.onnx.export import export_onnx
-from object_pose.training.tasks.roi_head import RoiRecipe, RoiTrainingConfig, exportable_network
+from object_pose.training.tasks.roi_head import RoiRecipe, RoiTrainingConfig, exportable_network, roi_recipe
 
 _KEYPOINTS = 4
 _LEFT, _RIGHT = -0.3, 0.3
@@ -179,6 +181,13 @@ def test_masks_are_where_windows_show_their_object_and_nothing_has_none() -> Non
     counts = np.bincount([sample.class_id for sample in samples], minlength=3)
     assert counts[0] > 1.5 * counts[1], "what is hardly seen is shown the more often"
     assert counts[2] > 20
+
+
+def test_the_background_is_shown_as_small_as_small_parts_are() -> None:
+    config, scene = RoiTrainingConfig(validation_frames=1), SceneConfig(width=96, height=64, focal_px=90.0)
+    usual, small = (roi_recipe(config, replace(scene, clutter_scale=scale)) for scale in (1.0, 0.2))
+    assert usual.least_background_px == RoiRecipe(1, 8, _frames, []).least_background_px
+    assert small.least_background_px < 10.0
 
 
 def test_erased_objects_leave_grey_and_no_depth() -> None:

@@ -63,7 +63,7 @@ _TEST_SEED = TEST.seed(100_000_011)
 _SHIPPED = "parts.onnx"
 # The scenes of parts of this size are as large as by default; those of other sizes in proportion.
 _USUAL_DIAMETER_M, _USUAL_FACTORS = 0.075, (0.5, 1.6)
-_SCALED_WITH_PARTS = ("min_spread_m", "max_spread_m")
+_SCALED_WITH_PARTS = ("min_spread_m", "max_spread_m", "clutter_scale")
 # Frames are rendered at most so wide, and of at most so many pixels: finer ones cost more than they teach.
 _LARGEST_WIDTH, _LARGEST_AREA = 640, 640 * 480
 # The detector's input in pixels, likewise, and the crops that it learns from, in widths and in heights of the input.

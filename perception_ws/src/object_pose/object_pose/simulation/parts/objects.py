@@ -46,7 +46,7 @@ class SceneObject:
         """The linear RGB colour (3,) that all of the mesh has; None where it has several, or a palette."""
         colors = np.asarray(self.mesh.colors, dtype=np.float64)
         is_plain = not self.palette and np.ptp(colors, axis=0).max() <= _PLAIN_RANGE
-        return colors.mean(axis=0) if is_plain else None
+        return np.asarray(colors.mean(axis=0)) if is_plain else None
 
     @cached_property
     def stable_rotations(self) -> StableRotations:

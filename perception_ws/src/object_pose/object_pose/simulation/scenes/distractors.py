@@ -33,22 +33,26 @@ def primitive_shapes() -> tuple[RenderMesh, ...]:
     return tuple(meshes)
 
 
-def random_distractor(rng: np.random.Generator) -> RenderMesh:
-    """Draw a primitive of random proportions, or now and then a part too distorted to be taken for one of ours."""
+def random_distractor(rng: np.random.Generator, scale: float = 1.0) -> RenderMesh:
+    """Draw a primitive of random proportions, or now and then a part too distorted to be taken for one of ours.
+
+    Both are ``scale`` times the size that suits hand-sized parts.
+    """
     if rng.random() < 0.12:
         part = part_object(PART_NAMES[int(rng.integers(len(PART_NAMES)))]).mesh
         # One axis far off: a picture cannot tell a part that is merely larger from one that is nearer.
         factors = rng.permutation([rng.uniform(0.25, 0.4), rng.uniform(0.7, 1.3), rng.uniform(1.3, 2.0)])
-        return stretched(part, factors)
+        return stretched(part, factors * scale)
     shapes = primitive_shapes()
     half_size = np.exp(rng.uniform(np.log(0.008), np.log(0.06))) * rng.uniform(0.5, 1.5, 3)
-    return stretched(shapes[int(rng.integers(len(shapes)))], half_size)
+    return stretched(shapes[int(rng.integers(len(shapes)))], half_size * scale)
 
 
-def random_occluder(rng: np.random.Generator) -> RenderMesh:
-    """Draw something long that reaches into the picture, like a tool, an arm or a cable."""
+def random_occluder(rng: np.random.Generator, scale: float = 1.0) -> RenderMesh:
+    """Draw something long that reaches into the picture, like a tool, an arm or a cable, ``scale`` times the usual."""
     shape = {mesh.name: mesh for mesh in primitive_shapes()}[str(rng.choice(["box", "cylinder", "capsule"]))]
-    return stretched(shape, np.array([rng.uniform(0.006, 0.025), rng.uniform(0.006, 0.025), rng.uniform(0.05, 0.25)]))
+    half_size = np.array([rng.uniform(0.006, 0.025), rng.uniform(0.006, 0.025), rng.uniform(0.05, 0.25)])
+    return stretched(shape, half_size * scale)
 
 
 def stretched(mesh: RenderMesh, factors: Array) -> RenderMesh:

@@ -17,10 +17,12 @@ _TOUCH_M = 0.002
 
 
 class HeightMap:
-    """The height of what already lies on the table, on a grid of 5 mm over a square of 1.2 m."""
+    """The height of what already lies on the table, on a grid of 5 mm over a square of 1.2 m, both ``scale`` times."""
 
-    def __init__(self, floor: float = 0.0) -> None:
+    def __init__(self, floor: float = 0.0, scale: float = 1.0) -> None:
         self.floor = floor
+        self.touch_m = _TOUCH_M * scale
+        self._cell_m = _CELL_M * scale
         self._height = np.full((_CELLS, _CELLS), floor, dtype=np.float32)
 
     def rest_height(self, points: Array) -> float:
@@ -40,7 +42,7 @@ class HeightMap:
         self._height[window] = np.maximum(self._height[window], grown)
 
     def _cells(self, points: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        index = np.clip((points[:, :2] / _CELL_M + 0.5 * _CELLS).astype(np.int64), 0, _CELLS - 1)
+        index = np.clip((points[:, :2] / self._cell_m + 0.5 * _CELLS).astype(np.int64), 0, _CELLS - 1)
         return index[:, 1], index[:, 0]
 
 
@@ -66,7 +68,7 @@ def drop(
         spot = np.append(rng.uniform(np.minimum(first, last), np.maximum(first, last)), 0.0)
         lift = ground.rest_height(turned + spot)
         flat_lift = ground.floor - turned[:, 2].min()
-        if pile or lift < flat_lift + _TOUCH_M:
+        if pile or lift < flat_lift + ground.touch_m:
             pose = se3.make_transform(rotation, spot + np.array([0.0, 0.0, lift]))
             ground.add(se3.apply(pose, points))
             return pose

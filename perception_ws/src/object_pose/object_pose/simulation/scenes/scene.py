@@ -27,6 +27,7 @@ from object_pose.simulation.scenes.truth import SimulatedFrame, find_truths
 _TEXTURE_POOL = 16
 _PATCHED_SHARE = 0.7  # of prints, that are patches of all colours; the others are patterns
 _SHADOW_REACH_M = 0.45
+_WIDEST_M = 0.55  # half width of the area with objects that the usual height map covers
 _LIGHTINGS = {"indoor": random_lighting, "held_out": held_out_lighting}
 
 
@@ -58,8 +59,13 @@ class SceneConfig:
         -1.0, "share of objects of one colour that get a print; -1 as of all others", minimum=-1.0, maximum=1.0
     )
     occluder_share: float = parameter(0.3, "share of views with something in front", minimum=0.0, maximum=1.0)
-    min_spread_m: float = parameter(0.10, "least half width of the area with objects", minimum=0.01, maximum=0.55)
-    max_spread_m: float = parameter(0.24, "greatest half width of the area with objects", minimum=0.01, maximum=0.55)
+    min_spread_m: float = parameter(0.10, "least half width of the area with objects", minimum=0.01, maximum=_WIDEST_M)
+    max_spread_m: float = parameter(
+        0.24, "greatest half width of the area with objects", minimum=0.01, maximum=_WIDEST_M
+    )
+    clutter_scale: float = parameter(
+        1.0, "size of distractors, occluders and bin walls, 1 beside hand-sized parts", minimum=0.05, maximum=20.0
+    )
     min_distance_m: float = parameter(0.35, "least distance of camera and table centre", minimum=0.1, maximum=5.0)
     max_distance_m: float = parameter(0.9, "greatest distance of camera and table centre", minimum=0.1, maximum=5.0)
     min_depth_m: float = parameter(
@@ -156,7 +162,7 @@ class SceneSampler:
         )
 
     def _on_table(self, rng: np.random.Generator) -> list[Placement]:
-        ground = layout.HeightMap()
+        ground = layout.HeightMap(scale=self._ground_scale)
         half = np.full(2, rng.uniform(self.config.min_spread_m, self.config.max_spread_m))
         pile = bool(rng.random() < 0.2)
         placements = self._drop_objects(ground, half, pile, rng)
@@ -164,9 +170,9 @@ class SceneSampler:
 
     def _in_bin(self, rng: np.random.Generator) -> list[Placement]:
         half = rng.uniform(self.config.min_spread_m, self.config.max_spread_m) * rng.uniform(0.7, 1.0, 2)
-        thickness = rng.uniform(0.002, 0.006)
-        walls = bin_mesh(half, rng.uniform(0.03, 0.11), thickness)
-        ground = layout.HeightMap(thickness)
+        thickness = rng.uniform(0.002, 0.006) * self.config.clutter_scale
+        walls = bin_mesh(half, rng.uniform(0.03, 0.11) * self.config.clutter_scale, thickness)
+        ground = layout.HeightMap(thickness, self._ground_scale)
         placements = self._drop_objects(ground, half, True, rng)
         placements += self._drop_distractors(ground, half, rng)[:2]
         turn = se3.make_transform(layout.heading(rng))
@@ -183,11 +189,16 @@ class SceneSampler:
             if pose is not None:
                 placements.append(Placement(mesh, pose, class_id))
         for _ in range(int(rng.integers(self.config.max_distractors + 1))):
-            mesh = random_distractor(rng)
+            mesh = random_distractor(rng, self.config.clutter_scale)
             pose = layout.hang(mesh.radius, 1.3 * reach, taken, rng)
             if pose is not None:
                 placements.append(Placement(mesh, pose))
         return placements
+
+    @property
+    def _ground_scale(self) -> float:
+        """The scale of height maps: that of the clutter, but not so small that objects lie beyond the map."""
+        return max(self.config.clutter_scale, min(1.0, self.config.max_spread_m / _WIDEST_M))
 
     def _class_ids(self, rng: np.random.Generator) -> list[int]:
         count = int(rng.integers(self.config.min_objects, max(self.config.max_objects, self.config.min_objects) + 1))
@@ -233,7 +244,7 @@ class SceneSampler:
     def _drop_distractors(self, ground: layout.HeightMap, half: Array, rng: np.random.Generator) -> list[Placement]:
         placements = []
         for _ in range(int(rng.integers(self.config.max_distractors + 1))):
-            mesh = random_distractor(rng)
+            mesh = random_distractor(rng, self.config.clutter_scale)
             rotation = layout.heading(rng) if rng.random() < 0.7 else layout.any_rotation(rng)
             points = np.asarray(mesh.vertices, dtype=np.float64)
             pose = layout.drop(points, rotation, ground, half, rng, tries=6, pile=False)
@@ -302,8 +313,9 @@ class SceneSampler:
         target = np.zeros(3)
         if placements:
             target = placements[int(rng.integers(len(placements)))].T_world_object[:3, 3]
-        center = eye + rng.uniform(0.45, 0.8) * (target - eye) + rng.normal(0.0, 0.02, 3)
-        return Placement(random_occluder(rng), se3.make_transform(layout.any_rotation(rng), center))
+        scale = self.config.clutter_scale
+        center = eye + rng.uniform(0.45, 0.8) * (target - eye) + rng.normal(0.0, 0.02 * scale, 3)
+        return Placement(random_occluder(rng, scale), se3.make_transform(layout.any_rotation(rng), center))
 
     def _optics(self, rng: np.random.Generator) -> Optics:
         noise = rng.uniform(0.0, self.config.max_noise_levels) * rng.random()

@@ -43,6 +43,8 @@ Array = NDArray[np.float64]
 _TOLERANCE = 0.05  # mean error of a hypothesis, in sides of the region, beyond which another hypothesis is to fit it
 _NEGATIVE_SHARE = 0.2
 _BACKGROUND_IOU = 0.1
+# Least sides of regions of the background, pixels: where parts are hand-sized, and where they are small.
+_BACKGROUND_PX, _SMALLEST_BACKGROUND_PX = 20.0, 8.0
 _PLACEMENT_SEED = VALIDATION.seed(7)
 _RARE_VISIBILITY = 0.3  # objects are drawn with 1 / (this + their visibility)
 # How regions are placed: most as usual boxes of a detector, some as poor ones. Shifts are in sides, scales factors.
@@ -107,6 +109,7 @@ class RoiRecipe:
     colour_only_share: float = 0.2
     relief_only_share: float = 0.3
     uneven_light: float = 0.0
+    least_background_px: float = _BACKGROUND_PX
 
     def network(self) -> nn.Module:
         """Return the untrained network."""
@@ -215,7 +218,7 @@ class RoiRecipe:
         if len(sample.class_ids) and rng.random() < _ERASED_NEGATIVES:
             return self._nothing_left(sample, int(rng.integers(len(sample.class_ids))), rng)
         height, width = sample.image.shape[:2]
-        side = float(np.exp(rng.uniform(np.log(20.0), np.log(height / 2.0))))
+        side = float(np.exp(rng.uniform(np.log(self.least_background_px), np.log(height / 2.0))))
         aspect = float(np.exp(rng.uniform(-0.7, 0.7)))
         half = np.array([side * min(1.0, aspect), side / max(1.0, aspect)]) / 2
         center = rng.uniform([0.0, 0.0], [width, height])
@@ -277,6 +280,7 @@ def roi_recipe(config: RoiTrainingConfig, scene: SceneConfig) -> RoiRecipe:
         colour_only_share=config.colour_only_share,
         relief_only_share=config.relief_only_share,
         uneven_light=config.uneven_light,
+        least_background_px=max(_SMALLEST_BACKGROUND_PX, _BACKGROUND_PX * min(1.0, scene.clutter_scale)),
     )
 
 
