@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from object_pose.core.vision.image import PADDING_VALUE
-from object_pose.training.data.augmentation import DetectionSample, random_crop
+from object_pose.training.data.augmentation import DetectionSample, _blur, random_crop
 
 _SPOT = np.array([151.3, 117.8])  # of the middle of a soft spot, pixels
 _SUB_PIXEL = 0.1  # to which the resampling keeps a place
@@ -21,11 +21,24 @@ def soft_spot():
     return DetectionSample(image, box, np.zeros(1, dtype=np.int64), _SPOT[None, None])
 
 
+def middle_of_light(pixels):
+    """Return the middle (x, y) of what is brighter than the surroundings of the spot."""
+    light = pixels[..., 0].astype(np.float64) - PADDING_VALUE
+    y, x = np.indices(light.shape)
+    return np.array([(light * x).sum(), (light * y).sum()]) / light.sum()
+
+
 @pytest.mark.parametrize("scale", [0.5, 0.65, 0.699, 0.701, 1.0, 1.3])
 def test_a_crop_of_any_scale_shows_objects_where_its_labels_are(scale):
     crop = random_crop(soft_spot(), (416, 416), (scale, scale), np.random.default_rng(1))
-    light = crop.image[..., 0].astype(np.float64) - PADDING_VALUE
-    y, x = np.indices(light.shape)
-    middle = np.array([(light * x).sum(), (light * y).sum()]) / light.sum()
+    middle = middle_of_light(crop.image)
     np.testing.assert_allclose(crop.keypoints[0, 0], middle, atol=_SUB_PIXEL)
     np.testing.assert_allclose(0.5 * (crop.boxes_xyxy[0, :2] + crop.boxes_xyxy[0, 2:]), middle, atol=_SUB_PIXEL)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_blur_moves_nothing(seed):
+    pixels = soft_spot().image.astype(np.float32)
+    blurred = _blur(pixels, np.random.default_rng(seed))
+    assert np.abs(blurred - pixels).max() > 0.1
+    np.testing.assert_allclose(middle_of_light(blurred), _SPOT, atol=_SUB_PIXEL)

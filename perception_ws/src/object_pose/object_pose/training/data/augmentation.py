@@ -255,10 +255,10 @@ def _blur(pixels: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.f
     if rng.random() < 0.5:
         return np.asarray(cv2.GaussianBlur(pixels, (0, 0), rng.uniform(0.4, 1.6)), dtype=np.float32)
     length = int(rng.integers(3, 8))
-    kernel = np.zeros((length, length), dtype=np.float32)
+    half, middle = (length - 1) / 2, length // 2
+    kernel = np.zeros((2 * middle + 1,) * 2, dtype=np.float32)  # odd, so that the picture stays where it is
     angle = rng.uniform(0, np.pi)
-    middle = (length - 1) / 2
-    for offset in np.linspace(-middle, middle, 2 * length):
+    for offset in np.linspace(-half, half, 2 * length):
         x, y = middle + offset * np.cos(angle), middle + offset * np.sin(angle)
         kernel[round(y), round(x)] = 1.0
     return np.asarray(cv2.filter2D(pixels, -1, kernel / kernel.sum()), dtype=np.float32)
