@@ -312,7 +312,7 @@ def test_estimate_once_on_request(ros, cube_model, recording):
     answer = ros.call(EstimatePoses, "/pose_node/estimate_poses", EstimatePoses.Request(timeout_s=8.0))
     assert answer.success, answer.message
     assert [pose.class_name for pose in answer.result.poses] == ["cube"]
-    assert len(poses) <= 2
+    assert len(poses) <= 3  # one of before the request may be in hand when it comes, and one when it is answered
 
 
 def test_a_request_without_frames_says_so(ros, cube_model):

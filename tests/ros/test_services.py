@@ -11,7 +11,7 @@ import pytest
 from object_pose_msgs.srv import EstimatePoses, SetModel
 
 from cube import CAMERA
-from driver import publish_until, start
+from driver import FakeDriver, publish_until, start
 from networks import save_constant_network
 from object_pose.core.vision.decoders import Layout
 from object_pose.ros.nodes.detection_node import DetectionNode
@@ -47,6 +47,19 @@ def test_a_request_that_waits_ends_with_the_node(ros, cube_model):
     node.trigger_deactivate()
     ros.wait_for(future.done, "answer")
     assert "deactivated" in future.result().message
+
+
+@pytest.mark.parametrize("options", [{}, {"every_frame": False}, {"continuous": False}], ids=str)
+def test_a_request_is_answered_where_stamps_stand_still(ros, cube_model, frame, options):
+    start(ros, PoseNode, model=str(cube_model), **options)
+    start(ros, DetectionNode, model=str(cube_model))
+    driver, client = FakeDriver(ros), ros.node.create_client(EstimatePoses, "/pose_node/estimate_poses")
+    driver.wait_until_heard()
+    ros.wait_for(client.service_is_ready, "service")
+    driver.publish(frame, stamp_ns=10**9)
+    future = client.call_async(EstimatePoses.Request(timeout_s=60.0))
+    publish_until(ros, driver, future.done, "the answer", 30.0, frame=frame, stamp_ns=10**9)
+    assert future.result().success, future.result().message
 
 
 def hostile(cube_model, folder, edit):

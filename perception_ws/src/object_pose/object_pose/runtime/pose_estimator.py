@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -211,6 +211,7 @@ class PoseEstimator:
         T_world_camera: Array | None = None,
         detections: Detections | None = None,
         is_tracked: bool = True,
+        is_current: Callable[[], bool] = lambda: True,
     ) -> FrameEstimate:
         """Find the objects of a frame anew, whatever newer frames have been tracked meanwhile.
 
@@ -218,7 +219,8 @@ class PoseEstimator:
         poses are found and compared with the tracks as they were: they confirm, correct and, carried through the frames
         since, begin tracks; what was in full view and is not detected time and again is lost if its own evidence is
         weak. Changes show in the next frame that is tracked. Returns what the frame shows, as far as it is known now.
-        One that is not ``is_tracked`` is left to this call, which updates the tracks unless newer frames have.
+        One that is not ``is_tracked`` is left to this call, which updates the tracks unless newer frames have. Where
+        the frame is not ``is_current`` any more, because tracks were forgotten since, they stay as they are.
         """
         tracker = self._known_tracker()
         clock = StageClock()
@@ -238,11 +240,13 @@ class PoseEstimator:
             seen = {pose.track_id for column, pose in enumerate(then) if np.any(overlap[:, column] >= _NEAR_BOX)}
             with clock.stage("tracking"):
                 with self._lock:
+                    if not is_current():
+                        return FrameEstimate(detections, results, clock.timings_ms, self._alignment.found)
                     if not is_tracked and not tracker.has_passed(frame.stamp_ns):
                         results = self._widened(tracker.update(results, frame.stamp_ns, T_world_camera), frame)
                         return FrameEstimate(detections, results, clock.timings_ms, self._alignment.found)
                     matches = tracker.match_late(results, seen, frame.stamp_ns, T_world_camera)
-                self._begin(matches.found, frame, T_world_camera)
+                self._begin(matches.found, frame, T_world_camera, is_current)
         solved = {pose.track_id for pose in matches.poses}
         poses = (*matches.poses, *(pose for pose in then if pose.track_id not in solved))
         results = PoseResults(poses, results.rejections)
@@ -286,13 +290,21 @@ class PoseEstimator:
         assert self._tracker_config
         return pose.score >= self._tracker_config.min_sure_score and not pose.visibility <= 0.0
 
-    def _begin(self, found: Sequence[ObjectPose], frame: CameraFrame, T_world_camera: Array | None) -> None:
+    def _begin(
+        self,
+        found: Sequence[ObjectPose],
+        frame: CameraFrame,
+        T_world_camera: Array | None,
+        is_current: Callable[[], bool],
+    ) -> None:
         """Carry new poses from their frame to the newest, and begin their tracks there; what is lost has none."""
         tracker = self._known_tracker()
         if found:
             self._aligners[1].learn(frame, found)
         while found:
             with self._lock:
+                if not is_current():
+                    return
                 newest_ns = self._recent.newest_ns
                 if newest_ns is None or newest_ns <= frame.stamp_ns:
                     tracker.begin(found, frame.stamp_ns, T_world_camera)

@@ -16,7 +16,7 @@ import queue
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +48,7 @@ from object_pose.ros.transport.frame_inputs import (
     DETECTIONS,
     FrameInputs,
     FrameInputsConfig,
+    NewestImage,
     stream_source,
 )
 from object_pose.ros.transport.pairing import PairedSet, StampedBuffer
@@ -105,6 +106,14 @@ class PoseNodeConfig(FrameInputsConfig):
     monitor: MonitorConfig = MonitorConfig()
 
 
+@dataclass(frozen=True)
+class _Request:
+    """Somebody who waits for the next frame's poses, and the newest image when he asked."""
+
+    newest: NewestImage | None
+    answer: queue.SimpleQueue[ObjectPoseArray | None] = field(default_factory=queue.SimpleQueue)
+
+
 class PoseNode(PipelineNode):
     """Tracks objects through every frame and registers the detections beside that; follows the detection node's model.
 
@@ -117,7 +126,7 @@ class PoseNode(PipelineNode):
         self._track_ids = itertools.count()
         self._models = ModelCache(self._open)
         self._tracked_in = ""
-        self._requests: list[queue.SimpleQueue[ObjectPoseArray | None]] = []
+        self._requests: list[_Request] = []
         self._publishing = threading.Lock()
         self._progress = threading.Condition()
 
@@ -132,7 +141,13 @@ class PoseNode(PipelineNode):
     def activate(self) -> None:
         """Listen to the detections and the camera."""
         config = self.config(PoseNodeConfig)
+        # Time may run backwards, and another camera may take over: the number of the sequence whose frames arrive, its
+        # newest stamp and frame_id, the last stamp of the one before, and the number of the one that is tracked.
+        self._arriving = 0
         self._received_ns: int | None = None
+        self._received_in = ""
+        self._earlier_ns: int | None = None
+        self._sequence = 0
         self._first_frame_s = time.monotonic()
         self._newest_ns: int | None = None
         self._published_ns: int | None = None
@@ -163,8 +178,8 @@ class PoseNode(PipelineNode):
 
     def deactivate(self) -> None:
         """Finish the frame in hand; who waits for another one is told."""
-        for answer in tuple(self._requests):
-            answer.put(None)
+        for request in tuple(self._requests):
+            request.answer.put(None)
         for service in self._served:
             service.close()
         self._inputs.stop()
@@ -193,14 +208,24 @@ class PoseNode(PipelineNode):
 
     def _keep(self, paired: PairedSet) -> None:
         """Keep a frame for its detections, which may come after many others."""
-        if self._received_ns is None:
+        frame_id, last_ns = paired.messages[COLOR].header.frame_id, self._received_ns
+        if last_ns is None:
             self._first_frame_s = time.monotonic()
-        elif paired.stamp_ns - self._received_ns > _LONGEST_STEP_NS:
+        elif paired.stamp_ns - last_ns > _LONGEST_STEP_NS:
             self._after_pause.append(paired.stamp_ns)
-        self._received_ns = paired.stamp_ns
         with self._frame_came:
+            is_other = self._is_other_camera(frame_id, self._received_in)
+            if last_ns is not None and (is_other or paired.stamp_ns < last_ns):
+                self._arriving += 1
+                self._earlier_ns = last_ns
+                self._frames.clear()
+            self._received_ns, self._received_in = paired.stamp_ns, frame_id
             self._frames.add(paired.stamp_ns, paired)
             self._frame_came.notify_all()
+
+    def _is_other_camera(self, frame_id: str, before: str) -> bool:
+        """Return whether tracks of one ``frame_id`` are of no use in the other."""
+        return self._transforms is None and frame_id != before
 
     def _track(self, paired: PairedSet) -> None:
         """Answer a frame with the known objects, or leave it to its detections."""
@@ -226,7 +251,7 @@ class PoseNode(PipelineNode):
             return
         results = estimator.track(frame, T_fixed_camera).results
         if results.poses or results.rejections:
-            self._publish(results, frame.camera, header, stamp_ns, self._inputs.dropped)
+            self._publish(results, frame.camera, header, stamp_ns, self._inputs.dropped, self._sequence)
             self._outputs.publish_tracked(lambda: estimator.confident(results.poses), header)
             self._watch_drift(estimator, frame, results)
         else:
@@ -235,19 +260,29 @@ class PoseNode(PipelineNode):
     def _notice_new_sequence(self, frame_id: str, stamp_ns: int) -> None:
         """Forget the tracks of another camera, and of a time that has run backwards."""
         is_earlier = self._newest_ns is not None and stamp_ns < self._newest_ns
-        if is_earlier or (self._transforms is None and frame_id != self._tracked_in):
+        if not is_earlier and not self._is_other_camera(frame_id, self._tracked_in):
+            return
+        with self._frame_came:
+            # First, so that what is being registered begins no track after this.
+            self._sequence = self._arriving
             self._estimator.forget_tracks()
-            self._tracked_in = frame_id
-            self._newest_ns = self._published_ns = None
-            self._left.clear()
-            self._untracked.clear()
+        self._tracked_in = frame_id
+        self._left.clear()
+        self._untracked.clear()
+        with self._publishing:
+            self._published_ns = None
+        with self._progress:
+            self._newest_ns = None
+            self._progress.notify_all()
 
     def _register_late(self, message: KeypointDetectionArray) -> None:
         """Register the detections of a frame beside tracking; answer the frame if nothing else does."""
         clock, stamp_ns = StageClock(), stamp_ns_of(message)
         with clock.stage("total"):
-            paired = self._frame_at(stamp_ns)
+            paired, sequence = self._frame_at(stamp_ns)
             if paired is None:
+                if self._is_of_earlier_sequence(message.header, stamp_ns):
+                    return
                 raise DataError("detections came of a frame that is not there", "lost on the way, or too long ago")
             estimator = self._configured(self._models.get(Path(message.model)))
             is_new = estimator is not self._estimator
@@ -258,7 +293,8 @@ class PoseNode(PipelineNode):
             T_fixed_camera = self._look_up_camera(header.frame_id, stamp_ns)
             found = frame, T_fixed_camera, read_detections(message, estimator.card)
             stamp_ns = paired.stamp_ns
-            self._wait_until_handled(stamp_ns)
+            if not self._wait_until_handled(stamp_ns, sequence):
+                return
             is_left = stamp_ns in self._left
             if is_new:
                 estimator.forget_tracks()  # of an earlier time
@@ -266,22 +302,36 @@ class PoseNode(PipelineNode):
                 # Where the camera's place is not known, poses have no ids.
                 registered = estimator.register(*found, with_ids=False)
             else:
-                registered = estimator.register_late(*found, is_tracked=stamp_ns not in self._untracked)
-            # Until another model's objects are found, those of the model before are tracked.
-            self._estimator = estimator
+                is_tracked = stamp_ns not in self._untracked
+                registered = estimator.register_late(*found, is_tracked, lambda: self._sequence <= sequence)
+            with self._frame_came:
+                if self._sequence > sequence:
+                    return
+                # Until another model's objects are found, those of the model before are tracked.
+                self._estimator = estimator
             results = self._results_of(registered)
             if is_left:
-                self._publish(results, frame.camera, header, stamp_ns, self._inputs.dropped)
+                self._publish(results, frame.camera, header, stamp_ns, self._inputs.dropped, sequence)
                 self._watch_drift(estimator, frame, results)
         self.diagnostics.timed(registration_ms=clock.timings_ms["total"])
 
-    def _frame_at(self, stamp_ns: int) -> PairedSet | None:
-        """Return the frame that detections are of; a fast network finds them before the frame's depth is here."""
+    def _frame_at(self, stamp_ns: int) -> tuple[PairedSet | None, int]:
+        """Return the frame that detections are of, None where it is not there, and the number of its sequence.
+
+        A fast network finds them before the frame's depth is here.
+        """
         tolerance_ns = self.config(PoseNodeConfig).pair_tolerance_ns
         with self._frame_came:
             self._frame_came.wait_for(lambda: self._frames.nearest(stamp_ns, tolerance_ns), _FRAME_WITHIN_S)
-            found: PairedSet | None = self._frames.nearest(stamp_ns, tolerance_ns)
-            return found
+            return self._frames.nearest(stamp_ns, tolerance_ns), self._arriving
+
+    def _is_of_earlier_sequence(self, header: Header, stamp_ns: int) -> bool:
+        """Return whether detections are of a frame from before time ran back, or of the camera before this one."""
+        with self._frame_came:
+            if self._received_ns is None or self._earlier_ns is None:
+                return False
+            is_ahead = self._received_ns < stamp_ns <= self._earlier_ns
+            return is_ahead or self._is_other_camera(header.frame_id, self._received_in)
 
     def _awaits_depth(self) -> bool:
         """Return whether the first depth is still on its way: topics of a camera connect one by one."""
@@ -289,12 +339,18 @@ class PoseNode(PipelineNode):
         wants_depth = self.config(PoseNodeConfig).solver.use_depth
         return is_new and wants_depth and self.count_publishers(self.resolve_topic_name(topics.DEPTH)) > 0
 
-    def _wait_until_handled(self, stamp_ns: int) -> None:
-        """Wait until tracking has taken up a frame, or passed it."""
+    def _wait_until_handled(self, stamp_ns: int, sequence: int) -> bool:
+        """Wait until tracking has taken up a frame, or passed it; return whether its sequence still goes on."""
+
+        def is_handled() -> bool:
+            newest_ns, received_ns = self._newest_ns, self._received_ns
+            assert received_ns is not None
+            # A newest stamp that is ahead of what arrives is of a sequence whose end is not noticed yet.
+            return self._sequence > sequence or (newest_ns is not None and stamp_ns <= newest_ns <= received_ns)
+
         with self._progress:
-            self._progress.wait_for(
-                lambda: self._newest_ns is not None and self._newest_ns >= stamp_ns, _HANDLED_WITHIN_S
-            )
+            self._progress.wait_for(is_handled, _HANDLED_WITHIN_S)
+        return self._sequence <= sequence
 
     def _register(self, paired: PairedSet) -> None:
         """Find the objects of a frame from its detections."""
@@ -309,7 +365,7 @@ class PoseNode(PipelineNode):
             self._notice_new_sequence(header.frame_id, paired.stamp_ns)
             results = self._results_of(estimator.register(frame, T_fixed_camera, detections, with_ids))
             dropped = message.dropped_frames + self._inputs.dropped
-            self._publish(results, frame.camera, header, paired.stamp_ns, dropped)
+            self._publish(results, frame.camera, header, paired.stamp_ns, dropped, self._sequence)
             self._watch_drift(estimator, frame, results)
         self.diagnostics.timed(total_ms=clock.timings_ms["total"])
 
@@ -328,16 +384,20 @@ class PoseNode(PipelineNode):
         camera = read_camera(paired.messages[CAMERA_INFO], image_wh, config.rectified)
         return PairedFrame(paired, camera, config.depth_scale, self.diagnostics)
 
-    def _publish(self, results: PoseResults, camera: Camera, header: Header, stamp_ns: int, dropped: int) -> None:
-        """Publish the answer of a frame; of tracked ones in the order of their stamps."""
+    def _publish(
+        self, results: PoseResults, camera: Camera, header: Header, stamp_ns: int, dropped: int, sequence: int
+    ) -> None:
+        """Publish the answer of a frame of this sequence; those of tracked ones in the order of their stamps."""
         with self._publishing:
-            if self._is_tracking and self._published_ns is not None and stamp_ns < self._published_ns:
+            is_past = self._published_ns is not None and stamp_ns < self._published_ns
+            if self._sequence > sequence or (self._is_tracking and is_past):
                 return
             self._published_ns = stamp_ns
             target = self._look_up_target(header, stamp_ns)
             self._outputs.publish(results, camera, header, target, dropped, self.config(PoseNodeConfig).publish_tf)
-        for answer in tuple(self._requests):
-            answer.put(results_to_message(results, header, dropped))
+        for request in tuple(self._requests):
+            if self._inputs.came_after(request.newest, stamp_ns):
+                request.answer.put(results_to_message(results, header, dropped))
         self.diagnostics.processed()
         self.diagnostics.count("rejections", len(results.rejections))
         self.diagnostics.gauge("dropped_frames", dropped)
@@ -402,20 +462,20 @@ class PoseNode(PipelineNode):
             raise ConfigError(
                 f"timeout_s is {timeout_s:g}", f"give 0 to {_LONGEST_TIMEOUT_S:g} seconds, 0 for {_DEFAULT_TIMEOUT_S:g}"
             )
-        answer: queue.SimpleQueue[ObjectPoseArray | None] = queue.SimpleQueue()
-        self._requests.append(answer)
+        waiting = _Request(self._inputs.newest)
+        self._requests.append(waiting)
         try:
             self._follow_streams()
-            response.result = self._wait_for_frame(answer, timeout_s)
+            response.result = self._wait_for_frame(waiting, timeout_s)
         finally:
-            self._requests.remove(answer)
+            self._requests.remove(waiting)
             self._follow_streams()
         response.success = True
         return response
 
-    def _wait_for_frame(self, answer: queue.SimpleQueue[ObjectPoseArray | None], timeout_s: float) -> ObjectPoseArray:
+    def _wait_for_frame(self, waiting: _Request, timeout_s: float) -> ObjectPoseArray:
         try:
-            result = answer.get(timeout=timeout_s) if self.is_active else None
+            result = waiting.answer.get(timeout=timeout_s) if self.is_active else None
         except queue.Empty:
             raise DataError("no frame came in time", "/diagnostics says what is missing") from None
         if result is None:

@@ -88,6 +88,15 @@ def stream_source(stream: str, config: FrameInputsConfig) -> tuple[type, str, Qo
     return message_type, topic, qos.input_profile(config.input_reliability, profile)
 
 
+@dataclass(frozen=True)
+class NewestImage:
+    """The newest message of a stream when something was asked for: how many had come, and its stamp."""
+
+    stream: str
+    count: int
+    stamp_ns: int
+
+
 class FrameInputs:
     """Watches streams for a node, and calls ``handle`` in its own thread with the newest set that belongs together.
 
@@ -120,6 +129,19 @@ class FrameInputs:
         self._without_camera = 0
         self._frame_ids: dict[str, str] = {}
         self._watched: dict[str, WatchedInput] = {}
+        self._newest: dict[str, NewestImage] = {}
+
+    @property
+    def newest(self) -> NewestImage | None:
+        """The newest image, or detections where no images are read; None where nothing has come yet."""
+        return next((self._newest[name] for name in (COLOR, DEPTH, DETECTIONS) if name in self._newest), None)
+
+    def came_after(self, before: NewestImage | None, stamp_ns: int) -> bool:
+        """Return whether the frame of a stamp came after what was ``newest``; stamps may stand still and run back."""
+        if before is None or stamp_ns > before.stamp_ns + self._config.pair_tolerance_ns:
+            return True
+        now = self._newest.get(before.stream, before)
+        return now.count != before.count and now.stamp_ns <= before.stamp_ns
 
     @property
     def dropped(self) -> int:
@@ -136,6 +158,7 @@ class FrameInputs:
         """Subscribe to these streams and to no others, until the node is deactivated."""
         for stream in set(self._watched) - set(streams):
             self._node.unwatch(self._watched.pop(stream))
+            self._newest.pop(stream, None)
             if stream == CAMERA_INFO:
                 self._infos.clear()
             elif stream in self._pairer.partners:
@@ -190,6 +213,8 @@ class FrameInputs:
 
         def receive(message: Any) -> None:
             self._frame_ids[stream] = message.header.frame_id
+            count = self._newest[stream].count + 1 if stream in self._newest else 1
+            self._newest[stream] = NewestImage(stream, count, stamp_ns(message))
             self._flow.received(stream, stamp_ns(message), message.header.frame_id)
             self._offer_all(self._pairer.add(stream, stamp_ns(message), message))
 
