@@ -5,6 +5,8 @@ import dataclasses
 import cv2
 import numpy as np
 import pytest
+from rosbags.interfaces import QosDurability
+from rosbags.rosbag2 import Reader
 from rosbags.typesys import get_types_from_msg
 
 from object_pose.core.errors import DataError
@@ -39,6 +41,19 @@ def image_message(store, encoding, array, *, padding=0, big_endian=False, stamp=
     rows = np.ascontiguousarray(array).view(np.uint8).reshape(height, -1)
     rows = np.concatenate([rows, np.full((height, padding), 77, np.uint8)], axis=1)
     return types["sensor_msgs/msg/Image"](header, height, width, encoding, big_endian, rows.shape[1], rows.ravel())
+
+
+def test_a_bag_says_which_topics_are_latched_and_plays_them_so(tmp_path, store):
+    with write_bag(tmp_path / "bag", store) as writer:
+        for topic, latched in (("/state", 7), ("/text", 0)):
+            for index in range(2):
+                writer.write(topic, STRING, index, store.types[STRING]("word"), latched)
+    with Reader(tmp_path / "bag") as reader:
+        offered = {item.topic: item.ext.offered_qos_profiles for item in reader.connections}
+    assert offered["/text"] == []
+    (profile,) = offered["/state"]
+    assert (profile.durability, profile.depth) == (QosDurability.TRANSIENT_LOCAL, 7)
+    assert [topic for topic, *_ in read_bag(tmp_path / "bag", ["/state"])] == ["/state"] * 2
 
 
 def test_frames_come_back(bag, frame):

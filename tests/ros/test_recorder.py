@@ -8,14 +8,25 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
+from rclpy.duration import Duration
+from rclpy.executors import SingleThreadedExecutor
+from rosbags.interfaces import QosDurability
+from rosbags.rosbag2 import Reader
+from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import String
+from tf2_msgs.msg import TFMessage
 
 from driver import FakeDriver
-from object_pose.io.bags import describe_bag, read_bag
-from object_pose.ros.transport import topics
+from object_pose.io.bags import describe_bag, make_typestore, read_bag, write_bag
+from object_pose.ros.messages.conversions import camera_transform
+from object_pose.ros.messages.images import camera_to_message, make_header
+from object_pose.ros.recorder import Recorder, RecordingOptions
+from object_pose.ros.transport import qos, topics
 
 LIMIT_S = 60.0
+COUNT, PERIOD_NS = 50, 10_000_000
 
 
 @pytest.fixture
@@ -84,3 +95,72 @@ def test_one_that_is_stopped_before_anything_came_ends_in_order(recorder, tmp_pa
     output, _ = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 2 and "nothing came" in output and "Traceback" not in output, output
     assert not (tmp_path / "bag").exists()
+
+
+@pytest.fixture
+def recording_here(ros, tmp_path):
+    """A recorder whose executor runs only as often as the test says, and its bag, which is closed by the call."""
+    executor, bag = SingleThreadedExecutor(), write_bag(tmp_path / "bag", make_typestore())
+    recorder = Recorder(bag.__enter__(), RecordingOptions())
+    executor.add_node(recorder)
+    ros.nodes.append(recorder)
+
+    def close():
+        bag.__exit__(None, None, None)
+        return tmp_path / "bag"
+
+    yield recorder, executor, close
+    executor.shutdown()
+
+
+def publish(ros, message_type, topic, profile, messages):
+    publisher = ros.node.create_publisher(message_type, topic, profile)
+    ros.wait_for(publisher.get_subscription_count, "the recorder")
+    for message in messages:
+        publisher.publish(message)
+    assert publisher.wait_for_all_acked(Duration(seconds=10))
+    return publisher
+
+
+def transform(index):
+    return camera_transform(np.eye(4), make_header(index * PERIOD_NS, "base"), "link")
+
+
+def test_one_turn_records_all_that_came_while_the_machine_was_busy(ros, recording_here):
+    recorder, executor, close = recording_here
+    publish(ros, TFMessage, topics.TF, qos.TRANSFORMS, map(transform, range(COUNT)))
+    ros.wait_for(lambda: executor.spin_once(timeout_sec=0.1) or recorder.counts["/tf"], "the first turn")
+    assert recorder.counts["/tf"] == COUNT
+    stamps = [message.transforms[0].header.stamp for _, _, message in read_bag(close(), ["/tf"])]
+    assert [stamp.nanosec for stamp in stamps] == [index * PERIOD_NS for index in range(COUNT)]
+
+
+@pytest.mark.parametrize("profile", [qos.FIXED_TRANSFORMS, qos.TRANSFORMS], ids=["latched", "not latched"])
+def test_fixed_transforms_are_recorded_once_and_played_latched(ros, recording_here, profile):
+    recorder, executor, close = recording_here
+    publish(ros, TFMessage, topics.TF_STATIC, profile, [transform(0), transform(1)])
+    ros.wait_for(lambda: executor.spin_once(timeout_sec=0.1) or recorder.counts["/tf_static"] > 1, "the transforms")
+    publish(ros, TFMessage, topics.TF, qos.TRANSFORMS, [transform(2)])
+    ros.wait_for(lambda: executor.spin_once(timeout_sec=0.1) or recorder.counts["/tf"], "what came later")
+    assert recorder.counts["/tf_static"] == 2
+    with Reader(close()) as reader:
+        (connection,) = [item for item in reader.connections if item.topic == "/tf_static"]
+    assert [item.durability for item in connection.ext.offered_qos_profiles] == [QosDurability.TRANSIENT_LOCAL]
+
+
+def test_a_camera_info_that_was_latched_before_is_recorded_once_and_played_latched(ros, frame, tmp_path):
+    name = topics.recorded(topics.CAMERA_INFO)
+    latching = ros.node.create_publisher(CameraInfo, topics.CAMERA_INFO, qos.LATCHED)
+    latching.publish(camera_to_message(frame.camera, make_header(PERIOD_NS, "camera")))
+    with write_bag(tmp_path / "bag", make_typestore()) as bag:
+        recorder = ros.add(Recorder(bag, RecordingOptions()))
+        ros.wait_for(lambda: recorder.counts[name], "the camera_info")
+        latching.publish(camera_to_message(frame.camera, make_header(2 * PERIOD_NS, "camera")))
+        ros.wait_for(lambda: recorder.counts[name] > 1, "the next one")
+        assert latching.wait_for_all_acked(Duration(seconds=10))
+        publish(ros, TFMessage, topics.TF, qos.TRANSFORMS, [transform(0)])
+        ros.wait_for(lambda: recorder.counts["/tf"], "what came later")
+    assert recorder.counts[name] == 2
+    with Reader(tmp_path / "bag") as reader:
+        (connection,) = [item for item in reader.connections if item.topic == name]
+    assert [item.durability for item in connection.ext.offered_qos_profiles] == [QosDurability.TRANSIENT_LOCAL]

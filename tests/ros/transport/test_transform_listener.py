@@ -75,6 +75,21 @@ def test_fixed_transforms_of_several_publishers_all_count(ros, listening):
         turn_until_known(ros, listener, executor, 10**12, name)
 
 
+def test_fixed_transforms_that_are_not_latched_are_heard(ros, listening):
+    """As of a bag that was recorded without its QoS."""
+    listener, executor = listening
+    publish(ros, topics.TF_STATIC, qos.TRANSFORMS, [message(0)])
+    turn_until_known(ros, listener, executor, 10**12)
+
+
+def test_a_slash_before_a_frame_counts_as_none(ros, listening):
+    listener, executor = listening
+    publish(ros, topics.TF, qos.TRANSFORMS, [message(0)])
+    turn_until_known(ros, listener, executor, PERIOD_NS)
+    expected = listener.look_up("world", "camera", PERIOD_NS, 0.0)
+    np.testing.assert_array_equal(listener.look_up("/world", "/camera", PERIOD_NS, 0.0), expected)
+
+
 def test_a_listener_that_was_closed_hears_nothing_more(ros, listening):
     listener, executor = listening
     publisher = publish(ros, topics.TF, qos.TRANSFORMS, [message(0)])

@@ -45,14 +45,40 @@ class BagWriter:
         self._connections: dict[str, Any] = {}
         self.store = store
 
-    def write(self, topic: str, message_type: str, stamp_ns: int, message: Any) -> None:
-        """Add a message: CDR bytes, as a raw subscription gives them, or an object of ``store.types``."""
+    def write(self, topic: str, message_type: str, stamp_ns: int, message: Any, latched: int = 0) -> None:
+        """Add a message: CDR bytes, as a raw subscription gives them, or an object of ``store.types``.
+
+        Who subscribes late while the bag is played gets the last ``latched`` messages of the topic; its first message
+        says how many.
+        """
         if topic not in self._connections:
             if message_type not in self.store.types:
                 raise DataError(f"message type '{message_type}' of {topic} is not known", "name its message package")
-            self._connections[topic] = self._writer.add_connection(topic, message_type, typestore=self.store)
+            self._connections[topic] = self._writer.add_connection(
+                topic, message_type, typestore=self.store, offered_qos_profiles=_latching(latched) if latched else ()
+            )
         data = message if isinstance(message, bytes) else self.store.serialize_cdr(message, message_type)
         self._writer.write(self._connections[topic], stamp_ns, data)
+
+
+def _latching(depth: int) -> tuple[Any, ...]:
+    """Return the QoS of a publisher that keeps its last ``depth`` messages for late subscribers."""
+    from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
+
+    unlimited = QosTime(0, 0)
+    return (
+        Qos(
+            history=QosHistory.KEEP_LAST,
+            depth=depth,
+            reliability=QosReliability.RELIABLE,
+            durability=QosDurability.TRANSIENT_LOCAL,
+            deadline=unlimited,
+            lifespan=unlimited,
+            liveliness=QosLiveliness.AUTOMATIC,
+            liveliness_lease_duration=unlimited,
+            avoid_ros_namespace_conventions=False,
+        ),
+    )
 
 
 @contextmanager

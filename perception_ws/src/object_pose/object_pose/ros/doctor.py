@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
@@ -20,6 +20,7 @@ from object_pose.core.geometry.transform_tree import TransformTree
 from object_pose.io.camera_info import info_from_message
 from object_pose.io.messages import depth_from_message, extrinsics_from_message, image_from_message, stamp_ns
 from object_pose.ros.transport import qos, topics
+from object_pose.ros.transport.backlog import subscribe_to_all
 from object_pose.ros.transport.frame_inputs import CAMERA_INFO, COLOR, DEPTH, FrameInputsConfig, stream_source
 from object_pose.ros.transport.inputs import WatchedInput
 from object_pose.runtime.card import ModelCard
@@ -66,8 +67,9 @@ class TopicExaminer(Node):
                 self, message_type, topic, self._receiver(stream), profile, is_state=stream == CAMERA_INFO
             )
             self.streams[stream] = _Stream(watched)
-        self.create_subscription(TFMessage, topics.TF, self._on_transforms(False), qos.TRANSFORMS)
-        self.create_subscription(TFMessage, topics.TF_STATIC, self._on_transforms(True), qos.FIXED_TRANSFORMS)
+        subscribe_to_all(self, TFMessage, topics.TF, self._on_transforms(False), qos.TRANSFORMS)
+        for profile in (qos.FIXED_TRANSFORMS, qos.TRANSFORMS):  # as the nodes hear them
+            subscribe_to_all(self, TFMessage, topics.TF_STATIC, self._on_transforms(True), profile)
         self.create_subscription(DiagnosticArray, topics.DIAGNOSTICS, self._on_diagnostics, qos.RESULT)
 
     def listen(self, seconds: float) -> None:
@@ -105,8 +107,8 @@ class TopicExaminer(Node):
         return receive
 
     def _on_transforms(self, fixed: bool) -> Any:
-        def receive(message: TFMessage) -> None:
-            for item in message.transforms:
+        def receive(messages: Sequence[TFMessage]) -> None:
+            for item in itertools.chain.from_iterable(message.transforms for message in messages):
                 try:
                     self.tree.add(extrinsics_from_message(item), stamp_ns(item), fixed)
                 except (CalibrationError, DataError) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import struct
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from object_pose_msgs.msg import KeypointDetectionArray, ObjectPoseArray, ObjectTruthArray
+from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import NotInitializedException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
@@ -26,7 +27,10 @@ from object_pose.core.frame import NS_PER_S
 from object_pose.io.bags import BagWriter, make_typestore, write_bag
 from object_pose.ros.nodes.spinning import prepare_process, sigint_left_to_ros
 from object_pose.ros.transport import qos, topics
+from object_pose.ros.transport.backlog import subscribe_to_all
 
+# Writes one message, serialized.
+Write = Callable[[bytes], None]
 _IMAGES = {topics.COLOR: Image, topics.CAMERA_INFO: CameraInfo, topics.DEPTH: Image}
 _RESULTS: dict[str, tuple[type, QoSProfile]] = {
     topics.GROUND_TRUTH: (ObjectTruthArray, qos.RESULT),
@@ -40,6 +44,8 @@ _RESULTS: dict[str, tuple[type, QoSProfile]] = {
 }
 _QUEUED_IMAGES = 30
 _FOUND_WITHIN_S = 10.0
+_LATCHED_PERIOD_S = 0.5
+_COMPARED = 100
 
 
 @dataclass(frozen=True)
@@ -63,14 +69,23 @@ class Recorder(Node):
         self.counts: Counter[str] = Counter()
         self._bag = bag
         for topic, (message_type, profile) in _RESULTS.items():
-            self._subscribe(topic, message_type, profile, self._writer(topic, message_type))
+            write = self._writer(topic, message_type, profile)
+            if topic == topics.TF_STATIC:  # of publishers that do not latch, too
+                write, unlatched = _written_once(write)
+                self._subscribe(topic, message_type, qos.TRANSFORMS, unlatched)
+            self._subscribe(topic, message_type, profile, write)
         for topic, message_type in _IMAGES.items():
-            write = self._writer(topic, message_type)
-            if options.image_rate_hz > 0.0:
-                write = _sampled(write, round(NS_PER_S / options.image_rate_hz))
             profile = qos.input_profile("best_effort", qos.SENSOR_INPUT)
             profile.depth = _QUEUED_IMAGES
+            write = self._writer(topic, message_type, profile)
+            if options.image_rate_hz > 0.0:
+                write = _sampled(write, round(NS_PER_S / options.image_rate_hz))
+            if topic == topics.CAMERA_INFO:
+                write, self._write_latched_info = _written_once(write)
             self._subscribe(topic, message_type, profile, write)
+        self._latched_timer = self.create_timer(
+            _LATCHED_PERIOD_S, self._ask_for_latched_info, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
 
     def add(self, topic: str, within_s: float = _FOUND_WITHIN_S) -> None:
         """Record a topic of any type that is published; raises ``DataError`` where it is not, or of no known type."""
@@ -94,17 +109,35 @@ class Recorder(Node):
             reliability=_common(ReliabilityPolicy.RELIABLE, [item.reliability for item in offered]),
             durability=_common(DurabilityPolicy.TRANSIENT_LOCAL, [item.durability for item in offered]),
         )
-        self._subscribe(topic, message_type, profile, self._writer(topic, message_type))
+        self._subscribe(topic, message_type, profile, self._writer(topic, message_type, profile))
 
-    def _subscribe(self, topic: str, message_type: type, profile: QoSProfile, write: Callable[[bytes], None]) -> None:
-        self.create_subscription(message_type, topic, write, profile, raw=True, **qos.subscription_events())
+    def _ask_for_latched_info(self) -> None:
+        """Subscribe to camera_info as latched, too, once a publisher latches it: no other would match."""
+        if self._is_latched(self.resolve_topic_name(topics.CAMERA_INFO)):
+            self._latched_timer.cancel()
+            self._subscribe(topics.CAMERA_INFO, CameraInfo, qos.LATCHED, self._write_latched_info)
 
-    def _writer(self, topic: str, message_type: type) -> Callable[[bytes], None]:
+    def _is_latched(self, name: str) -> bool:
+        publishers = self.get_publishers_info_by_topic(name)
+        return any(item.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for item in publishers)
+
+    def _subscribe(self, topic: str, message_type: type, profile: QoSProfile, write: Write) -> None:
+        def write_all(messages: Sequence[bytes]) -> None:
+            for data in messages:
+                write(data)
+
+        subscribe_to_all(self, message_type, topic, write_all, profile, raw=True)
+
+    def _writer(self, topic: str, message_type: type, profile: QoSProfile) -> Write:
+        """Return what records a topic, latched where it is read so or a publisher latches it."""
         name = self.resolve_topic_name(topic)
         type_name = f"{message_type.__module__.split('.')[0]}/msg/{message_type.__name__}"
+        latched = profile.depth if profile.durability == DurabilityPolicy.TRANSIENT_LOCAL else 0
 
         def write(data: bytes) -> None:
-            self._bag.write(name, type_name, time.time_ns(), data)
+            is_first = not self.counts[name]
+            depth = latched or int(is_first and self._is_latched(name))
+            self._bag.write(name, type_name, time.time_ns(), data, depth)
             self.counts[name] += 1
 
         return write
@@ -155,7 +188,24 @@ def _spin(recorder: Recorder, seconds: float) -> None:
         executor.spin_once(timeout_sec=min(1.0, max(end - time.monotonic(), 0.0)))
 
 
-def _sampled(write: Callable[[bytes], None], period_ns: int) -> Callable[[bytes], None]:
+def _written_once(write: Write) -> tuple[Write, Write]:
+    """Return two callbacks for two subscriptions of one topic: what both bring is written once."""
+    alone: tuple[deque[bytes], deque[bytes]] = deque(maxlen=_COMPARED), deque(maxlen=_COMPARED)
+
+    def from_one(own: deque[bytes], other: deque[bytes]) -> Write:
+        def write_once(data: bytes) -> None:
+            if data in other:
+                other.remove(data)
+            else:
+                own.append(data)
+                write(data)
+
+        return write_once
+
+    return from_one(*alone), from_one(*reversed(alone))
+
+
+def _sampled(write: Write, period_ns: int) -> Write:
     """Pass on the first message of every period by its stamp, so that all streams keep the same frames."""
     last_period = -1
 

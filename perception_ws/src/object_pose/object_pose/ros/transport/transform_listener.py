@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
@@ -15,6 +15,7 @@ from object_pose.core.geometry.transform_tree import TransformTree
 from object_pose.io.messages import extrinsics_from_message, stamp_ns
 from object_pose.ros.nodes.pipeline_node import PipelineNode
 from object_pose.ros.transport import qos, topics
+from object_pose.ros.transport.backlog import subscribe_to_all
 
 
 class TransformListener:
@@ -27,6 +28,8 @@ class TransformListener:
         self._subscriptions = [
             self._subscribe(topics.TF, False, qos.TRANSFORMS),
             self._subscribe(topics.TF_STATIC, True, qos.FIXED_TRANSFORMS),
+            # Bags that were recorded without their QoS are played without latching.
+            self._subscribe(topics.TF_STATIC, True, qos.TRANSFORMS),
         ]
 
     def close(self) -> None:
@@ -37,8 +40,10 @@ class TransformListener:
     def look_up(self, target: str, source: str, stamp: int, timeout_s: float) -> Array:
         """Return T_target_source (4, 4) at a stamp in nanoseconds, waiting for it if need be.
 
-        Raises ``DataError`` that says what is missing when the time is over.
+        A slash that a frame begins with, as drivers of ROS 1 have it, counts as none. Raises ``DataError`` that says
+        what is missing when the time is over.
         """
+        target, source = target.lstrip("/"), source.lstrip("/")
         with self._news:
             answer: list[Array] = []
             problem: list[DataError] = []
@@ -55,28 +60,15 @@ class TransformListener:
             return answer[0]
 
     def _subscribe(self, topic: str, fixed: bool, profile: QoSProfile) -> Subscription:
-        def receive(message: TFMessage) -> None:
+        def receive(messages: Sequence[TFMessage]) -> None:
             with self._news:
-                self._add(message, fixed)
-                # The executor takes one message a turn: on a busy machine transforms would fall seconds behind images.
-                for waiting in _take_waiting(subscription, profile.depth):
-                    self._add(waiting, fixed)
+                for message in messages:
+                    self._add(message, fixed)
                 self._news.notify_all()
 
-        subscription = self._node.create_subscription(TFMessage, topic, receive, profile, **qos.subscription_events())
-        return subscription
+        return subscribe_to_all(self._node, TFMessage, topic, receive, profile)
 
     def _add(self, message: TFMessage, fixed: bool) -> None:
         for item in message.transforms:
             with self._node.diagnostics.reporting("transform"):
                 self._tree.add(extrinsics_from_message(item), stamp_ns(item), fixed)
-
-
-def _take_waiting(subscription: Subscription, limit: int) -> Iterator[TFMessage]:
-    """Yield the messages that wait at a subscription, oldest first, ``limit`` at most."""
-    with subscription.handle:
-        for _ in range(limit):
-            taken = subscription.handle.take_message(TFMessage, False)
-            if taken is None:
-                return
-            yield taken[0]
