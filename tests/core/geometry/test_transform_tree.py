@@ -63,3 +63,38 @@ def test_a_clock_that_jumps_back_starts_anew() -> None:
     tree.add(Extrinsics("world", "camera", np.eye(4)), 10_000_000_000)
     tree.add(Extrinsics("world", "camera", se3.make_transform(translation=(1.0, 0.0, 0.0))), 0)
     assert tree.look_up("world", "camera", 0)[0, 3] == 1.0
+
+
+def test_time_that_jumps_back_by_less_than_the_memory_mixes_nothing() -> None:
+    tree = TransformTree(memory_s=10.0)
+    for stamp in (0, 2_000_000_000, 4_000_000_000):
+        tree.add(Extrinsics("world", "camera", np.eye(4)), stamp)
+    for stamp in (500_000_000, 1_500_000_000):
+        tree.add(Extrinsics("world", "camera", se3.make_transform(translation=(1.0, 0.0, 0.0))), stamp)
+    assert tree.look_up("world", "camera", 1_000_000_000)[0, 3] == 1.0
+    for gone in (250_000_000, 1_800_000_000, 4_000_000_000):
+        with pytest.raises(DataError, match="not known"):
+            tree.look_up("world", "camera", gone)
+
+
+def test_a_tree_that_keeps_all_keeps_every_round_of_a_recording_that_loops() -> None:
+    tree = TransformTree(memory_s=float("inf"))
+    for stamp in (0, 100_000_000_000, 50_000_000_000):
+        tree.add(Extrinsics("world", "camera", np.eye(4)), stamp)
+    for stamp in (0, 50_000_000_000, 100_000_000_000):
+        np.testing.assert_array_equal(tree.look_up("world", "camera", stamp), np.eye(4))
+
+
+@pytest.mark.parametrize("round_s", [1000, 20], ids=["once", "a recording that loops"])
+def test_children_that_are_no_longer_sent_are_forgotten_and_the_others_stay(round_s) -> None:
+    tree, most = TransformTree(memory_s=10.0), 0
+    tree.add(Extrinsics("world", "table", np.eye(4)), 0, fixed=True)
+    for index in range(1000):
+        stamp = index % round_s * 1_000_000_000
+        tree.add(Extrinsics("world", "camera", np.eye(4)), stamp)
+        tree.add(Extrinsics("camera", f"gear_{index}", np.eye(4)), stamp)
+        tree.add(Extrinsics("world", "without_stamp", np.eye(4)), 0)
+        most = max(most, len(tree.frames))
+        tree.look_up("table", f"gear_{index}", stamp)
+    assert most < 100
+    assert {"table", "camera", "without_stamp", "gear_999"} <= tree.frames

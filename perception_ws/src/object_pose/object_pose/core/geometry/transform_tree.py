@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,32 +14,48 @@ from object_pose.core.geometry import se3
 from object_pose.core.geometry.extrinsics import Extrinsics
 
 _NANOSECONDS = 1e-9
+# Stamps of one child that go back further than this are of a clock that was set back, or of a recording that loops.
+_JUMP_NS = 1_000_000_000
+# A child that has not been sent for so many times the memory is forgotten: ids of tracked objects count up.
+_FORGOTTEN_AFTER = 6
 
 
 @dataclass
 class _Edge:
-    """The transforms of one child frame into its parent, by stamp; a fixed one holds at all times."""
+    """The transforms of one child frame into its parent, by stamp; a fixed one holds at all times.
+
+    ``sent_ns`` is how much time had gone by for the tree when the last one was sent.
+    """
 
     parent: str
     fixed: bool
+    sent_ns: float = 0.0
     stamps_ns: list[int] = field(default_factory=list)
     transforms: list[Array] = field(default_factory=list)
 
 
 class TransformTree:
-    """The frames that are known, over the last ``memory_s`` seconds of each."""
+    """The frames that are known, over the last ``memory_s`` seconds of each; those no longer sent are forgotten."""
 
     def __init__(self, memory_s: float = 10.0) -> None:
         self._memory_ns = memory_s / _NANOSECONDS
+        # A tree that keeps all of a recording keeps every round of one that loops.
+        self._jump_ns = _JUMP_NS if math.isfinite(memory_s) else math.inf
         self._edges: dict[str, _Edge] = {}
+        self._newest_ns: int | None = None
+        self._passed_ns = self._swept_ns = 0.0
 
     def add(self, extrinsics: Extrinsics, stamp_ns: int, fixed: bool = False) -> None:
-        """Take in one transform; a child that changes its parent, or time that jumps back, starts anew."""
+        """Take in one transform; a child that changes its parent, or whose time jumps back, starts anew."""
         parent, child, T_parent_child = extrinsics.parent, extrinsics.child, extrinsics.T_parent_child
         edge = self._edges.get(child)
-        jumped = edge is not None and edge.stamps_ns and stamp_ns < edge.stamps_ns[-1] - self._memory_ns
+        jumped = edge is not None and not edge.fixed and stamp_ns < edge.stamps_ns[-1] - self._jump_ns
         if edge is None or edge.parent != parent or edge.fixed != fixed or jumped or fixed:
             edge = self._edges[child] = _Edge(parent, fixed)
+        if not fixed:
+            self._pass_time(stamp_ns, jumped)
+            edge.sent_ns = self._passed_ns
+            self._forget_unsent()
         place = bisect.bisect_left(edge.stamps_ns, stamp_ns)
         if place < len(edge.stamps_ns) and edge.stamps_ns[place] == stamp_ns:
             edge.transforms[place] = T_parent_child
@@ -47,6 +64,20 @@ class TransformTree:
         edge.transforms.insert(place, T_parent_child)
         first = bisect.bisect_left(edge.stamps_ns, edge.stamps_ns[-1] - self._memory_ns)
         del edge.stamps_ns[:first], edge.transforms[:first]
+
+    def _pass_time(self, stamp_ns: int, jumped: bool) -> None:
+        """Count the time that goes by in stamps, which may jump either way."""
+        if self._newest_ns is None or jumped:
+            self._newest_ns = stamp_ns
+        self._passed_ns += min(max(stamp_ns - self._newest_ns, 0), self._memory_ns)
+        self._newest_ns = max(stamp_ns, self._newest_ns)
+
+    def _forget_unsent(self) -> None:
+        if self._passed_ns - self._swept_ns <= self._memory_ns:
+            return
+        self._swept_ns = self._passed_ns
+        oldest_ns = self._passed_ns - _FORGOTTEN_AFTER * self._memory_ns
+        self._edges = {child: edge for child, edge in self._edges.items() if edge.fixed or edge.sent_ns >= oldest_ns}
 
     def look_up(self, target: str, source: str, stamp_ns: int) -> Array:
         """Return T_target_source (4, 4) at a stamp, interpolated between the two nearest; never extrapolated.
@@ -70,10 +101,12 @@ class TransformTree:
     def check_connected(self, target: str, source: str) -> None:
         """Raise ``DataError`` where no transforms of any time connect the two frames."""
         if not set(self._chain(target)) & set(self._chain(source)):
-            known = ", ".join(sorted(self._frames())) or "none"
+            known = ", ".join(sorted(self.frames)) or "none"
             raise DataError(f"frames '{target}' and '{source}' are not connected", f"known frames: {known}")
 
-    def _frames(self) -> set[str]:
+    @property
+    def frames(self) -> set[str]:
+        """The names of the frames that are known."""
         return {*self._edges, *(edge.parent for edge in self._edges.values())}
 
     def _chain(self, frame: str) -> list[str]:
