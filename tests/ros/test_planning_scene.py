@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+from diagnostic_msgs.msg import DiagnosticArray
+from rosgraph_msgs.msg import Clock
 from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection3DArray
 
 from cube import make_cube
-from driver import start
+from driver import problems, start
 from object_pose.core.errors import ConfigError, DataError
 from object_pose.core.geometry import se3
 from object_pose.io.messages import pose_from_message
@@ -22,6 +29,7 @@ from object_pose.runtime.predictor import load_card
 from object_pose.runtime.resources import find, find_model
 from poses import pose_of
 
+LIMIT_S = 60.0
 messages = pytest.importorskip("moveit_msgs.msg", reason="scripts/setup planning builds it")
 CARD = load_card(find_model("parts.onnx"))
 ADD, REMOVE, MOVE = (getattr(messages.CollisionObject, name) for name in ("ADD", "REMOVE", "MOVE"))
@@ -46,10 +54,10 @@ class MoveIt:
         self._detections = ros.node.create_publisher(Detection3DArray, topics.DETECTIONS_3D, qos.RESULT)
         self._stamp_ns = 10**9
 
-    def wait_until_heard(self):
+    def wait_until_heard(self, limit_s=10.0):
         publishers = (self._scene, self._detections)
         connected = lambda: all(item.get_subscription_count() for item in publishers)  # noqa: E731
-        self.ros.wait_for(connected, "the node's subscriptions")
+        self.ros.wait_for(connected, "the node's subscriptions", limit_s)
         self.ros.wait_for(lambda: self.ros.node.count_publishers("/" + topics.COLLISION_OBJECT), "the node's publisher")
 
     def see(self, *poses, seconds=0.1):
@@ -75,6 +83,11 @@ class MoveIt:
         return self.heard[-1]
 
 
+def start_node(ros):
+    """Start the node with a clock that stands still unless the test publishes one: stamps alone pass."""
+    return start(ros, PlanningSceneNode, use_sim_time=True)
+
+
 def at(x):
     return se3.make_transform(se3.exp_so3([0.0, 0.3, 0.0]), (x, 0.1, 0.02))
 
@@ -87,7 +100,7 @@ def test_stand_ins_are_the_released_types(ros, name):
 
 
 def test_parts_are_added_moved_and_removed_as_tracks_come_and_go(ros):
-    node, moveit = start(ros, PlanningSceneNode), MoveIt(ros)
+    node, moveit = start_node(ros), MoveIt(ros)
     moveit.wait_until_heard()
     moveit.see((0, 7, at(0.4)))
     added = moveit.next(1)
@@ -117,7 +130,7 @@ def test_parts_are_added_moved_and_removed_as_tracks_come_and_go(ros):
 
 
 def test_what_the_robot_holds_is_left_alone_until_it_is_put_down(ros):
-    node, moveit = start(ros, PlanningSceneNode), MoveIt(ros)
+    node, moveit = start_node(ros), MoveIt(ros)
     moveit.wait_until_heard()
     moveit.see((0, 7, at(0.4)))
     moveit.next(1)
@@ -134,7 +147,7 @@ def test_what_the_robot_holds_is_left_alone_until_it_is_put_down(ros):
 
 
 def test_a_held_part_that_gets_another_id_is_not_added_again(ros):
-    node, moveit = start(ros, PlanningSceneNode), MoveIt(ros)
+    node, moveit = start_node(ros), MoveIt(ros)
     moveit.wait_until_heard()
     moveit.see((0, 7, at(0.4)))
     moveit.next(1)
@@ -166,20 +179,86 @@ def test_a_held_part_that_gets_another_id_is_not_added_again(ros):
 
 
 def test_a_planner_that_comes_later_hears_of_everything(ros):
-    start(ros, PlanningSceneNode)
+    start_node(ros)
     moveit = MoveIt(ros)
     moveit.wait_until_heard()
-    moveit.see((0, 7, at(0.4)))
-    moveit.next(1)
+    moveit.see((0, 7, at(0.4)), (3, 8, at(0.6)))
+    moveit.next(2)
     late = ros.collect(messages.CollisionObject, topics.COLLISION_OBJECT, qos.PLANNING_SCENE)
     ros.wait_for(lambda: ros.node.count_subscribers("/" + topics.COLLISION_OBJECT) == 2, "the second planner")
 
     def heard():
-        moveit.see((0, 7, at(0.4)))
+        moveit.see((0, 7, at(0.4)), seconds=0.001)
         return late
 
     ros.wait_for(heard, "the object")
     assert late[0].operation == ADD
+    # The first planner knows a part that was not seen since.
+    assert not [change for change in moveit.heard if change.operation == REMOVE]
+    moveit.see((0, 7, at(0.4)), seconds=2.0)
+    removed = lambda: [change.id for change in moveit.heard if change.operation == REMOVE]  # noqa: E731
+    assert ros.wait_for(removed, "the removal") == ["bracket_8"]
+
+
+def test_parts_are_removed_where_no_frames_come_any_more(ros):
+    node, moveit = start_node(ros), MoveIt(ros)
+    moveit.wait_until_heard()
+    clock = ros.node.create_publisher(Clock, "/clock", 1)
+
+    def set_clock(seconds):
+        message = Clock(clock=make_header(seconds * 10**9, "").stamp)
+        is_set = lambda: node.get_clock().now().nanoseconds == seconds * 10**9  # noqa: E731
+        ros.wait_for(lambda: clock.publish(message) or is_set(), "the clock")
+
+    set_clock(100)
+    moveit.see((0, 7, at(0.4)))
+    moveit.next(1)
+    set_clock(90)  # a recording that loops
+    moveit.see((3, 8, at(0.6)))
+    assert moveit.next(2).id == "bracket_8"
+    set_clock(92)
+    moveit.next(4)
+    assert [change.operation for change in moveit.heard[2:]] == [REMOVE, REMOVE]
+    assert {change.id for change in moveit.heard[2:]} == {"gear_7", "bracket_8"}
+    moveit.see((0, 7, at(0.4)))
+    assert (moveit.next(5).operation, moveit.heard[-1].id) == (ADD, "gear_7")
+
+
+def test_detections_of_another_publisher_have_no_ids_and_end_nothing(ros):
+    diagnostics = ros.collect(DiagnosticArray, topics.DIAGNOSTICS, qos.RESULT)
+    _, moveit = start_node(ros), MoveIt(ros)
+    moveit.wait_until_heard()
+    foreign = ros.node.create_publisher(Detection3DArray, topics.DETECTIONS_3D, qos.RESULT)
+    ros.wait_for(foreign.get_subscription_count, "the node's subscription")
+    message = detections_3d_to_message([pose_of(CARD.objects[0], 0, at(0.4), track_id=1)], make_header(1, "base_link"))
+    message.detections[0].id = "part-a"
+
+    def told():
+        foreign.publish(message)
+        return "objects without ids" in str(problems(diagnostics, "planning_scene_node"))
+
+    ros.wait_for(told, "the reason")
+    moveit.see((0, 7, at(0.4)))
+    assert moveit.next(1).id == "gear_7"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_program_that_is_ended_removes_what_it_added(ros, domain_id, tmp_path, number):
+    variables = os.environ | {"ROS_DOMAIN_ID": str(domain_id), "ROS_LOG_DIR": str(tmp_path / "log")}
+    command = [sys.executable, "-m", PlanningSceneNode.__module__, "--ros-args", "-p", "use_sim_time:=true"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=variables)
+    try:
+        moveit = MoveIt(ros)
+        moveit.wait_until_heard(LIMIT_S)
+        moveit.see((0, 7, at(0.4)))
+        moveit.next(1)
+        process.send_signal(number)
+        assert (moveit.next(2).operation, moveit.heard[-1].id) == (REMOVE, "gear_7")
+        output, _ = process.communicate(timeout=LIMIT_S)
+    finally:
+        process.kill()
+    assert process.returncode == 0, output
+    assert "Traceback" not in output
 
 
 def test_whole_scenes_and_changes_of_the_world_say_what_is_attached():

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from diagnostic_msgs.msg import DiagnosticArray
 from object_pose_msgs.msg import ObjectPoseArray
 from vision_msgs.msg import Detection3DArray
 
@@ -182,6 +183,34 @@ def test_a_node_that_is_busy_does_not_keep_the_program(ros, domain_id, tmp_path,
     process.send_signal(number)
     process.communicate(timeout=LIMIT_S)
     assert process.returncode == 0
+
+
+FAILING = """
+from object_pose.ros.nodes.pipeline_node import PipelineNode
+from object_pose.ros.nodes.spinning import spin
+
+class GoodNode(PipelineNode):
+    def deactivate(self):
+        print("stopped", flush=True)
+
+class FailingNode(PipelineNode):
+    def deactivate(self):
+        raise ValueError("no way out")
+
+spin([lambda: GoodNode("good_node"), lambda: FailingNode("failing_node")])
+"""
+
+
+def test_a_node_that_cannot_stop_keeps_no_other_from_it(ros, domain_id, tmp_path):
+    variables = os.environ | {"ROS_DOMAIN_ID": str(domain_id), "ROS_LOG_DIR": str(tmp_path)}
+    words = [sys.executable, "-c", FAILING]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=variables)
+    diagnostics = ros.collect(DiagnosticArray, topics.DIAGNOSTICS, qos.RESULT)
+    ros.wait_for(lambda: "failing_node" in str(diagnostics), "the nodes at work", LIMIT_S)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 0, output
+    assert "no way out" in output and "stopped" in output
 
 
 def test_a_model_that_cannot_be_used_ends_all_processes(start, arguments, tmp_path):

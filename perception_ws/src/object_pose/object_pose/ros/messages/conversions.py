@@ -190,7 +190,10 @@ def detections_3d_to_message(poses: Sequence[ObjectPose], header: Header) -> Det
 
 
 def detections_3d_from_message(message: Detection3DArray, class_names: Sequence[str]) -> tuple[ObjectPose, ...]:
-    """Return the poses of a message; what vision_msgs has no place for is NaN, an unknown class has id -1."""
+    """Return the poses of a message; what vision_msgs has no place for is NaN, an unknown class has id -1.
+
+    An id that is no number, as another publisher may have it, is none.
+    """
     return tuple(_pose_from_detection(detection, class_names) for detection in message.detections if detection.results)
 
 
@@ -333,5 +336,5 @@ def _pose_from_detection(detection: Detection3D, class_names: Sequence[str]) -> 
         depth_rms_m=_NOT_IN_MESSAGE,
         visibility=_NOT_IN_MESSAGE,
         depth_used=False,
-        track_id=int(detection.id) if detection.id else -1,
+        track_id=int(detection.id) if detection.id.isdecimal() else -1,
     )

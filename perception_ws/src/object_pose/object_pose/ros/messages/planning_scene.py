@@ -112,7 +112,7 @@ class CollisionObjects:
                 told.seen_ns = now_ns
             if name in attached or (told is None and self._is_held(name, pose, attached, attached_pose)):
                 continue
-            if told is None or told.frame_id != header.frame_id:
+            if told is None or told.frame_id != header.frame_id or not told.is_known:
                 found.append(self._added(name, pose, header))
             elif self._has_moved(told.pose, pose.T_camera_object):
                 found.append(
@@ -129,13 +129,14 @@ class CollisionObjects:
         return found + self._removed(gone, header)
 
     def clear(self, attached: Collection[str] = ()) -> list[Any]:
-        """Return what removes every object that the robot does not hold; the next frame adds them anew."""
+        """Return what removes every object that the robot does not hold; the next frame that shows one adds it anew."""
         names = [name for name in self._told if name not in attached]
         return self._removed(names, Header())
 
-    def forget(self) -> None:
-        """Add every object anew with the next frame: who listens has not heard of them."""
-        self._told.clear()
+    def tell_anew(self) -> None:
+        """Add every object anew when it is next seen: one who listens has not heard of them, others may have."""
+        for told in self._told.values():
+            told.is_known = False
 
     def _is_held(
         self,
@@ -181,11 +182,12 @@ class CollisionObjects:
 
 @dataclass
 class _Told:
-    """What the planning scene knows of an object."""
+    """What the planning scene knows of an object; where it is not ``is_known``, not all who listen do."""
 
     pose: Array
     frame_id: str
     seen_ns: int
+    is_known: bool = True
 
 
 class AttachedObjects:

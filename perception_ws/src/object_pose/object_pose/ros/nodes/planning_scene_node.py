@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rclpy.duration import Duration
 from rclpy.lifecycle import LifecyclePublisher
+from rclpy.time import Time
 from vision_msgs.msg import Detection3DArray
 
 from object_pose.core.arrays import Array
+from object_pose.core.frame import NS_PER_S
 from object_pose.core.params import parameter
 from object_pose.core.results.pose import ObjectPose
 from object_pose.io.grasps import grasps_file, read_grasps
@@ -39,6 +42,8 @@ from object_pose.ros.transport.transform_listener import TransformListener
 from object_pose.runtime.predictor import load_card
 from object_pose.runtime.resources import find_model
 
+_HEARD_WITHIN = Duration(seconds=0.5)
+
 
 @dataclass(frozen=True)
 class PlanningSceneConfig:
@@ -55,7 +60,11 @@ class PlanningSceneConfig:
         read_only=True,
     )
     keep_s: float = parameter(
-        1.0, "how long an object stays after it was last seen", minimum=0.0, maximum=3600.0, read_only=True
+        1.0,
+        "how long an object stays after it was last seen, also where no frames come: more for single estimates",
+        minimum=0.0,
+        maximum=3600.0,
+        read_only=True,
     )
     min_move_mm: float = parameter(
         2.0, "smaller motions are not sent to the planning scene", minimum=0.0, maximum=1000.0, read_only=True
@@ -108,7 +117,9 @@ class PlanningSceneNode(PipelineNode):
             1e-3 * config.held_within_mm,
         )
         self._transforms = TransformListener(self)
+        self._came_at: Time | None = None
         self.watch(Detection3DArray, topics.DETECTIONS_3D, self._update, qos.RESULT)
+        self.add_check(self._remove_unseen)
         # MoveIt may not run yet, so it is not watched as an input is.
         self._monitored = self.create_subscription(
             self._messages.PlanningScene,
@@ -122,13 +133,16 @@ class PlanningSceneNode(PipelineNode):
         """Remove what was added."""
         self._transforms.close()
         self.destroy_subscription(self._monitored)
+        assert self._scene is not None
         self._send(self._objects.clear(self._attached.names))
+        self._scene.wait_for_all_acked(_HEARD_WITHIN)  # ROS may end right after
 
     def _update(self, message: Detection3DArray) -> None:
         assert self._scene is not None
+        self._came_at = self.get_clock().now()
         listeners = self._scene.get_subscription_count()
         if listeners > self._listeners:
-            self._objects.forget()
+            self._objects.tell_anew()
         self._listeners = listeners
         if not listeners:
             return
@@ -139,6 +153,17 @@ class PlanningSceneNode(PipelineNode):
         held_pose = partial(self._held_pose, message)
         self._send(self._objects.update(known, message.header, self._attached.names, held_pose))
         self.diagnostics.processed()
+
+    def _remove_unseen(self) -> None:
+        """Remove all objects where no detections have come for ``keep_s``, by the node's clock, which may be paused."""
+        if self._came_at is None:
+            return
+        now = self.get_clock().now()
+        silent_s = (now - self._came_at).nanoseconds / NS_PER_S
+        if silent_s < 0.0:  # the clock was set back
+            self._came_at = now
+        elif silent_s > self.config(PlanningSceneConfig).keep_s:
+            self._send(self._objects.clear(self._attached.names))
 
     def _held_pose(self, message: Detection3DArray, name: str) -> Array | None:
         """Return the pose of an object in the gripper at a message's stamp; None, reported, where /tf lacks it."""

@@ -9,8 +9,9 @@ import re
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,6 +19,7 @@ import cv2
 import rclpy
 from rclpy.exceptions import NotInitializedException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.task import Future
 
 from object_pose.core.errors import ConfigError, ObjectPoseError
 from object_pose.ros.nodes.pipeline_node import PipelineNode, RosoutHandler
@@ -31,6 +33,7 @@ _PROFILE_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
 _TRANSPORT_VARIABLE = "FASTDDS_BUILTIN_TRANSPORTS"
 _POLL_S, _END_WITHIN_S = 0.1, 3.5
 _SWITCH_INTERVAL_S = 0.0005
+_ENDING = signal.SIGINT, signal.SIGTERM
 # Profile and what one process takes of the shared memory with it, in MiB: its segment, and some for ports.
 _PROFILES = (("fastdds_shared_memory.xml", 34), ("fastdds_small_shared_memory.xml", 11))
 
@@ -77,19 +80,21 @@ def transport_variables(processes: int, shared_memory: Path = SHARED_MEMORY) -> 
 def spin(make_nodes: Iterable[Callable[[], PipelineNode]], ros_arguments: Sequence[str] | None = None) -> None:
     """Make nodes, configure all, activate them in order, and serve them until SIGINT, SIGTERM or ``rclpy.shutdown``.
 
-    ``ros_arguments`` defaults to those of the command line. The process ends soon after ROS does, whatever the nodes
-    are at. Raises ``ObjectPoseError`` when a node cannot start.
+    ``ros_arguments`` defaults to those of the command line. A signal deactivates the nodes while ROS still runs: they
+    may have something to take back. The process ends soon after, whatever the nodes are at. Raises ``ObjectPoseError``
+    when a node cannot start.
     """
     prepare_process()
+    asked: Future[None] = Future()
     with sigint_left_to_ros() as interrupted:
         _initialize(ros_arguments)
         if interrupted.is_set():
             rclpy.try_shutdown()
-        with _end_in_time():
-            _serve(make_nodes)
+        with _end_in_time(asked), ExitStack() as signals:
+            _serve(make_nodes, asked, signals)
 
 
-def _serve(make_nodes: Iterable[Callable[[], PipelineNode]]) -> None:
+def _serve(make_nodes: Iterable[Callable[[], PipelineNode]], asked: Future[None], signals: ExitStack) -> None:
     nodes: list[PipelineNode] = []
     # Callbacks only hand frames to workers; rclpy's multi-threaded executor took twice the time of a core for that.
     executor = SingleThreadedExecutor()
@@ -105,7 +110,8 @@ def _serve(make_nodes: Iterable[Callable[[], PipelineNode]]) -> None:
         # A full collection of garbage looks at all that was imported, 60 ms long, while no thread goes on.
         gc.collect()
         gc.freeze()
-        executor.spin()
+        signals.enter_context(_signals_ask(asked))
+        executor.spin_until_future_complete(asked)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except (RuntimeError, NotInitializedException, ObjectPoseError):
@@ -117,16 +123,46 @@ def _serve(make_nodes: Iterable[Callable[[], PipelineNode]]) -> None:
 
 
 @contextmanager
-def _end_in_time() -> Iterator[None]:
-    """End the process where ROS has ended and the block has not for some seconds: ros2 launch kills it after five.
+def _signals_ask(asked: Future[None]) -> Iterator[None]:
+    """Let SIGINT and SIGTERM ask for the end; until here, while nodes are made, they end ROS at once.
 
-    A model that is being prepared, or a frame in hand on a busy machine, may take longer.
+    Python calls handlers in the main thread, which waits for messages: another one hears of signals through a pipe.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+
+    def listen() -> None:
+        with open(reading, "rb", buffering=0) as pipe:
+            while number := pipe.read(1):
+                if number[0] in _ENDING and not asked.done():
+                    asked.set_result(None)
+
+    threading.Thread(target=listen, name="signals", daemon=True).start()
+    usual_pipe = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    usual = {number: signal.signal(number, lambda _signal, _frame: None) for number in _ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(usual_pipe)
+        os.close(writing)
+
+
+@contextmanager
+def _end_in_time(asked: Future[None]) -> Iterator[None]:
+    """End the process where ROS has ended, or should, and the block has not for some seconds.
+
+    ros2 launch kills it after five. A model in preparation, or a frame in hand on a busy machine, may take longer.
     """
     context, is_over = rclpy.get_default_context(), threading.Event()
 
     def watch() -> None:
         while not is_over.wait(_POLL_S):
-            if not context.ok() and not is_over.wait(_END_WITHIN_S):
+            if (asked.done() or not context.ok()) and not is_over.wait(_END_WITHIN_S):
                 os._exit(0)
 
     threading.Thread(target=watch, name="end in time", daemon=True).start()
@@ -198,9 +234,13 @@ def _bridge_logging(node: PipelineNode) -> None:
 
 
 def _close(nodes: Sequence[PipelineNode], executor: SingleThreadedExecutor) -> None:
-    """End the threads of the nodes first, then ROS."""
+    """End the threads of the nodes first, then ROS; one that cannot stop keeps no other from it."""
     for node in reversed(nodes):
-        node.stop()
+        try:
+            node.stop()
+        except Exception:
+            if rclpy.ok():  # otherwise nothing can be published any more
+                node.get_logger().error(traceback.format_exc())
     executor.shutdown()
     for node in nodes:
         node.destroy_node()
