@@ -7,6 +7,8 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from object_pose_msgs.msg import KeypointDetectionArray
 from rosgraph_msgs.msg import Clock
+from std_msgs.msg import String
+from tf2_msgs.msg import TFMessage
 
 from driver import FakeDriver, problems, publish_until, start
 from object_pose.ros.diagnostics import ClockWatch
@@ -185,3 +187,39 @@ def test_a_rectified_topic_that_is_read_with_the_raw_lens_is_named(ros, cube_mod
 
     found = named(diagnostics, "pose_node", f"{rectified} looks rectified, but is read with the raw image's K and D")
     publish_until(ros, driver, found, "diagnosis", frame=frame, change_info=other_projection)
+
+
+def test_a_check_that_fails_is_named_and_ends_neither_the_node_nor_other_checks(ros, cube_model, diagnostics):
+    node, called = start(ros, PoseNode, model=str(cube_model)), []
+
+    def fail():
+        raise PermissionError(13, "not yours", "some.file")
+
+    node.add_check(fail)
+    node.add_check(lambda: called.append(True))
+    ros.wait_for(named(diagnostics, "pose_node", "PermissionError: [Errno 13] not yours: 'some.file'"), "the problem")
+    ros.wait_for(lambda: len(called) > 1, "other checks")
+
+
+def test_a_message_that_a_callback_cannot_take_is_named_and_the_next_one_is_tried(ros, cube_model, diagnostics):
+    node, taken = start(ros, PoseNode, model=str(cube_model)), []
+
+    def take(message):
+        taken.append(int(message.data))
+
+    node.watch(String, "numbers", take, qos.RESULT)
+    publisher = ros.node.create_publisher(String, "numbers", qos.RESULT)
+    ros.wait_for(publisher.get_subscription_count, "the node")
+    publisher.publish(String(data="seven"))
+    publisher.publish(String(data="8"))
+    ros.wait_for(named(diagnostics, "pose_node", "invalid literal for int() with base 10: 'seven'"), "the problem")
+    assert taken == [8]
+
+
+def test_transforms_have_many_publishers_however_their_topic_is_called(ros, cube_model, diagnostics):
+    start(ros, PoseNode, ("-r", "__ns:=/cell", "-r", "/tf:=tf"), model=str(cube_model))
+    ros.node.create_publisher(TFMessage, "/cell/tf", qos.TRANSFORMS)
+    ros.wait_for(lambda: ros.node.count_publishers("/cell/tf") == 2, "both publishers")
+    diagnostics.clear()
+    ros.wait_for(lambda: len(diagnostics) > 1, "the node's reports")
+    assert "more than once" not in str(diagnostics)

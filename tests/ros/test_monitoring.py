@@ -12,7 +12,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from object_pose_msgs.msg import ObjectPoseArray
 from vision_msgs.msg import Detection2DArray
 
-from driver import FakeDriver, publish_until, start
+from driver import FakeDriver, problems, publish_until, start
 from networks import save_constant_network
 from object_pose.core.errors import ConfigError
 from object_pose.core.metrics.drift import DriftReference, describe_depth, describe_image
@@ -74,6 +74,20 @@ def test_drift_is_told_counted_and_kept(ros, cube_model, reference, frame, tmp_p
     (request,) = open_requests(tmp_path / "requests")
     assert request.model == str(cube_model)
     assert len(list(read_bop_scene(request.data, {1: "cube"}))) == 3
+
+
+def test_a_file_that_cannot_be_written_is_named_and_poses_go_on(ros, cube_model, reference, frame, tmp_path):
+    diagnostics = ros.collect(DiagnosticArray, topics.DIAGNOSTICS, qos.RESULT)
+    poses = ros.collect(ObjectPoseArray, topics.OBJECT_POSES, qos.RESULT)
+    (tmp_path / "no_folder").write_text("")
+    metrics = tmp_path / "no_folder" / "object_pose.prom"
+    start(ros, PoseNode, model=str(cube_model), **{"monitor.every": 1, "monitor.metrics": str(metrics)})
+    start(ros, DetectionNode, model=str(cube_model))
+    driver = FakeDriver(ros)
+    told = lambda: f"{metrics} cannot be written" in str(problems(diagnostics, "pose_node"))  # noqa: E731
+    publish_until(ros, driver, told, "the problem", 30.0, frame=frame)
+    poses.clear()
+    publish_until(ros, driver, lambda: [message for message in poses if message.poses], "poses", 30.0, frame=frame)
 
 
 def test_a_detector_alone_is_watched_too(ros, detector, reference, frame, tmp_path):

@@ -1,5 +1,6 @@
 """Parameters are declared once; ROS shows them with their meaning and refuses what does not fit."""
 
+import threading
 from dataclasses import dataclass
 
 import pytest
@@ -112,6 +113,25 @@ def test_a_change_that_cannot_take_effect_is_refused_and_the_node_goes_on(ros):
         (result,) = ros.call(SetParameters, "/node/set_parameters", request).results
         assert "ZeroDivisionError" in result.reason
     assert declared.config(Config) == Config()
+
+
+def test_values_and_configs_change_together_whenever_another_thread_asks(ros):
+    """The first config after a change may be made while the next change comes."""
+    node, declared = make(ros)
+    seen, is_over = [], threading.Event()
+
+    def ask():
+        while not is_over.is_set():
+            seen.append(declared.config(Config).count)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    for count in range(3, 200):
+        node.set_parameters([RosParameter("count", value=count)])
+        assert declared.config(Config).count == count
+    is_over.set()
+    asking.join()
+    assert seen == sorted(seen)
 
 
 def test_nested_parameters_have_dotted_names(ros):

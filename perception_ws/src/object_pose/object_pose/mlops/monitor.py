@@ -113,9 +113,10 @@ class DriftMonitor:
 
     @property
     def statistics(self) -> dict[str, float]:
-        """The median of each statistic over the window."""
-        names = {name for item in self._window for name in item}
-        return {name: float(np.median([item[name] for item in self._window if name in item])) for name in sorted(names)}
+        """The median of each statistic over the window, to which another thread may add meanwhile."""
+        window = tuple(self._window)
+        names = {name for item in window for name in item}
+        return {name: float(np.median([item[name] for item in window if name in item])) for name in sorted(names)}
 
     def observe(self, frame: CameraFrame, results: PoseResults) -> RetrainingRequest | None:
         """Take in a frame with its poses; return the retraining request that it led to, if it did."""
@@ -159,7 +160,10 @@ class DriftMonitor:
         return request
 
     def write_metrics(self, pipeline: Mapping[str, float]) -> None:
-        """Write the file for Prometheus, with figures of the pipeline such as rate and latency, by metric name."""
+        """Write the file for Prometheus, with figures of the pipeline such as rate and latency, by metric name.
+
+        Raises ``ConfigError`` where the file cannot be written.
+        """
         lines = []
         for name, value in pipeline.items():
             lines += _metric(name, {}, value)
@@ -172,8 +176,12 @@ class DriftMonitor:
             for bound, value in bounds.items():
                 lines += _metric("object_pose_monitor_reference", {"statistic": name, "bound": bound}, value)
             lines += _metric("object_pose_monitor_drift", {"statistic": name}, drifting.get(name, 0.0))
-        with replacing(self._config.metrics) as temporary:
-            temporary.write_text("".join(lines))
+        try:
+            with replacing(self._config.metrics) as temporary:
+                temporary.write_text("".join(lines))
+        except OSError as error:
+            problem = f"{self._config.metrics} cannot be written for Prometheus: {error}"
+            raise ConfigError(problem, "is the disk full, may this user write there?") from error
 
 
 def _metric(name: str, labels: Mapping[str, str], value: float) -> list[str]:

@@ -14,6 +14,8 @@ from object_pose.core.errors import ConfigError
 from object_pose.core.params import Parameter, make_config, parameters, unknown_parameter
 
 ConfigT = TypeVar("ConfigT")
+# Values by name, and the configs that were made of them.
+_Values = tuple[dict[str, Any], dict[type, Any]]
 
 _INT64_LIMIT = 2**63 - 1
 _FLOAT_LIMIT = 1.7976931348623157e308
@@ -32,21 +34,23 @@ class NodeParameters:
         self._node = node
         self._declared = {item.name: item for config_class in config_classes for item in parameters(config_class)}
         self._on_change = on_change
-        self._values: dict[str, Any] = {item.name: _declare(node, item) for item in self._declared.values()}
-        self._configs: dict[type, Any] = {}
+        # The values and the configs made of them change together, while other threads ask for configs.
+        self._current: _Values = {item.name: _declare(node, item) for item in self._declared.values()}, {}
         _refuse_unknown(node, self._declared)
         node.add_on_set_parameters_callback(self._set)
 
     def config(self, config_class: type[ConfigT]) -> ConfigT:
         """Return one of the configs with its current values."""
-        if config_class not in self._configs:
-            values = {item.name: self._values[item.name] for item in parameters(config_class)}
-            self._configs[config_class] = make_config(config_class, values)
-        config: ConfigT = self._configs[config_class]
+        values, configs = self._current
+        if config_class not in configs:
+            own = {item.name: values[item.name] for item in parameters(config_class)}
+            configs[config_class] = make_config(config_class, own)
+        config: ConfigT = configs[config_class]
         return config
 
     def _set(self, changes: list[RosParameter[Any]]) -> SetParametersResult:
-        values = dict(self._values)
+        before = self._current
+        values = dict(before[0])
         try:
             for change in changes:
                 if change.name in self._declared:
@@ -55,12 +59,12 @@ class NodeParameters:
                     raise unknown_parameter(change.name, self._declared)
         except ConfigError as error:
             return SetParametersResult(successful=False, reason=str(error))
-        if values != self._values:
-            before, self._values, self._configs = self._values, values, {}
+        if values != before[0]:
+            self._current = values, {}
             try:
                 self._on_change()
             except Exception as error:  # rclpy would end the process
-                self._values, self._configs = before, {}
+                self._current = before
                 return SetParametersResult(successful=False, reason=f"{type(error).__name__}: {error}")
         return SetParametersResult(successful=True)
 

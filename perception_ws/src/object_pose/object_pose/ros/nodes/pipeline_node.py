@@ -76,9 +76,16 @@ class PipelineNode(LifecycleNode):
     ) -> WatchedInput:
         """Subscribe until the node is deactivated; a topic that stays silent is reported with the reason.
 
-        One that ``is_state`` may be sent once.
+        One that ``is_state`` may be sent once. What ``callback`` raises is reported, too: it would end the executor.
         """
-        watched = WatchedInput(self, message_type, topic, callback, profile, is_state)
+
+        def receive(message: Any) -> None:
+            try:
+                callback(message)
+            except Exception as error:  # whatever one message did, the next one is worth trying
+                self.frame_failed(error)
+
+        watched = WatchedInput(self, message_type, topic, receive, profile, is_state)
         self._watched.append(watched)
         return watched
 
@@ -89,18 +96,27 @@ class PipelineNode(LifecycleNode):
             watched.close()
 
     def check_topics(self) -> None:
-        """Report what does not arrive, here or at a subscriber; runs every second while the node is active."""
+        """Report what does not arrive, here or at a subscriber; runs every second while the node is active.
+
+        What a check raises is reported, too: it would end the executor.
+        """
+        for check in (self._check_connections, *self._checks):
+            try:
+                check()
+            except Exception as error:
+                self.frame_failed(error)
+
+    def _check_connections(self) -> None:
         for watched in tuple(self._watched):
             if reason := watched.explain_silence():
                 self.diagnostics.problem("silent_input", reason)
         for topic in self._announced:
             if reason := qos.explain_deafness(self, topic):
                 self.diagnostics.problem("deaf_subscriber", reason)
-        inputs = [watched.topic_name for watched in self._watched]
-        if reason := qos.explain_second_publishers(self, {*inputs, *self._announced} - topics.SHARED):
+        ours = {*self._announced, *(watched.topic_name for watched in self._watched)}
+        shared = {self.resolve_topic_name(topic) for topic in topics.SHARED}
+        if reason := qos.explain_second_publishers(self, ours - shared):
             self.diagnostics.problem("several_publishers", reason)
-        for check in tuple(self._checks):
-            check()
 
     def add_check(self, check: Callable[[], None]) -> None:
         """Call ``check`` every second, which may report problems, until the node is deactivated."""

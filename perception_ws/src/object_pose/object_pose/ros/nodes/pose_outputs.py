@@ -114,10 +114,11 @@ class PoseOutputs:
 
     def _report_rejections(self) -> None:
         """Report when poses were rejected and none was accepted since the last one that was."""
-        total = self._rejected.total()
+        rejected = self._rejected.copy()  # the thread that publishes goes on counting
+        total = rejected.total()
         is_going_on, self._rejected_before = total > self._rejected_before, total
         if is_going_on and total >= _TELLING_REJECTIONS:
-            ((reason, count),) = self._rejected.most_common(1)
+            ((reason, count),) = rejected.most_common(1)
             text = f"no pose is accepted, {count} of {total} are rejected as '{reason.value}': {_CAUSES[reason]}?"
             self._node.diagnostics.problem("rejections", text)
 
