@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import struct
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -154,13 +155,13 @@ def record(output: Path, options: RecordingOptions, ros_arguments: Sequence[str]
         rclpy.init(args=None if ros_arguments is None else list(ros_arguments))
         if interrupted.is_set():
             rclpy.try_shutdown()
-        counts = _recorded(bag, options)
+        counts = _recorded(bag, options, interrupted)
         if not counts:
             raise DataError("nothing came on the topics of the pipeline", "object-pose doctor --topics says why")
         return counts
 
 
-def _recorded(bag: BagWriter, options: RecordingOptions) -> dict[str, int]:
+def _recorded(bag: BagWriter, options: RecordingOptions, interrupted: threading.Event) -> dict[str, int]:
     """Write into a bag until ROS ends, which SIGINT may make it do at any time, or the time is over."""
     counts: Counter[str] = Counter()
     recorder: Recorder | None = None
@@ -169,7 +170,7 @@ def _recorded(bag: BagWriter, options: RecordingOptions) -> dict[str, int]:
         counts = recorder.counts
         for topic in options.topics:
             recorder.add(topic)
-        _spin(recorder, options.seconds)
+        _spin(recorder, options.seconds, interrupted)
     except (RuntimeError, NotInitializedException, ExternalShutdownException):
         if rclpy.ok():
             raise
@@ -180,11 +181,12 @@ def _recorded(bag: BagWriter, options: RecordingOptions) -> dict[str, int]:
     return dict(counts)
 
 
-def _spin(recorder: Recorder, seconds: float) -> None:
+def _spin(recorder: Recorder, seconds: float, interrupted: threading.Event) -> None:
+    """Record until the time is over or SIGINT came; rclpy takes no notice of one while it sets up its handler."""
     executor = SingleThreadedExecutor()
     executor.add_node(recorder)
     end = time.monotonic() + seconds if seconds > 0.0 else float("inf")
-    while time.monotonic() < end:
+    while time.monotonic() < end and not interrupted.is_set():
         executor.spin_once(timeout_sec=min(1.0, max(end - time.monotonic(), 0.0)))
 
 

@@ -91,10 +91,15 @@ def spin(make_nodes: Iterable[Callable[[], PipelineNode]], ros_arguments: Sequen
         if interrupted.is_set():
             rclpy.try_shutdown()
         with _end_in_time(asked), ExitStack() as signals:
-            _serve(make_nodes, asked, signals)
+            _serve(make_nodes, asked, signals, interrupted)
 
 
-def _serve(make_nodes: Iterable[Callable[[], PipelineNode]], asked: Future[None], signals: ExitStack) -> None:
+def _serve(
+    make_nodes: Iterable[Callable[[], PipelineNode]],
+    asked: Future[None],
+    signals: ExitStack,
+    interrupted: threading.Event,
+) -> None:
     nodes: list[PipelineNode] = []
     # Callbacks only hand frames to workers; rclpy's multi-threaded executor took twice the time of a core for that.
     executor = SingleThreadedExecutor()
@@ -111,6 +116,8 @@ def _serve(make_nodes: Iterable[Callable[[], PipelineNode]], asked: Future[None]
         gc.collect()
         gc.freeze()
         signals.enter_context(_signals_ask(asked))
+        if interrupted.is_set():  # rclpy takes no notice of a signal while it sets up its handler
+            asked.set_result(None)
         executor.spin_until_future_complete(asked)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
