@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from object_pose.core.errors import DataError
+from object_pose.io import image_encodings
 from object_pose.io.image_encodings import decode_rvl
 from object_pose.io.messages import depth_from_message, image_from_message
 
@@ -200,6 +201,17 @@ def test_a_packed_mosaic_has_its_colours(dtype):
     form = f"bayer_rggb{8 * mosaic.itemsize}; png compressed "
     image = image_from_message(compressed(form, cv2.imencode(".png", mosaic)[1].tobytes()))
     np.testing.assert_array_equal(image[8:-8, 8:-8].mean(axis=(0, 1)), (255, 0, 0))
+
+
+@pytest.mark.parametrize("level", [0, 4000, 40_000])
+def test_a_16_bit_image_of_few_levels_is_dark_and_that_is_said_once(caplog, level):
+    """A camera of 12 bits and a dark room look alike: the stream goes on."""
+    image_encodings._warn_of_few_levels.cache_clear()
+    pixels = np.full((HEIGHT, WIDTH), level, np.uint16)
+    png = cv2.imencode(".png", pixels)[1].tobytes()
+    for message in (raw("mono16", pixels), raw("bayer_rggb16", pixels), compressed("mono16; png compressed ", png)):
+        assert np.all(image_from_message(message) == level >> 8)
+    assert caplog.text.count("does the camera count 12 or 10 bits?") == (level == 4000)
 
 
 @pytest.mark.parametrize("big_endian", [False, True])

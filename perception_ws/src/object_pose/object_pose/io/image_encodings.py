@@ -181,8 +181,8 @@ def rgb_from_compressed(format_text: str, data: Any) -> Image:
             height, width = mosaic.shape
             step = width * mosaic.itemsize
             return rgb_from_raw(RawImage(encoding, width, height, step, False, mosaic.tobytes()))
-    bgr = decode_image(bytes(data), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    return to_rgb(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
+    bgr = decode_image(bytes(data), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION)
+    return to_rgb(cv2.cvtColor(_upper_bits(bgr) if bgr.dtype == np.uint16 else bgr, cv2.COLOR_BGR2RGB))
 
 
 def depth_from_compressed(format_text: str, data: Any, unit_m: float) -> DepthImage:
