@@ -11,8 +11,11 @@ import pytest
 
 from object_pose.core.errors import DataError
 from object_pose.core.frame import Frame
+from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
+from object_pose.core.results.pose import ObjectTruth
 from object_pose.core.vision.image import Letterbox
+from object_pose.io.bop_writing import LabelledFrame, write_labelled_scene
 from object_pose.simulation.parts.objects import part_objects
 from object_pose.simulation.scenes.scene import SceneConfig
 from object_pose.simulation.scenes.truth import SimulatedFrame
@@ -20,6 +23,8 @@ from object_pose.simulation.seeds import VALIDATION
 from object_pose.training.data.augmentation import DetectionSample, photometric, uneven_light
 from object_pose.training.data.sources import PhotoBackgrounds, validation_frames, validation_samples
 from object_pose.training.tasks.detect import DetectionRecipe
+from object_pose.training.tasks.pose import PoseTrainingConfig, pose_recipe
+from small_training import NETWORK, SCENE
 
 _CAMERA = Camera(160, 120, 150.0, 150.0, 79.5, 59.5)
 
@@ -137,3 +142,45 @@ def test_held_out_objects_are_as_large_as_the_letterbox_makes_them(input_wh: tup
         (sample,) = validation_samples(objects, scene, input_wh, 1, seed)
         assert sample.image.shape == (input_wh[1], input_wh[0], 3) and len(sample.class_ids) == 1
         np.testing.assert_allclose(np.ptp(sample.keypoints, axis=1), scale * np.ptp(frame.keypoints, axis=1))
+
+
+@pytest.mark.parametrize("image_wh", [(384, 256), (160, 120), (96, 64), (60, 40), (64, 120)])
+def test_frames_of_any_camera_are_learned_at_the_scale_at_which_the_model_sees_them(
+    tmp_path: Path, image_wh: tuple[int, int]
+) -> None:
+    width, height = image_wh
+    camera = Camera(width, height, 1.0 * width, 1.0 * width, 0.5 * (width - 1), 0.5 * (height - 1))
+    objects = part_objects()
+    places = se3.make_transform(np.eye(3), (0.0, 0.0, 0.3)), se3.make_transform(np.eye(3), (0.05, 0.04, 0.3))
+    boxes = []
+    rgb = np.zeros((height, width, 3), np.uint8)
+    for place, channel in zip(places, (0, 1)):
+        corners = camera.project(se3.apply(place, objects[channel].model.keypoints_object))
+        boxes.append(np.concatenate([corners.min(axis=0), corners.max(axis=0)]).round())
+        left, top, right, bottom = boxes[-1].astype(int)
+        rgb[top : bottom + 1, left : right + 1, channel] = 255
+    truths = tuple(
+        ObjectTruth(class_id, item.model.name, place, 1.0, box)
+        for class_id, (item, place, box) in enumerate(zip(objects, places, boxes))
+    )
+    labels = [item.model.name for item in objects]
+    depth_m = np.full((height, width), 0.3, np.float32)
+    write_labelled_scene(tmp_path / "000000", labels, [LabelledFrame(rgb, depth_m, camera, truths)])
+    config = PoseTrainingConfig(
+        **NETWORK, data=str(tmp_path), data_share=1.0, validation_frames=1, photometric=0.0, erased_share=0.3
+    )
+    recipe = dataclasses.replace(pose_recipe(config, SceneConfig(**SCENE)), patch_probability=0.0)
+    expected = float(Letterbox.fit(image_wh, config.input_wh).scale.mean())
+    (original,) = (sample for sample, _ in zip(recipe.source(np.random.default_rng(0)), range(1)))
+    own = camera.project(se3.apply(objects[0].model.symmetry.canonical(places[0]), objects[0].model.keypoints_object))
+    assert original.keypoints[0] == pytest.approx((own + 0.5) * original.image.shape[1] / width - 0.5, abs=0.3)
+    scales = []
+    for crop, _ in zip(recipe.samples(np.random.default_rng(0)), range(60)):
+        for class_id, keypoints, box in zip(crop.class_ids, crop.keypoints, crop.boxes_xyxy):
+            known = original.keypoints[class_id] * width / original.image.shape[1]
+            scales.append(np.ptp(keypoints[:, 0]) / np.ptp(known[:, 0]))
+            # The label lies where the picture shows its object.
+            column, row = np.rint(0.5 * (box[:2] + box[2:])).astype(int)
+            assert crop.image[row, column, class_id] > 200
+    assert min(scales) == pytest.approx(expected / config.scale_jitter, rel=0.08)
+    assert max(scales) == pytest.approx(expected * config.scale_jitter, rel=0.08)

@@ -89,8 +89,7 @@ def letterbox(image: NDArray[np.uint8], input_wh: tuple[int, int]) -> tuple[NDAr
     box = Letterbox.fit((width, height), input_wh)
     content: NDArray[np.generic] = image
     if box.content_wh != box.image_wh:
-        shrinks = box.content_wh[0] < width or box.content_wh[1] < height
-        content = shrunk(image, box.content_wh) if shrinks else cv2.resize(image, box.content_wh)
+        content = resampled(image, box.content_wh)
     if box.content_wh == input_wh:
         return np.asarray(content, dtype=np.uint8), box
     left, top = box.offset
@@ -99,6 +98,12 @@ def letterbox(image: NDArray[np.uint8], input_wh: tuple[int, int]) -> tuple[NDAr
         box.content_wh[1], box.content_wh[0], *image.shape[2:]
     )
     return canvas, box
+
+
+def resampled(image: NDArray[np.uint8], wh: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return an (H, W[, C]) uint8 image at another size: areas are averaged where it shrinks, else interpolated."""
+    shrinks = wh[0] < image.shape[1] or wh[1] < image.shape[0]
+    return shrunk(image, wh) if shrinks else np.asarray(cv2.resize(image, wh), dtype=np.uint8)
 
 
 def unletterbox(values: NDArray[np.float32], box: Letterbox) -> NDArray[np.float32]:

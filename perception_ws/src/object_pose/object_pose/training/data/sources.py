@@ -19,7 +19,7 @@ from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.results.pose import ObjectTruth
-from object_pose.core.vision.image import Letterbox, letterbox
+from object_pose.core.vision.image import Letterbox, letterbox, resampled
 from object_pose.io.bop import bop_names, read_bop_scene
 from object_pose.io.datasets.samples import LabelledBoxes
 from object_pose.io.datasets.splitting import recording_of
@@ -140,12 +140,17 @@ class RenderedSource:
 
 @dataclass(frozen=True)
 class LabelledScenes:
-    """Endless shuffled passes over the labelled frames of BOP scenes, in the place of a ``share`` of other samples."""
+    """Endless shuffled passes over the labelled frames of BOP scenes, in the place of a ``share`` of other samples.
+
+    With a ``canvas_wh`` every frame, whatever camera took it, is resampled to the size at which it fits there, without
+    its depth; else it stays as it is.
+    """
 
     objects: tuple[SceneObject, ...]
     data: Path
     share: float
     others: Source
+    canvas_wh: tuple[int, int] | None = None
 
     def __call__(self, rng: np.random.Generator) -> Iterator[DetectionSample]:
         """Yield samples for ever; raises ``DataError`` where there is no labelled frame."""
@@ -165,7 +170,8 @@ class LabelledScenes:
         names = bop_names([item.model.name for item in self.objects])
         for item in itertools.chain.from_iterable(read_bop_scene(scene, names) for scene in scenes):
             if item.truths:
-                yield labelled_sample(item.frame, item.truths, self.objects)
+                sample = labelled_sample(item.frame, item.truths, self.objects)
+                yield fitted(sample, self.canvas_wh) if self.canvas_wh else sample
 
 
 def labelled_sample(frame: Frame, truths: Sequence[ObjectTruth], objects: Sequence[SceneObject]) -> DetectionSample:
@@ -179,6 +185,22 @@ def labelled_sample(frame: Frame, truths: Sequence[ObjectTruth], objects: Sequen
         frame.aligned_depth,
         _drawn_owners(frame, truths, objects),
         np.array([item.visibility for item in truths]),
+    )
+
+
+def fitted(sample: DetectionSample, canvas_wh: tuple[int, int]) -> DetectionSample:
+    """Return a sample, without its depth, as large as it fits into ``canvas_wh``."""
+    box = Letterbox.fit((sample.image.shape[1], sample.image.shape[0]), canvas_wh)
+    owners = sample.owners
+    if owners is not None:
+        owners = cv2.resize(owners.view(np.uint8), box.content_wh, interpolation=cv2.INTER_NEAREST_EXACT).view(np.int8)
+    return replace(
+        sample,
+        image=resampled(sample.image, box.content_wh),
+        boxes_xyxy=(sample.boxes_xyxy + 0.5) * np.tile(box.scale, 2) - 0.5,
+        keypoints=(sample.keypoints + 0.5) * box.scale - 0.5,
+        depth=None,
+        owners=owners,
     )
 
 
@@ -261,10 +283,8 @@ class DiskSource:
         image = read_image(labelled.path)
         canvas_wh = (round(self.input_wh[0] * self.zoom), round(self.input_wh[1] * self.zoom))
         box = Letterbox.fit((image.shape[1], image.shape[0]), canvas_wh)
-        shrinks = box.content_wh[0] < image.shape[1]
-        resized = cv2.resize(image, box.content_wh, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
         boxes = (labelled.boxes_xyxy + 0.5) * np.tile(box.scale, 2) - 0.5
-        return _sample(np.asarray(resized, dtype=np.uint8), boxes, labelled)
+        return _sample(resampled(image, box.content_wh), boxes, labelled)
 
 
 def repeats(class_ids: Sequence[NDArray[np.int64]], balance: float) -> Array:

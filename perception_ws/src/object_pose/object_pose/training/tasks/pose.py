@@ -79,10 +79,12 @@ def pose_recipe(config: PoseTrainingConfig, scene_config: SceneConfig) -> Detect
     """Return the recipe that trains on endless renders of the config's objects."""
     objects = load_objects(config.objects)
     scale = min(config.input_width / scene_config.width, config.input_height / scene_config.height)
+    # The model sees images of any camera letterboxed: in these pixels all of them are to the scale of the renders.
+    canvas_wh = round(config.input_width / scale), round(config.input_height / scale)
     return DetectionRecipe(
         class_count=len(objects),
         keypoint_count=KEYPOINT_COUNT,
-        source=training_source(objects, config, scene_config),
+        source=training_source(objects, config, scene_config, canvas_wh=canvas_wh),
         validation=validation_samples(
             objects, scene_config, config.input_wh, config.validation_frames, VALIDATION_SEED
         ),
@@ -96,14 +98,22 @@ def pose_recipe(config: PoseTrainingConfig, scene_config: SceneConfig) -> Detect
 
 
 def training_source(
-    objects: Sequence[SceneObject], config: RenderingConfig, scene_config: SceneConfig, *, depth: bool = False
+    objects: Sequence[SceneObject],
+    config: RenderingConfig,
+    scene_config: SceneConfig,
+    *,
+    depth: bool = False,
+    canvas_wh: tuple[int, int] | None = None,
 ) -> Source:
-    """Return the renders of ``objects`` that a config asks for, with depth where wanted, and its labelled scenes."""
+    """Return the renders of ``objects`` that a config asks for, with depth where wanted, and its labelled scenes.
+
+    The frames of these are resampled to fit into ``canvas_wh``, where it is given.
+    """
     backgrounds = PhotoBackgrounds.from_folder(config.backgrounds, config.background_share)
     rendered = RenderedSource(objects, scene_config, config.reuse, config.buffer, backgrounds, depth)
     if not config.data:
         return rendered
-    return LabelledScenes(tuple(objects), Path(config.data), config.data_share, rendered)
+    return LabelledScenes(tuple(objects), Path(config.data), config.data_share, rendered, canvas_wh)
 
 
 def exportable_pose(run_dir: Path, config: PoseTrainingConfig, scene: SceneConfig) -> Exportable:
