@@ -21,7 +21,7 @@ from object_pose.simulation.scenes.scene import SceneConfig
 from object_pose.simulation.scenes.truth import SimulatedFrame
 from object_pose.simulation.seeds import VALIDATION
 from object_pose.training.data.augmentation import DetectionSample, photometric, uneven_light
-from object_pose.training.data.sources import PhotoBackgrounds, validation_frames, validation_samples
+from object_pose.training.data.sources import LabelledScenes, PhotoBackgrounds, validation_frames, validation_samples
 from object_pose.training.tasks.detect import DetectionRecipe
 from object_pose.training.tasks.pose import PoseTrainingConfig, pose_recipe
 from small_training import NETWORK, SCENE
@@ -144,43 +144,69 @@ def test_held_out_objects_are_as_large_as_the_letterbox_makes_them(input_wh: tup
         np.testing.assert_allclose(np.ptp(sample.keypoints, axis=1), scale * np.ptp(frame.keypoints, axis=1))
 
 
+def _write_scene(folder: Path, image_wh: tuple[int, int], frame_count: int = 1) -> list[ObjectTruth]:
+    """Write frames of two parts, each a box of its own colour, as a BOP scene; return the truth of all of them."""
+    width, height = image_wh
+    camera = Camera(width, height, 1.0 * width, 1.0 * width, 0.5 * (width - 1), 0.5 * (height - 1))
+    rgb, truths = np.zeros((height, width, 3), np.uint8), []
+    for class_id, (item, x, y) in enumerate(zip(part_objects(), (0.0, 0.05), (0.0, 0.04))):
+        place = se3.make_transform(np.eye(3), (x, y, 0.3))
+        corners = camera.project(se3.apply(place, item.model.keypoints_object))
+        box = np.concatenate([corners.min(axis=0), corners.max(axis=0)]).round()
+        left, top, right, bottom = box.astype(int)
+        rgb[top : bottom + 1, left : right + 1, class_id] = 255
+        truths.append(ObjectTruth(class_id, item.model.name, place, 1.0, box))
+    depth_m = np.full((height, width), 0.3, np.float32)
+    frames = [
+        LabelledFrame(np.clip(rgb, number, 255), depth_m + 0.001 * number, camera, tuple(truths))
+        for number in range(frame_count)
+    ]
+    write_labelled_scene(folder / "000000", [item.model.name for item in part_objects()], frames)
+    return truths
+
+
 @pytest.mark.parametrize("image_wh", [(384, 256), (160, 120), (96, 64), (60, 40), (64, 120)])
 def test_frames_of_any_camera_are_learned_at_the_scale_at_which_the_model_sees_them(
     tmp_path: Path, image_wh: tuple[int, int]
 ) -> None:
-    width, height = image_wh
-    camera = Camera(width, height, 1.0 * width, 1.0 * width, 0.5 * (width - 1), 0.5 * (height - 1))
-    objects = part_objects()
-    places = se3.make_transform(np.eye(3), (0.0, 0.0, 0.3)), se3.make_transform(np.eye(3), (0.05, 0.04, 0.3))
-    boxes = []
-    rgb = np.zeros((height, width, 3), np.uint8)
-    for place, channel in zip(places, (0, 1)):
-        corners = camera.project(se3.apply(place, objects[channel].model.keypoints_object))
-        boxes.append(np.concatenate([corners.min(axis=0), corners.max(axis=0)]).round())
-        left, top, right, bottom = boxes[-1].astype(int)
-        rgb[top : bottom + 1, left : right + 1, channel] = 255
-    truths = tuple(
-        ObjectTruth(class_id, item.model.name, place, 1.0, box)
-        for class_id, (item, place, box) in enumerate(zip(objects, places, boxes))
-    )
-    labels = [item.model.name for item in objects]
-    depth_m = np.full((height, width), 0.3, np.float32)
-    write_labelled_scene(tmp_path / "000000", labels, [LabelledFrame(rgb, depth_m, camera, truths)])
+    truths = _write_scene(tmp_path, image_wh)
     config = PoseTrainingConfig(
         **NETWORK, data=str(tmp_path), data_share=1.0, validation_frames=1, photometric=0.0, erased_share=0.3
     )
     recipe = dataclasses.replace(pose_recipe(config, SceneConfig(**SCENE)), patch_probability=0.0)
-    expected = float(Letterbox.fit(image_wh, config.input_wh).scale.mean())
-    (original,) = (sample for sample, _ in zip(recipe.source(np.random.default_rng(0)), range(1)))
-    own = camera.project(se3.apply(objects[0].model.symmetry.canonical(places[0]), objects[0].model.keypoints_object))
-    assert original.keypoints[0] == pytest.approx((own + 0.5) * original.image.shape[1] / width - 0.5, abs=0.3)
+    models = [item.model for item in part_objects()]
+    width, height = image_wh
+    camera = Camera(width, height, 1.0 * width, 1.0 * width, 0.5 * (width - 1), 0.5 * (height - 1))
+    widths = []
+    for truth, model in zip(truths, models):
+        canonical = model.symmetry.canonical(truth.T_camera_object)
+        widths.append(np.ptp(camera.project(se3.apply(canonical, model.keypoints_object))[:, 0]))
     scales = []
-    for crop, _ in zip(recipe.samples(np.random.default_rng(0)), range(60)):
+    for crop, _ in zip(recipe.samples(np.random.default_rng(0)), range(80)):
         for class_id, keypoints, box in zip(crop.class_ids, crop.keypoints, crop.boxes_xyxy):
-            known = original.keypoints[class_id] * width / original.image.shape[1]
-            scales.append(np.ptp(keypoints[:, 0]) / np.ptp(known[:, 0]))
+            scales.append(np.ptp(keypoints[:, 0]) / widths[class_id])
             # The label lies where the picture shows its object.
             column, row = np.rint(0.5 * (box[:2] + box[2:])).astype(int)
             assert crop.image[row, column, class_id] > 200
+    expected = Letterbox.fit(image_wh, config.input_wh).scale.mean()
     assert min(scales) == pytest.approx(expected / config.scale_jitter, rel=0.08)
     assert max(scales) == pytest.approx(expected * config.scale_jitter, rel=0.08)
+
+
+def test_frames_that_are_not_kept_in_memory_are_read_again_and_are_the_same(tmp_path: Path) -> None:
+    _write_scene(tmp_path, (96, 64), 3)
+
+    def passes(kept_pixels: int) -> list[DetectionSample]:
+        source = LabelledScenes(part_objects(), tmp_path, 1.0, lambda rng: iter(()), kept_pixels=kept_pixels)
+        return [sample for sample, _ in zip(source(np.random.default_rng(0)), range(9))]
+
+    kept, read_again, one_kept = passes(3 * 96 * 64), passes(0), passes(2 * 96 * 64 - 1)
+    assert len({id(sample) for sample in kept}) == 3
+    assert len({id(sample) for sample in read_again}) == 9
+    assert len({id(sample) for sample in one_kept}) == 1 + 6
+    for samples in (read_again, one_kept):
+        for one, other in zip(kept, samples):
+            np.testing.assert_array_equal(one.image, other.image)
+            np.testing.assert_array_equal(one.keypoints, other.keypoints)
+            assert one.depth is not None and other.depth is not None
+            np.testing.assert_array_equal(one.depth.depth_m, other.depth.depth_m)

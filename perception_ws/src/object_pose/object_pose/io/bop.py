@@ -7,8 +7,9 @@ Of a scene of several sensors, whose files and folders end in ``_cam1`` and the 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,14 @@ def read_bop_scene(scene: str | Path, names: Mapping[int, str], depth_scale: flo
     where the scene has it, in counts of ``depth_scale`` millimetres or what the scene says; truth where ``names`` want
     it and the scene has ``scene_gt.json``. Raises ``DataError`` naming a file or field.
     """
+    for read in bop_frame_readers(scene, names, depth_scale):
+        yield read()
+
+
+def bop_frame_readers(
+    scene: str | Path, names: Mapping[int, str], depth_scale: float | None = None
+) -> list[Callable[[], BopFrame]]:
+    """Return what reads each frame of a scene, in the order of their ids; see ``read_bop_scene``."""
     files = scene_files(scene)
     folder = files.folder
     cameras = _read_json(files.json("scene_camera"))
@@ -66,13 +75,16 @@ def read_bop_scene(scene: str | Path, names: Mapping[int, str], depth_scale: flo
     truths = _read_json(files.json("scene_gt")) if has_truth else {}
     infos = _read_json(files.json("scene_gt_info")) if has_truth else {}
     scene_id = int(folder.name) if folder.name.isdecimal() else 0
-    for key in sorted(cameras, key=_image_id):
+
+    def read(key: str) -> BopFrame:
         frame = _read_frame(files, int(key), cameras[key], depth_scale)
         try:
             found = _read_truths(truths.get(key, []), infos.get(key, []), names, files.json("scene_gt_info"))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise DataError(f"{folder}: image {key} has an object without a valid field: {error!r}") from error
-        yield BopFrame(scene_id, int(key), frame, found)
+        return BopFrame(scene_id, int(key), frame, found)
+
+    return [partial(read, key) for key in sorted(cameras, key=_image_id)]
 
 
 @dataclass(frozen=True)

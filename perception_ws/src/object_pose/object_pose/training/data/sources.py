@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from object_pose.core.geometry.camera import Camera
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.results.pose import ObjectTruth
 from object_pose.core.vision.image import Letterbox, letterbox, resampled
-from object_pose.io.bop import bop_names, read_bop_scene
+from object_pose.io.bop import BopFrame, bop_frame_readers, bop_names
 from object_pose.io.datasets.samples import LabelledBoxes
 from object_pose.io.datasets.splitting import recording_of
 from object_pose.io.images import read_image
@@ -143,7 +143,8 @@ class LabelledScenes:
     """Endless shuffled passes over the labelled frames of BOP scenes, in the place of a ``share`` of other samples.
 
     With a ``canvas_wh`` every frame, whatever camera took it, is resampled to the size at which it fits there, without
-    its depth; else it stays as it is.
+    its depth; else it stays as it is. Every data process keeps frames of ``kept_pixels`` in all, 8 bytes a pixel with
+    depth (a gigabyte), and reads the others anew each time.
     """
 
     objects: tuple[SceneObject, ...]
@@ -151,11 +152,12 @@ class LabelledScenes:
     share: float
     others: Source
     canvas_wh: tuple[int, int] | None = None
+    kept_pixels: int = 120_000_000
 
     def __call__(self, rng: np.random.Generator) -> Iterator[DetectionSample]:
         """Yield samples for ever; raises ``DataError`` where there is no labelled frame."""
         cv2.setNumThreads(1)
-        frames = list(self._frames())
+        frames = self._frames()
         if not frames:
             raise DataError(f"{self.data} has no labelled frame", "name a folder of BOP scenes")
         others = self.others(rng)
@@ -163,15 +165,28 @@ class LabelledScenes:
             for index in rng.permutation(len(frames)):
                 while rng.random() >= self.share:
                     yield next(others)
-                yield frames[index]
+                frame = frames[index]
+                yield frame if isinstance(frame, DetectionSample) else self._sample(frame())
 
-    def _frames(self) -> Iterator[DetectionSample]:
-        scenes = sorted(path.parent for path in self.data.rglob("scene_gt.json"))
+    def _frames(self) -> list[DetectionSample | Callable[[], BopFrame]]:
+        """Return the labelled frames, those that are not kept as what reads them."""
+        frames: list[DetectionSample | Callable[[], BopFrame]] = []
+        free = self.kept_pixels
         names = bop_names([item.model.name for item in self.objects])
-        for item in itertools.chain.from_iterable(read_bop_scene(scene, names) for scene in scenes):
-            if item.truths:
-                sample = labelled_sample(item.frame, item.truths, self.objects)
-                yield fitted(sample, self.canvas_wh) if self.canvas_wh else sample
+        scenes = sorted(path.parent for path in self.data.rglob("scene_gt.json"))
+        for read in itertools.chain.from_iterable(bop_frame_readers(scene, names) for scene in scenes):
+            item = read()
+            if not item.truths:
+                continue
+            sample = self._sample(item)
+            pixels = sample.image.shape[0] * sample.image.shape[1]
+            frames.append(sample if pixels <= free else read)
+            free -= pixels if pixels <= free else 0
+        return frames
+
+    def _sample(self, item: BopFrame) -> DetectionSample:
+        sample = labelled_sample(item.frame, item.truths, self.objects)
+        return fitted(sample, self.canvas_wh) if self.canvas_wh else sample
 
 
 def labelled_sample(frame: Frame, truths: Sequence[ObjectTruth], objects: Sequence[SceneObject]) -> DetectionSample:
