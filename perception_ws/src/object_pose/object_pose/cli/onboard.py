@@ -133,12 +133,16 @@ def _refine(options: argparse.Namespace) -> int:
         result = refine(config, bar)
     print(
         f"labelled {options.refine} by what the model tracks in it: trained on with {result.learned} of its frames "
-        f"({steps_in_words(result.steps_done)}), compared on {result.held_out} others.\n"
-        "The candidate is the refined model, the champion the one of before."
+        f"({steps_in_words(result.steps_done)}), in {result.minutes:.1f} of {config.minutes:g} minutes."
     )
-    for check in result.report.checks:
-        if check.is_met is not None:
-            print(f"  {'met' if check.is_met else 'MISSED'}: {check.name}: {check.text}")
+    for note in result.notes:
+        print(note)
+    print("The candidate is the refined model, the champion the one of before.")
+    for place, report in (("of the recording", result.report), ("rendered", result.rendered_report)):
+        print(f"On {report.samples} other frames {place}:")
+        for check in report.checks:
+            if check.is_met is not None:
+                print(f"  {'met' if check.is_met else 'MISSED'}: {check.name}: {check.text}")
     if result.is_kept:
         print(f"model: {result.model} is the refined one now; the former one is kept as {result.former}")
     else:
@@ -146,7 +150,7 @@ def _refine(options: argparse.Namespace) -> int:
             f"model: {result.model} stays as it was, for the refined one misses a requirement. Refine with a recording "
             f"from more sides, or delete {config.output} and give it more --minutes."
         )
-    print(f"report: {result.report_path}")
+    print("reports: " + ", ".join(map(str, result.report_paths)))
     return 0 if result.is_kept else 1
 
 

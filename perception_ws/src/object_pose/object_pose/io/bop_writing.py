@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,22 +29,21 @@ class LabelledFrame:
     poses: tuple[ObjectPose | ObjectTruth, ...]
 
 
-def write_labelled_scene(scene: Path, labels: Sequence[str], frames: Sequence[LabelledFrame]) -> None:
-    """Write frames as a BOP scene, without the lens's distortion; ``labels`` are the classes in their order."""
+def write_labelled_scene(scene: Path, labels: Sequence[str], frames: Iterable[LabelledFrame]) -> None:
+    """Write frames, one at a time, as a BOP scene without the lens's distortion; ``labels`` are the classes."""
     object_ids = {name: number for number, name in bop_names(labels).items()}
     scene.mkdir(parents=True)
+    cameras, truths, infos = {}, {}, {}
     for number, frame in enumerate(frames):
         write_image(scene / "rgb" / f"{number:06d}.png", undistorted_image(frame.rgb, frame.camera))
         if frame.depth_m is not None:
             write_depth(scene / "depth" / f"{number:06d}.png", undistorted_depth(frame.depth_m, frame.camera))
-    numbered = {str(number): frame for number, frame in enumerate(frames)}
-    write_json(scene / "scene_camera.json", {key: camera_entry(frame.camera) for key, frame in numbered.items()})
-    truths = {
-        key: [truth_entry(pose.T_camera_object, object_ids[pose.class_name]) for pose in frame.poses]
-        for key, frame in numbered.items()
-    }
+        key = str(number)
+        cameras[key] = camera_entry(frame.camera)
+        truths[key] = [truth_entry(pose.T_camera_object, object_ids[pose.class_name]) for pose in frame.poses]
+        infos[key] = [_visible_entry(pose, frame.camera) for pose in frame.poses]
+    write_json(scene / "scene_camera.json", cameras)
     write_json(scene / "scene_gt.json", truths)
-    infos = {key: [_visible_entry(pose, frame.camera) for pose in frame.poses] for key, frame in numbered.items()}
     write_json(scene / "scene_gt_info.json", infos)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import math
 import shlex
 import time
@@ -51,13 +50,23 @@ from object_pose.training.tasks.pose import PoseTrainingConfig
 from object_pose.training.tasks.roi_head import RoiTrainingConfig
 from object_pose.workflows.export import CardText, export_run
 from object_pose.workflows.progress import Progress, ProgressCallback, ignore_progress, reported
-from object_pose.workflows.time_plan import PlannedStage, StageSpeed, TimePlan, plan_time
+from object_pose.workflows.time_plan import (
+    FEWEST_STEPS,
+    NOTHING_LEFT,
+    PlannedStage,
+    TimePlan,
+    intervals,
+    note_progress,
+    plan_time,
+    read_progress,
+    seconds_left,
+)
 from object_pose.workflows.train import TrainingJob, make_job, train
 
 if TYPE_CHECKING:
     from object_pose.evaluation.reports.onboarding.symmetries import PartSymmetry
 
-_SETTINGS, _PROGRESS = "onboard.json", "progress.json"
+_SETTINGS = "onboard.json"
 _TEST_SEED = TEST.seed(100_000_011)
 # What the training runs start from: its layers but those of the classes know parts already.
 _SHIPPED = "parts.onnx"
@@ -82,9 +91,6 @@ _STAGE_OPTIONS: Mapping[str, Mapping[str, Any]] = {
 _ACCEPTED, _UNCONFIRMED = "accepted with all that were found", "found, to be confirmed"
 _UNLIMITED_STEPS = 10_000_000
 _NETWORKS = {"pose": "detector", "roi_head": "RoI head"}
-_FEWEST_STEPS = 50  # of a training that are worth a test
-_VALIDATIONS, _CHECKPOINT_S = 8, 60.0  # in a stage, and seconds between checkpoints
-_NOTHING_LEFT = 0.03  # of the time, that is not worth another start
 # Depth is measured from this share of the least distance on, where the usual depth camera measures only farther.
 _NEAREST_DEPTH_SHARE = 0.5
 # A file of one colour or none says nothing about the material: its part mostly gets another one, and many a print.
@@ -245,14 +251,14 @@ def onboard(
     claim_folder(config.output, _SETTINGS, _settings(config, plan))
     models = write_bop_models(config.output, [item.part.scene_object(item.symmetry) for item in plan.parts])
     before = _seconds_done(config)
-    spent_s = max(sum(before.values()), 60.0 * _read_progress(config.output).get("minutes", 0.0))
+    spent_s = max(sum(before.values()), 60.0 * read_progress(config.output).get("minutes", 0.0))
     work = _Work(config, plan, models, progress, started_at, before, spent_s)
     try:
         notes, evaluation = work.do_all(on_time_plan)
     except (CancelledError, KeyboardInterrupt) as error:
-        write_json(config.output / _PROGRESS, {**_read_progress(config.output), "minutes": round(work.minutes, 3)})
+        note_progress(config.output, minutes=round(work.minutes, 3))
         raise work.cancelled(error) from error
-    done, minutes = work.steps_done(), float(_read_progress(config.output)["minutes"])
+    done, minutes = work.steps_done(), float(read_progress(config.output)["minutes"])
     is_complete = not _unfinished(config, done)
     return OnboardedModel(config.model, work.report, done, minutes, is_complete, notes, evaluation)
 
@@ -288,11 +294,11 @@ class _Work:
         self.train_all(on_time_plan)
         config, done = self.config, self.steps_done()
         state = {**done, "test_frames": config.test_frames}
-        if _read_progress(config.output).get("tested") == state and config.model.exists():
+        if read_progress(config.output).get("tested") == state and config.model.exists():
             return tuple(_unfinished(config, done)), None
         self.export()
         evaluation, notes = self.test_and_report(done)
-        write_json(config.output / _PROGRESS, {"tested": state, "minutes": round(self.minutes, 3)})
+        note_progress(config.output, tested=state, minutes=round(self.minutes, 3))
         return notes, evaluation
 
     def cancelled(self, error: BaseException) -> CancelledError:
@@ -349,7 +355,7 @@ class _Work:
             # Past the limit a run still takes one step, as the model needs its weights; 0 would be no limit.
             limit = {"max_minutes": max((spent + seconds) / 60.0, 1e-6)}
             speed = time_plan.speeds[kind]
-            job = self._job(kind, limit | {"threads": speed.threads} | _intervals(speed, seconds))
+            job = self._job(kind, limit | {"threads": speed.threads} | intervals(speed, seconds))
             train(dataclasses.replace(job, spent_s=spent), resume=True, progress=self.progress)
             waiting.remove(kind)
 
@@ -362,16 +368,13 @@ class _Work:
     def _has_more(self, kind: str, steps: int) -> bool:
         """Return whether a run that was begun is to go on."""
         left = self._seconds_of(list(self.config.wanted_steps))[kind]
-        return steps < self.config.wanted_steps[kind] and left > _NOTHING_LEFT * 60.0 * self.config.minutes
+        return steps < self.config.wanted_steps[kind] and left > NOTHING_LEFT * 60.0 * self.config.minutes
 
     def _seconds_of(self, kinds: Sequence[str]) -> dict[str, float]:
         """Return what each of the runs that are left may take from now on, so that all end in time."""
-        done, share = _seconds_done(self.config), sum(_SHARES[kind] for kind in self.config.wanted_steps)
-        left = max(0.0, self._ends_at_s - self._test_s - self.seconds)
-        training = left + sum(done.values())
-        wanted = {kind: max(0.0, _SHARES[kind] / share * training - done[kind]) for kind in kinds}
-        total = sum(wanted.values())
-        return {kind: left * seconds / total if total else 0.0 for kind, seconds in wanted.items()}
+        shares = {kind: _SHARES[kind] for kind in self.config.wanted_steps}
+        left_s = max(0.0, self._ends_at_s - self._test_s - self.seconds)
+        return seconds_left(shares, _seconds_done(self.config), left_s, kinds)
 
     @property
     def minutes(self) -> float:
@@ -591,15 +594,6 @@ def _shipped_weights() -> Path | None:
         return None
 
 
-def _intervals(speed: StageSpeed, seconds: float) -> dict[str, int]:
-    """Return the steps between validations and between checkpoints."""
-    steps = seconds / speed.seconds_a_step
-    return {
-        "validate_every": max(1, round(steps / _VALIDATIONS)),
-        "checkpoint_every": max(1, round(_CHECKPOINT_S / speed.seconds_a_step)),
-    }
-
-
 def _until(frames: Iterator[LabelledFrame], is_late: Callable[[], bool], fewest: int) -> Iterator[LabelledFrame]:
     """Yield frames until it is late, but the ``fewest`` in any case."""
     for count, item in enumerate(frames):
@@ -621,7 +615,7 @@ def _hardly_trained(done: Mapping[str, int]) -> list[str]:
         f"The {_NETWORKS[kind]} had time for {_steps(steps)}, which is next to nothing; repeat the command with more "
         "--minutes."
         for kind, steps in done.items()
-        if steps < _FEWEST_STEPS
+        if steps < FEWEST_STEPS
     ]
 
 
@@ -644,11 +638,6 @@ def _settings(config: OnboardConfig, plan: OnboardPlan) -> dict[str, Any]:
         "symmetries": {item.part.name: describe_symmetry(item.symmetry) for item in plan.parts},
         "options": {name: value for name, value in sorted(chosen.items()) if name not in _MAY_CHANGE},
     }
-
-
-def _read_progress(output: Path) -> dict[str, Any]:
-    path = output / _PROGRESS
-    return dict(json.loads(path.read_text())) if path.exists() else {}
 
 
 def _flags(values: Mapping[str, Any]) -> list[str]:

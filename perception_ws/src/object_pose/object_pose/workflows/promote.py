@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,8 @@ from object_pose.core.metrics.drift import (
     describe_image,
     describe_poses,
 )
-from object_pose.core.metrics.pose import FrameMatches, match_frame, score_frames
-from object_pose.core.params import parameter
+from object_pose.core.metrics.pose import FrameMatches, PoseMatch, match_frame, score_frames
+from object_pose.core.params import make_config, parameter
 from object_pose.core.pose.config import LIVE
 from object_pose.core.results.detections import Detections
 from object_pose.evaluation.pose_runner import MIN_SCORE, LabelledFrame, bop_frames
@@ -42,12 +42,16 @@ from object_pose.workflows.progress import ProgressCallback, ignore_progress, re
 _SEED = 0
 _GREATEST_DIFFERENCE = 1e-3  # of torch and ONNX, relative to an output's range
 _SAME_GEOMETRY_M = 1e-6
+_SAME_ERROR_MM, _SAME_ERROR_DEG = 0.2, 0.2  # that a median error may grow by whatever its ratio
 _WORST = 10
 
 
 @dataclass(frozen=True)
 class TestSet:
-    """What models are compared on: labelled ``data`` of a ``digest``, or ``rendered`` samples of a ``seed``."""
+    """What models are compared on: labelled ``data`` of a ``digest``, or ``rendered`` samples of a ``seed``.
+
+    ``scene`` are the options by name of the scenes that poses are rendered in, where they are not those of the tests.
+    """
 
     __test__ = False  # no class of tests
 
@@ -56,6 +60,7 @@ class TestSet:
     seed: int = TEST_SEED
     objects: str = "parts"
     digest: str = ""
+    scene: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if (self.data is None) == (self.rendered == 0):
@@ -86,6 +91,13 @@ class GateConfig:
         1.25, "the candidate's median time over the champion's, in one run", minimum=0.1, maximum=100.0
     )
     min_quality: float = parameter(0.0, "least mean quality of a first champion", minimum=0.0, maximum=1.0)
+    max_recall_loss: float = parameter(0.02, "of poses: recall that a candidate may lose", minimum=0.0, maximum=1.0)
+    max_error_ratio: float = parameter(
+        1.25,
+        "of poses: the candidate's median errors over the champion's, of the objects that both find",
+        minimum=1.0,
+        maximum=100.0,
+    )
 
 
 @dataclass(frozen=True)
@@ -193,7 +205,7 @@ def run_gate(
     difference = None
     if len(qualities) == 2:
         difference = paired_bootstrap(qualities[0] - qualities[1], config.confidence, config.resamples)
-        checks += [_not_worse(difference, config), _fast_enough(answers, config)]
+        checks += [_not_worse(difference, config), *_pose_checks(answers, config), _fast_enough(answers, config)]
     elif champion is None:
         checks.append(_good_enough(float(qualities[0].mean()), config))
     report = GateReport(
@@ -313,9 +325,10 @@ def _frames(card: ModelCard, test_set: TestSet) -> Iterator[LabelledFrame]:
     if test_set.data:
         return bop_frames(test_set.data, card.labels)
     from object_pose.evaluation.rendered import rendered_frames
-    from object_pose.simulation.scenes.scene import TEST_SCENES
+    from object_pose.simulation.scenes.scene import TEST_SCENES, SceneConfig
 
-    return rendered_frames(test_set.objects, test_set.rendered, test_set.seed, TEST_SCENES)
+    scene = make_config(SceneConfig, test_set.scene) if test_set.scene else TEST_SCENES
+    return rendered_frames(test_set.objects, test_set.rendered, test_set.seed, scene)
 
 
 def _figures(answers: Sequence[_Answer], card: ModelCard) -> dict[str, float]:
@@ -328,7 +341,8 @@ def _figures(answers: Sequence[_Answer], card: ModelCard) -> dict[str, float]:
     if isinstance(outcomes[0], FrameMatches):
         score = score_frames(outcomes)
         names = ("recall_add_01d", "precision", "translation_error_mm_p50", "rotation_error_deg_p50")
-        return common | {name: float(getattr(score, name)) for name in names}
+        of_classes = {f"recall_{name}": recall for name, recall in score.recall_per_class.items()}
+        return common | {name: float(getattr(score, name)) for name in names} | of_classes
     results, truths = zip(*outcomes)
     return common | dict(find_task(card.task).score(list(results), list(truths), card.labels))
 
@@ -378,6 +392,54 @@ def _not_worse(difference: Interval, config: GateConfig) -> GateCheck:
         is_met,
         f"difference in quality {interval}; its interval has to reach 0, and its mean {0.0 - config.max_loss:g}",
     )
+
+
+def _pose_checks(answers: Sequence[Sequence[_Answer]], config: GateConfig) -> list[GateCheck]:
+    """Check what the quality of a frame of poses does not tell: each class's recall, and how accurate poses are."""
+    if not isinstance(answers[0][0].outcome, FrameMatches):
+        return []
+    candidate, champion = ([answer.outcome for answer in row] for row in answers)
+    return [recall_kept(candidate, champion, config), as_accurate(candidate, champion, config)]
+
+
+def recall_kept(candidate: Sequence[FrameMatches], champion: Sequence[FrameMatches], config: GateConfig) -> GateCheck:
+    """Check that the candidate finds as many objects of the same frames; the text names the recall of each class."""
+    ours, theirs = score_frames(candidate), score_frames(champion)
+    if not theirs.targets:
+        return GateCheck("recall", None, "no object is to be found")
+    pairs = {"all": (ours.recall_add_01d, theirs.recall_add_01d)}
+    pairs |= {name: (ours.recall_per_class[name], recall) for name, recall in theirs.recall_per_class.items()}
+    each = ", ".join(f"{name} {own:.3f} ({other:.3f})" for name, (own, other) in pairs.items())
+    is_met = ours.recall_add_01d >= theirs.recall_add_01d - config.max_recall_loss - 1e-9
+    text = f"{each}, in brackets the champion's, of which {config.max_recall_loss:g} of all may be lost"
+    return GateCheck("recall", is_met, text)
+
+
+def as_accurate(candidate: Sequence[FrameMatches], champion: Sequence[FrameMatches], config: GateConfig) -> GateCheck:
+    """Check the median errors in position and rotation of the objects that both models find in the same frames."""
+    both = [
+        (ours, theirs)
+        for one, other in zip(candidate, champion, strict=True)
+        for ours in one.matches
+        for theirs in other.matches
+        if ours.truth is theirs.truth and ours.is_correct and theirs.is_correct
+    ]
+    if not both:
+        return GateCheck("accuracy", None, "no object is found by both")
+    (mm, deg), (their_mm, their_deg) = (_median_errors(matches) for matches in zip(*both))
+    ratio = config.max_error_ratio
+    is_met = mm <= ratio * their_mm + _SAME_ERROR_MM and deg <= ratio * their_deg + _SAME_ERROR_DEG
+    text = (
+        f"{mm:.2f} mm and {deg:.2f} degrees, the champion {their_mm:.2f} and {their_deg:.2f}; at most {ratio:g} times "
+        f"as much and {_SAME_ERROR_MM:g} mm, {_SAME_ERROR_DEG:g} degrees"
+    )
+    return GateCheck("accuracy", is_met, text)
+
+
+def _median_errors(matches: Sequence[PoseMatch]) -> tuple[float, float]:
+    """Return the median errors in millimetres and degrees."""
+    mm = 1e3 * np.median([match.translation_error_m for match in matches])
+    return float(mm), float(np.degrees(np.median([match.rotation_error_rad for match in matches])))
 
 
 def _fast_enough(answers: Sequence[Sequence[_Answer]], config: GateConfig) -> GateCheck:

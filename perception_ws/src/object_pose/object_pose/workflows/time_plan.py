@@ -1,18 +1,21 @@
-"""Where the minutes of an onboarding go: what a frame and a training step take on this machine, and what fits."""
+"""Where the minutes of an onboarding or a refinement go: what was spent, what a step takes here, and what fits."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
 
+from object_pose.io.writers import write_json
 from object_pose.runtime.cpus import available_cores
 from object_pose.simulation.parts.objects import load_objects
 from object_pose.simulation.scenes.scene import FrameStream, SceneConfig
@@ -21,7 +24,11 @@ from object_pose.training.loop import Trainer
 from object_pose.workflows.progress import ProgressCallback, reported
 from object_pose.workflows.train import TrainingJob
 
+FEWEST_STEPS = 50  # of a training that are worth a test
+NOTHING_LEFT = 0.03  # of the time, that is not worth another start
 _TIMED_FRAMES, _TIMED_STEPS = 6, 4  # not counting those before them that fill caches
+_VALIDATIONS, _CHECKPOINT_S = 8, 60.0  # in a stage, and seconds between checkpoints
+_PROGRESS = "progress.json"
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,40 @@ class TimePlan:
             f"{1e3 * speed.seconds_a_step:.0f} ms a step of '{name}'" for name, speed in self.speeds.items()
         )
         return f"This machine needs {1e3 * self.frame_s:.0f} ms for a generated frame, {steps}."
+
+
+def read_progress(folder: Path) -> dict[str, Any]:
+    """Return what earlier calls noted in a folder, such as their ``minutes``; empty where they did not."""
+    path = folder / _PROGRESS
+    return dict(json.loads(path.read_text())) if path.exists() else {}
+
+
+def note_progress(folder: Path, **values: Any) -> None:
+    """Note values beside those of before, for later calls on a folder."""
+    write_json(folder / _PROGRESS, {**read_progress(folder), **values})
+
+
+def seconds_left(
+    shares: Mapping[str, float], done: Mapping[str, float], left_s: float, stages: Sequence[str]
+) -> dict[str, float]:
+    """Return what each of the ``stages`` that are waiting may take of ``left_s`` seconds, so that all end in time.
+
+    ``shares`` are of the time of all stages, of which those ``done`` took so many seconds so far.
+    """
+    whole_s = left_s + sum(done[stage] for stage in shares)
+    total = sum(shares.values())
+    wanted = {stage: max(0.0, shares[stage] / total * whole_s - done[stage]) for stage in stages}
+    sum_s = sum(wanted.values())
+    return {stage: left_s * seconds / sum_s if sum_s else 0.0 for stage, seconds in wanted.items()}
+
+
+def intervals(speed: StageSpeed, seconds: float) -> dict[str, int]:
+    """Return the steps between validations and between checkpoints of a stage."""
+    steps = seconds / speed.seconds_a_step
+    return {
+        "validate_every": max(1, round(steps / _VALIDATIONS)),
+        "checkpoint_every": max(1, round(_CHECKPOINT_S / speed.seconds_a_step)),
+    }
 
 
 def plan_time(
