@@ -32,7 +32,7 @@ class _WatchedRecipe(LineRecipe):
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize(("named", "tried"), [(0, [1, 2, 3]), (2, [2])])
+@pytest.mark.parametrize(("named", "tried"), [(0, [3, 2, 1]), (2, [2])])
 def test_steps_are_timed_on_all_numbers_of_threads_beside_the_data_processes(tmp_path, named, tried, monkeypatch):
     monkeypatch.setattr(time_plan, "available_cores", lambda: 3)
     task = TaskTraining("line", "", (_Options,), lambda options: _WatchedRecipe(), lambda *options: None)

@@ -26,7 +26,7 @@ from object_pose.workflows.train import TrainingJob
 
 FEWEST_STEPS = 50  # of a training that are worth a test
 NOTHING_LEFT = 0.03  # of the time, that is not worth another start
-_TIMED_FRAMES, _TIMED_STEPS = 6, 4  # not counting those before them that fill caches
+_TIMED_FRAMES, _TIMED_STEPS = 6, 3  # not counting those before them that fill caches
 _VALIDATIONS, _CHECKPOINT_S = 8, 60.0  # in a stage, and seconds between checkpoints
 _PROGRESS = "progress.json"
 
@@ -139,7 +139,10 @@ def measure_speed(job: TrainingJob) -> StageSpeed:
     trainer = Trainer(recipe, dataclasses.replace(job.training, initial=""), job.run_dir)
     batches, usual_threads = trainer.batches(), torch.get_num_threads()
     try:
-        counts = [job.training.threads] if job.training.threads else _thread_counts(available_cores())
+        for _ in range(trainer.prefetched):  # made while no step ran beside them
+            next(batches)
+        # The most threads first: batches that lie ready after slower steps would hide that faster ones wait for them.
+        counts = [job.training.threads] if job.training.threads else _thread_counts(available_cores())[::-1]
         speeds = [StageSpeed(_seconds_a_step(trainer, batches, threads), threads) for threads in counts]
     finally:
         torch.set_num_threads(usual_threads)
@@ -147,10 +150,8 @@ def measure_speed(job: TrainingJob) -> StageSpeed:
 
 
 def _seconds_a_step(trainer: Trainer, batches: Iterator[Any], threads: int) -> float:
-    """Return what a batch and the step on it take when none of the batches lies ready that were made ahead."""
+    """Return what a step takes with the wait for its batch."""
     torch.set_num_threads(threads)
-    for _ in range(trainer.prefetched):
-        next(batches)
     trainer.train_step(next(batches))
     start = time.perf_counter()
     for _ in range(_TIMED_STEPS):
