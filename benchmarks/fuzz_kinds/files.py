@@ -84,7 +84,7 @@ def _image_seeds() -> list[Files]:
     seeds: list[Files] = [{f"image{suffix}": encoded(suffix, picture())} for suffix in suffixes]
     seeds += [
         {"image.png": encoded(".png", depth_picture())},
-        {"image.tif": encoded(".tif", depth_picture().astype(np.float32))},
+        {"image.tif": encoded(".tif", (depth_picture() / 1e3).astype(np.float32))},
     ]
     return [
         *seeds,
