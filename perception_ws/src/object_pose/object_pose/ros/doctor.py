@@ -23,6 +23,7 @@ from object_pose.ros.transport import qos, topics
 from object_pose.ros.transport.backlog import subscribe_to_all
 from object_pose.ros.transport.frame_inputs import CAMERA_INFO, COLOR, DEPTH, FrameInputsConfig, stream_source
 from object_pose.ros.transport.inputs import WatchedInput
+from object_pose.ros.transport.transform_listener import TRANSFORM_INPUTS
 from object_pose.runtime.card import ModelCard
 from object_pose.workflows.doctor import (
     Finding,
@@ -67,9 +68,8 @@ class TopicExaminer(Node):
                 self, message_type, topic, self._receiver(stream), profile, is_state=stream == CAMERA_INFO
             )
             self.streams[stream] = _Stream(watched)
-        subscribe_to_all(self, TFMessage, topics.TF, self._on_transforms(False), qos.TRANSFORMS)
-        for profile in (qos.FIXED_TRANSFORMS, qos.TRANSFORMS):  # as the nodes hear them
-            subscribe_to_all(self, TFMessage, topics.TF_STATIC, self._on_transforms(True), profile)
+        for topic, fixed, profile in TRANSFORM_INPUTS:
+            subscribe_to_all(self, TFMessage, topic, self._on_transforms(fixed), profile)
         self.create_subscription(DiagnosticArray, topics.DIAGNOSTICS, self._on_diagnostics, qos.RESULT)
 
     def listen(self, seconds: float) -> None:

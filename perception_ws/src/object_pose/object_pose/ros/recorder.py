@@ -114,13 +114,9 @@ class Recorder(Node):
 
     def _ask_for_latched_info(self) -> None:
         """Subscribe to camera_info as latched, too, once a publisher latches it: no other would match."""
-        if self._is_latched(self.resolve_topic_name(topics.CAMERA_INFO)):
+        if qos.is_latched(self, self.resolve_topic_name(topics.CAMERA_INFO)):
             self._latched_timer.cancel()
             self._subscribe(topics.CAMERA_INFO, CameraInfo, qos.LATCHED, self._write_latched_info)
-
-    def _is_latched(self, name: str) -> bool:
-        publishers = self.get_publishers_info_by_topic(name)
-        return any(item.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for item in publishers)
 
     def _subscribe(self, topic: str, message_type: type, profile: QoSProfile, write: Write) -> None:
         def write_all(messages: Sequence[bytes]) -> None:
@@ -137,7 +133,7 @@ class Recorder(Node):
 
         def write(data: bytes) -> None:
             is_first = not self.counts[name]
-            depth = latched or int(is_first and self._is_latched(name))
+            depth = latched or int(is_first and qos.is_latched(self, name))
             self._bag.write(name, type_name, time.time_ns(), data, depth)
             self.counts[name] += 1
 

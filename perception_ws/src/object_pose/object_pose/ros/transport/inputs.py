@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
 
 from object_pose.ros.transport import qos
@@ -59,9 +59,7 @@ class WatchedInput:
     def _ask_for_latched(self) -> None:
         """Subscribe again so that what was latched before comes, where a publisher latches: no other would match."""
         first = self._subscriptions[0]
-        publishers = self._node.get_publishers_info_by_topic(first.topic_name)
-        latches = any(item.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for item in publishers)
-        if latches and len(self._subscriptions) == 1:
+        if len(self._subscriptions) == 1 and qos.is_latched(self._node, first.topic_name):
             self._subscriptions.append(self._subscribe(first.msg_type, first.topic, qos.LATCHED))
 
     def _subscribe(self, message_type: type, topic: str, profile: QoSProfile) -> Subscription:

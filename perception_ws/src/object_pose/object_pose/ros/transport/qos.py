@@ -59,6 +59,12 @@ def subscription_events() -> dict[str, Any]:
     return {"event_callbacks": SubscriptionEventCallbacks(use_default_callbacks=False)}
 
 
+def is_latched(node: Node, topic: str) -> bool:
+    """Return whether a publisher of a topic, named as ROS resolves it, keeps messages for late subscribers."""
+    publishers = node.get_publishers_info_by_topic(topic)
+    return any(item.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for item in publishers)
+
+
 def explain_silence(node: Node, topic: str, profile: QoSProfile) -> str:
     """Say why nothing arrives on a topic that this node subscribes with ``profile``."""
     publishers = node.get_publishers_info_by_topic(topic)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from rclpy.qos import QoSProfile
-from rclpy.subscription import Subscription
 from tf2_msgs.msg import TFMessage
 
 from object_pose.core.arrays import Array
@@ -17,6 +15,14 @@ from object_pose.ros.nodes.pipeline_node import PipelineNode
 from object_pose.ros.transport import qos, topics
 from object_pose.ros.transport.backlog import subscribe_to_all
 
+# Topics of transforms, whether those are fixed, and how they are read.
+TRANSFORM_INPUTS = (
+    (topics.TF, False, qos.TRANSFORMS),
+    (topics.TF_STATIC, True, qos.FIXED_TRANSFORMS),
+    # Bags that were recorded without their QoS are played without latching.
+    (topics.TF_STATIC, True, qos.TRANSFORMS),
+)
+
 
 class TransformListener:
     """Listens to transforms; ``look_up`` may be called from another thread than the executor's."""
@@ -26,10 +32,8 @@ class TransformListener:
         self._tree = TransformTree()
         self._news = threading.Condition()
         self._subscriptions = [
-            self._subscribe(topics.TF, False, qos.TRANSFORMS),
-            self._subscribe(topics.TF_STATIC, True, qos.FIXED_TRANSFORMS),
-            # Bags that were recorded without their QoS are played without latching.
-            self._subscribe(topics.TF_STATIC, True, qos.TRANSFORMS),
+            subscribe_to_all(node, TFMessage, topic, self._receiver(fixed), profile)
+            for topic, fixed, profile in TRANSFORM_INPUTS
         ]
 
     def close(self) -> None:
@@ -59,14 +63,14 @@ class TransformListener:
                 raise problem[0]
             return answer[0]
 
-    def _subscribe(self, topic: str, fixed: bool, profile: QoSProfile) -> Subscription:
+    def _receiver(self, fixed: bool) -> Callable[[Sequence[TFMessage]], None]:
         def receive(messages: Sequence[TFMessage]) -> None:
             with self._news:
                 for message in messages:
                     self._add(message, fixed)
                 self._news.notify_all()
 
-        return subscribe_to_all(self._node, TFMessage, topic, receive, profile)
+        return receive
 
     def _add(self, message: TFMessage, fixed: bool) -> None:
         for item in message.transforms:
