@@ -2,6 +2,8 @@
 
 import threading
 
+import pytest
+
 from object_pose.ros.transport.worker import NewestWorker
 
 LIMIT_S = 10.0
@@ -60,3 +62,21 @@ def test_stopping_waits_for_the_item_in_hand():
     assert started.wait(LIMIT_S)
     worker.stop()
     assert finished == [1]
+
+
+@pytest.mark.parametrize("attempt", range(20))
+def test_an_idle_worker_loses_none_of_two_that_come_at_once(attempt):
+    handled, done = [], threading.Event()
+
+    def handle(item):
+        handled.append(item)
+        if item == (attempt, "second"):
+            done.set()
+
+    worker = NewestWorker("test", handle, lambda error: None)
+    worker.offer((attempt, "first"))
+    worker.offer((attempt, "second"))
+    assert done.wait(LIMIT_S)
+    worker.stop()
+    assert handled == [(attempt, "first"), (attempt, "second")]
+    assert worker.dropped == 0

@@ -144,7 +144,7 @@ class WebBridge(PipelineNode):
         wanted, is_on = self._sink.is_watched, self._poses is not None
         if wanted and not is_on:
             self._inputs.follow(COLOR, DEPTH, CAMERA_INFO)
-            self._poses = self.watch(ObjectPoseArray, topics.OBJECT_POSES, self._answer, qos.SMALL_INPUT)
+            self._poses = self.watch(ObjectPoseArray, topics.OBJECT_POSES, self._answer, qos.SENSOR_INPUT)
             self._listener = TransformListener(self) if self.config(WebBridgeConfig).base_frame else None
         elif is_on and not wanted:
             self._inputs.follow()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
+from rclpy.exceptions import InvalidHandle
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
@@ -26,15 +28,15 @@ def subscribe_to_all(
     """
 
     def receive(message: Any) -> None:
-        callback([message, *_take_waiting(subscription, profile.depth)])
+        callback([message, *take_waiting(subscription, profile.depth)])
 
     subscription = node.create_subscription(message_type, topic, receive, profile, raw=raw, **qos.subscription_events())
     return subscription
 
 
-def _take_waiting(subscription: Subscription, limit: int) -> Iterator[Any]:
-    """Yield the messages that wait at a subscription, oldest first, ``limit`` at most."""
-    with subscription.handle:
+def take_waiting(subscription: Subscription, limit: int) -> Iterator[Any]:
+    """Yield the messages that wait at a subscription, oldest first, ``limit`` at most; none once it is closed."""
+    with suppress(InvalidHandle), subscription.handle:
         for _ in range(limit):
             taken = subscription.handle.take_message(subscription.msg_type, subscription.raw)
             if taken is None:

@@ -30,10 +30,10 @@ COLOR, DEPTH, CAMERA_INFO, DETECTIONS = "color", "depth", "camera_info", "detect
 # Of depth that is not aligned: its ``DepthSource``, or the error that says why there is none.
 DEPTH_SOURCE = "depth_source"
 _STREAMS = {
-    COLOR: (Image, topics.COLOR, qos.SENSOR_INPUT),
-    DEPTH: (Image, topics.DEPTH, qos.SENSOR_INPUT),
-    CAMERA_INFO: (CameraInfoMessage, topics.CAMERA_INFO, qos.SMALL_INPUT),
-    DETECTIONS: (KeypointDetectionArray, topics.KEYPOINTS, qos.SMALL_INPUT),
+    COLOR: (Image, topics.COLOR),
+    DEPTH: (Image, topics.DEPTH),
+    CAMERA_INFO: (CameraInfoMessage, topics.CAMERA_INFO),
+    DETECTIONS: (KeypointDetectionArray, topics.KEYPOINTS),
 }
 RAW = "raw"
 _INFOS_KEPT = 8
@@ -81,11 +81,11 @@ class FrameInputsConfig:
 
 def stream_source(stream: str, config: FrameInputsConfig) -> tuple[type, str, QoSProfile]:
     """Return the message type, the topic and the QoS with which a stream is read."""
-    message_type, topic, profile = _STREAMS[stream]
+    message_type, topic = _STREAMS[stream]
     transport = {COLOR: config.color_transport, DEPTH: config.depth_transport}.get(stream, RAW)
     if transport != RAW:
         message_type, topic = CompressedImage, f"{topic}/{transport}"
-    return message_type, topic, qos.input_profile(config.input_reliability, profile)
+    return message_type, topic, qos.input_profile(config.input_reliability, qos.SENSOR_INPUT)
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,10 @@ class NewestImage:
 class FrameInputs:
     """Watches streams for a node, and calls ``handle`` in its own thread with the newest set that belongs together.
 
-    The ``anchor`` begins a set, ``partners`` are waited for while they come. camera_info is no such stream: it holds
-    until the next one, and is handed over as the ``CameraInfo`` that is valid. ``keep`` gets every set, also of those
-    that are dropped for newer ones, in the thread of the executor.
+    The ``anchor`` begins a set, ``partners`` are waited for while they come. However far the executor is behind, what
+    has come of all others is taken before an anchor is, so that no set lacks what is there. camera_info is no such
+    stream: it holds until the next one, and is handed over as the ``CameraInfo`` that is valid. ``keep`` gets every
+    set, also of those that are dropped for newer ones, in the thread of the executor.
     """
 
     def __init__(
@@ -212,6 +213,8 @@ class FrameInputs:
             return self._node.watch(message_type, topic, self._keep_info, profile, is_state=True)
 
         def receive(message: Any) -> None:
+            if stream == self._pairer.anchor:
+                self._take_others(stream)
             self._frame_ids[stream] = message.header.frame_id
             count = self._newest[stream].count + 1 if stream in self._newest else 1
             self._newest[stream] = NewestImage(stream, count, stamp_ns(message))
@@ -219,6 +222,11 @@ class FrameInputs:
             self._offer_all(self._pairer.add(stream, stamp_ns(message), message))
 
         return self._node.watch(message_type, topic, receive, profile)
+
+    def _take_others(self, anchor: str) -> None:
+        for stream, watched in tuple(self._watched.items()):  # a request in another thread may add to them
+            if stream != anchor:
+                watched.take_waiting()
 
     def _offer_all(self, sets: list[PairedSet]) -> None:
         for paired in sets:
@@ -243,7 +251,7 @@ class DepthRegistration:
         self._rectified = rectified
         self._info: CameraInfo | None = None
         self._topic = node.resolve_topic_name(topics.DEPTH_CAMERA_INFO)
-        node.watch(CameraInfoMessage, topics.DEPTH_CAMERA_INFO, self._keep_info, qos.SMALL_INPUT, is_state=True)
+        node.watch(CameraInfoMessage, topics.DEPTH_CAMERA_INFO, self._keep_info, qos.SENSOR_INPUT, is_state=True)
         self._transforms = TransformListener(node)
 
     def source(self, depth: Any, frame_ids: Mapping[str, str]) -> DepthSource | DataError:

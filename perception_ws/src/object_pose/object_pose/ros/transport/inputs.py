@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rclpy.node import Node
@@ -11,12 +11,13 @@ from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
 
 from object_pose.ros.transport import qos
+from object_pose.ros.transport.backlog import subscribe_to_all, take_waiting
 
 _SILENT_AFTER_S = 2.0
 
 
 class WatchedInput:
-    """Hands the messages of a topic to ``callback`` and remembers when the last one came.
+    """Hands the messages of a topic to ``callback``, all that wait at a turn, and remembers when the last one came.
 
     A topic that ``is_state`` may be sent once, latched or not, and then stay silent.
     """
@@ -43,6 +44,11 @@ class WatchedInput:
         """The topic as ROS resolves it."""
         return str(self._subscriptions[0].topic_name)
 
+    def take_waiting(self) -> None:
+        """Hand over what has come since, without waiting for this topic's turn; for the thread of the executor."""
+        for subscription in self._subscriptions:
+            self._receive(list(take_waiting(subscription, self._profile.depth)))
+
     def explain_silence(self) -> str:
         """Say why nothing has come for two seconds; empty when something has, or state is there."""
         if self._is_state and not self._has_come:
@@ -63,8 +69,10 @@ class WatchedInput:
             self._subscriptions.append(self._subscribe(first.msg_type, first.topic, qos.LATCHED))
 
     def _subscribe(self, message_type: type, topic: str, profile: QoSProfile) -> Subscription:
-        return self._node.create_subscription(message_type, topic, self._receive, profile, **qos.subscription_events())
+        return subscribe_to_all(self._node, message_type, topic, self._receive, profile)
 
-    def _receive(self, message: Any) -> None:
-        self._last, self._has_come = time.monotonic(), True
-        self._callback(message)
+    def _receive(self, messages: Sequence[Any]) -> None:
+        if messages:
+            self._last, self._has_come = time.monotonic(), True
+        for message in messages:
+            self._callback(message)

@@ -75,24 +75,24 @@ class FramePairer:
     """
 
     def __init__(self, anchor: str, partners: Sequence[str], tolerance_ns: int, alive_ns: int = NS_PER_S) -> None:
-        self._anchor = anchor
+        self.anchor = anchor
         self.partners = tuple(partners)
         self._tolerance_ns = tolerance_ns
         self._alive_ns = alive_ns
         self._buffers = {name: StampedBuffer() for name in partners}
         self._stamps: dict[str, deque[int]] = {name: deque(maxlen=_RECENT_STAMPS) for name in partners}
-        self._anchors: deque[int] = deque(maxlen=_RECENT_ANCHORS)
+        self.anchors: deque[int] = deque(maxlen=_RECENT_ANCHORS)
         self._waiting: tuple[int, Any] | None = None
         self._met: set[str] = set()
 
     def add(self, stream: str, stamp_ns: int, message: Any) -> list[PairedSet]:
         """Take one message; return the sets that it completes, oldest first."""
-        if stream != self._anchor:
+        if stream != self.anchor:
             self._buffers[stream].add(stamp_ns, message)
             self._stamps[stream].append(stamp_ns)
             return self._complete()
         overtaken = self._complete(is_newest=False)
-        self._anchors.append(stamp_ns)
+        self.anchors.append(stamp_ns)
         self._waiting = stamp_ns, message
         return overtaken + self._complete()
 
@@ -108,17 +108,17 @@ class FramePairer:
             self._met.discard(stream)
             return ""
         others = self._stamps[stream]
-        if not self._anchors or not others:
+        if not self.anchors or not others:
             return ""
         gone_until_ns = self._buffers[stream].gone_until_ns
-        if gone_until_ns is not None and self._anchors[-1] <= gone_until_ns:
-            late_s = (others[-1] - self._anchors[-1]) / NS_PER_S
-            return f"{self._anchor} come {late_s:.1f} s later than {stream}, which is not kept as long"
-        gap_ns = min(abs(anchor - other) for anchor in self._anchors for other in others)
+        if gone_until_ns is not None and self.anchors[-1] <= gone_until_ns:
+            late_s = (others[-1] - self.anchors[-1]) / NS_PER_S
+            return f"{self.anchor} come {late_s:.1f} s later than {stream}, which is not kept as long"
+        gap_ns = min(abs(anchor - other) for anchor in self.anchors for other in others)
         if gap_ns <= self._tolerance_ns:
             return ""
         return (
-            f"the stamps of {stream} and {self._anchor} differ by at least {gap_ns / _NS_PER_MS:.1f} ms, "
+            f"the stamps of {stream} and {self.anchor} differ by at least {gap_ns / _NS_PER_MS:.1f} ms, "
             f"more than pair_tolerance_ms = {self._tolerance_ns / _NS_PER_MS:g}"
         )
 
@@ -136,11 +136,11 @@ class FramePairer:
         for buffer in self._buffers.values():
             buffer.drop_before(stamp_ns - self._tolerance_ns)
         missing = tuple(name for name in self.partners if name not in found and self._stamps[name])
-        return [PairedSet(stamp_ns, {self._anchor: message, **found}, missing)]
+        return [PairedSet(stamp_ns, {self.anchor: message, **found}, missing)]
 
     def _awaits(self, stamp_ns: int, found: Mapping[str, Any]) -> bool:
         """Whether a live partner has not yet delivered its part of the newest frame."""
-        last_ns = self._anchors[-2] if len(self._anchors) > 1 else stamp_ns
+        last_ns = self.anchors[-2] if len(self.anchors) > 1 else stamp_ns
         alive_since_ns = min(stamp_ns - self._alive_ns, last_ns - self._tolerance_ns)
         return any(
             self._stamps[name] and alive_since_ns <= self._stamps[name][-1] < stamp_ns

@@ -25,11 +25,10 @@ def _profile(reliability: ReliabilityPolicy, durability: DurabilityPolicy, depth
     return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=reliability, durability=durability)
 
 
-# What we read from sensors: any publisher matches. Frames that come while the executor is held up wait here, those that
-# come while a worker is busy are dropped there for the newest.
-SENSOR_INPUT = _profile(ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE, 5)
-# The same for streams that are small, so that a burst while a worker is busy is not lost.
-SMALL_INPUT = _profile(ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE, 10)
+# What we read from sensors: any publisher matches. What comes while the executor is held up waits here, a third of a
+# second at 30 Hz: a full queue loses other frames of colour than of depth. What comes while a worker is busy is dropped
+# there for the newest.
+SENSOR_INPUT = _profile(ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE, 10)
 # What a camera driver offers: any subscriber matches.
 DRIVER_OUTPUT = _profile(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE, 4)
 RESULT = _profile(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE, 10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -12,14 +13,16 @@ ItemT = TypeVar("ItemT")
 class NewestWorker(Generic[ItemT]):
     """Calls ``handle`` in its own thread with the newest offered item; what ``handle`` raises goes to ``on_error``.
 
-    ``dropped`` counts the items that a newer one replaced before their turn.
+    Of a burst an idle worker takes two: the one that it begins with, and the newest. ``dropped`` counts the items that
+    a newer one replaced before their turn.
     """
 
     def __init__(self, name: str, handle: Callable[[ItemT], None], on_error: Callable[[Exception], None]) -> None:
         self._handle = handle
         self._on_error = on_error
         self._condition = threading.Condition()
-        self._pending: list[ItemT] = []
+        self._pending: deque[ItemT] = deque()
+        self._is_busy = False
         self._stopped = False
         self._dropped = 0
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -31,10 +34,12 @@ class NewestWorker(Generic[ItemT]):
         return self._dropped
 
     def offer(self, item: ItemT) -> None:
-        """Hand over an item; one that still waits is dropped for it."""
+        """Hand over an item; what still waits is dropped for it, but for one that an idle worker has yet to begin."""
         with self._condition:
-            self._dropped += len(self._pending)
-            self._pending = [item]
+            self._pending.append(item)
+            while len(self._pending) > (1 if self._is_busy else 2):
+                self._pending.popleft()
+                self._dropped += 1
             self._condition.notify()
 
     def stop(self) -> None:
@@ -54,5 +59,7 @@ class NewestWorker(Generic[ItemT]):
 
     def _next(self) -> ItemT | None:
         with self._condition:
+            self._is_busy = False
             self._condition.wait_for(lambda: self._pending or self._stopped)
-            return None if self._stopped else self._pending.pop()
+            self._is_busy = True
+            return None if self._stopped else self._pending.popleft()
