@@ -101,6 +101,34 @@ def test_a_sphere_ends_where_rays_touch_it(x: float, y: float, z: float) -> None
     assert np.min(np.sum(outward * contour.normals, axis=1)) > 0.8
 
 
+def beside_silhouette_px(pose: Array) -> tuple[Array, Array]:
+    """Return how far outside the bracket's silhouette, drawn four times as fine, a contour is, and its depth."""
+    fine = Camera(4 * 640, 4 * 480, 4 * 600.0, 4 * 600.0, 4 * 320.0 - 0.5, 4 * 240.0 - 0.5)
+    contour = draw_contour(_SURFACE, pose, _CAMERA, _LINES, _MARGIN)
+    assert contour is not None
+    covered = np.asarray(render_depth([(BRACKET, pose)], fine) > 0.0, dtype=np.uint8)
+    outlines, _ = cv2.findContours(covered, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    filled = np.asarray(cv2.drawContours(np.zeros_like(covered), outlines, -1, 1, cv2.FILLED))
+    outside = cv2.distanceTransform(1 - filled, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    inside = cv2.distanceTransform(filled, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    at = (4.0 * (contour.pixels + 0.5) - 0.5).astype(np.float32)
+    distance = cv2.remap(outside - inside, at[:, 0], at[:, 1], cv2.INTER_LINEAR).ravel()
+    return np.asarray(distance, dtype=np.float64) / 4.0, contour.depth_m
+
+
+@pytest.mark.parametrize("diameters", [1.5, 2.5, 4.0, 8.0])
+@pytest.mark.parametrize("turn", [(0.5, -0.7, 0.4), (2.0, 0.3, -0.6), (-0.4, 1.9, 1.0)])
+def test_a_contour_goes_along_the_silhouette_however_near_the_object_is(
+    diameters: float, turn: tuple[float, ...]
+) -> None:
+    """From near the gaps between the points of the surface are wide: none may open the contour."""
+    pose = se3.make_transform(se3.exp_so3(np.array(turn)), (0.0, 0.0, diameters * _MODEL.diameter))
+    beside_px, depth_m = beside_silhouette_px(pose)
+    spacing_px = _SURFACE.spacing_m * _CAMERA.fx / depth_m.mean()
+    assert abs(np.median(beside_px)) < 0.15 * spacing_px + 0.15
+    assert np.quantile(np.abs(beside_px), 0.98) < 0.8 * spacing_px + 0.3
+
+
 @pytest.mark.parametrize(
     "translation", [(0.0, 0.0, -0.5), (2.0, 0.0, 0.5), (0.0, 0.0, 30.0)], ids=["behind", "beside", "far away"]
 )

@@ -1,7 +1,7 @@
 """The contour that a pose has in the image, drawn from a dense sample of the object's surface.
 
 The sample is splatted into a mask twice as fine as the image and its gaps are closed: a fraction of a millisecond, and
-to a fraction of a pixel the contour of the mesh.
+to a fraction of a pixel the contour of the mesh. From near, where the gaps are wide, the mask is as fine as the image.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from object_pose.core.arrays import Array
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
 
-_FINER = 2  # pixels of the mask a pixel of the image
+_FINER = 2  # pixels of the mask a pixel of the image, where its gaps are no wider than ``_WIDE_GAP``, 1 elsewhere
 _GAP = 1.6  # the widest gap of a sample, in its spacing
 _WIDEST_SPACING = 0.95  # share of the neighbours that are no further apart
-_LEAST_GAP, _WIDEST_GAP = 3, 11  # pixels of the mask
+_LEAST_GAP, _WIDE_GAP, _WIDEST_GAP = 3, 11, 25  # pixels of the mask
 _MOST_PIXELS = 1 << 22  # a pose so near that its mask is larger is not drawn
 _MIN_DEPTH_M = 0.05
 _HALVINGS = 14
@@ -88,19 +88,16 @@ def draw_contour(
 
     None where it lies behind the camera or outside the image, or is too small or too large to be drawn.
     """
-    drawn = _drawn(surface, T_camera_object, camera, margin)
-    if drawn is None:
-        return None
-    low, depth, mask = drawn
-    border = _border(mask)
-    if border is None:
+    drawing = _drawn(surface, T_camera_object, camera, margin)
+    border = _border(drawing.mask) if drawing else None
+    if drawing is None or border is None:
         return None
     chosen = np.linspace(0, len(border), count, endpoint=False).astype(np.intp)
-    places, normals = border[chosen], _outward(border, mask)[chosen]
-    at = (places[:, 1], places[:, 0])
-    covered = _as_pixels(mask).mean(axis=(1, 3)) > 0.5
-    on_image = (places + 0.5) / _FINER - 0.5 + low
-    return Contour(low, covered, on_image, normals, depth[at].astype(np.float64))
+    places, normals = border[chosen], _outward(border, drawing.mask)[chosen]
+    depth_m = drawing.depth_m[places[:, 1], places[:, 0]].astype(np.float64)
+    pixels = (places + 0.5) / drawing.finer - 0.5 + drawing.low
+    covered = drawing.as_pixels(drawing.mask).mean(axis=(1, 3)) > 0.5
+    return Contour(drawing.low, covered, pixels, normals, depth_m)
 
 
 def draw_depth(
@@ -110,41 +107,51 @@ def draw_depth(
 
     None as of ``draw_contour``.
     """
-    drawn = _drawn(surface, T_camera_object, camera, _LEAST_GAP)
-    if drawn is None:
+    drawing = _drawn(surface, T_camera_object, camera, _LEAST_GAP)
+    if drawing is None:
         return None
-    low, depth, mask = drawn
-    return low, _as_pixels(np.where(mask > 0, depth, np.float32(np.inf))).min(axis=(1, 3))
+    depth_m = np.where(drawing.mask > 0, drawing.depth_m, np.float32(np.inf))
+    return drawing.low, drawing.as_pixels(depth_m).min(axis=(1, 3))
 
 
-def _drawn(
-    surface: ContourSurface, T_camera_object: Array, camera: Camera, margin: int
-) -> tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.uint8]] | None:
-    """Return the first pixel (2,) of the image's part ``margin`` around a pose, and its depth and mask there."""
+@dataclass(frozen=True)
+class _Drawing:
+    """A mask (h, w) of a pose, ``finer`` times as fine as the image, from its pixel ``low`` (2,), and depth there."""
+
+    low: NDArray[np.intp]
+    finer: int
+    depth_m: NDArray[np.float32]
+    mask: NDArray[np.uint8]
+
+    def as_pixels(self, values: NDArray[_Scalar]) -> NDArray[_Scalar]:
+        """Return what lies in the mask as (h, ``finer``, w, ``finer``) of the image's pixels."""
+        height, width = values.shape
+        return values.reshape(height // self.finer, self.finer, width // self.finer, self.finer)
+
+
+def _drawn(surface: ContourSurface, T_camera_object: Array, camera: Camera, margin: int) -> _Drawing | None:
+    """Draw the image's part ``margin`` around a pose; None as of ``draw_contour``."""
     points = se3.apply(T_camera_object, surface.points)
     if points[:, 2].min() < _MIN_DEPTH_M:
         return None
     pixels = camera.project(points)
     low = np.maximum(np.floor(pixels.min(axis=0)) - margin, 0).astype(np.intp)
     high = np.minimum(np.ceil(pixels.max(axis=0)) + margin + 1, camera.wh).astype(np.intp)
-    if np.any(high - low < 2 * margin // 3) or np.prod(high - low) * _FINER**2 > _MOST_PIXELS:
+    gap = _GAP * surface.spacing_m * camera.fx / float(points[:, 2].mean())
+    finer = _FINER if _FINER * gap <= _WIDE_GAP else 1
+    if np.any(high - low < 2 * margin // 3) or np.prod(high - low) * finer**2 > _MOST_PIXELS:
         return None
-    gap = _FINER * _GAP * surface.spacing_m * camera.fx / float(points[:, 2].mean())
-    return low, *_splatted(pixels - low, points[:, 2], high - low, gap)
-
-
-def _as_pixels(mask: NDArray[_Scalar]) -> NDArray[_Scalar]:
-    """Return what lies in the mask as (h, ``_FINER``, w, ``_FINER``) of the image's pixels."""
-    height, width = mask.shape
-    return mask.reshape(height // _FINER, _FINER, width // _FINER, _FINER)
+    return _Drawing(
+        low, finer, *_splatted((pixels - low + 0.5) * finer - 0.5, points[:, 2], (high - low) * finer, finer * gap)
+    )
 
 
 def _splatted(
     pixels: Array, depth_m: Array, wh: NDArray[np.intp], gap: float
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Return the nearest depth about each pixel of the mask, and the mask, whose gaps are closed."""
-    width, height = wh * _FINER
-    at = np.rint((pixels + 0.5) * _FINER - 0.5).astype(np.intp)
+    width, height = wh
+    at = np.rint(pixels).astype(np.intp)
     inside = (at[:, 0] >= 0) & (at[:, 0] < width) & (at[:, 1] >= 0) & (at[:, 1] < height)
     far_first = np.flatnonzero(inside)[np.argsort(-depth_m[inside])]
     depth = np.full((height, width), np.inf, dtype=np.float32)
