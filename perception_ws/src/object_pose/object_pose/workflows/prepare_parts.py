@@ -16,6 +16,7 @@ from object_pose.runtime import parts_file
 from object_pose.runtime.engine_choice import default_cache
 from object_pose.runtime.parts_file import PartsFile
 from object_pose.runtime.view_cache import cached_view_models
+from object_pose.simulation.parts import objects as part_objects
 from object_pose.simulation.parts.cad import CadPart, read_parts, stated_symmetries
 from object_pose.simulation.parts.objects import simplify
 from object_pose.simulation.parts.symmetry import describe_symmetry, find_symmetry
@@ -83,7 +84,8 @@ def _surface(part: CadPart) -> TriangleMesh:
 
 def _key(parts: list[CadPart], config: PreparePartsConfig) -> str:
     """Return what the file depends on, as one word: the surfaces, names and stated symmetries, and how it is made."""
-    digest = hashlib.sha256(Path(parts_file.__file__).read_bytes() + Path(__file__).read_bytes())
+    made_by = parts_file.__file__, part_objects.__file__, __file__
+    digest = hashlib.sha256(b"".join(Path(file).read_bytes() for file in made_by))
     for part in parts:
         digest.update(f"{part.name} {part.unit} {config.symmetries.get(part.name)}".encode())
         digest.update(np.ascontiguousarray(part.mesh.vertices).tobytes())
