@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,6 +13,7 @@ from object_pose.core.geometry import se3
 from object_pose.core.params import make_config
 from object_pose.simulation.depth_sensor import DepthSensorConfig
 from object_pose.simulation.parts.objects import part_object, part_objects
+from object_pose.simulation.render import materials
 from object_pose.simulation.scenes import layout
 from object_pose.simulation.scenes.distractors import stretched
 from object_pose.simulation.scenes.scene import FrameStream, SceneConfig, SceneSampler, render_scene
@@ -195,3 +197,17 @@ def test_without_roll_the_worlds_up_is_up_in_the_image():
     pose = layout.look_at(np.array([0.5, 0.2, 0.4]), np.zeros(3))
     assert pose[2, 1] < 0
     assert pose[2, 0] == pytest.approx(0.0)
+
+
+def test_tables_carry_markers_that_a_camera_reads_where_asked_for():
+    rng = np.random.default_rng(0)
+    detectors = [
+        cv2.aruco.ArucoDetector(cv2.aruco.getPredefinedDictionary(kind))
+        for kind in (cv2.aruco.DICT_APRILTAG_36h11, cv2.aruco.DICT_5X5_50, cv2.aruco.DICT_4X4_50)
+    ]
+    surfaces = [materials.marked_surface(rng) for _ in range(8)]
+    found = [max(len(detector.detectMarkers(surface)[0]) for detector in detectors) for surface in surfaces]
+    assert min(found) >= 1
+    sampler = SceneSampler(part_objects(), SceneConfig(**SMALL, marker_share=1.0, floating_share=0.0))
+    table = sampler.sample(rng).backdrop.table_texture
+    assert max(len(detector.detectMarkers(table)[0]) for detector in detectors) >= 1

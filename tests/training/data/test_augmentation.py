@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
 from object_pose.core.vision.image import PADDING_VALUE
-from object_pose.training.data.augmentation import DetectionSample, _blur, random_crop
+from object_pose.training.data.augmentation import DetectionSample, _blur, random_crop, reused
 
 _SPOT = np.array([151.3, 117.8])  # of the middle of a soft spot, pixels
 _SUB_PIXEL = 0.1  # to which the resampling keeps a place
@@ -42,3 +44,17 @@ def test_blur_moves_nothing(seed):
     blurred = _blur(pixels, np.random.default_rng(seed))
     assert np.abs(blurred - pixels).max() > 0.1
     np.testing.assert_allclose(middle_of_light(blurred), _SPOT, atol=_SUB_PIXEL)
+
+
+def test_samples_are_reused_as_often_as_asked_for_but_the_first_ones_less():
+    uses, fresh, drawn = 8, itertools.count(), []
+    stream = reused(fresh, uses, 100, np.random.default_rng(0))
+    for sample in itertools.islice(stream, 4000):
+        drawn.append(sample)
+    is_new = np.diff(np.maximum.accumulate(drawn), prepend=-1) > 0
+    firsts = np.flatnonzero(is_new)
+    between = np.diff(firsts)
+    assert np.all(between[:3] == 1)  # nothing else is there yet
+    assert np.all(np.diff(between) >= 0)
+    assert np.all(between[4 * uses :] == uses)
+    assert sorted(np.array(drawn)[is_new]) == list(range(len(firsts)))

@@ -83,11 +83,19 @@ _SMALLEST_PX, _LARGEST_SHARE = 20.0, 0.9
 _EXPORT_S, _TEST_FRAME_S, _LARGEST_TEST_SHARE = 15.0, 0.6, 1.0 / 3.0
 _FEWEST_TEST_FRAMES = 20  # that are tested however late it is
 # The shares of the training's time, and how each stage learns where the user says nothing else.
-_SHARES = {"pose": 0.4, "roi_head": 0.6}
+_SHARES = {"pose": 0.25, "roi_head": 0.75}
 _STAGE_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "pose": {"reuse": 8, "buffer": 500, "validation_frames": 40},
-    "roi_head": {"reuse": 32, "buffer": 500, "validation_frames": 40},
+    "roi_head": {
+        "reuse": 32,
+        "buffer": 500,
+        "validation_frames": 40,
+        "colour_only_share": 0.3,
+        "relief_only_share": 0.2,
+    },
 }
+# Of the detector's loss, where a RoI head finds the keypoints better.
+_KEYPOINT_WEIGHT = 0.15
 _ACCEPTED, _UNCONFIRMED = "accepted with all that were found", "found, to be confirmed"
 _UNLIMITED_STEPS = 10_000_000
 _NETWORKS = {"pose": "detector", "roi_head": "RoI head"}
@@ -95,6 +103,8 @@ _NETWORKS = {"pose": "detector", "roi_head": "RoI head"}
 _NEAREST_DEPTH_SHARE = 0.5
 # A file of one colour or none says nothing about the material: its part mostly gets another one, and many a print.
 _PLAIN_SHARES = {"plain_repaint_share": 0.9, "plain_printed_share": 0.4}
+# Robots' workplaces have markers to calibrate by, which square parts are taken for.
+_MARKER_SHARE = 0.15
 OPTION_CLASSES = (TrainConfig, PoseTrainingConfig, SceneConfig)
 # Options that onboarding sets itself, and those that another call on the same folder may change.
 RESERVED_OPTIONS = ("steps", "max_minutes", "initial", "keep_classes", "objects")
@@ -323,6 +333,8 @@ class _Work:
         known = _names(TrainConfig) | _names(network)
         own = {name: value for name, value in self.config.options.items() if name in known}
         fixed = {"steps": self.config.wanted_steps[kind], "objects": str(self.models), **_STAGE_OPTIONS[kind]}
+        if kind == "pose" and self.config.roi_head:
+            fixed["keypoint_weight"] = _KEYPOINT_WEIGHT
         if (shipped := _shipped_weights()) is not None:
             fixed |= {"initial": str(shipped), "keep_classes": False}
         sizes = _network_sizes(make_config(SceneConfig, dict(self.plan.scene)), own) if kind == "pose" else {}
@@ -446,7 +458,7 @@ class _Work:
         confusion = PoseConfusion(estimator.card.objects)
         objects = str(self.models)
         scorer = BopScorer(estimator.card.objects, lambda: [item.mesh for item in load_objects(objects)])
-        scene = make_config(SceneConfig, {**self.plan.scene, "lighting": "held_out"})
+        scene = make_config(SceneConfig, {**self.plan.scene, "lighting": "held_out", "marker_share": 0.0})
         rendered = rendered_frames(objects, config.test_frames, _TEST_SEED, scene)
         in_time = _until(rendered, lambda: self.seconds > self._ends_at_s, _FEWEST_TEST_FRAMES)
         shown = reported(in_time, self.progress, "test", config.test_frames)
@@ -497,6 +509,7 @@ def _suitable_scene(parts: Sequence[CadPart], given: Mapping[str, Any]) -> dict[
     """Return the scene options that the parts' size and colours ask for, beside those that are ``given``."""
     # A share that is given for all parts holds for plain ones, too.
     values = {name: share for name, share in _PLAIN_SHARES.items() if name.removeprefix("plain_") not in given}
+    values["marker_share"] = _MARKER_SHARE
     factor = _median_diameter_m(parts) / _USUAL_DIAMETER_M
     if not _USUAL_FACTORS[0] <= factor <= _USUAL_FACTORS[1]:
         for item in parameters(SceneConfig):

@@ -81,6 +81,8 @@ def _rgb(color: NDArray[np.float64]) -> tuple[float, float, float]:
 FloatArray32 = NDArray[np.float32]
 
 TEXTURE_SIZE = 512
+_MARKERS = cv2.aruco.DICT_APRILTAG_36h11, cv2.aruco.DICT_5X5_50, cv2.aruco.DICT_4X4_50
+_MARKER_COUNT, _MARKER_SIDES = 50, (24, 120)  # of each dictionary at least, and pixels
 
 
 def srgb_bytes(linear: Array) -> Image:
@@ -99,6 +101,24 @@ def random_surface(rng: np.random.Generator) -> Image:
     """Draw a table top or floor: plain, noisy, grained wood, checker, gradient, blotches or printed clutter."""
     pattern = _PATTERNS[int(rng.choice(len(_PATTERNS), p=_PATTERN_SHARES))]
     return pattern(rng)
+
+
+def marked_surface(rng: np.random.Generator) -> Image:
+    """Draw a table top with square markers on white, as those that robots and cameras are calibrated with."""
+    canvas = random_surface(rng).copy()
+    dictionary = cv2.aruco.getPredefinedDictionary(_MARKERS[int(rng.integers(len(_MARKERS)))])
+    side = int(rng.integers(*_MARKER_SIDES))
+    margin = side // 6
+    paper = srgb_bytes(np.full(3, rng.uniform(0.5, 0.9)))
+    ink = srgb_bytes(np.full(3, rng.uniform(0.005, 0.05)))
+    places = np.arange(margin, TEXTURE_SIZE - side - margin, side + 3 * margin)
+    is_there = rng.random((len(places), len(places))) < rng.uniform(0.1, 1.0)
+    is_there[tuple(rng.integers(len(places), size=2))] = True
+    for top, left in places[np.argwhere(is_there)]:
+        marker = cv2.aruco.generateImageMarker(dictionary, int(rng.integers(_MARKER_COUNT)), side)
+        canvas[top - margin : top + side + margin, left - margin : left + side + margin] = paper
+        canvas[top : top + side, left : left + side] = np.where(marker[..., None] > 0, paper, ink)
+    return canvas
 
 
 def cluttered_surface(rng: np.random.Generator) -> Image:

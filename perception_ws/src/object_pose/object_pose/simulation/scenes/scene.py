@@ -58,6 +58,9 @@ class SceneConfig:
     plain_printed_share: float = parameter(
         -1.0, "share of objects of one colour that get a print; -1 as of all others", minimum=-1.0, maximum=1.0
     )
+    marker_share: float = parameter(
+        0.0, "share of tables with square markers, as robots are calibrated with", minimum=0.0, maximum=1.0
+    )
     occluder_share: float = parameter(0.3, "share of views with something in front", minimum=0.0, maximum=1.0)
     min_spread_m: float = parameter(0.10, "least half width of the area with objects", minimum=0.01, maximum=_WIDEST_M)
     max_spread_m: float = parameter(
@@ -116,6 +119,7 @@ class SceneSampler:
         self.config = config
         self._surfaces: list[Image] = []
         self._clutter: list[Image] = []
+        self._marked: list[Image] = []
         self._divided: dict[int, RenderMesh] = {}
         # Where plain objects have shares of their own they are drawn in white, for their colour would tint all others.
         has_own_shares = max(config.plain_repaint_share, config.plain_printed_share) >= 0.0
@@ -268,7 +272,7 @@ class SceneSampler:
         high = np.array([*rng.uniform(1.6, 2.6, 2), 2.4])
         half_xy = rng.uniform(0.35, 0.9, 2) if on_table else np.zeros(2)
         return Backdrop(
-            table_texture=self._surface(rng),
+            table_texture=self._table(rng),
             surroundings_texture=self._cluttered(rng),
             grain_texture=self._surface(rng),
             table_half_xy=(float(half_xy[0]), float(half_xy[1])),
@@ -279,6 +283,11 @@ class SceneSampler:
             surroundings_shift=(rng.random(), rng.random()),
             surroundings_brightness=_triple(rng.uniform(0.15, 1.2) * rng.uniform(0.85, 1.15, 3)),
         )
+
+    def _table(self, rng: np.random.Generator) -> Image:
+        if self.config.marker_share and rng.random() < self.config.marker_share:
+            return _pooled(self._marked, materials.marked_surface, rng)
+        return self._surface(rng)
 
     def _surface(self, rng: np.random.Generator) -> Image:
         return _pooled(self._surfaces, materials.random_surface, rng)

@@ -42,16 +42,22 @@ class DetectionSample:
 Source = Callable[[np.random.Generator], Iterator[DetectionSample]]
 
 
+_UNTIL_REUSED = 4  # new samples for each further use
+
+
 def reused(fresh: Iterable[SampleT], uses: int, capacity: int, rng: np.random.Generator) -> Iterator[SampleT]:
-    """Yield each sample as it comes, then others of a buffer of ``capacity``, so that each is used ``uses`` times."""
+    """Yield each sample as it comes, then others of a buffer of ``capacity``, so that each is used ``uses`` times.
+
+    The first ones are used less, or a short training would see little else.
+    """
     kept: list[SampleT] = []
-    for sample in fresh:
+    for count, sample in enumerate(fresh, 1):
         if len(kept) < capacity:
             kept.append(sample)
         else:
             kept[int(rng.integers(capacity))] = sample
         yield sample
-        for _ in range(uses - 1):
+        for _ in range(min(uses - 1, count // _UNTIL_REUSED)):
             yield kept[int(rng.integers(len(kept)))]
 
 
