@@ -18,7 +18,7 @@ EXTRAS = {
     "cpu": ["onnxruntime"],
     "gpu": ["onnxruntime-gpu"],
     "openvino": ["openvino"],
-    "realsense": ["pyrealsense2"],
+    "realsense": ["pyrealsense2", "libusb-package"],
     "bags": ["rosbags", "lz4", 'backports.zstd; python_version < "3.14"'],
     "simulation": ["trimesh", "manifold3d", "networkx", "shapely"],
     "step": ["cascadio"],

@@ -2,12 +2,18 @@
 
 import sys
 import time
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 
 from object_pose.core.errors import DataError
-from object_pose.io.cameras.realsense import RealSenseCamera, RealSenseConfig, recorded_realsense_frames
+from object_pose.io.cameras.realsense import (
+    RealSenseCamera,
+    RealSenseConfig,
+    import_sdk,
+    recorded_realsense_frames,
+)
 from object_pose.io.cameras.recorded import open_frames
 from object_pose.runtime.resources import find_data
 
@@ -16,7 +22,9 @@ MODE = {"width": 128, "height": 96, "depth_width": 64, "depth_height": 48}
 
 @pytest.fixture
 def sdk():
-    return pytest.importorskip("pyrealsense2", reason="the extra 'realsense' is not installed")
+    if find_spec("pyrealsense2") is None:
+        pytest.skip("the extra 'realsense' is not installed")
+    return import_sdk()
 
 
 @pytest.fixture
@@ -157,6 +165,11 @@ def test_usb_2_is_said(make_device, open_camera, caplog):
 def test_no_camera_at_all(sdk):
     with pytest.raises(DataError, match="no RealSense camera is there"):
         RealSenseCamera(find_devices=list)
+
+
+def test_the_sdk_is_loaded_where_the_system_has_no_libusb(sdk):
+    assert sys.modules["pyrealsense2"] is sdk
+    assert sdk.context is not None
 
 
 def test_without_the_sdk_it_is_said_how_to_get_it(monkeypatch):

@@ -48,7 +48,7 @@ def test_blur_moves_nothing(seed):
 
 def test_samples_are_reused_as_often_as_asked_for_but_the_first_ones_less():
     uses, fresh, drawn = 8, itertools.count(), []
-    stream = reused(fresh, uses, 100, np.random.default_rng(0))
+    stream = reused(fresh, uses, 100, np.random.default_rng(0), until_reused=4)
     for sample in itertools.islice(stream, 4000):
         drawn.append(sample)
     is_new = np.diff(np.maximum.accumulate(drawn), prepend=-1) > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import logging
 import time
@@ -26,6 +27,7 @@ from object_pose.io.images import depth_in_metres
 
 logger = logging.getLogger(__name__)
 
+_SDK = "pyrealsense2"
 # Of colour, the best first. ROS has the SDK's other names: rgb8, bgr8, rgba8, bgra8, yuyv, uyvy.
 _COLOR_FORMATS = ("rgb8", "bgr8", "rgba8", "bgra8", "yuyv", "uyvy", "y8", "y16")
 _ENCODINGS = {"y8": "mono8", "y16": "mono16"}
@@ -68,7 +70,7 @@ class RealSenseCamera:
     def __init__(
         self, config: RealSenseConfig | None = None, find_devices: Callable[[], Sequence[Any]] | None = None
     ) -> None:
-        self._sdk = _import_sdk()
+        self._sdk = import_sdk()
         self._config = config or RealSenseConfig()
         self._context = None if find_devices else self._sdk.context()
         self._find_devices = find_devices or (lambda: list(self._context.query_devices()))  # type: ignore[union-attr]
@@ -230,7 +232,7 @@ RECORDING_TOPICS = "/device_0/"  # which the topics of an SDK's recording begin 
 
 def recorded_realsense_frames(recording: str | Path) -> Iterator[Frame]:
     """Yield the frames of an SDK recording, with the camera's own stamps; raises ``DataError`` where there are none."""
-    sdk = _import_sdk()
+    sdk = import_sdk()
     if not Path(recording).is_file():
         raise DataError(f"{recording} does not exist")
     try:
@@ -250,10 +252,21 @@ def recorded_realsense_frames(recording: str | Path) -> Iterator[Frame]:
         raise DataError(f"{recording} has no colour frame with its depth")
 
 
-def _import_sdk() -> Any:
+def import_sdk() -> Any:
+    """Return pyrealsense2; raises ``DataError`` where it cannot be loaded.
+
+    Its wheel wants the system's libusb, which bare machines lack: the one of libusb-package then takes its place.
+    """
     try:
-        return importlib.import_module("pyrealsense2")
-    except ImportError as error:
+        try:
+            return importlib.import_module(_SDK)
+        except ImportError as error:
+            if "libusb" not in str(error):
+                raise
+            library = importlib.import_module("libusb_package").get_library_path()
+            ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
+            return importlib.import_module(_SDK)
+    except (ImportError, OSError) as error:
         raise DataError(
             f"the RealSense SDK cannot be imported: {error}", "pip install 'object-pose[realsense]'"
         ) from error

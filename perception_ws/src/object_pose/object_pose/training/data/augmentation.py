@@ -42,13 +42,12 @@ class DetectionSample:
 Source = Callable[[np.random.Generator], Iterator[DetectionSample]]
 
 
-_UNTIL_REUSED = 4  # new samples for each further use
-
-
-def reused(fresh: Iterable[SampleT], uses: int, capacity: int, rng: np.random.Generator) -> Iterator[SampleT]:
+def reused(
+    fresh: Iterable[SampleT], uses: int, capacity: int, rng: np.random.Generator, until_reused: int = 0
+) -> Iterator[SampleT]:
     """Yield each sample as it comes, then others of a buffer of ``capacity``, so that each is used ``uses`` times.
 
-    The first ones are used less, or a short training would see little else.
+    With ``until_reused`` so many new samples must have come for each further use: a short training sees more then.
     """
     kept: list[SampleT] = []
     for count, sample in enumerate(fresh, 1):
@@ -57,7 +56,7 @@ def reused(fresh: Iterable[SampleT], uses: int, capacity: int, rng: np.random.Ge
         else:
             kept[int(rng.integers(capacity))] = sample
         yield sample
-        for _ in range(min(uses - 1, count // _UNTIL_REUSED)):
+        for _ in range(min(uses - 1, count // until_reused) if until_reused else uses - 1):
             yield kept[int(rng.integers(len(kept)))]
 
 

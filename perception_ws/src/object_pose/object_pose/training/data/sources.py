@@ -32,6 +32,7 @@ from object_pose.simulation.seeds import TRAINING
 from object_pose.training.data.augmentation import DetectionSample, Source, random_crop, reused
 from object_pose.training.data.copy_paste import CopyPaste
 
+_UNTIL_REUSED = 4  # new frames for each further use of one
 _PHOTOS_A_SIDE = (1, 1, 2, 3)  # of the collage behind the objects, as often as named
 _BEHIND_M = 0.015  # that an object may lie behind what depth shows and still be what is seen
 _SEAM_PX = (0.4, 1.1)  # how soft, as sigma, the seam between an object and a photograph is
@@ -135,7 +136,7 @@ class RenderedSource:
         models = [item.model for item in self.objects]
         stream = FrameStream(self.objects, self.scene_config, depth=self.depth, seed=TRAINING.draw(rng))
         fresh = (detection_sample(self.backgrounds.replace_background(frame, rng), models) for frame in stream)
-        return reused(fresh, self.reuse, self.capacity, rng)
+        return reused(fresh, self.reuse, self.capacity, rng, _UNTIL_REUSED)
 
 
 @dataclass(frozen=True)
