@@ -1,7 +1,5 @@
 """A RealSense as our camera node: the SDK's frames on the topics, and a camera that is pulled out and given back."""
 
-from importlib.util import find_spec
-
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
@@ -10,10 +8,10 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from driver import problems
 from object_pose.core.errors import ConfigError, DataError
-from object_pose.io.cameras.realsense import import_sdk
 from object_pose.io.messages import depth_from_message, image_from_message, stamp_ns
 from object_pose.ros.nodes.camera_node import CameraNode
 from object_pose.ros.transport import qos, topics
+from software_realsense import SoftwareRealSense, require_sdk
 
 MODE = {"width": 128, "height": 96, "depth_width": 64, "depth_height": 48}
 
@@ -25,10 +23,7 @@ def plugged():
 
 @pytest.fixture
 def make_device(plugged):
-    if find_spec("pyrealsense2") is None:
-        pytest.skip("the extra 'realsense' is not installed")
-    sdk = import_sdk()
-    from software_realsense import SoftwareRealSense
+    sdk = require_sdk()
 
     made = []
 

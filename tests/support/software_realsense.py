@@ -5,9 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
+import pytest
+
+from object_pose.io.cameras.realsense import import_sdk
 
 COLOR_WH, DEPTH_WH = (128, 96), (64, 48)
 COLOR_FOCAL, DEPTH_FOCAL = 120.0, 50.0
@@ -15,6 +19,13 @@ BASELINE_M = 0.015
 DEPTH_UNIT_M = 0.0005
 RATE_HZ = 30
 NO_LENS: tuple[str, Sequence[float]] = ("brown_conrady", (0.0,) * 5)
+
+
+def require_sdk() -> Any:
+    """Return the SDK; skip the test where it is not installed."""
+    if find_spec("pyrealsense2") is None:
+        pytest.skip("the extra 'realsense' is not installed")
+    return import_sdk()
 
 
 class SoftwareRealSense:

@@ -1,8 +1,8 @@
 """A RealSense through the SDK itself: what goes in comes out registered, stamped and in metres; faults are named."""
 
+import importlib
 import sys
 import time
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -16,21 +16,18 @@ from object_pose.io.cameras.realsense import (
 )
 from object_pose.io.cameras.recorded import open_frames
 from object_pose.runtime.resources import find_data
+from software_realsense import SoftwareRealSense, require_sdk
 
 MODE = {"width": 128, "height": 96, "depth_width": 64, "depth_height": 48}
 
 
 @pytest.fixture
 def sdk():
-    if find_spec("pyrealsense2") is None:
-        pytest.skip("the extra 'realsense' is not installed")
-    return import_sdk()
+    return require_sdk()
 
 
 @pytest.fixture
 def make_device(sdk):
-    from software_realsense import SoftwareRealSense
-
     made = []
 
     def make(*arguments, **named):
@@ -167,7 +164,18 @@ def test_no_camera_at_all(sdk):
         RealSenseCamera(find_devices=list)
 
 
-def test_the_sdk_is_loaded_where_the_system_has_no_libusb(sdk):
+def test_the_sdk_is_loaded_where_the_system_has_no_libusb(sdk, monkeypatch):
+    asked, load = [], importlib.import_module
+
+    def load_without_libusb(name):
+        asked.append(name)
+        if asked == ["pyrealsense2"]:
+            raise ImportError("libusb-1.0.so.0: cannot open shared object file")
+        return load(name)
+
+    monkeypatch.setattr(importlib, "import_module", load_without_libusb)
+    assert import_sdk() is sdk
+    assert asked == ["pyrealsense2", "libusb_package", "pyrealsense2"]
     assert sys.modules["pyrealsense2"] is sdk
     assert sdk.context is not None
 
