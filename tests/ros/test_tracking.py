@@ -15,7 +15,8 @@ from vision_msgs.msg import Detection2DArray
 from driver import FRAME_ID, FakeDriver, problems, publish_until, start
 from object_pose.core.frame import Frame
 from object_pose.io.messages import stamp_ns
-from object_pose.ros.messages.conversions import keypoints_to_message
+from object_pose.ros.messages.conversions import detections_2d_to_message, keypoints_to_message
+from object_pose.ros.messages.images import make_header
 from object_pose.ros.nodes.detection_node import DetectionNode
 from object_pose.ros.nodes.pose_node import PoseNode
 from object_pose.ros.transport import qos, topics
@@ -156,6 +157,35 @@ def test_a_detection_node_hears_what_is_tracked(ros, cube_model, frame):
     # The only object is the one whose turn it is to be verified.
     assert [len(message.detections) for message in boxes] == [0] * len(boxes)
     assert node.is_active
+
+
+@pytest.mark.parametrize(("load", "is_searched"), [(0.001, False), (1.0, True)])
+def test_what_is_tracked_is_searched_for_only_as_often_as_leaves_time_to_track(
+    ros, cube_model, frame, monkeypatch, load, is_searched
+):
+    keypoints = ros.collect(KeypointDetectionArray, topics.KEYPOINTS, qos.RESULT)
+    tracks = ros.node.create_publisher(Detection2DArray, topics.TRACKED_2D, qos.RESULT)
+    node = start(ros, DetectionNode, model=str(cube_model), tracked_load=load, tracked_rate_hz=1000.0)
+    driver, predictor = FakeDriver(ros), Predictor(cube_model)
+    driver.wait_until_heard()
+    ros.wait_for(tracks.get_subscription_count, "subscription of tracks")
+    publish_until(ros, driver, lambda: keypoints, "detections", frame=frame)
+
+    header = make_header(START_NS, FRAME_ID)
+    boxes = detections_2d_to_message(predictor.predict(frame.rgb), predictor.card.labels, header)
+    tracks.publish(boxes)
+    ros.wait_for(lambda: stamp_ns(node._tracked) == START_NS, "the tracks")
+    asked, is_due = [], node._is_due
+    monkeypatch.setattr(node, "_is_due", lambda stamp: asked.append((stamp, is_due(stamp))) or asked[-1][1])
+    driver.publish(frame, stamp_ns=START_NS)
+    ros.wait_for(lambda: asked, "the tracked frame")
+    assert asked == [(START_NS, is_searched)]
+
+    tracks.publish(Detection2DArray(header=make_header(START_NS + 1, FRAME_ID)))
+    ros.wait_for(lambda: stamp_ns(node._tracked) == START_NS + 1, "the end of the tracks")
+    driver.publish(frame, stamp_ns=START_NS + PERIOD_NS)
+    ros.wait_for(lambda: stamp_ns(keypoints[-1]) == START_NS + PERIOD_NS, "detections without tracks")
+    assert (START_NS in map(stamp_ns, keypoints)) == is_searched
 
 
 def test_time_that_jumps_back_while_detections_are_registered_begins_a_new_sequence(ros, late, blocked):

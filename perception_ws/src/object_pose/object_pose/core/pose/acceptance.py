@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from object_pose.core.arrays import Array
 from object_pose.core.errors import DataError, ModelError
-from object_pose.core.geometry import se3
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.pose.confidence import PoseEstimate
 from object_pose.core.pose.config import AcceptanceConfig
@@ -98,10 +97,13 @@ def find_doubt(
         against = estimate.depth_used and estimate.score < detector_score
         reason = RejectionReason.DEPTH_DISAGREES if against else RejectionReason.UNCERTAIN
         return reason, f"score {estimate.score:.2f} after all evidence"
-    sigma = float(np.sqrt(np.max(np.linalg.eigvalsh(estimate.covariance[:3, :3]))))
     limit = config.max_translation_sigma_m if has_depth else config.max_translation_sigma_without_depth_m
-    if not sigma <= limit:
-        return RejectionReason.UNCERTAIN, f"position is uncertain by {sigma * 1e3:.0f} mm"
+    of_position = estimate.covariance[:3, :3]
+    # The variances along the axes bound that of any direction, and cost less.
+    if not np.trace(of_position) <= limit**2:
+        sigma = float(np.sqrt(np.max(np.linalg.eigvalsh(of_position))))
+        if not sigma <= limit:
+            return RejectionReason.UNCERTAIN, f"position is uncertain by {sigma * 1e3:.0f} mm"
     return None
 
 
@@ -129,7 +131,11 @@ def split_duplicates(
     """Return the best pose of each object, and the others as rejections; see ``find_duplicates``."""
     if not poses:
         return [], []
-    centers = np.stack([se3.apply(pose.T_camera_object, pose.box_center[None])[0] for pose in poses])
+    transforms, middles = (
+        np.stack([pose.T_camera_object for pose in poses]),
+        np.stack([pose.box_center for pose in poses]),
+    )
+    centers = np.einsum("nij,nj->ni", transforms[:, :3, :3], middles) + transforms[:, :3, 3]
     scores = np.array([pose.score for pose in poses])
     class_ids = np.array([pose.class_id for pose in poses])
     diameters = np.array([objects[class_id].diameter for class_id in class_ids])

@@ -51,22 +51,19 @@ def add_image_offsets(
     certain = np.sign(low_shift) * np.minimum(np.abs(low_shift), np.abs(high_shift)) * (low_shift * high_shift > 0.0)
     log_scales = np.log(np.maximum(solution.translation[:, 2], _MIN_DEPTH_M) / z)
     log_scale_sigmas = np.sqrt(solution.covariance[:, 2, 2]) / np.maximum(solution.translation[:, 2], _MIN_DEPTH_M)
+    position_variances = np.array([np.diag(estimate.covariance)[:2] for estimate in estimates]).reshape(-1, 2)
+    pose_sigmas = np.sqrt(position_variances.mean(axis=1)) * camera.fx / z
+    sides = _MIDDLE_SIGMA_SHARE * (high - low).max(axis=1)
+    sigmas = np.sqrt(_MIDDLE_SIGMA_PX**2 + sides**2 + pose_sigmas**2)
+    are_certain = np.linalg.norm(certain, axis=1) > _ALONE * sigmas
+    middles, shifts = 0.5 * (low + high), 0.5 * (low_shift + high_shift)
     result = list(estimates)
     for i, estimate in enumerate(estimates):
-        if estimate.score < _CONFIRMED:
-            continue
-        pose_sigma = np.sqrt(0.5 * np.trace(estimate.covariance[:2, :2])) * camera.fx / z[i]
-        side = _MIDDLE_SIGMA_SHARE * (high[i] - low[i]).max()
-        sigma = float(np.sqrt(_MIDDLE_SIGMA_PX**2 + side**2 + pose_sigma**2))
-        offset = ImageOffset(
-            0.5 * (low[i] + high[i]),
-            0.5 * (low_shift[i] + high_shift[i]),
-            sigma if is_whole[i] else np.inf,
-            bool(np.linalg.norm(certain[i]) > _ALONE * sigma),
-            float(log_scales[i]),
-            float(log_scale_sigmas[i]),
-        )
-        result[i] = replace(estimate, image_offset=offset)
+        if estimate.score >= _CONFIRMED:
+            sigma = float(sigmas[i]) if is_whole[i] else np.inf
+            of_scale = float(log_scales[i]), float(log_scale_sigmas[i])
+            offset = ImageOffset(middles[i], shifts[i], sigma, bool(are_certain[i]), *of_scale)
+            result[i] = replace(estimate, image_offset=offset)
     return result
 
 

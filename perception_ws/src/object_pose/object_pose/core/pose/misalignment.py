@@ -137,6 +137,9 @@ def _fit(cause: Cause, design: Array, values: Array, sigmas: Array) -> tuple[flo
     if len(values) < _LEAST_OBJECTS:
         return None
     limits, size = _LIMITS[cause], design.shape[2]
+    # A weighted mean is not farther off than the farthest object alone.
+    if np.max(np.sum(values**2, axis=1) / squared) * size < limits.size**2:
+        return None
     parameters = _median(np.einsum("ndp,nd->np", design, values) / squared[:, None] * size)
     scaled = for_kernels(design / sigmas[:, None, None], np.float64)
     targets = for_kernels(values / sigmas[:, None], np.float64)
@@ -208,13 +211,22 @@ class MisalignmentMonitor:
             return self.found
         before_ns, before = self._previous
         seconds = (stamp_ns - before_ns) * 1e-9
-        kept = [item for item in self._observations if not is_at_one_of(item[0], offsets)]
+        kept = self._elsewhere(offsets)
         kept += zip(offsets, _velocities(offsets, before, seconds))
         self._observations, self._previous = kept[-_MOST_OBSERVATIONS:], (stamp_ns, offsets)
         latest, velocities = zip(*self._observations)
         found = find_misalignment(latest, np.array(velocities))
         self.found = found if found and found.objects >= _LEAST_OBJECTS else None
         return self.found
+
+    def _elsewhere(self, offsets: Sequence[ImageOffset]) -> list[tuple[ImageOffset, Array]]:
+        """Return the observations of other places than those of offsets."""
+        if not self._observations:
+            return []
+        centers = np.array([item.center_px for item, _ in self._observations])
+        others = np.array([item.center_px for item in offsets])
+        is_there = (np.sum((centers[:, None] - others) ** 2, axis=2) < _SAME_PLACE_PX**2).any(axis=1)
+        return [item for item, again in zip(self._observations, is_there) if not again]
 
 
 def is_at_one_of(item: ImageOffset, offsets: Sequence[ImageOffset]) -> bool:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from object_pose.core.arrays import Array, Mask
 from object_pose.core.geometry.camera import Camera
-from object_pose.core.kernels import for_kernels
+from object_pose.core.kernels import for_kernels, kernel
 from object_pose.core.pose.gauss_newton import HUBER, TUKEY, fit_keypoints, keypoint_information, whiten
 
 MIN_KEYPOINTS = 4
@@ -30,8 +30,8 @@ _POOR_COST = 4.0
 _MAX_OUTLIERS = 3
 _FLAT_RATIO = 0.35
 _MIN_INFORMATION = 1e-6
-_BEHIND_COST = 1e3
-_ALTERNATIVE_ANGLE_RAD = np.radians(12.0)
+_BEHIND_COST, _NO_COST = 1e3, 1e300
+_ALTERNATIVE_ANGLE_RAD = math.radians(12.0)
 
 
 @dataclass(frozen=True)
@@ -77,10 +77,7 @@ class _Starts:
 def solve_pnp(targets: KeypointTargets, camera: Camera) -> PnpSolution:
     """Find the pose of every detection from its keypoints, robust to up to three wrong ones in eight."""
     count = len(targets.pixels)
-    starts = _Starts([], [], [])
-    for index in range(count):
-        _start_from_all(starts, targets, index, camera)
-    rotation, translation, owner = _descend(starts, targets, camera)
+    rotation, translation, owner = _descend(_start_from_all(targets, camera), targets, camera)
     cost = _costs(targets, rotation, translation, owner, camera)
     poor = [i for i in range(count) if not np.any(cost[owner == i] < _POOR_COST)]
     if poor:
@@ -94,18 +91,23 @@ def solve_pnp(targets: KeypointTargets, camera: Camera) -> PnpSolution:
     return _finish(targets, rotation, translation, owner, cost, camera)
 
 
-def _start_from_all(starts: _Starts, targets: KeypointTargets, index: int, camera: Camera) -> None:
-    present = np.isfinite(targets.sigmas[index])
-    if np.count_nonzero(present) < MIN_KEYPOINTS:
-        return
-    points, pixels = targets.points_object[index][present], targets.pixels[index][present]
-    pose = _minimal(points, pixels, camera, cv2.SOLVEPNP_SQPNP)
-    if pose is None:
-        return
-    starts.add(pose, index)
-    mirrored = _mirror_flat(pose, points)
-    if mirrored is not None:
-        starts.add(mirrored, index)
+def _start_from_all(targets: KeypointTargets, camera: Camera) -> _Starts:
+    """Return a start of each detection from all its keypoints, of flat objects also the pose that looks alike."""
+    starts = _Starts([], [], [])
+    present = np.isfinite(targets.sigmas)
+    rows = np.flatnonzero(np.count_nonzero(present, axis=1) >= MIN_KEYPOINTS)
+    if not len(rows):
+        return starts
+    thin_axes = _thin_axes(targets.points_object[rows], present[rows])
+    for index, thin in zip(rows.tolist(), thin_axes.tolist()):
+        points, pixels = targets.points_object[index][present[index]], targets.pixels[index][present[index]]
+        pose = _minimal(points, pixels, camera, cv2.SOLVEPNP_SQPNP)
+        if pose is None:
+            continue
+        starts.add(pose, index)
+        if thin >= 0:
+            starts.add(_mirrored(pose, thin), index)
+    return starts
 
 
 def _start_from_subsets(starts: _Starts, targets: KeypointTargets, index: int, camera: Camera) -> None:
@@ -156,15 +158,19 @@ def _minimal(points: Array, pixels: Array, camera: Camera, method: int) -> tuple
     return None
 
 
-def _mirror_flat(pose: tuple[Array, Array], points: Array) -> tuple[Array, Array] | None:
-    """Return the pose that looks alike when the object is flat: its plane mirrored about the viewing ray."""
+def _thin_axes(points: Array, present: Mask) -> NDArray[np.intp]:
+    """Return along which axis (B,) the points (B, K, 3) that are present lie in a plane, -1 of solid objects."""
+    inside = present[..., None]
+    extents = np.where(inside, points, -np.inf).max(axis=1) - np.where(inside, points, np.inf).min(axis=1)
+    is_flat = extents.min(axis=1) <= _FLAT_RATIO * np.sort(extents, axis=1)[:, 1]
+    return np.where(is_flat, extents.argmin(axis=1), -1)
+
+
+def _mirrored(pose: tuple[Array, Array], thin: int) -> tuple[Array, Array]:
+    """Return the pose in which a flat object looks alike: its plane mirrored about the viewing ray."""
     rotation, translation = pose
-    extent = points.max(axis=0) - points.min(axis=0)
-    thin = int(np.argmin(extent))
-    if extent[thin] > _FLAT_RATIO * np.sort(extent)[1]:
-        return None
-    ray = translation / np.linalg.norm(translation)
-    mirrored = rotation - 2.0 * np.outer(ray, ray @ rotation)
+    ray = translation / math.sqrt(translation @ translation)
+    mirrored = rotation - 2.0 * ray[:, None] * (ray @ rotation)
     # A reflection of all three axes is left-handed; turning the thin axis back makes it a rotation.
     mirrored[:, thin] *= -1.0
     return mirrored, translation
@@ -218,16 +224,32 @@ def _finish(
 def _distinct_minima(rotation: Array, owner: NDArray[np.intp], cost: Array, count: int) -> NDArray[np.intp]:
     """Return (count, 1 + R) candidate indices of each detection's best minima, -1 where there are no more."""
     chosen = np.full((count, 1 + ALTERNATIVES), -1, dtype=np.intp)
-    for index in range(count):
-        mine = np.flatnonzero((owner == index) & np.isfinite(cost))
-        mine = mine[np.argsort(cost[mine])]
-        for place in range(1 + ALTERNATIVES):
-            if len(mine) == 0:
-                break
-            chosen[index, place] = mine[0]
-            cosines = 0.5 * (np.einsum("ij,bij->b", rotation[mine[0]], rotation[mine]) - 1.0)
-            mine = mine[cosines < np.cos(_ALTERNATIVE_ANGLE_RAD)]
+    _choose_minima(rotation, owner, np.where(np.isfinite(cost), cost, _NO_COST), chosen)
     return chosen
+
+
+@kernel
+def _choose_minima(rotation: Array, owner: NDArray[np.intp], cost: Array, chosen: NDArray[np.intp]) -> None:
+    """Fill ``chosen`` (B, 1 + R), -1 so far, with the cheapest starts that are turned from all cheaper ones."""
+    least_cosine = math.cos(_ALTERNATIVE_ANGLE_RAD)
+    left = cost.copy()
+    for index in range(len(chosen)):
+        for place in range(chosen.shape[1]):
+            best = -1
+            for start in range(len(left)):
+                if owner[start] == index and left[start] < _NO_COST and (best < 0 or left[start] < left[best]):
+                    best = start
+            if best < 0:
+                break
+            chosen[index, place] = best
+            for start in range(len(left)):
+                trace = 0.0
+                for a in range(3):
+                    for b in range(3):
+                        trace += rotation[best, a, b] * rotation[start, a, b]
+                if owner[start] == index and 0.5 * (trace - 1.0) >= least_cosine:
+                    left[start] = _NO_COST
+            left[best] = _NO_COST
 
 
 def _describe(

@@ -113,13 +113,21 @@ class PoseSearch:
         return depth_icp.refine(shortlist, self._views, depth, COARSE)[0]
 
     def _decide(self, candidates: Candidates, depth: DepthView) -> SearchResult:
-        surfaces = visible_surfaces(candidates, self._views)
-        value = self._value(candidates, surfaces, depth, _COARSE_SCALE_M, COARSE.stride)
-        best = candidates.take(_best_of_each(value, candidates.owners, 1))
+        best = candidates.take(_best_of_each(self._value_among(candidates, depth), candidates.owners, 1))
         final, _ = depth_icp.refine(best, self._views, depth, FINE)
         surfaces = visible_surfaces(final, self._views)
         evidence = gather_evidence(final, surfaces, depth, FINAL_SCALE_M)
         return SearchResult(final, surfaces, evidence)
+
+    def _value_among(self, candidates: Candidates, depth: DepthView) -> Array:
+        """Return the values of candidates (N,); 0 of the only one of a detection, which is compared with none."""
+        value = np.zeros(len(candidates))
+        rivals = np.flatnonzero(np.bincount(candidates.owners)[candidates.owners] > 1)
+        if len(rivals):
+            compared = candidates.take(rivals)
+            surfaces = visible_surfaces(compared, self._views)
+            value[rivals] = self._value(compared, surfaces, depth, _COARSE_SCALE_M, COARSE.stride)
+        return value
 
     def _value(
         self, candidates: Candidates, surfaces: Surfaces, depth: DepthView, scale_m: float, stride: int

@@ -22,6 +22,19 @@ class ConvUnit(nn.Sequential):
         )
 
 
+class SeparableUnit(nn.Sequential):
+    """A square kernel as one down and one across, through ``between`` channels; batch norm, SiLU."""
+
+    def __init__(self, channels_in: int, between: int, channels_out: int, kernel: int) -> None:
+        half = kernel // 2
+        super().__init__(
+            nn.Conv2d(channels_in, between, (kernel, 1), padding=(half, 0), bias=False),
+            nn.Conv2d(between, channels_out, (1, kernel), padding=(0, half), bias=False),
+            nn.BatchNorm2d(channels_out, eps=1e-3, momentum=0.03),
+            nn.SiLU(inplace=True),
+        )
+
+
 class Bottleneck(nn.Module):
     """Two 3x3 convolutions, with a residual where asked."""
 

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from object_pose.core.vision.roi import COLOR_CHANNELS, RELIEF_CHANNELS
-from object_pose.training.networks.blocks import ConvUnit, CrossStage, initialise
+from object_pose.training.networks.blocks import ConvUnit, CrossStage, SeparableUnit, initialise
 
 ROI_SIZE, ROI_STRIDE = 80, 16  # the usual side of a region, pixels, and what every side is a multiple of
 HYPOTHESES = 3
 _FEATURES, _MIXED = 256, 96  # channels that describe the whole region, and each of its cells
+_BETWEEN = 64  # channels between the two kernels that mix neighbouring cells (docs/decisions/0026)
 _CELL = 4  # side of a cell that votes, pixels
 _MASK_SCALE = 2  # mask cells to a side of a voting cell
 MASK_CELL = _CELL // _MASK_SCALE
@@ -81,7 +82,7 @@ class RoiNetwork(nn.Module):
         self.shares = nn.Linear(_FEATURES, class_count * HYPOTHESES)
         self.fine, self.middle, self.coarse = ConvUnit(w2, _MIXED), ConvUnit(w3, _MIXED), ConvUnit(w4, _MIXED)
         self.whole = nn.Linear(_FEATURES, _MIXED)
-        self.mixed = ConvUnit(_MIXED, _MIXED, 3)
+        self.mixed = SeparableUnit(_MIXED, _BETWEEN, _MIXED, 3)
         self.votes = nn.Conv2d(_MIXED, class_count * HYPOTHESES * keypoint_count * 4, 1)
         self.mask = nn.Sequential(ConvUnit(_MIXED, _MIXED // 2, 3), nn.Conv2d(_MIXED // 2, _MASK_SCALE**2, 1))
         side = size // _CELL
