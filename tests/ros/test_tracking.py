@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -159,13 +161,11 @@ def test_a_detection_node_hears_what_is_tracked(ros, cube_model, frame):
     assert node.is_active
 
 
-@pytest.mark.parametrize(("load", "is_searched"), [(0.001, False), (1.0, True)])
-def test_what_is_tracked_is_searched_for_only_as_often_as_leaves_time_to_track(
-    ros, cube_model, frame, monkeypatch, load, is_searched
-):
+@pytest.mark.parametrize("rests", [True, False])
+def test_a_detection_node_that_rests_searches_for_nothing_that_is_tracked(ros, cube_model, frame, monkeypatch, rests):
     keypoints = ros.collect(KeypointDetectionArray, topics.KEYPOINTS, qos.RESULT)
     tracks = ros.node.create_publisher(Detection2DArray, topics.TRACKED_2D, qos.RESULT)
-    node = start(ros, DetectionNode, model=str(cube_model), tracked_load=load, tracked_rate_hz=1000.0)
+    node = start(ros, DetectionNode, model=str(cube_model), tracked_rate_hz=1000.0)
     driver, predictor = FakeDriver(ros), Predictor(cube_model)
     driver.wait_until_heard()
     ros.wait_for(tracks.get_subscription_count, "subscription of tracks")
@@ -176,16 +176,45 @@ def test_what_is_tracked_is_searched_for_only_as_often_as_leaves_time_to_track(
     tracks.publish(boxes)
     ros.wait_for(lambda: stamp_ns(node._tracked) == START_NS, "the tracks")
     asked, is_due = [], node._is_due
-    monkeypatch.setattr(node, "_is_due", lambda stamp: asked.append((stamp, is_due(stamp))) or asked[-1][1])
+    monkeypatch.setattr(node, "_is_due", lambda stamp: asked.append(is_due(stamp)) or asked[-1])
+    node._rests_until_s = math.inf if rests else 0.0
     driver.publish(frame, stamp_ns=START_NS)
     ros.wait_for(lambda: asked, "the tracked frame")
-    assert asked == [(START_NS, is_searched)]
+    assert asked == [not rests]
 
     tracks.publish(Detection2DArray(header=make_header(START_NS + 1, FRAME_ID)))
     ros.wait_for(lambda: stamp_ns(node._tracked) == START_NS + 1, "the end of the tracks")
     driver.publish(frame, stamp_ns=START_NS + PERIOD_NS)
     ros.wait_for(lambda: stamp_ns(keypoints[-1]) == START_NS + PERIOD_NS, "detections without tracks")
-    assert (START_NS in map(stamp_ns, keypoints)) == is_searched
+    assert (START_NS in map(stamp_ns, keypoints)) == (not rests)
+
+
+def test_a_search_for_tracked_objects_is_followed_by_its_share_of_rest(ros, cube_model, frame, monkeypatch):
+    keypoints = ros.collect(KeypointDetectionArray, topics.KEYPOINTS, qos.RESULT)
+    tracks = ros.node.create_publisher(Detection2DArray, topics.TRACKED_2D, qos.RESULT)
+    node = start(ros, DetectionNode, model=str(cube_model), tracked_load=0.25)
+    driver, predictor = FakeDriver(ros), Predictor(cube_model)
+    driver.wait_until_heard()
+    ros.wait_for(tracks.get_subscription_count, "subscription of tracks")
+    publish_until(ros, driver, lambda: keypoints, "detections", frame=frame)
+    assert node._rests_until_s == 0.0  # nothing was tracked
+
+    header = make_header(START_NS, FRAME_ID)
+    tracks.publish(detections_2d_to_message(predictor.predict(frame.rgb), predictor.card.labels, header))
+    ros.wait_for(lambda: stamp_ns(node._tracked) == START_NS, "the tracks")
+    run, spent = node._run, []
+
+    def timed(*inputs):
+        begin = time.monotonic()
+        answer = run(*inputs)
+        spent.append(time.monotonic() - begin)
+        return answer
+
+    monkeypatch.setattr(node, "_run", timed)
+    before = time.monotonic()
+    driver.publish(frame, stamp_ns=START_NS)
+    ros.wait_for(lambda: node._rests_until_s, "the end of the search")
+    assert node._rests_until_s >= before + 4.0 * spent[0]  # a quarter of the time is spent
 
 
 def test_time_that_jumps_back_while_detections_are_registered_begins_a_new_sequence(ros, late, blocked):

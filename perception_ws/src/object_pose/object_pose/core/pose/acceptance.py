@@ -99,7 +99,7 @@ def find_doubt(
         return reason, f"score {estimate.score:.2f} after all evidence"
     limit = config.max_translation_sigma_m if has_depth else config.max_translation_sigma_without_depth_m
     of_position = estimate.covariance[:3, :3]
-    # The variances along the axes bound that of any direction, and cost less.
+    # The sum of the variances along the axes bounds that of any direction, and costs less.
     if not np.trace(of_position) <= limit**2:
         sigma = float(np.sqrt(np.max(np.linalg.eigvalsh(of_position))))
         if not sigma <= limit:
@@ -131,10 +131,8 @@ def split_duplicates(
     """Return the best pose of each object, and the others as rejections; see ``find_duplicates``."""
     if not poses:
         return [], []
-    transforms, middles = (
-        np.stack([pose.T_camera_object for pose in poses]),
-        np.stack([pose.box_center for pose in poses]),
-    )
+    transforms = np.stack([pose.T_camera_object for pose in poses])
+    middles = np.stack([pose.box_center for pose in poses])
     centers = np.einsum("nij,nj->ni", transforms[:, :3, :3], middles) + transforms[:, :3, 3]
     scores = np.array([pose.score for pose in poses])
     class_ids = np.array([pose.class_id for pose in poses])

@@ -7,14 +7,13 @@ objects; the one that explains most is named (docs/decisions/0013).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
 
-from object_pose.core.arrays import Array
+from object_pose.core.arrays import Array, Mask
 from object_pose.core.geometry.linear import factorise, substitute_backward, substitute_forward
 from object_pose.core.kernels import for_kernels, kernel
 from object_pose.core.pose.gauss_newton import TUKEY_SIGMAS
@@ -211,7 +210,8 @@ class MisalignmentMonitor:
             return self.found
         before_ns, before = self._previous
         seconds = (stamp_ns - before_ns) * 1e-9
-        kept = self._elsewhere(offsets)
+        again = are_at_some_of([item for item, _ in self._observations], offsets)
+        kept = [item for item, is_again in zip(self._observations, again) if not is_again]
         kept += zip(offsets, _velocities(offsets, before, seconds))
         self._observations, self._previous = kept[-_MOST_OBSERVATIONS:], (stamp_ns, offsets)
         latest, velocities = zip(*self._observations)
@@ -219,20 +219,11 @@ class MisalignmentMonitor:
         self.found = found if found and found.objects >= _LEAST_OBJECTS else None
         return self.found
 
-    def _elsewhere(self, offsets: Sequence[ImageOffset]) -> list[tuple[ImageOffset, Array]]:
-        """Return the observations of other places than those of offsets."""
-        if not self._observations:
-            return []
-        centers = np.array([item.center_px for item, _ in self._observations])
-        others = np.array([item.center_px for item in offsets])
-        is_there = (np.sum((centers[:, None] - others) ** 2, axis=2) < _SAME_PLACE_PX**2).any(axis=1)
-        return [item for item, again in zip(self._observations, is_there) if not again]
 
-
-def is_at_one_of(item: ImageOffset, offsets: Sequence[ImageOffset]) -> bool:
-    """Return whether an offset is of an object, or of its place, that one of the others is of."""
-    x, y = item.center_px
-    return any(math.hypot(x - other.center_px[0], y - other.center_px[1]) < _SAME_PLACE_PX for other in offsets)
+def are_at_some_of(items: Sequence[ImageOffset], offsets: Sequence[ImageOffset]) -> Mask:
+    """Return which offsets (N,) are of an object, or of its place, that one of the others is of."""
+    centers, others = (np.array([item.center_px for item in each]).reshape(-1, 2) for each in (items, offsets))
+    return np.asarray((np.sum((centers[:, None] - others) ** 2, axis=2) < _SAME_PLACE_PX**2).any(axis=1))
 
 
 def _velocities(offsets: Sequence[ImageOffset], before: Sequence[ImageOffset], seconds: float) -> Array:

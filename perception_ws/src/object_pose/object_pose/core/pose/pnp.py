@@ -243,11 +243,13 @@ def _choose_minima(rotation: Array, owner: NDArray[np.intp], cost: Array, chosen
                 break
             chosen[index, place] = best
             for start in range(len(left)):
+                if owner[start] != index:
+                    continue
                 trace = 0.0
                 for a in range(3):
                     for b in range(3):
                         trace += rotation[best, a, b] * rotation[start, a, b]
-                if owner[start] == index and 0.5 * (trace - 1.0) >= least_cosine:
+                if 0.5 * (trace - 1.0) >= least_cosine:
                     left[start] = _NO_COST
             left[best] = _NO_COST
 

@@ -27,7 +27,7 @@ from object_pose.core.pose.contour_alignment import (
 )
 from object_pose.core.pose.contradiction import add_image_offsets, doubt_misaligned
 from object_pose.core.pose.depth_evidence import MIN_MEASURED, DepthNoise, DepthView, make_depth_view
-from object_pose.core.pose.misalignment import Misalignment, find_misalignment, is_at_one_of
+from object_pose.core.pose.misalignment import Misalignment, are_at_some_of, find_misalignment
 from object_pose.core.pose.occlusion import CONFIRMED_SCORE, find_covered, occluder_pixels
 from object_pose.core.pose.pnp import KeypointTargets, PnpSolution, solve_pnp
 from object_pose.core.pose.search import PoseSearch
@@ -223,6 +223,6 @@ def _image_offsets(estimates: Sequence[PoseEstimate]) -> tuple[ImageOffset, ...]
     offsets: list[ImageOffset] = []
     for estimate in sorted(estimates, key=lambda item: -item.score):
         offset = estimate.image_offset
-        if offset is not None and not is_at_one_of(offset, offsets):
+        if offset is not None and not are_at_some_of([offset], offsets)[0]:
             offsets.append(offset)
     return tuple(offsets)

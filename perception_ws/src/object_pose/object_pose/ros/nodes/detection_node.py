@@ -172,8 +172,9 @@ class DetectionNode(PipelineNode):
         self._keypoints.publish(result)
         if self._boxes.get_subscription_count():
             self._boxes.publish(conversions.detections_2d_to_message(answer.detections, labels, message.header))
-        now_s = time.monotonic()
-        self._rests_until_s = now_s + (now_s - began_s) * (1.0 / self.config(DetectionNodeConfig).tracked_load - 1.0)
+        if len(known):
+            now_s, load = time.monotonic(), self.config(DetectionNodeConfig).tracked_load
+            self._rests_until_s = now_s + (now_s - began_s) * (1.0 / load - 1.0)
         self.diagnostics.gauge("dropped_frames", result.dropped_frames)
         self.diagnostics.processed(inference_ms=inference_ms, total_ms=clock.timings_ms["total"])
         if _is_watched(answer.detector):
