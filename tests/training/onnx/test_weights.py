@@ -16,13 +16,14 @@ from object_pose.runtime.resources import find_model
 from object_pose.runtime.roi_head import KEYPOINTS_KEY, packed, unpacked
 from object_pose.simulation.generators.spaceship import spaceship_sample
 from object_pose.training.loop import Trainer
+from object_pose.training.networks.blocks import separated
 from object_pose.training.networks.classifier import ClassifierNetwork, ExportedClassifier
 from object_pose.training.networks.oriented import ExportedOriented, OrientedNetwork
 from object_pose.training.networks.roi_head import RoiNetwork
 from object_pose.training.networks.yolo import ExportedYolo, NanoYolo
 from object_pose.training.onnx.export import Exportable, embed_roi_head, export_onnx
 from object_pose.training.onnx.weights import load_onnx, recalibrate_batch_norm
-from object_pose.training.tasks.roi_head import exportable_network
+from object_pose.training.tasks.roi_head import exportable_network, exported_roi_head
 from tiny_task import LineRecipe, config
 
 
@@ -144,6 +145,25 @@ def test_of_a_file_with_two_networks_the_fitting_one_is_taken(tmp_path: Path) ->
     found = RoiNetwork(2, 8)
     load_onnx(path, found)
     torch.testing.assert_close(found.classes.weight, crops.classes.weight)
+
+
+def test_a_head_of_before_is_exported_again_as_it_is_and_a_new_one_begins_near_it(tmp_path: Path) -> None:
+    old, detector, head = _lived_in(RoiNetwork(2, 8, separable=False)), tmp_path / "model.onnx", tmp_path / "head.onnx"
+    square = old.mixed[0]
+    assert isinstance(square, nn.Conv2d)
+    with torch.no_grad():  # of few channels between a kernel down and one across, so that nothing is lost
+        down, across = separated(square.weight, 16)
+        square.weight.copy_(torch.einsum("mikx,omyl->oikl", down, across))
+    export_onnx(_exportable(ExportedYolo(_lived_in(NanoYolo(2, 8))), _IMAGES, "detections"), detector)
+    export_onnx(exportable_network(old, ("a", "b"), 80), head)
+    embed_roi_head(detector, head)
+    windows, class_ids = torch.rand(2, 5, 80, 80), torch.tensor([0, 1])
+    expected = old(windows, class_ids).keypoints
+    again = exported_roi_head(detector).network.network
+    torch.testing.assert_close(again.eval()(windows, class_ids).keypoints, expected, rtol=2e-3, atol=2e-3)
+    new = RoiNetwork(2, 8)
+    assert load_onnx(detector, new) == sum(isinstance(module, (nn.Conv2d, nn.Linear)) for module in new.modules())
+    torch.testing.assert_close(new.eval()(windows, class_ids).keypoints, expected, rtol=2e-3, atol=2e-3)
 
 
 def test_a_file_of_something_else_is_refused_by_name(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ class ConvUnit(nn.Sequential):
 
 
 class SeparableUnit(nn.Sequential):
-    """A square kernel as one down and one across, through ``between`` channels; batch norm, SiLU."""
+    """A kernel down and one across, through ``between`` channels, in place of a square one; batch norm, SiLU."""
 
     def __init__(self, channels_in: int, between: int, channels_out: int, kernel: int) -> None:
         half = kernel // 2
@@ -33,6 +33,17 @@ class SeparableUnit(nn.Sequential):
             nn.BatchNorm2d(channels_out, eps=1e-3, momentum=0.03),
             nn.SiLU(inplace=True),
         )
+
+
+def separated(weight: Tensor, between: int) -> tuple[Tensor, Tensor]:
+    """Return the kernels (M, I, K, 1) and (O, M, 1, K), one after the other, that come nearest to one (O, I, K, K)."""
+    out, channels, rows, columns = weight.shape
+    matrix = weight.permute(1, 2, 0, 3).reshape(channels * rows, out * columns)
+    left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+    scale = values[:between].sqrt()
+    down = (left[:, :between] * scale).T.reshape(-1, channels, rows, 1)
+    across = (scale[:, None] * right[:between]).reshape(-1, out, 1, columns).transpose(0, 1)
+    return down.contiguous(), across.contiguous()
 
 
 class Bottleneck(nn.Module):

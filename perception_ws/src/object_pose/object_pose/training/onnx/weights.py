@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from object_pose.core.errors import ConfigError, ModelError
 from object_pose.runtime.roi_head import ROI_HEAD_KEY, STAGE_KEYS, unpacked
+from object_pose.training.networks.blocks import SeparableUnit, separated
 
 _LAYERS = ("Conv", "Gemm")
 # A layer of which an export takes some rows only; its weight keeps its name.
@@ -60,6 +61,18 @@ def load_onnx(path: Path, network: nn.Module, leave_out: Sequence[str] = ()) -> 
             if parameter is not None and parameter.shape == value.shape:
                 parameter.copy_(value)
     return len(found)
+
+
+def kernel_size(path: Path, name: str) -> tuple[int, ...]:
+    """Return the height and width of a convolution's kernel in an exported model.
+
+    Raises ``ConfigError`` where the file cannot be read or has no layer of that name.
+    """
+    for graph in itertools.chain.from_iterable(_networks(path)):
+        for layer in _layers(graph):
+            if layer.name == tuple(name.split(".")):
+                return tuple(layer.weight.shape[2:])
+    raise ConfigError(f"the model {path} has no layer '{name}'", "name a model of the same task")
 
 
 @torch.no_grad()
@@ -130,10 +143,13 @@ def _match(graphs: Sequence[onnx.GraphProto], network: nn.Module) -> dict[str, _
     """Return each layer of a network's graphs under its name in ``network``.
 
     A graph leaves out the containers whose forward is never called, so the name that lacks the fewest is the layer's.
+    A square kernel becomes two where the network has a ``SeparableUnit`` in its place.
     """
+    units = {name: module for name, module in network.named_modules() if isinstance(module, SeparableUnit)}
     free = {name: module for name, module in network.named_modules() if isinstance(module, (nn.Conv2d, nn.Linear))}
     found: dict[str, _Layer] = {}
-    for layer in itertools.chain.from_iterable(map(_layers, graphs)):
+    layers = (part for graph in graphs for layer in _layers(graph) for part in _in_parts(layer, units))
+    for layer in layers:
         fitting = [
             name
             for name, module in free.items()
@@ -144,6 +160,20 @@ def _match(graphs: Sequence[onnx.GraphProto], network: nn.Module) -> dict[str, _
             found[name] = layer
             del free[name]
     return found
+
+
+def _in_parts(layer: _Layer, units: Mapping[str, SeparableUnit]) -> Iterator[_Layer]:
+    """Yield a layer, or the two of one of ``units`` that come nearest to its square kernel."""
+    names = {name: (*name.split("."), "0")[-len(layer.name) :] for name in units}
+    unit = next((units[name] for name, end in names.items() if end == layer.name), None)
+    if unit is None or layer.weight.ndim != 4 or min(layer.weight.shape[2:]) == 1:
+        yield layer
+        return
+    first, second = unit[0], unit[1]
+    assert isinstance(first, nn.Conv2d) and isinstance(second, nn.Conv2d)
+    down, across = separated(layer.weight, first.out_channels)
+    yield _Layer(layer.name, down, None)
+    yield _Layer((*layer.name[:-1], "1"), across, layer.bias)
 
 
 def _fits(module: nn.Module, weight: Tensor) -> bool:

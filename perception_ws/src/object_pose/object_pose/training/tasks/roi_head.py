@@ -36,7 +36,7 @@ from object_pose.training.networks.roi_head import (
     RoiOutput,
 )
 from object_pose.training.onnx.export import CLASS_IDS, Exportable, Stage, roi_head_card
-from object_pose.training.onnx.weights import load_onnx
+from object_pose.training.onnx.weights import kernel_size, load_onnx
 from object_pose.training.tasks.pose import KEYPOINT_COUNT, VALIDATION_SEED, RenderingConfig, training_source
 
 Array = NDArray[np.float64]
@@ -295,7 +295,8 @@ def exportable_roi_head(run_dir: Path, config: RoiTrainingConfig, scene: SceneCo
 def exported_roi_head(model: Path) -> Exportable:
     """Return the RoI head inside a model file, of whatever layout, ready to export; ``ConfigError`` without one."""
     card = roi_head_card(model)
-    network = RoiNetwork(len(card.labels), card.keypoint_count, card.input_wh[0])
+    is_separable = kernel_size(model, "mixed.0") != (3, 3)
+    network = RoiNetwork(len(card.labels), card.keypoint_count, card.input_wh[0], separable=is_separable)
     load_onnx(model, network)
     return exportable_network(network, card.labels, card.input_wh[0])
 
