@@ -167,7 +167,6 @@ def test_a_detection_node_that_rests_searches_for_nothing_that_is_tracked(ros, c
     tracks = ros.node.create_publisher(Detection2DArray, topics.TRACKED_2D, qos.RESULT)
     node = start(ros, DetectionNode, model=str(cube_model), tracked_rate_hz=1000.0)
     driver, predictor = FakeDriver(ros), Predictor(cube_model)
-    driver.wait_until_heard()
     ros.wait_for(tracks.get_subscription_count, "subscription of tracks")
     publish_until(ros, driver, lambda: keypoints, "detections", frame=frame)
 
@@ -194,7 +193,6 @@ def test_a_search_for_tracked_objects_is_followed_by_its_share_of_rest(ros, cube
     tracks = ros.node.create_publisher(Detection2DArray, topics.TRACKED_2D, qos.RESULT)
     node = start(ros, DetectionNode, model=str(cube_model), tracked_load=0.25)
     driver, predictor = FakeDriver(ros), Predictor(cube_model)
-    driver.wait_until_heard()
     ros.wait_for(tracks.get_subscription_count, "subscription of tracks")
     publish_until(ros, driver, lambda: keypoints, "detections", frame=frame)
     assert node._rests_until_s == 0.0  # nothing was tracked
