@@ -78,7 +78,7 @@ def _step(steps: Any, name: str, summary: str, action: Any) -> argparse.Argument
 
 
 def _add_promote_options(step: argparse.ArgumentParser) -> None:
-    from object_pose.workflows.promote import GateConfig  # only here: it imports what trains
+    from object_pose.workflows.gate_requirements import GateConfig  # only here: it imports what trains
 
     step.add_argument("model", help="version of the registry; NAME is its candidate")
     source = step.add_mutually_exclusive_group()
@@ -166,7 +166,8 @@ def _log(options: argparse.Namespace) -> int:
 def _promote(options: argparse.Namespace) -> int:
     from object_pose.evaluation.samples import TEST_SEED
     from object_pose.mlops.promotion import promote_candidate
-    from object_pose.workflows.promote import GateConfig, TestSet
+    from object_pose.workflows.gate_requirements import GateConfig
+    from object_pose.workflows.promote import TestSet
 
     test_set = None
     if options.data or options.rendered:
