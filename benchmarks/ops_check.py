@@ -47,7 +47,8 @@ from object_pose.runtime.resources import find_model
 from object_pose.simulation.parts.procedural import PART_NAMES
 from object_pose.simulation.scenes.live import LiveConfig
 from object_pose.workflows.export import export_retrained
-from object_pose.workflows.promote import GateConfig, TestSet
+from object_pose.workflows.gate_requirements import GateConfig
+from object_pose.workflows.promote import TestSet
 from object_pose.workflows.train import make_job, train
 
 _NAME = "parts"

@@ -49,7 +49,7 @@ def test_angles_and_quaternions(tmp_path):
         ("cube: [{position: [0, 0, 0], rpy_deg: [0, 0, 0], width: 0}]", "width must be positive"),
         ("cube: [{position: [0, 0, 0], rpy_deg: [0, 0, 0], widht: 0.1}]", "unknown field 'widht'"),
         ("cube: [{position: [0, 0, 0], quat_wxyz: [1, 1, 0, 0], width: 0.1}]", "length 1"),
-        ("cube: [", "is not YAML"),
+        ("cube: [", "is not valid YAML"),
         (None, "cannot be read"),
     ],
 )

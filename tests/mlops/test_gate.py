@@ -9,7 +9,7 @@ import pytest
 
 from object_pose.core.metrics.pose import FrameMatches, PoseMatch
 from object_pose.core.results.pose import ObjectPose, ObjectTruth
-from object_pose.workflows.promote import GateConfig, as_accurate, paired_bootstrap, recall_kept
+from object_pose.workflows.gate_requirements import GateConfig, as_accurate, paired_bootstrap, recall_kept
 
 
 def test_the_interval_covers_the_mean_as_often_as_it_says():

@@ -11,7 +11,8 @@ from object_pose.core.errors import ConfigError, DataError
 from object_pose.io.datasets.content_hash import data_version
 from object_pose.mlops.promotion import promote_candidate
 from object_pose.runtime.predictor import load_card
-from object_pose.workflows.promote import GateConfig, TestSet
+from object_pose.workflows.gate_requirements import GateConfig
+from object_pose.workflows.promote import TestSet
 
 SLOW = GateConfig(max_latency_ratio=100.0)  # a busy machine decides nothing here
 

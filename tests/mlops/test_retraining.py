@@ -21,7 +21,8 @@ from object_pose.simulation.parts.objects import part_objects
 from object_pose.simulation.parts.procedural import PART_NAMES
 from object_pose.simulation.scenes.scene import FrameStream, SceneConfig
 from object_pose.workflows.export import export_run
-from object_pose.workflows.promote import GateConfig, TestSet
+from object_pose.workflows.gate_requirements import GateConfig
+from object_pose.workflows.promote import TestSet
 from object_pose.workflows.train import make_job, train
 from small_training import NETWORK, RUN, SCENE
 

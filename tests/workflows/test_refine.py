@@ -25,7 +25,7 @@ from object_pose.runtime.resources import find_model
 from object_pose.simulation.generators.bop import write_bop_models
 from object_pose.simulation.parts.objects import PART_NAMES, part_objects
 from object_pose.simulation.scenes.live import LiveConfig, LiveScene
-from object_pose.workflows.promote import GateConfig
+from object_pose.workflows.gate_requirements import GateConfig
 from object_pose.workflows.refine import RefineConfig, refine
 from object_pose.workflows.teaching_frames import TeachingConfig
 from object_pose.workflows.train import make_job, train

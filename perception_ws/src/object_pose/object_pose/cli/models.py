@@ -18,6 +18,7 @@ from object_pose.runtime.card import describe_card
 from object_pose.runtime.digests import file_sha256
 from object_pose.runtime.predictor import load_card
 from object_pose.runtime.resources import find_model, shipped_models
+from object_pose.workflows.gate_requirements import GateConfig
 
 if TYPE_CHECKING:
     from object_pose.mlops.registry import RegisteredModel, Registry
@@ -78,8 +79,6 @@ def _step(steps: Any, name: str, summary: str, action: Any) -> argparse.Argument
 
 
 def _add_promote_options(step: argparse.ArgumentParser) -> None:
-    from object_pose.workflows.promote import GateConfig  # only here: it imports what trains
-
     step.add_argument("model", help="version of the registry; NAME is its candidate")
     source = step.add_mutually_exclusive_group()
     source.add_argument("--data", type=Path, help="labelled data to measure on (default: the pinned test set)")
@@ -166,7 +165,7 @@ def _log(options: argparse.Namespace) -> int:
 def _promote(options: argparse.Namespace) -> int:
     from object_pose.evaluation.samples import TEST_SEED
     from object_pose.mlops.promotion import promote_candidate
-    from object_pose.workflows.promote import GateConfig, TestSet
+    from object_pose.workflows.promote import TestSet
 
     test_set = None
     if options.data or options.rendered:

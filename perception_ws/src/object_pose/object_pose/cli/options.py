@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from object_pose.core.errors import ConfigError, ModelError
 from object_pose.core.params import Parameter, flatten, make_config, parameters, unknown_parameter
-from object_pose.io.files import parse_yaml, read_text
+from object_pose.io.files import load_yaml
 from object_pose.runtime.resources import find_model
 
 ConfigT = TypeVar("ConfigT")
@@ -92,11 +92,9 @@ def _read_parameters(path: Path, known: Collection[str]) -> dict[str, Any]:
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping; raises ``ConfigError`` naming the file and what is wrong in it."""
     try:
-        values = parse_yaml(read_text(path))
+        values = load_yaml(path, ConfigError)
     except FileNotFoundError as error:
         raise ConfigError(f"{path} does not exist", "check the path of --config") from error
-    except ValueError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must hold 'name: value' lines")
     return values

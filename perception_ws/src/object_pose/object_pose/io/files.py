@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from object_pose.core.errors import ConfigError
+from object_pose.core.errors import ConfigError, ObjectPoseError
 
 _MOST_YAML_VALUES = 1 << 20
 
@@ -49,6 +49,22 @@ def parse_yaml(text: str, loader: type[yaml.SafeLoader | yaml.BaseLoader] = Yaml
         elif isinstance(value, (list, tuple, set)):
             waiting += value
     return document
+
+
+def load_yaml(
+    path: Path,
+    error: type[ObjectPoseError],
+    text: str | None = None,
+    loader: type[yaml.SafeLoader | yaml.BaseLoader] = YamlLoader,
+) -> Any:
+    """Return the document of a file, or of the ``text`` that was read of it; raises ``error`` where it is no YAML.
+
+    Raises ``OSError`` where the file cannot be read.
+    """
+    try:
+        return parse_yaml(read_text(path) if text is None else text, loader)
+    except ValueError as problem:
+        raise error(f"{path} is not valid YAML: {problem}") from problem
 
 
 def parse_xml(text: str) -> ElementTree.Element:

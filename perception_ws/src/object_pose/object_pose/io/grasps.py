@@ -14,7 +14,7 @@ import numpy as np
 from object_pose.core.arrays import Array
 from object_pose.core.errors import ConfigError
 from object_pose.core.geometry import se3
-from object_pose.io.files import parse_yaml, read_text
+from object_pose.io.files import load_yaml
 
 SUFFIX = ".grasps.yaml"
 _FIELDS = ("position", "rpy_deg", "quat_wxyz", "width")
@@ -43,11 +43,9 @@ def read_grasps(path: str | Path) -> dict[str, tuple[Grasp, ...]]:
     """
     file = Path(path)
     try:
-        document = parse_yaml(read_text(file))
+        document = load_yaml(file, ConfigError)
     except OSError as error:
         raise ConfigError(f"grasp file {file} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigError(f"grasp file {file} is not YAML: {error}") from error
     if not isinstance(document, dict) or not all(isinstance(items, list) for items in document.values()):
         raise ConfigError(f"grasp file {file} must map class names to lists of grasps")
     return {

@@ -22,7 +22,7 @@ from object_pose.core.geometry.se3 import (
     rotation_error,
     rotation_from_quat_wxyz,
 )
-from object_pose.io.files import parse_yaml, read_text, replacing
+from object_pose.io.files import load_yaml, read_text, replacing
 from object_pose.io.images import IMAGE_SUFFIXES, list_images
 
 GRIPPER_IN_BASE, BASE_IN_GRIPPER = "gripper_in_base", "base_in_gripper"
@@ -179,11 +179,8 @@ def _text(path: Path) -> str:
 
 
 def _yaml(path: Path) -> Any:
-    try:
-        documents = [part for part in re.split(r"^---\s*$", _text(path), flags=re.MULTILINE) if part.strip()]
-        return parse_yaml(documents[0] if documents else "")  # 'ros2 topic echo' ends each message so
-    except ValueError as error:
-        raise DataError(f"{path} is not valid YAML: {error}") from error
+    documents = [part for part in re.split(r"^---\s*$", _text(path), flags=re.MULTILINE) if part.strip()]
+    return load_yaml(path, DataError, documents[0] if documents else "")  # 'ros2 topic echo' ends each message so
 
 
 def _pose(values: Any, where: str) -> Array:

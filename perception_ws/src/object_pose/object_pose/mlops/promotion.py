@@ -10,8 +10,9 @@ from pathlib import Path
 from object_pose.core.errors import ConfigError, DataError
 from object_pose.io.datasets.content_hash import data_version
 from object_pose.mlops.registry import CANDIDATE, CHAMPION, RegisteredModel, Registry
+from object_pose.workflows.gate_requirements import GateConfig
 from object_pose.workflows.progress import ProgressCallback, ignore_progress
-from object_pose.workflows.promote import GateConfig, GateReport, TestSet, run_gate, write_gate_report
+from object_pose.workflows.promote import GateReport, TestSet, run_gate, write_gate_report
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ from object_pose.runtime.card import ModelCard
 from object_pose.runtime.predictor import load_card
 from object_pose.simulation.parts.objects import load_objects
 from object_pose.workflows.export import CardText, export_retrained
+from object_pose.workflows.gate_requirements import GateConfig
 from object_pose.workflows.progress import ProgressCallback, ignore_progress
-from object_pose.workflows.promote import GateConfig
 from object_pose.workflows.train import make_job, train
 
 _DATA, _RUN, _MODEL, _GATE = "data", "run", "model.onnx", "gate"

@@ -44,7 +44,7 @@ from object_pose.io.bag_frames import OPTICAL_FRAME
 from object_pose.io.bag_samples import BagSamplesConfig, extract_samples
 from object_pose.io.bag_storage.opening import is_bag
 from object_pose.io.camera_info import read_camera, write_camera
-from object_pose.io.files import parse_yaml, read_text, replacing
+from object_pose.io.files import load_yaml, parse_yaml, read_text, replacing
 from object_pose.io.images import read_image
 from object_pose.io.robot_samples import GRIPPER_IN_BASE, RobotSample, read_samples
 from object_pose.io.static_transforms import (
@@ -400,11 +400,9 @@ class StoredHandEye:
 def read_hand_eye(path: Path) -> StoredHandEye:
     """Read a result of ``run_hand_eye`` with its camera beside it; raises ``CalibrationError`` naming what is wrong."""
     try:
-        values = parse_yaml(read_text(path))
+        values = load_yaml(path, CalibrationError)
     except FileNotFoundError as error:
         raise CalibrationError(f"hand-eye calibration {path} does not exist") from error
-    except ValueError as error:
-        raise CalibrationError(f"{path} is not valid YAML: {error}") from error
     try:
         covariance = np.array(values["covariance"], dtype=np.float64).reshape(6, 6)
         noise = {name: float(values["noise"][name]) for name in ("pixel_px", "robot_m", "robot_rad")}

@@ -1,8 +1,7 @@
 """The gate before a model is promoted: beside the champion on a pinned test set, in one run.
 
-Both models answer each sample in turn, so that the machine treats them alike. The difference of their quality has a
-confidence interval by the paired bootstrap (Efron and Tibshirani, "An introduction to the bootstrap", 1993): samples
-are drawn again with both answers.
+Both models answer each sample in turn, so that the machine treats them alike; ``gate_requirements.py`` has what the
+candidate has to reach.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ from object_pose.core.metrics.drift import (
     describe_image,
     describe_poses,
 )
-from object_pose.core.metrics.pose import FrameMatches, PoseMatch, match_frame, score_frames
-from object_pose.core.params import make_config, parameter
+from object_pose.core.metrics.pose import FrameMatches, match_frame, score_frames
+from object_pose.core.params import make_config
 from object_pose.core.pose.config import LIVE
 from object_pose.core.results.detections import Detections
 from object_pose.evaluation.pose_runner import MIN_SCORE, LabelledFrame, bop_frames
@@ -37,12 +36,22 @@ from object_pose.runtime.pose_estimator import PoseEstimator
 from object_pose.runtime.predictor import Predictor
 from object_pose.runtime.timing import StageClock
 from object_pose.tasks.registry import find_task
+from object_pose.workflows.gate_requirements import (
+    GateCheck,
+    GateConfig,
+    Interval,
+    as_accurate,
+    enough_samples,
+    fast_enough,
+    good_enough,
+    not_worse,
+    paired_bootstrap,
+    parity,
+    recall_kept,
+    same_interface,
+)
 from object_pose.workflows.progress import ProgressCallback, ignore_progress, reported
 
-_SEED = 0
-_GREATEST_DIFFERENCE = 1e-3  # of torch and ONNX, relative to an output's range
-_SAME_GEOMETRY_M = 1e-6
-_SAME_ERROR_MM, _SAME_ERROR_DEG = 0.2, 0.2  # that a median error may grow by whatever its ratio
 _WORST = 10
 
 
@@ -75,47 +84,6 @@ class TestSet:
     def from_json(cls, record: Mapping[str, Any]) -> TestSet:
         """Return what ``to_json`` gave."""
         return cls(**{**record, "data": Path(record["data"]) if record["data"] else None})
-
-
-@dataclass(frozen=True)
-class GateConfig:
-    """What a candidate has to reach beside the champion."""
-
-    confidence: float = parameter(0.95, "of the interval of the difference in quality", minimum=0.5, maximum=0.999)
-    resamples: int = parameter(2000, "resamples of the bootstrap", minimum=100, maximum=100_000)
-    max_loss: float = parameter(
-        0.02, "mean quality that a candidate may lose, however sure that is", minimum=0.0, maximum=1.0
-    )
-    min_samples: int = parameter(20, "samples below which nothing is promoted", minimum=2, maximum=1_000_000)
-    max_latency_ratio: float = parameter(
-        1.25, "the candidate's median time over the champion's, in one run", minimum=0.1, maximum=100.0
-    )
-    min_quality: float = parameter(0.0, "least mean quality of a first champion", minimum=0.0, maximum=1.0)
-    max_recall_loss: float = parameter(0.02, "of poses: recall that a candidate may lose", minimum=0.0, maximum=1.0)
-    max_error_ratio: float = parameter(
-        1.25,
-        "of poses: the candidate's median errors over the champion's, of the objects that both find",
-        minimum=1.0,
-        maximum=100.0,
-    )
-
-
-@dataclass(frozen=True)
-class GateCheck:
-    """One requirement and whether it is met; ``is_met`` is None where it could not be looked at."""
-
-    name: str
-    is_met: bool | None
-    text: str
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean difference with its confidence interval."""
-
-    mean: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -183,7 +151,7 @@ def run_gate(
     candidate: Path,
     champion: Path | None,
     test_set: TestSet,
-    config: GateConfig = GateConfig(),
+    config: GateConfig | None = None,
     run_dir: Path | None = None,
     progress: ProgressCallback = ignore_progress,
 ) -> GateResult:
@@ -191,23 +159,26 @@ def run_gate(
 
     Raises ``ModelError`` for a file that is no model and ``DataError`` for a faulty test set.
     """
+    config = config or GateConfig()
     paths = [candidate] if champion is None else [candidate, champion]
     predictors = [Predictor(path) for path in paths]
     cards = [item.card for item in predictors]
-    checks = [_same_interface(*cards)] if champion else []
+    checks = [same_interface(*cards)] if champion else []
     is_comparable = all(check.is_met for check in checks)
     models = [_as_measured(item) for item in (predictors if is_comparable else predictors[:1])]
     answers, names, statistics, descriptors = _answers(models, cards[0], test_set, progress)
     if len(names) < 2:
         raise ConfigError(f"the test set has {len(names)} samples", "take at least two")
-    checks += [_enough(names, config), _parity(candidate, run_dir)]
+    checks += [enough_samples(len(names), config), parity(candidate, run_dir)]
     qualities = np.array([[answer.quality for answer in row] for row in answers])  # (models, N)
     difference = None
     if len(qualities) == 2:
         difference = paired_bootstrap(qualities[0] - qualities[1], config.confidence, config.resamples)
-        checks += [_not_worse(difference, config), *_pose_checks(answers, config), _fast_enough(answers, config)]
+        checks += [not_worse(difference, config), *_pose_checks(answers, config)]
+        times_ms = [[answer.milliseconds for answer in row] for row in answers]
+        checks.append(fast_enough(times_ms[0], times_ms[1], config))
     elif champion is None:
-        checks.append(_good_enough(float(qualities[0].mean()), config))
+        checks.append(good_enough(float(qualities[0].mean()), config))
     report = GateReport(
         cards[0].task,
         str(candidate),
@@ -220,21 +191,6 @@ def run_gate(
         test_set,
     )
     return GateResult(report, DriftReference.of(statistics, descriptors))
-
-
-def paired_bootstrap(differences: Array, confidence: float, resamples: int) -> Interval:
-    """Return the mean of paired differences (N,) with its percentile interval over resampled pairs."""
-    rng = np.random.default_rng(_SEED)
-    count = len(differences)
-    # Counts of each pair in a resample: the same as drawing indices, without an array of resamples x N of them.
-    means = np.concatenate(
-        [
-            rng.multinomial(count, np.full(count, 1.0 / count), size=min(200, resamples - start)) @ differences / count
-            for start in range(0, resamples, 200)
-        ]
-    )
-    low, high = np.quantile(means, [0.5 * (1.0 - confidence), 0.5 * (1.0 + confidence)])
-    return Interval(float(differences.mean()), float(low), float(high))
 
 
 def write_gate_report(report: GateReport, folder: Path) -> None:
@@ -347,111 +303,12 @@ def _figures(answers: Sequence[_Answer], card: ModelCard) -> dict[str, float]:
     return common | dict(find_task(card.task).score(list(results), list(truths), card.labels))
 
 
-def _same_interface(candidate: ModelCard, champion: ModelCard) -> GateCheck:
-    """Check that users of the champion find the same classes, in their order, and the same objects."""
-    name = "classes and geometry"
-    if candidate.task != champion.task:
-        return GateCheck(name, False, f"the task is {candidate.task}, the champion's {champion.task}")
-    if candidate.labels != champion.labels:
-        return GateCheck(
-            name, False, f"the classes are {', '.join(candidate.labels)}, not {', '.join(champion.labels)}"
-        )
-    if len(candidate.objects) != len(champion.objects):
-        return GateCheck(name, False, f"{len(candidate.objects)} objects have geometry, {len(champion.objects)} before")
-    for ours, theirs in zip(candidate.objects, champion.objects):
-        if abs(ours.diameter - theirs.diameter) > _SAME_GEOMETRY_M or not np.allclose(
-            ours.box_size, theirs.box_size, atol=_SAME_GEOMETRY_M
-        ):
-            return GateCheck(name, False, f"the object '{ours.name}' has another size")
-        if not np.allclose(ours.box_center, theirs.box_center, atol=_SAME_GEOMETRY_M):
-            return GateCheck(name, False, f"the object '{ours.name}' has another origin")
-    return GateCheck(name, True, f"{len(candidate.labels)} classes, the same as the champion's")
-
-
-def _enough(names: Sequence[str], config: GateConfig) -> GateCheck:
-    return GateCheck("samples", len(names) >= config.min_samples, f"{len(names)}, at least {config.min_samples}")
-
-
-def _parity(candidate: Path, run_dir: Path | None) -> GateCheck:
-    name = "torch and ONNX agree"
-    if run_dir is None:
-        return GateCheck(name, None, "the weights are not here")
-    from object_pose.workflows.export import difference_from_run  # only here: it needs torch
-
-    difference = difference_from_run(run_dir, candidate)
-    return GateCheck(name, difference < _GREATEST_DIFFERENCE, f"they differ by {difference:.1e} of the output's range")
-
-
-def _not_worse(difference: Interval, config: GateConfig) -> GateCheck:
-    is_met = difference.high >= 0.0 and difference.mean >= -config.max_loss
-    interval = (
-        f"{difference.mean:+.4f} ({100 * config.confidence:g} %: {difference.low:+.4f} to {difference.high:+.4f})"
-    )
-    return GateCheck(
-        "not worse",
-        is_met,
-        f"difference in quality {interval}; its interval has to reach 0, and its mean {0.0 - config.max_loss:g}",
-    )
-
-
 def _pose_checks(answers: Sequence[Sequence[_Answer]], config: GateConfig) -> list[GateCheck]:
     """Check what the quality of a frame of poses does not tell: each class's recall, and how accurate poses are."""
     if not isinstance(answers[0][0].outcome, FrameMatches):
         return []
     candidate, champion = ([answer.outcome for answer in row] for row in answers)
     return [recall_kept(candidate, champion, config), as_accurate(candidate, champion, config)]
-
-
-def recall_kept(candidate: Sequence[FrameMatches], champion: Sequence[FrameMatches], config: GateConfig) -> GateCheck:
-    """Check that the candidate finds as many objects of the same frames; the text names the recall of each class."""
-    ours, theirs = score_frames(candidate), score_frames(champion)
-    if not theirs.targets:
-        return GateCheck("recall", None, "no object is to be found")
-    pairs = {"all": (ours.recall_add_01d, theirs.recall_add_01d)}
-    pairs |= {name: (ours.recall_per_class[name], recall) for name, recall in theirs.recall_per_class.items()}
-    each = ", ".join(f"{name} {own:.3f} ({other:.3f})" for name, (own, other) in pairs.items())
-    is_met = ours.recall_add_01d >= theirs.recall_add_01d - config.max_recall_loss - 1e-9
-    text = f"{each}, in brackets the champion's, of which {config.max_recall_loss:g} of all may be lost"
-    return GateCheck("recall", is_met, text)
-
-
-def as_accurate(candidate: Sequence[FrameMatches], champion: Sequence[FrameMatches], config: GateConfig) -> GateCheck:
-    """Check the median errors in position and rotation of the objects that both models find in the same frames."""
-    both = [
-        (ours, theirs)
-        for one, other in zip(candidate, champion, strict=True)
-        for ours in one.matches
-        for theirs in other.matches
-        if ours.truth is theirs.truth and ours.is_correct and theirs.is_correct
-    ]
-    if not both:
-        return GateCheck("accuracy", None, "no object is found by both")
-    (mm, deg), (their_mm, their_deg) = (_median_errors(matches) for matches in zip(*both))
-    ratio = config.max_error_ratio
-    is_met = mm <= ratio * their_mm + _SAME_ERROR_MM and deg <= ratio * their_deg + _SAME_ERROR_DEG
-    text = (
-        f"{mm:.2f} mm and {deg:.2f} degrees, the champion {their_mm:.2f} and {their_deg:.2f}; at most {ratio:g} times "
-        f"as much and {_SAME_ERROR_MM:g} mm, {_SAME_ERROR_DEG:g} degrees"
-    )
-    return GateCheck("accuracy", is_met, text)
-
-
-def _median_errors(matches: Sequence[PoseMatch]) -> tuple[float, float]:
-    """Return the median errors in millimetres and degrees."""
-    mm = 1e3 * np.median([match.translation_error_m for match in matches])
-    return float(mm), float(np.degrees(np.median([match.rotation_error_rad for match in matches])))
-
-
-def _fast_enough(answers: Sequence[Sequence[_Answer]], config: GateConfig) -> GateCheck:
-    candidate, champion = (float(np.median([answer.milliseconds for answer in row])) for row in answers)
-    text = f"{candidate:.1f} ms, the champion {champion:.1f} ms, at most {config.max_latency_ratio:g} times as long"
-    return GateCheck("latency", candidate <= config.max_latency_ratio * champion, text)
-
-
-def _good_enough(quality: float, config: GateConfig) -> GateCheck:
-    return GateCheck(
-        "first champion", quality >= config.min_quality, f"quality {quality:.4f}, at least {config.min_quality:g}"
-    )
 
 
 def _lost_most(names: Sequence[str], qualities: Array) -> tuple[tuple[str, float, float], ...]:

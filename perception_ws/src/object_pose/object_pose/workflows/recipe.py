@@ -30,7 +30,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from object_pose.core.errors import CancelledError, ConfigError, DataError
 from object_pose.core.params import flatten, nearest_name
-from object_pose.io.files import parse_yaml, read_text
+from object_pose.io.files import load_yaml
 from object_pose.io.run_folder import RunFolder
 from object_pose.io.writers import write_json
 from object_pose.runtime.resources import find, find_data
@@ -102,10 +102,7 @@ def read_recipe(name: str | Path) -> ModelRecipe:
     Raises ``ConfigError`` where it is none; ``check_recipe`` looks at the options.
     """
     path = Path(name) if Path(name).is_file() else find("models", f"recipes/{Path(name).stem}.yaml")
-    try:
-        document = parse_yaml(read_text(path))
-    except ValueError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    document = load_yaml(path, ConfigError)
     stages = document.get("stages") if isinstance(document, dict) else None
     if not isinstance(stages, list) or not stages:
         raise ConfigError(f"{path} has no stages", "a recipe is a mapping with a list 'stages'")

@@ -27,9 +27,10 @@ from object_pose.io.writers import write_json
 from object_pose.runtime.pose_estimator import PoseEstimator
 from object_pose.simulation.seeds import TEST
 from object_pose.workflows.export import CardText, export_run
+from object_pose.workflows.gate_requirements import GateConfig
 from object_pose.workflows.onboard import steps_in_words
 from object_pose.workflows.progress import ProgressCallback, ignore_progress, reported
-from object_pose.workflows.promote import GateConfig, GateReport, TestSet, run_gate, write_gate_report
+from object_pose.workflows.promote import GateReport, TestSet, run_gate, write_gate_report
 from object_pose.workflows.teaching_frames import (
     SureFrame,
     TeachingConfig,

@@ -13,7 +13,7 @@ import yaml
 from object_pose.core.arrays import Array
 from object_pose.core.errors import DataError
 from object_pose.io.datasets.samples import Fault, LabelledBoxes
-from object_pose.io.files import YamlLoader, parse_yaml, read_text
+from object_pose.io.files import load_yaml, read_text
 
 _YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 YAML_SUFFIXES = (".yaml", ".yml")
@@ -55,7 +55,7 @@ def mapping_or_empty(file: Path) -> dict[Any, Any]:
 
 def read_yaml_mapping(path: Path) -> dict[Any, Any]:
     """Read a YAML file's mapping, empty where it holds something else; raises ``DataError`` where it is no YAML."""
-    values = _parse_yaml(path, _read_text(path))
+    values = load_yaml(path, DataError, _read_text(path))
     return values if isinstance(values, dict) else {}
 
 
@@ -64,13 +64,6 @@ def _read_text(path: Path) -> str:
         return read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as class names: {error}") from error
-
-
-def _parse_yaml(path: Path, text: str, loader: type[yaml.SafeLoader | yaml.BaseLoader] = YamlLoader) -> Any:
-    try:
-        return parse_yaml(text, loader)
-    except ValueError as error:
-        raise DataError(f"{path} is not valid YAML: {error}") from error
 
 
 def read_names(file: str | Path) -> tuple[str, ...]:
@@ -96,7 +89,7 @@ def check_names(names: Sequence[str], source: str) -> tuple[str, ...]:
 
 
 def _names_of_yaml(path: Path, text: str) -> list[str]:
-    values = _parse_yaml(path, text, yaml.BaseLoader)  # a class may be called 'no', 'null' or '007'
+    values = load_yaml(path, DataError, text, yaml.BaseLoader)  # a class may be called 'no', 'null' or '007'
     names = values.get("names") if isinstance(values, dict) else values
     if isinstance(names, dict):
         by_id = {int(key) if str(key).isdecimal() else key: name for key, name in names.items()}

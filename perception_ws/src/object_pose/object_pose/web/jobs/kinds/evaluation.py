@@ -20,8 +20,9 @@ from object_pose.web.jobs.options import KindDescription, Option, from_parameter
 from object_pose.workflows.datasets import DatasetConfig, check_dataset, report_on_dataset
 from object_pose.workflows.evaluate import EvaluateConfig, PoseEvaluateConfig, evaluate_model, evaluate_poses
 from object_pose.workflows.evaluate_bag import BagReportConfig, report_on_bags
+from object_pose.workflows.gate_requirements import GateConfig
 from object_pose.workflows.progress import ProgressCallback
-from object_pose.workflows.promote import GateConfig, TestSet
+from object_pose.workflows.promote import TestSet
 
 _MOST_FAULTS = 200
 _MODEL_OPTION = file_option("model", "model: its name, or a file; without, the task's shipped one", MODEL)
