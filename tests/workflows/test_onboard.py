@@ -114,7 +114,16 @@ def test_camera_and_distances_are_the_users_and_never_follow_the_parts_size(tmp_
         "focal_px": 450.0,
     }
     assert asked.scene["min_distance_m"] == 0.8 and "0.8 to 1.5 m away (as asked for)" in asked.notes[1]
-    assert len(asked.notes) == 2
+    assert len(asked.notes) == 3
+
+
+def test_the_plan_says_from_how_high_training_looks(tmp_path):
+    config = OnboardConfig((save_part(tmp_path, "bracket"),), tmp_path / "out")
+    usual = "Training looks from 30 to 80 degrees above the table; for a camera beside it say --min-elevation-deg 5."
+    assert usual in plan_onboarding(config).notes
+    low = plan_onboarding(dataclasses.replace(config, options={"min_elevation_deg": 5.0}))
+    assert low.scene["min_elevation_deg"] == 5.0
+    assert "Training looks from 5 to 80 degrees above the table." in low.notes
 
 
 @pytest.mark.parametrize(

@@ -237,7 +237,7 @@ def plan_onboarding(config: OnboardConfig, progress: ProgressCallback = ignore_p
             state = "confirmed" if is_confirmed else _ACCEPTED if config.accept_symmetries else _UNCONFIRMED
             planned.append(PlannedPart(part, found.symmetry, found, state))
     given = {name: value for name, value in config.options.items() if name in _names(SceneConfig)}
-    scene = _suitable_scene(parts, given) | _seen_by(config) | given
+    scene = {"marker_share": _MARKER_SHARE} | _suitable_scene(parts, given) | _seen_by(config) | given
     scene = {"min_depth_m": _least_depth_m(make_config(SceneConfig, scene))} | scene
     notes = tuple(_scene_notes(parts, config, make_config(SceneConfig, scene)))
     return OnboardPlan(tuple(planned), scene, notes, time.monotonic() - started_at)
@@ -458,7 +458,8 @@ class _Work:
         confusion = PoseConfusion(estimator.card.objects)
         objects = str(self.models)
         scorer = BopScorer(estimator.card.objects, lambda: [item.mesh for item in load_objects(objects)])
-        scene = make_config(SceneConfig, {**self.plan.scene, "lighting": "held_out", "marker_share": 0.0})
+        of_test = {"lighting": "held_out", "marker_share": config.options.get("marker_share", 0.0)}
+        scene = make_config(SceneConfig, {**self.plan.scene, **of_test})
         rendered = rendered_frames(objects, config.test_frames, _TEST_SEED, scene)
         in_time = _until(rendered, lambda: self.seconds > self._ends_at_s, _FEWEST_TEST_FRAMES)
         shown = reported(in_time, self.progress, "test", config.test_frames)
@@ -509,7 +510,6 @@ def _suitable_scene(parts: Sequence[CadPart], given: Mapping[str, Any]) -> dict[
     """Return the scene options that the parts' size and colours ask for, beside those that are ``given``."""
     # A share that is given for all parts holds for plain ones, too.
     values = {name: share for name, share in _PLAIN_SHARES.items() if name.removeprefix("plain_") not in given}
-    values["marker_share"] = _MARKER_SHARE
     factor = _median_diameter_m(parts) / _USUAL_DIAMETER_M
     if not _USUAL_FACTORS[0] <= factor <= _USUAL_FACTORS[1]:
         for item in parameters(SceneConfig):
@@ -580,6 +580,9 @@ def _scene_notes(parts: Sequence[CadPart], config: OnboardConfig, scene: SceneCo
         f"Training shows the parts from {least:g} to {greatest:g} m away ({source}); where the camera is nearer or "
         "farther, say --distance 0.3-0.8."
     )
+    low, high = scene.min_elevation_deg, scene.max_elevation_deg
+    advice = "" if "min_elevation_deg" in config.options else "; for a camera beside it say --min-elevation-deg 5"
+    yield f"Training looks from {low:g} to {high:g} degrees above the table{advice}."
     if scene.min_depth_m < SceneConfig.min_depth_m:
         yield (
             f"Depth is rendered from {scene.min_depth_m:g} m on, nearer than the {SceneConfig.min_depth_m:g} m of a "

@@ -19,7 +19,7 @@ from object_pose.training.networks.blocks import ConvUnit, CrossStage, Separable
 ROI_SIZE, ROI_STRIDE = 80, 16  # the usual side of a region, pixels, and what every side is a multiple of
 HYPOTHESES = 3
 _FEATURES, _MIXED = 256, 96  # channels that describe the whole region, and each of its cells
-_BETWEEN = 64  # channels between the two kernels that mix neighbouring cells (docs/decisions/0026)
+_BETWEEN = 64  # channels between the two kernels that mix neighbouring cells (docs/decisions/0017)
 _CELL = 4  # side of a cell that votes, pixels
 _MASK_SCALE = 2  # mask cells to a side of a voting cell
 MASK_CELL = _CELL // _MASK_SCALE
