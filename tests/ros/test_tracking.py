@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import threading
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,8 +15,7 @@ from vision_msgs.msg import Detection2DArray
 from driver import FRAME_ID, FakeDriver, problems, publish_until, start
 from object_pose.core.frame import Frame
 from object_pose.io.messages import stamp_ns
-from object_pose.ros.messages.conversions import detections_2d_to_message, keypoints_to_message
-from object_pose.ros.messages.images import make_header
+from object_pose.ros.messages.conversions import keypoints_to_message
 from object_pose.ros.nodes.detection_node import DetectionNode
 from object_pose.ros.nodes.pose_node import PoseNode
 from object_pose.ros.transport import qos, topics
@@ -159,60 +156,6 @@ def test_a_detection_node_hears_what_is_tracked(ros, cube_model, frame):
     # The only object is the one whose turn it is to be verified.
     assert [len(message.detections) for message in boxes] == [0] * len(boxes)
     assert node.is_active
-
-
-@pytest.mark.parametrize("rests", [True, False])
-def test_a_detection_node_that_rests_searches_for_nothing_that_is_tracked(ros, cube_model, frame, monkeypatch, rests):
-    keypoints = ros.collect(KeypointDetectionArray, topics.KEYPOINTS, qos.RESULT)
-    tracks = ros.node.create_publisher(Detection2DArray, topics.TRACKED_2D, qos.RESULT)
-    node = start(ros, DetectionNode, model=str(cube_model), tracked_rate_hz=1000.0)
-    driver, predictor = FakeDriver(ros), Predictor(cube_model)
-    ros.wait_for(tracks.get_subscription_count, "subscription of tracks")
-    publish_until(ros, driver, lambda: keypoints, "detections", frame=frame)
-
-    header = make_header(START_NS, FRAME_ID)
-    boxes = detections_2d_to_message(predictor.predict(frame.rgb), predictor.card.labels, header)
-    tracks.publish(boxes)
-    ros.wait_for(lambda: stamp_ns(node._tracked) == START_NS, "the tracks")
-    asked, is_due = [], node._is_due
-    monkeypatch.setattr(node, "_is_due", lambda stamp: asked.append(is_due(stamp)) or asked[-1])
-    node._rests_until_s = math.inf if rests else 0.0
-    driver.publish(frame, stamp_ns=START_NS)
-    ros.wait_for(lambda: asked, "the tracked frame")
-    assert asked == [not rests]
-
-    tracks.publish(Detection2DArray(header=make_header(START_NS + 1, FRAME_ID)))
-    ros.wait_for(lambda: stamp_ns(node._tracked) == START_NS + 1, "the end of the tracks")
-    driver.publish(frame, stamp_ns=START_NS + PERIOD_NS)
-    ros.wait_for(lambda: stamp_ns(keypoints[-1]) == START_NS + PERIOD_NS, "detections without tracks")
-    assert (START_NS in map(stamp_ns, keypoints)) == (not rests)
-
-
-def test_a_search_for_tracked_objects_is_followed_by_its_share_of_rest(ros, cube_model, frame, monkeypatch):
-    keypoints = ros.collect(KeypointDetectionArray, topics.KEYPOINTS, qos.RESULT)
-    tracks = ros.node.create_publisher(Detection2DArray, topics.TRACKED_2D, qos.RESULT)
-    node = start(ros, DetectionNode, model=str(cube_model), tracked_load=0.25)
-    driver, predictor = FakeDriver(ros), Predictor(cube_model)
-    ros.wait_for(tracks.get_subscription_count, "subscription of tracks")
-    publish_until(ros, driver, lambda: keypoints, "detections", frame=frame)
-    assert node._rests_until_s == 0.0  # nothing was tracked
-
-    header = make_header(START_NS, FRAME_ID)
-    tracks.publish(detections_2d_to_message(predictor.predict(frame.rgb), predictor.card.labels, header))
-    ros.wait_for(lambda: stamp_ns(node._tracked) == START_NS, "the tracks")
-    run, spent = node._run, []
-
-    def timed(*inputs):
-        begin = time.monotonic()
-        answer = run(*inputs)
-        spent.append(time.monotonic() - begin)
-        return answer
-
-    monkeypatch.setattr(node, "_run", timed)
-    before = time.monotonic()
-    driver.publish(frame, stamp_ns=START_NS)
-    ros.wait_for(lambda: node._rests_until_s, "the end of the search")
-    assert node._rests_until_s >= before + 4.0 * spent[0]  # a quarter of the time is spent
 
 
 def test_time_that_jumps_back_while_detections_are_registered_begins_a_new_sequence(ros, late, blocked):

@@ -8,7 +8,6 @@ if __name__ == "__main__":  # before anything else is imported: see there
     raise SystemExit(run("detection_node"))
 
 import threading
-import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -62,12 +61,6 @@ class DetectionNodeConfig(FrameInputsConfig):
     )
     tracked_rate_hz: float = parameter(
         10.0, "while objects are tracked at most so many images a second are searched", minimum=0.1, maximum=1000.0
-    )
-    tracked_load: float = parameter(
-        0.6,
-        "while objects are tracked the node searches for at most this share of the time: tracking needs the rest",
-        minimum=0.01,
-        maximum=1.0,
     )
     use_depth: bool = parameter(True, "give aligned depth to a model that reads it beside colour")
     trial: ModelTrialConfig = ModelTrialConfig()
@@ -129,7 +122,7 @@ class DetectionNode(PipelineNode):
         config = self.config(DetectionNodeConfig)
         self._inputs = FrameInputs(self, config, COLOR, [DEPTH], self._detect, needs_camera=False)
         self._tracked = Detection2DArray()
-        self._due_ns, self._rests_until_s = 0, 0.0
+        self._due_ns = 0
         # Nobody need publish it, so it is not watched as an input is.
         self._tracks = self.create_subscription(
             Detection2DArray, topics.TRACKED_2D, self._keep_tracked, qos.RESULT, **qos.subscription_events()
@@ -157,7 +150,6 @@ class DetectionNode(PipelineNode):
         known = self._known_boxes(paired.stamp_ns)
         if len(known) and not self._is_due(paired.stamp_ns):
             return
-        began_s = time.monotonic()
         with self._trial_lock:
             trial, detector = self._trial, self._detector
         answer = self._run(detector, paired, known) if trial is None else self._try(trial, paired, known)
@@ -172,9 +164,6 @@ class DetectionNode(PipelineNode):
         self._keypoints.publish(result)
         if self._boxes.get_subscription_count():
             self._boxes.publish(conversions.detections_2d_to_message(answer.detections, labels, message.header))
-        if len(known):
-            now_s, load = time.monotonic(), self.config(DetectionNodeConfig).tracked_load
-            self._rests_until_s = now_s + (now_s - began_s) * (1.0 / load - 1.0)
         self.diagnostics.gauge("dropped_frames", result.dropped_frames)
         self.diagnostics.processed(inference_ms=inference_ms, total_ms=clock.timings_ms["total"])
         if _is_watched(answer.detector):
@@ -253,8 +242,6 @@ class DetectionNode(PipelineNode):
 
     def _is_due(self, stamp: int) -> bool:
         """Return whether an image is to be searched though objects are tracked."""
-        if time.monotonic() < self._rests_until_s:
-            return False
         period_ns = int(1e9 / self.config(DetectionNodeConfig).tracked_rate_hz)
         if 0 < self._due_ns - stamp <= period_ns:
             return False
