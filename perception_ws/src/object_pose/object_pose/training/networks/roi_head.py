@@ -83,8 +83,8 @@ class RoiNetwork(nn.Module):
         self.shares = nn.Linear(_FEATURES, class_count * HYPOTHESES)
         self.fine, self.middle, self.coarse = ConvUnit(w2, _MIXED), ConvUnit(w3, _MIXED), ConvUnit(w4, _MIXED)
         self.whole = nn.Linear(_FEATURES, _MIXED)
-        separated = SeparableUnit(_MIXED, _BETWEEN, _MIXED, 3)
-        self.mixed = separated if separable else ConvUnit(_MIXED, _MIXED, 3)  # as in heads of before
+        # Heads of before have a square kernel.
+        self.mixed = SeparableUnit(_MIXED, _BETWEEN, _MIXED, 3) if separable else ConvUnit(_MIXED, _MIXED, 3)
         self.votes = nn.Conv2d(_MIXED, class_count * HYPOTHESES * keypoint_count * 4, 1)
         self.mask = nn.Sequential(ConvUnit(_MIXED, _MIXED // 2, 3), nn.Conv2d(_MIXED // 2, _MASK_SCALE**2, 1))
         side = size // _CELL
