@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,12 @@ require_browser()
 
 from playwright.sync_api import expect
 
+from cube import T_CAMERA_CUBE, make_cube, save_cube_model
+from live_pipeline import Pipeline, serving
+from object_pose.core.frame import Frame
+from object_pose.web.live.hub import LiveHub
+from poses import pose_of
+
 expect.set_options(timeout=60_000)
 pytestmark = pytest.mark.timeout(300)
 ROWS = "#objects tbody tr"
@@ -44,8 +51,14 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess
 
 
 @pytest.fixture(scope="module")
-def page(pipeline: ServerProcess) -> Iterator[Any]:
-    with chromium() as browser, page_of(browser) as opened:
+def browser() -> Iterator[Any]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def page(browser: Any, pipeline: ServerProcess) -> Iterator[Any]:
+    with page_of(browser) as opened:
         if AXE.exists():
             opened.add_init_script(path=AXE)
         opened.goto(pipeline.url)
@@ -85,15 +98,23 @@ def test_the_3d_view_is_not_blank(page: Any) -> None:
 
 
 def test_a_part_chosen_in_the_table_is_highlighted_in_both_views(page: Any) -> None:
+    expect(page.locator("#frame-text")).to_contain_text("model parts")
+    # Paused, only the choice changes what is seen.
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator("#status")).to_have_attribute("data-state", "paused")
     views = (page.locator("#picture"), page.locator("#scene"))
     before = [share_of_selection(pixels(view)) for view in views]
-    row = page.locator(ROWS).first
+    row = page.locator(f"{ROWS}:not([data-state=lost])").first
     row.get_by_role("button").click()
     expect(row).to_have_attribute("data-selected", "")
     for view, old in zip(views, before):
         assert eventually(page, lambda: share_of_selection(pixels(view)) > old + 5e-4)  # noqa: B023
     page.keyboard.press("Escape")
     expect(row).not_to_have_attribute("data-selected", "")
+    for view, old in zip(views, before):
+        assert eventually(page, lambda: share_of_selection(pixels(view)) < old + 1e-4)  # noqa: B023
+    page.get_by_role("button", name="Resume").click()
+    expect(page.locator("#status")).to_have_attribute("data-state", "live")
 
 
 def test_pause_step_and_resume(page: Any, pipeline: ServerProcess) -> None:
@@ -109,6 +130,36 @@ def test_pause_step_and_resume(page: Any, pipeline: ServerProcess) -> None:
     assert eventually(page, steps_on)
     page.get_by_role("button", name="Resume").click()
     expect(page.locator("#status")).to_have_attribute("data-state", "live")
+
+
+def test_objects_are_drawn_though_the_pipeline_says_its_model_late_and_switches_it(
+    browser: Any, frame: Frame, tmp_path: Path
+) -> None:
+    models = tmp_path / "state" / "models"
+    models.mkdir(parents=True)
+    for name in ("first", "second"):
+        save_cube_model(models / f"{name}.onnx")
+    cube = pose_of(make_cube(), 0, T_CAMERA_CUBE, track_id=4, track_age=9)
+    pipeline = Pipeline(LiveHub(), frame)
+
+    def drawn() -> bool:
+        pipeline.publish(cube)
+        outline = "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(v => v)"
+        return bool(page.locator("#picture canvas").last.evaluate(outline))
+
+    def says(model: str) -> bool:
+        pipeline.say_model(model)
+        pipeline.publish(cube)
+        return f"model {model}" in page.locator("#frame-text").inner_text()
+
+    with serving(tmp_path, pipeline) as client, page_of(browser) as page:
+        page.goto(str(client.base_url))
+        assert eventually(page, lambda: bool(pipeline.publish(cube)) and page.locator(ROWS).count() == 1)
+        assert not drawn()
+        assert eventually(page, lambda: says("first"))
+        assert eventually(page, drawn)
+        assert eventually(page, lambda: says("second"))
+        assert eventually(page, drawn)
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="axe-core is not there: scripts/setup dev fetches it")

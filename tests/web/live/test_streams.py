@@ -8,8 +8,7 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,91 +18,17 @@ import numpy as np
 import pytest
 
 from cube import T_CAMERA_CUBE, make_cube
-from object_pose.core.errors import ObjectPoseError
+from live_pipeline import Pipeline, serving
 from object_pose.core.frame import Frame
-from object_pose.core.results.pose import PoseResults
-from object_pose.runtime.live import LiveFrame, NodeState
-from object_pose.web.config import WebConfig
-from object_pose.web.live.hub import LiveHub, StreamConfig
-from object_pose.web.live.view import LiveView
-from object_pose.web.server import WebServer
-from object_pose.web.services import open_services
+from object_pose.web.live.hub import LiveHub
 from poses import pose_of
 
-NS = 1_000_000_000
 CUBE = pose_of(make_cube(), 0, T_CAMERA_CUBE, track_id=4, track_age=9)
-
-
-@dataclass
-class Pipeline:
-    """A pipeline of the test's own: it publishes a frame when the test says so, or all the time."""
-
-    hub: LiveHub
-    frame: Frame
-    calls: list[str] = field(default_factory=list)
-    recording: Path | None = None
-    _stamps: Any = field(default_factory=lambda: itertools.count(1_800_000_000 * NS, 50_000_000))
-
-    def publish(self, *poses, rejections=()):
-        stamp_ns = next(self._stamps)
-        results = PoseResults(tuple(poses), tuple(rejections))
-        self.hub.report("pose_node", NodeState("ok", "running", {"rate_hz": "20.0", "dropped_frames": "3"}))
-        self.hub.publish(LiveFrame(replace(self.frame, stamp_ns=stamp_ns), "camera", results, np.eye(4), 12.5))
-        return str(stamp_ns)
-
-    @contextmanager
-    def running(self, *poses):
-        stop = threading.Event()
-
-        def run():
-            while not stop.wait(0.005):
-                self.publish(*poses)
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
-
-    def pause(self, paused):
-        self.calls.append("pause" if paused else "resume")
-        return True
-
-    def step(self):
-        self.calls.append("step")
-
-    def set_model(self, model):
-        raise ObjectPoseError(f"{model} is not for this pipeline")
-
-    def start_recording(self, bag):
-        self.recording = bag
-
-    def stop_recording(self):
-        self.recording = None
 
 
 @pytest.fixture
 def pipeline(frame: Frame) -> Pipeline:
     return Pipeline(LiveHub(), frame)
-
-
-@contextmanager
-def serving(tmp_path: Path, pipeline: Pipeline | None, **streams: Any) -> Iterator[httpx.Client]:
-    config = WebConfig(port=0, state_folder=str(tmp_path / "state"), shipped_models=False)
-    services = open_services(config)
-    if pipeline is not None:
-        services.live = LiveView(pipeline.hub, pipeline, tmp_path / "recordings", StreamConfig(**streams))
-    server = WebServer(services)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        with httpx.Client(base_url=server.url, timeout=20.0) as client:
-            yield client
-    finally:
-        server.stop()
-        thread.join()
 
 
 @pytest.fixture
@@ -157,6 +82,9 @@ def test_state_has_camera_poses_and_status(client, pipeline, frame):
     assert state["frame"]["K"] == frame.camera.matrix.tolist() and state["frame"]["size_wh"] == list(frame.camera.wh)
     assert state["poses"][0]["state"] == "tracked" and len(state["poses"][0]["covariance"]) == 36
     assert state["status"]["dropped"] == 3 and state["status"]["latency_ms"]["p50"] == 12.5
+    assert state["model"] is None and state["status"]["model"] is None
+    pipeline.say_model("parts")
+    assert client.get("/v1/live").json()["status"]["model"] == "parts"
 
 
 def test_events_bring_each_shown_frame_and_then_what_was_lost(client, pipeline):

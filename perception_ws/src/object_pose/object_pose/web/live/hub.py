@@ -159,7 +159,7 @@ class LiveHub:
         return Path(path).stem if path else None
 
     def status(self) -> dict[str, Any]:
-        """Return rate, latency, drops, rejections and the states of the nodes, as JSON values."""
+        """Return model, rate, latency, drops, rejections and the states of the nodes, as JSON values."""
         states = self._alive()
         pose = states.get(_POSE_NODE, NodeState("", "", {}))
         with self._lock:
@@ -173,6 +173,7 @@ class LiveHub:
         return {
             "available": bool(states),
             "paused": self.is_frozen,
+            "model": self.model,
             "rate_hz": None if rate is None else round(rate, 2),
             "latency_ms": dict(zip(("p50", "p95"), percentiles)),
             "dropped": int(_number(pose, "dropped_frames") or 0),

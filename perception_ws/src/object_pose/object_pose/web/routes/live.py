@@ -48,10 +48,11 @@ class NodeModel(BaseModel):
 
 
 class StatusModel(BaseModel):
-    """How the pipeline does; also the data of the event ``status``."""
+    """How the pipeline does; also the data of the event ``status``. ``model`` is null until the pipeline has said it."""
 
     available: bool
     paused: bool
+    model: str | None
     rate_hz: float | None
     latency_ms: LatencyModel
     dropped: int

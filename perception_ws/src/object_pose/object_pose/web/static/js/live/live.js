@@ -26,10 +26,12 @@ export function setUpLive() {
   plots = new Plots(live);
   live.addEventListener("availability", updateControls);
   live.addEventListener("availability", updateStreams);
-  live.addEventListener("status", updateText);
+  live.addEventListener("status", () => {
+    updateText();
+    loadParts();
+  });
   live.addEventListener("frame", () => {
     if (!byId("picture").querySelector(".empty").hidden) updateControls();
-    loadParts();
   });
   byId("pause").addEventListener("click", togglePause);
   byId("step").addEventListener("click", step);
@@ -87,16 +89,27 @@ export function setLiveTheme() {
   plots.setTheme();
 }
 
+/** Fetch what the model's objects look like, once it is known and whenever it is another one. */
 async function loadParts() {
-  if (live.model === partsModel) return;
-  partsModel = live.model;
+  const model = live.model;
+  if (model === partsModel) return;
+  partsModel = model;
   parts = new Map();
-  if (!live.model) return;
+  if (!model) return;
   try {
-    parts = await partsOf(live.model, () => picture.draw());
+    const found = await partsOf(model, drawAgain);
+    if (model !== partsModel) return;
+    parts = found;
+    drawAgain();
   } catch {
     setTimeout(() => (partsModel = null), PARTS_AGAIN_MS);
   }
+}
+
+/** Draw the frame that is shown with what has come since; a paused camera brings no other. */
+function drawAgain() {
+  picture.draw();
+  scene?.update();
 }
 
 function updateControls() {

@@ -41,8 +41,8 @@ export class LiveScene {
     this.cameraGroup.add(this.cloud);
     this.isFramed = false;
     this.stop = new AbortController();
-    state.addEventListener("frame", () => this.#update());
-    state.addEventListener("selection", () => this.#update());
+    state.addEventListener("frame", () => this.update());
+    state.addEventListener("selection", () => this.update());
     this.#watchPicks();
   }
 
@@ -79,7 +79,8 @@ export class LiveScene {
     this.#frameView();
   }
 
-  #update() {
+  /** Place what the newest frame shows. */
+  update() {
     const { frame, camera } = this.state;
     if (!frame) return;
     this.cameraGroup.matrix.copy(frame.T_base_camera ? matrixOf(frame.T_base_camera) : this.#levelled());
@@ -158,7 +159,7 @@ export class LiveScene {
     if (!this.level && count > 300) {
       this.level = levelOf(geometry.getAttribute("position").array, count);
       if (!this.state.frame?.T_base_camera) this.isFramed = false;
-      this.#update();
+      this.update();
     }
     this.#frameView();
     this.viewer.redraw();
