@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -11,6 +12,7 @@ from object_pose.core.arrays import Array
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.symmetry import Symmetry
 from object_pose.core.pose import confidence
+from object_pose.core.pose.depth_evidence import Evidence
 
 Z = np.array([0.0, 0.0, 1.0])
 rotations = arrays(np.float64, 3, elements=st.floats(-1.7, 1.7)).map(se3.exp_so3)
@@ -70,3 +72,47 @@ def test_a_scale_error_of_depth_widens_along_the_ray_only() -> None:
     none = confidence.add_systematic(np.zeros((6, 6)), place, 0.0)
     some = confidence.add_systematic(np.zeros((6, 6)), place, 0.01)
     np.testing.assert_allclose(some - none, np.diag([0.0, 0.0, 0.008**2, 0.0, 0.0, 0.0]), atol=1e-15)
+
+
+shares = st.floats(0.0, 1.0)
+
+
+def evidence_of(confirmed: float, violated: float, occluded: float, closeness: float) -> Evidence:
+    """Return evidence of one pose, the rest of whose surface lies in holes."""
+    total = max(confirmed + violated + occluded, 1.0)
+    confirmed, violated, occluded = confirmed / total, violated / total, occluded / total
+    holes, nothing = 1.0 - confirmed - violated - occluded, np.zeros(1)
+    of_surface = (np.array([share]) for share in (confirmed, violated, occluded, holes, closeness * confirmed))
+    return Evidence(*of_surface, nothing, np.array([confirmed]), nothing, nothing)
+
+
+def log_odds(evidence: Evidence, cost: float = 0.5, spread: float = 0.2) -> float:
+    given = np.array([0.9]), evidence, np.array([cost]), np.array([spread])
+    return float(confidence.log_odds_with_depth(*given)[0])
+
+
+@given(shares, shares, shares)
+def test_what_is_seen_through_is_less_likely_than_what_is_hidden(
+    confirmed: float, rest: float, closeness: float
+) -> None:
+    hidden, seen_through = (
+        evidence_of(confirmed, violated, occluded, closeness) for violated, occluded in ((0.0, rest), (rest, 0.0))
+    )
+    assert log_odds(seen_through) <= log_odds(hidden) + 1e-9
+
+
+@given(st.floats(0.1, 1.0), shares, shares)
+def test_the_closer_the_surface_the_likelier_the_pose(confirmed: float, first: float, second: float) -> None:
+    near, far = max(first, second), min(first, second)
+    assert log_odds(evidence_of(confirmed, 0.0, 0.0, near)) >= log_odds(evidence_of(confirmed, 0.0, 0.0, far))
+
+
+@pytest.mark.parametrize("occluded", [0.9, 0.98, 1.0])
+def test_a_pose_of_which_depth_shows_nothing_is_unlikely_however_sure_the_network(occluded: float) -> None:
+    assert log_odds(evidence_of(0.0, 0.0, occluded, 0.0), cost=0.0, spread=0.01) < -2.0
+
+
+@given(st.floats(2.0, 100.0))
+def test_keypoints_that_are_all_far_off_say_no_more_than_a_few_sigmas(cost: float) -> None:
+    evidence = evidence_of(1.0, 0.0, 0.0, 0.9)
+    assert log_odds(evidence, cost=cost) == log_odds(evidence, cost=2.0)

@@ -6,13 +6,31 @@ import cv2
 import numpy as np
 import pytest
 
+from object_pose.core.arrays import Array, DepthImage
 from object_pose.core.errors import DataError
+from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
-from object_pose.core.pose.depth_evidence import DepthNoise, DepthView, make_depth_view
+from object_pose.core.pose.candidates import Candidates, ViewTables, build_views, visible_surfaces
+from object_pose.core.pose.depth_evidence import DepthNoise, DepthView, gather_evidence, make_depth_view
 from object_pose.core.pose.gauss_newton import looked_up
-from raycast import CAMERA
+from object_pose.core.pose.pnp import KeypointTargets
+from pose_scene import BRACKET_ID, MODELS, SOLIDS, random_view
+from raycast import CAMERA, render_depth
 
 NOISE = DepthNoise(0.0005, 0.004)
+BRACKET_VIEWS = ViewTables.of([build_views(MODELS[BRACKET_ID])])
+WALL_M = 0.62
+
+
+def contrast_deficit(pose: Array, depth_m: DepthImage) -> float:
+    """Return the share of the bracket's silhouette beside which depth goes on."""
+    whole = np.array([[0.0, 0.0, CAMERA.width, CAMERA.height]])
+    nothing = KeypointTargets(np.zeros((1, 0, 3)), np.zeros((1, 0, 2)), np.zeros((1, 0)))
+    first = np.zeros(1, np.intp)
+    candidate = Candidates(pose[None, :3, :3], pose[None, :3, 3], first, first, nothing, whole)
+    depth = make_depth_view(depth_m, CAMERA, NOISE)
+    evidence = gather_evidence(candidate, visible_surfaces(candidate, BRACKET_VIEWS), depth, 0.003)
+    return float(evidence.boundary_contrast_deficit[0])
 
 
 def look_up(view: DepthView, pixel: tuple[float, float], z: float = 0.6) -> tuple[float, float, float]:
@@ -82,3 +100,19 @@ def test_noise_of_one_surface_is_no_second_one() -> None:
     depth_m = (1.0 + 0.001 * rng.standard_normal((240, 320))).astype(np.float32)
     view = make_depth_view(depth_m, CAMERA, NOISE)
     np.testing.assert_array_equal(view.front_m, view.depth_m)
+
+
+@pytest.mark.parametrize("widened_px", [0, 1, 2, 3, 4])
+@pytest.mark.parametrize("seed", range(4))
+def test_an_object_in_the_open_stands_out_though_the_camera_widens_it(widened_px: int, seed: int) -> None:
+    pose = random_view(np.random.default_rng(seed))
+    exact = render_depth([(SOLIDS[BRACKET_ID], pose)], background_m=WALL_M)
+    around = np.ones((2 * widened_px + 1, 2 * widened_px + 1), np.uint8)
+    assert contrast_deficit(pose, cv2.erode(exact, around)) <= 0.1
+
+
+def test_a_pose_in_the_middle_of_a_wall_does_not_stand_out() -> None:
+    pose = se3.make_transform(translation=(0.0, 0.0, 0.45))
+    face_m = float(render_depth([(SOLIDS[BRACKET_ID], pose)], background_m=WALL_M)[120, 160])
+    assert face_m < WALL_M - 0.01
+    assert contrast_deficit(pose, np.full((240, 320), face_m, np.float32)) > 0.5

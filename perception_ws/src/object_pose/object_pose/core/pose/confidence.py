@@ -1,7 +1,7 @@
 """How sure a pose is: its covariance, and the probability that it is right by all that was measured.
 
-The weights of the probability are a logistic regression on a network's detections in simulated clutter
-(docs/decisions/0002-pose-solver.md).
+The weights of the probability are logistic regressions on networks' detections in simulated clutter
+(docs/decisions/0002-pose-solver.md; with depth 0026-scores-in-real-depth.md).
 """
 
 from __future__ import annotations
@@ -21,14 +21,18 @@ from object_pose.core.pose.pnp import INLIER_SIGMAS, KeypointTargets, PnpSolutio
 from object_pose.core.pose.search import FINAL_SCALE_M, SearchResult
 from object_pose.core.results.pose import ImageOffset
 
-_BIAS = -14.7
-_DETECTOR = 1.45
-_INLIER_FIT = 17.2
-_OCCLUDED = 13.7
-_BOUNDARY_CONTRAST_DEFICIT = -12.9
-_BOX_COVERAGE_DEFICIT = -8.8
-_KEYPOINT_COST = -0.8
-_KEYPOINT_SPREAD = -3.0
+_BIAS = -4.82
+_DETECTOR = 0.75
+_CLOSENESS = 6.95
+_VIOLATED = -10.5
+_OCCLUDED = -3.0
+_HOLES = -3.75
+_BOUNDARY_CONTRAST_DEFICIT = -9.1
+_BOX_COVERAGE_DEFICIT = -5.5
+_KEYPOINT_COST = -1.7
+_KEYPOINT_SPREAD = -1.5
+# Keypoints that are farther off say no more: where depth is misaligned they are all, and contradiction.py judges that.
+_MOST_KEYPOINT_COST = 1.25
 _LEAST_SPREAD, _MOST_SPREAD = 0.16, 1.0
 # The same of poses that keypoints alone give.
 _ALONE_BIAS = -3.1
@@ -152,11 +156,12 @@ def log_odds_with_depth(scores: Array, evidence: Evidence, keypoint_cost: Array,
     ``keypoint_cost`` is as in ``pnp.truncated_cost``, ``keypoint_spread`` the network's own doubt: the sigma
     of the keypoints as a share of the detection's longer side.
     """
-    by_depth = _INLIER_FIT * evidence.inlier_fit + _OCCLUDED * evidence.occluded
+    by_depth = _CLOSENESS * evidence.closeness + _VIOLATED * evidence.violated
+    by_depth += _OCCLUDED * evidence.occluded + _HOLES * evidence.holes
     by_silhouette = _BOUNDARY_CONTRAST_DEFICIT * evidence.boundary_contrast_deficit
     by_silhouette += _BOX_COVERAGE_DEFICIT * evidence.box_coverage_deficit
     doubt = np.log(np.clip(keypoint_spread, _LEAST_SPREAD, _MOST_SPREAD))
-    by_keypoints = _KEYPOINT_COST * keypoint_cost + _KEYPOINT_SPREAD * doubt
+    by_keypoints = _KEYPOINT_COST * np.minimum(keypoint_cost, _MOST_KEYPOINT_COST) + _KEYPOINT_SPREAD * doubt
     return np.asarray(_BIAS + _DETECTOR * log_odds_of(scores) + by_depth + by_silhouette + by_keypoints)
 
 

@@ -27,9 +27,10 @@ _SURFACE_STEP_M, _SURFACE_STEP_SIGMAS = 0.006, 4.0
 _SLANT = 4.0
 # What speaks against a candidate, against the inlier fit as one; fitted to which of many candidates was right.
 _VIOLATED, _OCCLUDED, _BOX_COVERAGE = 0.35, 0.14, 0.5
-_LEAST_MEASURED = 0.05
+_LEAST_MEASURED, _LEAST_CONFIRMED = 0.05, 0.02
 _BOX_MARGIN_PX, _BOX_MARGIN_SHARE = 2.0, 0.05
-_RING_PX = 3.0
+# A silhouette's surroundings are looked at in two rings: depth cameras widen objects by a few pixels.
+_RINGS_PX = (3.0, 6.0)
 _RING_STRIDE = 2
 _NOTHING_M = np.float32(1e9)  # where nothing was measured
 _BITS_OF_INFINITY = 0x7F800000
@@ -182,6 +183,11 @@ class Evidence:
         return np.asarray(self.fit / np.maximum(self.measured, _LEAST_MEASURED))
 
     @property
+    def closeness(self) -> Array:
+        """How close to the model the confirmed points lie, from 0 to 1; 0 where there are hardly any."""
+        return np.asarray(self.fit / np.maximum(self.confirmed, _LEAST_CONFIRMED))
+
+    @property
     def support(self) -> Array:
         """One number to compare candidates of the same detection by; 1 is perfect."""
         against = _VIOLATED * self.violated + _OCCLUDED * self.occluded + _BOX_COVERAGE * self.box_coverage_deficit
@@ -301,14 +307,17 @@ def _contrast_deficit(
         x, y, z = rotated(r, points[m, 0], points[m, 1], points[m, 2])
         x, y, z = x + t[0], y + t[1], max(z + t[2], MIN_DEPTH_M)
         nx, ny, nz = rotated(r, normals[m, 0], normals[m, 1], normals[m, 2])
-        ring_m = _RING_PX * z / pinhole[0]
-        outside = max(z + ring_m * nz, MIN_DEPTH_M)
-        column = np.rint((x + ring_m * nx) / outside * pinhole[0] + pinhole[2])
-        row = np.rint((y + ring_m * ny) / outside * pinhole[1] + pinhole[3])
-        measured = 0.0
-        if column >= 0.0 and row >= 0.0 and column < depth_m.shape[1] and row < depth_m.shape[0]:
-            measured = float(depth_m[int(row), int(column)])
-        same += abs(measured - z) < limit
+        goes_on = True
+        for ring_px in _RINGS_PX:
+            ring_m = ring_px * z / pinhole[0]
+            outside = max(z + ring_m * nz, MIN_DEPTH_M)
+            column = np.rint((x + ring_m * nx) / outside * pinhole[0] + pinhole[2])
+            row = np.rint((y + ring_m * ny) / outside * pinhole[1] + pinhole[3])
+            measured = 0.0
+            if column >= 0.0 and row >= 0.0 and column < depth_m.shape[1] and row < depth_m.shape[0]:
+                measured = float(depth_m[int(row), int(column)])
+            goes_on = goes_on and abs(measured - z) < limit
+        same += goes_on
         count += 1
     return float(same / count)
 
