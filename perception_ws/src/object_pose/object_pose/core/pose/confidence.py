@@ -21,16 +21,16 @@ from object_pose.core.pose.pnp import INLIER_SIGMAS, KeypointTargets, PnpSolutio
 from object_pose.core.pose.search import FINAL_SCALE_M, SearchResult
 from object_pose.core.results.pose import ImageOffset
 
-_BIAS = -4.82
-_DETECTOR = 0.75
-_CLOSENESS = 6.95
-_VIOLATED = -10.5
-_OCCLUDED = -3.0
-_HOLES = -3.75
-_BOUNDARY_CONTRAST_DEFICIT = -9.1
-_BOX_COVERAGE_DEFICIT = -5.5
-_KEYPOINT_COST = -1.7
-_KEYPOINT_SPREAD = -1.5
+_BIAS = -5.8
+_DETECTOR = 0.9
+_CLOSENESS = 8.3
+_VIOLATED = -12.6
+_OCCLUDED = -3.6
+_HOLES = -4.5
+_BOUNDARY_CONTRAST_DEFICIT = -10.9
+_BOX_COVERAGE_DEFICIT = -6.6
+_KEYPOINT_COST = -2.0
+_KEYPOINT_SPREAD = -1.8
 # Keypoints that are farther off say no more: where depth is misaligned they are all, and contradiction.py judges that.
 _MOST_KEYPOINT_COST = 1.25
 _LEAST_SPREAD, _MOST_SPREAD = 0.16, 1.0

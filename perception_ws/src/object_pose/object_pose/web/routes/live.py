@@ -48,7 +48,7 @@ class NodeModel(BaseModel):
 
 
 class StatusModel(BaseModel):
-    """How the pipeline does; also the data of the event ``status``. ``model`` is null until the pipeline has said it."""
+    """How the pipeline does; also the data of the event ``status``. ``model`` is null until it is known."""
 
     available: bool
     paused: bool
