@@ -86,8 +86,8 @@ def evidence_of(confirmed: float, violated: float, occluded: float, closeness: f
     return Evidence(*of_surface, nothing, np.array([confirmed]), nothing, nothing)
 
 
-def log_odds(evidence: Evidence, cost: float = 0.5, spread: float = 0.2) -> float:
-    given = np.array([0.9]), evidence, np.array([cost]), np.array([spread])
+def log_odds(evidence: Evidence, cost: float = 0.5, spread: float = 0.2, detection: float = 0.9) -> float:
+    given = np.array([detection]), evidence, np.array([cost]), np.array([spread])
     return float(confidence.log_odds_with_depth(*given)[0])
 
 
@@ -107,12 +107,14 @@ def test_the_closer_the_surface_the_likelier_the_pose(confirmed: float, first: f
     assert log_odds(evidence_of(confirmed, 0.0, 0.0, near)) >= log_odds(evidence_of(confirmed, 0.0, 0.0, far))
 
 
-@pytest.mark.parametrize("occluded", [0.9, 0.98, 1.0])
-def test_a_pose_of_which_depth_shows_nothing_is_unlikely_however_sure_the_network(occluded: float) -> None:
-    assert log_odds(evidence_of(0.0, 0.0, occluded, 0.0), cost=0.0, spread=0.01) < -2.0
+@pytest.mark.parametrize("confirmed", [0.0, 0.01, 0.02])
+@pytest.mark.parametrize("detection", [0.3, 0.9, 0.95])
+def test_a_few_points_of_a_hidden_surface_do_not_make_a_pose_likely(confirmed: float, detection: float) -> None:
+    evidence = evidence_of(confirmed, 0.0, 1.0 - confirmed, 0.8)
+    assert log_odds(evidence, cost=0.0, spread=0.01, detection=detection) < 0.0
 
 
-@given(st.floats(2.0, 100.0))
-def test_keypoints_that_are_all_far_off_say_no_more_than_a_few_sigmas(cost: float) -> None:
+@given(st.floats(confidence._MOST_KEYPOINT_COST, 9.0))
+def test_keypoints_that_are_all_off_say_no_more_the_farther_they_are(cost: float) -> None:
     evidence = evidence_of(1.0, 0.0, 0.0, 0.9)
-    assert log_odds(evidence, cost=cost) == log_odds(evidence, cost=2.0)
+    assert log_odds(evidence, cost=cost) == log_odds(evidence, cost=confidence._MOST_KEYPOINT_COST)

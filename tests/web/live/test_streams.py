@@ -84,7 +84,8 @@ def test_state_has_camera_poses_and_status(client, pipeline, frame):
     assert state["status"]["dropped"] == 3 and state["status"]["latency_ms"]["p50"] == 12.5
     assert state["model"] is None and state["status"]["model"] is None
     pipeline.say_model("parts")
-    assert client.get("/v1/live").json()["status"]["model"] == "parts"
+    state = client.get("/v1/live").json()
+    assert state["model"] == state["status"]["model"] == "parts"
 
 
 def test_events_bring_each_shown_frame_and_then_what_was_lost(client, pipeline):

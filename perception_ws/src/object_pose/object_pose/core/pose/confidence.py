@@ -31,7 +31,7 @@ _BOUNDARY_CONTRAST_DEFICIT = -10.9
 _BOX_COVERAGE_DEFICIT = -6.6
 _KEYPOINT_COST = -2.0
 _KEYPOINT_SPREAD = -1.8
-# Keypoints that are farther off say no more: where depth is misaligned they are all, and contradiction.py judges that.
+# A greater mean square, in sigmas, says no more: misaligned depth is off from all keypoints (see contradiction.py).
 _MOST_KEYPOINT_COST = 1.25
 _LEAST_SPREAD, _MOST_SPREAD = 0.16, 1.0
 # The same of poses that keypoints alone give.

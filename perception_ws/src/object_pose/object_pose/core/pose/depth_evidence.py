@@ -27,7 +27,7 @@ _SURFACE_STEP_M, _SURFACE_STEP_SIGMAS = 0.006, 4.0
 _SLANT = 4.0
 # What speaks against a candidate, against the inlier fit as one; fitted to which of many candidates was right.
 _VIOLATED, _OCCLUDED, _BOX_COVERAGE = 0.35, 0.14, 0.5
-_LEAST_MEASURED, _LEAST_CONFIRMED = 0.05, 0.02
+_LEAST_MEASURED, _LEAST_CONFIRMED = 0.05, 0.05
 _BOX_MARGIN_PX, _BOX_MARGIN_SHARE = 2.0, 0.05
 # A silhouette's surroundings are looked at in two rings: depth cameras widen objects by a few pixels.
 _RINGS_PX = (3.0, 6.0)
@@ -184,7 +184,7 @@ class Evidence:
 
     @property
     def closeness(self) -> Array:
-        """How close to the model the confirmed points lie, from 0 to 1; 0 where there are hardly any."""
+        """How close to the model the confirmed points lie, from 0 to 1; less where less than 5 % are confirmed."""
         return np.asarray(self.fit / np.maximum(self.confirmed, _LEAST_CONFIRMED))
 
     @property
@@ -307,7 +307,6 @@ def _contrast_deficit(
         x, y, z = rotated(r, points[m, 0], points[m, 1], points[m, 2])
         x, y, z = x + t[0], y + t[1], max(z + t[2], MIN_DEPTH_M)
         nx, ny, nz = rotated(r, normals[m, 0], normals[m, 1], normals[m, 2])
-        goes_on = True
         for ring_px in _RINGS_PX:
             ring_m = ring_px * z / pinhole[0]
             outside = max(z + ring_m * nz, MIN_DEPTH_M)
@@ -316,8 +315,10 @@ def _contrast_deficit(
             measured = 0.0
             if column >= 0.0 and row >= 0.0 and column < depth_m.shape[1] and row < depth_m.shape[0]:
                 measured = float(depth_m[int(row), int(column)])
-            goes_on = goes_on and abs(measured - z) < limit
-        same += goes_on
+            if abs(measured - z) >= limit:
+                break
+        else:
+            same += 1
         count += 1
     return float(same / count)
 

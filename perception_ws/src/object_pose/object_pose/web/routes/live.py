@@ -48,7 +48,7 @@ class NodeModel(BaseModel):
 
 
 class StatusModel(BaseModel):
-    """How the pipeline does; also the data of the event ``status``. ``model`` is null until it is known."""
+    """How the pipeline does; also the data of the event ``status``. ``model`` is null while it is not known."""
 
     available: bool
     paused: bool
@@ -207,12 +207,13 @@ def _state(live: LiveView) -> dict[str, Any]:
     hub: LiveHub = live.hub
     shown, recording = hub.newest() if hub.is_watched or hub.is_frozen else None, live.control.recording
     hub.want()
+    status = hub.status()
     return {
         "available": hub.is_available,
         "paused": hub.is_frozen,
         "recording": recording.name if recording else None,
-        "model": hub.model,
+        "model": status["model"],
         "frame": encoding.frame_description(shown) if shown else None,
         "poses": encoding.frame_event(shown)["poses"] if shown else [],
-        "status": hub.status(),
+        "status": status,
     }

@@ -95,6 +95,7 @@ async function loadParts() {
   if (model === partsModel) return;
   partsModel = model;
   parts = new Map();
+  drawAgain();
   if (!model) return;
   try {
     const found = await partsOf(model, drawAgain);
@@ -102,7 +103,7 @@ async function loadParts() {
     parts = found;
     drawAgain();
   } catch {
-    setTimeout(() => (partsModel = null), PARTS_AGAIN_MS);
+    if (model === partsModel) setTimeout(() => (partsModel = null), PARTS_AGAIN_MS);
   }
 }
 

@@ -114,7 +114,7 @@ export class LiveScene {
   #place(pose) {
     let item = this.objects.get(pose.id);
     const part = this.parts().get(pose.class_name);
-    if (!item || item.geometry !== (part?.geometry ?? null) || item.name !== pose.class_name) {
+    if (!item || item.part !== part || item.geometry !== (part?.geometry ?? null) || item.name !== pose.class_name) {
       item?.body.removeFromParent();
       item?.ellipsoid.removeFromParent();
       item = this.#make(pose, part);
@@ -142,7 +142,7 @@ export class LiveScene {
     body.userData.id = ellipsoid.userData.id = edge.userData.id = pose.id;
     this.objectGroup.add(body);
     this.ellipsoidGroup.add(ellipsoid);
-    return { body, ellipsoid, edge, material, geometry: part?.geometry ?? null, name: pose.class_name };
+    return { body, ellipsoid, edge, material, part, geometry: part?.geometry ?? null, name: pose.class_name };
   }
 
   /** @param {ArrayBuffer} data */

@@ -64,6 +64,7 @@ export class LiveState extends EventTarget {
   async refresh() {
     const live = await getJson("/v1/live");
     this.available = live.available;
+    if (!live.available) this.model = null;
     if (live.frame) this.camera = { ...live.frame, K: live.frame.K.flat() };
     this.#setControls(live.paused, live.recording);
     if (live.frame) this.#take({ stamp_ns: live.frame.stamp_ns, poses: live.poses, T_base_camera: live.frame.T_base_camera });
@@ -88,7 +89,7 @@ export class LiveState extends EventTarget {
 
   #takeStatus(status) {
     this.status = status;
-    // A pipeline that starts, or is busy, has not said it; another client may have switched it.
+    // It is null while the pipeline starts or is busy; another client may have switched it.
     this.model = status.model ?? this.model;
     // Another client may have paused it.
     if (status.paused !== undefined && status.paused !== this.paused) this.#setControls(status.paused, this.recording);
