@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -36,6 +39,18 @@ def die(_: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def wait_for_a_signal(folder: Path) -> None:
+    (folder / str(os.getpid())).touch()
+    signal.pause()
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
 @RUNNERS
 def test_results_come_once_and_in_order(runner):
     assert list(in_order(runner(square, range(9)))) == [number * number for number in range(9)]
@@ -65,3 +80,22 @@ def test_a_job_whose_worker_died_is_run_again(tmp_path):
 def test_workers_that_always_die_are_said():
     with pytest.raises(ObjectPoseError, match="again and again"):
         list(local_runner(2)(die, range(3)))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_workers_do_not_outlive_a_parent_that_is_killed(tmp_path):
+    lines = (
+        "from pathlib import Path",
+        "from object_pose.workflows.parallel import local_runner",
+        "from test_parallel import wait_for_a_signal",
+        f"list(local_runner(2)(wait_for_a_signal, [Path({str(tmp_path)!r})] * 2))",
+    )
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    parent = subprocess.Popen([sys.executable, "-c", "\n".join(lines)], env=os.environ | {"PYTHONPATH": path})
+    while len(workers := [int(mark.name) for mark in tmp_path.iterdir()]) < 2:
+        assert parent.poll() is None
+        time.sleep(0.05)
+    parent.kill()
+    parent.wait()
+    while any(is_running(pid) for pid in workers):  # the test's own time limit ends it
+        time.sleep(0.05)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -113,11 +115,11 @@ class _Job:
 
 
 class _Pool:
-    """Processes that leave Ctrl-C to this one."""
+    """Processes that leave Ctrl-C to this one, and end where it is killed."""
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
-        self._executor = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _ignore_interrupts)
+        self._executor = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _obey_parent)
 
     def submit(self, function: Callable[[JobT], ResultT], job: JobT) -> Future[ResultT]:
         """Hand a job to the processes; where they are dead already the future says so."""
@@ -141,6 +143,14 @@ class _Pool:
             process.terminate()
 
 
-def _ignore_interrupts() -> None:
-    """Leave Ctrl-C to the parent, which ends the workers."""
+def _obey_parent() -> None:
+    """Leave Ctrl-C to the parent, which ends the workers, and do not outlive it in the middle of a job."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
