@@ -15,6 +15,7 @@ from vision_msgs.msg import Detection3DArray
 
 from object_pose.ros.nodes.spinning import prepare_process, transport_variables
 from object_pose.ros.transport import qos, topics
+from process_state import runs
 
 LIMIT_S = 60.0
 
@@ -95,12 +96,6 @@ def test_depth_reaches_the_pose_node_in_another_process(ros, start, arguments):
 def children_of(process):
     found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True)
     return [int(child) for child in found.stdout.split()]
-
-
-def runs(pid):
-    """Whether a process is there and no zombie, which waits only for an init process to collect it."""
-    state = Path(f"/proc/{pid}/stat")
-    return state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 def shared_memory():

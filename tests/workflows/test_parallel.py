@@ -13,6 +13,7 @@ import pytest
 
 from object_pose.core.errors import DataError, ObjectPoseError
 from object_pose.workflows.parallel import in_order, local_runner, run_here
+from process_state import runs
 
 RUNNERS = pytest.mark.parametrize("runner", [run_here, local_runner(2)], ids=["here", "processes"])
 
@@ -42,13 +43,6 @@ def die(_: int) -> None:
 def wait_for_a_signal(folder: Path) -> None:
     (folder / str(os.getpid())).touch()
     signal.pause()
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 @RUNNERS
@@ -97,5 +91,5 @@ def test_workers_do_not_outlive_a_parent_that_is_killed(tmp_path):
         time.sleep(0.05)
     parent.kill()
     parent.wait()
-    while any(is_running(pid) for pid in workers):  # the test's own time limit ends it
+    while any(runs(pid) for pid in workers):  # the test's own time limit ends it
         time.sleep(0.05)

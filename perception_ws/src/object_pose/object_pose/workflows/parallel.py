@@ -150,6 +150,7 @@ def _obey_parent() -> None:
 
 
 def _end_with_parent() -> None:
+    # The kernel's signal, as in runtime/processes.py, would come when the thread ends that started the worker.
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
