@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from object_pose.runtime.view_cache import cached_view_models
+from object_pose.core.object_model import ObjectModel
+from object_pose.core.pose.candidates import build_views
+from object_pose.core.tracking.view_model import ViewModel
+from object_pose.runtime.view_cache import cached_search_views, cached_view_models
 from pose_scene import MODELS
 
 
-def test_views_are_drawn_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(("cached", "draw"), [(cached_view_models, ViewModel.of), (cached_search_views, build_views)])
+@pytest.mark.parametrize("damage", [lambda data: b"spoilt", lambda data: data[:-100], lambda data: b""])
+def test_views_are_drawn_once(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    cached: Callable[[Sequence[ObjectModel], Path], Sequence[Any]],
+    draw: Callable[[ObjectModel], Any],
+    damage: Callable[[bytes], bytes],
+) -> None:
     caplog.set_level(logging.INFO)
-    first = cached_view_models(MODELS[:2], tmp_path)
+    first = cached(MODELS[:2], tmp_path)
     assert "2 classes" in caplog.text
     caplog.clear()
-    again = cached_view_models(MODELS[:2], tmp_path)
+    again = cached(MODELS[:2], tmp_path)
     assert not caplog.text
-    next(tmp_path.glob("*.npz")).write_bytes(b"spoilt")
-    repaired = cached_view_models(MODELS[:2], tmp_path)
+    kept = next(tmp_path.glob("*.npz"))
+    kept.write_bytes(damage(kept.read_bytes()))
+    repaired = cached(MODELS[:2], tmp_path)
     assert "1 classes" in caplog.text
-    for views, *others in zip(first, again, repaired):
-        assert [item.name for item in others] == [views.name] * 2
-        assert all(np.array_equal(item.contours, views.contours) for item in others)
+    for model, *of_model in zip(MODELS, first, again, repaired):
+        drawn = dataclasses.asdict(draw(model))
+        for views in of_model:
+            for name, value in dataclasses.asdict(views).items():
+                assert np.array_equal(value, drawn[name]), name

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -24,6 +25,7 @@ MOST_SIDE = 4096  # of a network's input, in pixels
 _FORMAT = 1
 _DESCRIPTION = ("name", "version", "data", "metric", "licence", "command")
 _UNREADABLE_HINT = "export the model again with this version of object_pose"
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 ValueT = TypeVar("ValueT")
 
@@ -121,7 +123,7 @@ class _Reader:
 
     def _check_text(self, name: str, value: Any) -> None:
         """Refuse half characters, which JSON can hold and no message, file or terminal can."""
-        if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+        if isinstance(value, str) and _HALF_CHARACTER.search(value):
             raise self.wrong(name, "is not valid Unicode")
 
     def wrong(self, name: str, problem: str) -> ModelError:

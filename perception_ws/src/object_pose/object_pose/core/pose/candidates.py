@@ -6,7 +6,7 @@ candidate pose, the visible points and the silhouette are tabulated for directio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -180,6 +180,14 @@ class ModelViews:
         offset = -(translation + rotation @ self.center)
         in_object = np.einsum("bji,bj->bi", rotation, offset)
         return np.asarray(np.argmax(in_object @ self.directions.T, axis=1))
+
+
+BuildViews = Callable[[Sequence[ObjectModel]], Sequence[ModelViews]]
+
+
+def build_views_of_all(objects: Sequence[ObjectModel]) -> list[ModelViews]:
+    """Tabulate objects one after the other."""
+    return [build_views(model) for model in objects]
 
 
 def build_views(model: ObjectModel, seed: int = 0) -> ModelViews:

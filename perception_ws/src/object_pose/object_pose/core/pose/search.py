@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from object_pose.core.arrays import Array, Mask
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.pose import depth_icp, starts
-from object_pose.core.pose.candidates import Candidates, Indices, Surfaces, ViewTables, build_views, visible_surfaces
+from object_pose.core.pose.candidates import Candidates, Indices, ModelViews, Surfaces, ViewTables, visible_surfaces
 from object_pose.core.pose.depth_evidence import DepthView, Evidence, gather_evidence
 from object_pose.core.pose.depth_icp import COARSE, FINE, RaySearch
 from object_pose.core.pose.pnp import KeypointTargets, PnpSolution, truncated_cost
@@ -39,11 +39,10 @@ class SearchResult:
 
 
 class PoseSearch:
-    """Aligns poses with depth; holds the tables of the objects, whose building takes some tenths of a second each."""
+    """Aligns poses with depth, by the ``views`` of its objects, in their order."""
 
-    def __init__(self, objects: Sequence[ObjectModel]) -> None:
+    def __init__(self, objects: Sequence[ObjectModel], views: Sequence[ModelViews]) -> None:
         self._objects = tuple(objects)
-        views = [build_views(model) for model in objects]
         self._views = ViewTables.of(views)
         self._grids = [starts.build_grid(model, own) for model, own in zip(objects, views)]
         self._turns = [starts.half_turns(model) for model in objects]

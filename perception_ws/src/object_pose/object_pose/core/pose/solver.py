@@ -14,6 +14,7 @@ from object_pose.core.geometry.camera import Camera, distorted_mask
 from object_pose.core.geometry.stable_poses import StablePoses
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.pose.acceptance import accept_estimates, check_detections, check_objects, split_duplicates
+from object_pose.core.pose.candidates import BuildViews, build_views_of_all
 from object_pose.core.pose.confidence import PoseEstimate, from_depth, from_keypoints
 from object_pose.core.pose.config import PoseSolverConfig
 from object_pose.core.pose.contour import ContourSurface
@@ -53,11 +54,17 @@ class _Problem:
 class PoseSolver:
     """Estimates the poses of known objects; ``Detections.class_ids`` index ``objects``.
 
-    Building it takes a fraction of a second per object. Raises ``ModelError`` for objects it cannot work with.
+    ``build`` returns the views of the objects, which takes a fraction of a second each where it keeps none. Raises
+    ``ModelError`` for objects it cannot work with.
     """
 
-    def __init__(self, objects: Sequence[ObjectModel], config: PoseSolverConfig | None = None) -> None:
-        self._objects = tuple(objects)
+    def __init__(
+        self,
+        objects: Sequence[ObjectModel],
+        config: PoseSolverConfig | None = None,
+        build: BuildViews = build_views_of_all,
+    ) -> None:
+        self._objects, self._build = tuple(objects), build
         self._diameters = np.array([model.diameter for model in self._objects])
         # Older models have but the surface that depth is compared with.
         samples = (item.surface_object if len(item.surface_object) else item.points_object for item in self._objects)
@@ -132,7 +139,7 @@ class PoseSolver:
 
     @cached_property
     def _search(self) -> PoseSearch:
-        return PoseSearch(self._objects)
+        return PoseSearch(self._objects, self._build(self._objects))
 
     @cached_property
     def _shapes(self) -> list[StablePoses]:

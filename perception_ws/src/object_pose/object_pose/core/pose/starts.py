@@ -11,6 +11,7 @@ import dataclasses
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -121,6 +122,7 @@ def spread_rotations(axis: Array | None) -> Array:
     return _all_rotations(_ROTATIONS) if axis is None else _axis_rotations(axis, _AXIS_DIRECTIONS)
 
 
+@cache
 def _all_rotations(count: int) -> Array:
     """Spread rotations evenly (Alexa, "Super-Fibonacci spirals", 2022)."""
     index = np.arange(count) + 0.5
