@@ -10,8 +10,8 @@ import numpy as np
 
 from benchmarks.fuzz_kinds.kind import CAMERA, Kind, depth_picture, encoded, picture, read_each
 from benchmarks.fuzz_mutation import Files, dump_json, mutated
-from object_pose.io.bop import read_bop_scene, read_models_info
-from object_pose.io.datasets.bop_checks import bop_scenes, check_bop
+from object_pose.io.bop import bop_scenes, read_bop_scene, read_models_info
+from object_pose.io.datasets.bop_checks import check_bop
 from object_pose.io.datasets.opening import find_layout, open_dataset
 from object_pose.runtime.resources import find
 from object_pose.workflows.recipe import check_recipe, read_recipe

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -42,3 +43,46 @@ def test_without_depth_there_is_no_vsd_and_no_ar(cli, data):
     summary = json.loads(outcome.out)
     assert (summary["ar_vsd"], summary["ar_bop"]) == (None, None)
     assert summary["ar_mssd"] >= 0.0 and summary["ar_mspd"] >= 0.0
+
+
+def test_scenes_of_several_sensors_are_evaluated_with_a_result_file_of_each(cli, data, tmp_path):
+    (single,) = {file.parent for file in data.rglob("scene_camera.json")}
+    scene = tmp_path / "set" / single.relative_to(data)
+    for sensor in ("cam1", "cam2"):
+        for place in single.iterdir():
+            copied = scene / f"{place.stem}_{sensor}{place.suffix}"
+            if place.is_dir():
+                shutil.copytree(place, copied)
+            else:
+                copied.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(place, copied)
+    for folder in data.iterdir():
+        if folder not in single.parents:
+            (shutil.copytree if folder.is_dir() else shutil.copy)(folder, tmp_path / "set" / folder.name)
+    outcomes = {
+        name: cli("evaluate", "pose", "--data", place, "--json", "--output", tmp_path / name)
+        for name, place in {
+            "single": data,
+            "set": tmp_path / "set",
+            "folder": scene,
+            "cam2": scene / "scene_camera_cam2.json",
+        }.items()
+    }
+    assert all(outcome.code == 0 for outcome in outcomes.values()), [outcome.err for outcome in outcomes.values()]
+    targets = {name: json.loads(outcome.out)["bop_targets"] for name, outcome in outcomes.items()}
+    assert targets["set"] == targets["folder"] == 2 * targets["cam2"] == 2 * targets["single"] > 0
+    rows = (tmp_path / "single" / "results.csv").read_text()
+    for name, sensors in {"set": ("cam1", "cam2"), "folder": ("cam1", "cam2"), "cam2": ("cam2",)}.items():
+        written = {file.name: file.read_text() for file in (tmp_path / name).glob("results*.csv")}
+        assert written == {f"results_{sensor}.csv": rows for sensor in sensors}
+    for place in (tmp_path / "set", scene / "scene_camera_cam1.json"):
+        checked = cli("dataset", "check", place)
+        assert checked.code == 0 and "BOP" in checked.out.upper(), checked.err
+
+
+def test_a_set_without_truth_is_refused(cli, data, tmp_path):
+    shutil.copytree(data, tmp_path / "set")
+    for file in (tmp_path / "set").rglob("scene_gt.json"):
+        file.unlink()
+    outcome = cli("evaluate", "pose", "--data", tmp_path / "set")
+    assert outcome.code == 2 and "no BOP scene with a scene_gt.json" in outcome.err

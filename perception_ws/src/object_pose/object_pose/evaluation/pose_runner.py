@@ -18,7 +18,7 @@ from object_pose.core.object_model import ObjectModel
 from object_pose.core.pose.config import LIVE
 from object_pose.core.results.pose import ObjectTruth
 from object_pose.evaluation.bop_scorer import BopScore, BopScorer
-from object_pose.io.bop import bop_names, is_bop_scene, read_bop_scene
+from object_pose.io.bop import bop_names, bop_scenes, read_bop_scene, scene_files
 from object_pose.runtime.pose_estimator import FrameEstimate, PoseEstimator
 
 MIN_SCORE = LIVE.solver.acceptance.min_score
@@ -26,12 +26,21 @@ MIN_SCORE = LIVE.solver.acceptance.min_score
 
 @dataclass(frozen=True)
 class LabelledFrame:
-    """A frame, its true objects, and BOP's scene and image number (or a running number)."""
+    """A frame, its true objects, and BOP's scene and image number (or a running number).
+
+    ``sensor`` is which of a scene's several sensors took it, such as '_cam1'.
+    """
 
     scene_id: int
     image_id: int
     frame: Frame
     truths: tuple[ObjectTruth, ...]
+    sensor: str = ""
+
+    @property
+    def name(self) -> str:
+        """What tells the frame from all others of its data set."""
+        return f"{self.scene_id:06d}_{self.image_id:06d}{self.sensor}"
 
 
 @dataclass(frozen=True)
@@ -112,18 +121,19 @@ def pose_evaluation(
 
 
 def bop_frames(data: Path, labels: Sequence[str], with_depth: bool = True) -> Iterator[LabelledFrame]:
-    """Yield the labelled frames of a BOP scene, of one of its sensors, or of every scene below a folder.
+    """Yield the labelled frames of a BOP scene, of one of its sensors, or of every scene with a truth below a folder.
 
     Depth is left out where it is not wanted. Raises ``DataError`` where there is none.
     """
-    scenes = [data] if is_bop_scene(data) else sorted(p.parent for p in data.rglob("scene_gt.json"))
+    found = {scene: scene_files(scene) for scene in bop_scenes(data)}
+    scenes = [scene for scene, files in found.items() if scene == data or files.json("scene_gt").exists()]
     if not scenes:
-        raise DataError(
-            f"{data} holds no BOP scene",
-            "name a folder with scene_camera.json and scene_gt.json, or of several sensors a scene_camera_SENSOR.json",
+        hint = (
+            "name a folder with scene_camera.json and scene_gt.json, or of several sensors a scene_camera_SENSOR.json"
         )
+        raise DataError(f"{data} holds no BOP scene" + (" with a scene_gt.json" if found else ""), hint)
     names = bop_names(labels)
     for scene in scenes:
         for item in read_bop_scene(scene, names):
             frame = item.frame if with_depth else dataclasses.replace(item.frame, depth_m=None)
-            yield LabelledFrame(item.scene_id, item.image_id, frame, item.truths)
+            yield LabelledFrame(item.scene_id, item.image_id, frame, item.truths, found[scene].sensor)

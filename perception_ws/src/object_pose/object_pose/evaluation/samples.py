@@ -95,8 +95,7 @@ def mask_samples(dataset: MaskDataset) -> Samples:
 def _read_poses(data: Path, card: ModelCard) -> Samples:
     for item in bop_frames(data, card.labels):
         truth = PoseTruth(item.truths, card.objects, item.frame.camera, item.frame.depth_m)
-        name = f"{item.scene_id:06d}_{item.image_id:06d}"
-        yield Sample(name, item.frame.rgb, truth, item.frame.aligned_depth)
+        yield Sample(item.name, item.frame.rgb, truth, item.frame.aligned_depth)
 
 
 def _read_oriented(data: Path, card: ModelCard) -> Samples:

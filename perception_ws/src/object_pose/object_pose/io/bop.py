@@ -115,6 +115,20 @@ def is_bop_scene(path: Path) -> bool:
     return _is_camera_file(path) or bool(camera_files(path))
 
 
+def bop_scenes(root: str | Path) -> list[Path]:
+    """Return what ``read_bop_scene`` takes of a BOP scene, split, data set or folder of these, sorted.
+
+    Of a scene of several sensors that is the camera file of each. Empty where there is no scene.
+    """
+    place = Path(root)
+    if is_bop_scene(place):
+        folders = {place}
+    else:
+        folders = {path.parent for below in ("*", "*/*", "*/*/*") for path in place.glob(f"{below}/scene_camera*.json")}
+    found = [(folder, camera_files(folder)) for folder in folders]
+    return sorted(scene for folder, files in found for scene in (files if len(files) > 1 else [folder]))
+
+
 def scene_files(path: str | Path) -> SceneFiles:
     """Return the files of a scene folder or of a sensor's camera file.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -30,7 +31,7 @@ from object_pose.evaluation.samples import (
 )
 from object_pose.io.bop import bop_names
 from object_pose.io.run_folder import RunFolder
-from object_pose.io.writers import bop_csv
+from object_pose.io.writers import BopCsvWriter, bop_csv
 from object_pose.runtime.estimator_settings import EstimatorSettings, PredictorSettings
 from object_pose.runtime.pose_estimator import FrameEstimate, PoseEstimator
 from object_pose.runtime.predictor import Predictor
@@ -128,7 +129,8 @@ def evaluate_poses(
 ) -> PoseEvaluation:
     """Estimate the poses of every frame and score them, as the BOP challenge does, too.
 
-    ``estimate`` does the first elsewhere. The report holds BOP's results.csv. Raises ``DataError`` for faulty data.
+    ``estimate`` does the first elsewhere. The report holds BOP's results.csv, of scenes of several sensors one of each
+    sensor, such as results_cam1.csv. Raises ``DataError`` for faulty data.
     """
     _check_run(config)
     labels = estimator.card.labels
@@ -143,11 +145,15 @@ def evaluate_poses(
 
     keeper = FrameKeeper(_WORST_FRAMES)
     object_ids = {name: number for number, name in bop_names(labels).items()}
-    with bop_csv(config.output / "results.csv", object_ids) as csv:
+    writers: dict[str, BopCsvWriter] = {}  # by sensor: a row says scene and image, which those of a scene share
+    with ExitStack() as files:
 
         def on_frame(item: LabelledFrame, estimate: FrameEstimate, matches: FrameMatches) -> None:
             time_s = estimate.timings_ms["total"] / _MS_PER_S if config.with_times else _TIME_UNKNOWN
-            csv.write(item.scene_id, item.image_id, estimate.results.poses, time_s)
+            if item.sensor not in writers:
+                file = config.output / f"results{item.sensor}.csv"
+                writers[item.sensor] = files.enter_context(bop_csv(file, object_ids))
+            writers[item.sensor].write(item.scene_id, item.image_id, estimate.results.poses, time_s)
             keeper(item, estimate, matches)
 
         evaluation = evaluate_estimates(objects, estimated, config.min_visibility, on_frame, scorer)

@@ -259,8 +259,7 @@ def _rgb(image: Any) -> Any:
 
 def _pose_cases(card: ModelCard, test_set: TestSet) -> Iterator[_Case]:
     for item in _frames(card, test_set):
-        name = f"{item.scene_id:06d}_{item.image_id:06d}"
-        yield name, item.frame.rgb, item.frame.depth_m, partial(_estimated, item)
+        yield item.name, item.frame.rgb, item.frame.depth_m, partial(_estimated, item)
 
 
 def _estimated(item: LabelledFrame, estimator: PoseEstimator) -> _Answer:

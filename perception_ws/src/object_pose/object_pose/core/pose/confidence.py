@@ -21,14 +21,16 @@ from object_pose.core.pose.pnp import INLIER_SIGMAS, KeypointTargets, PnpSolutio
 from object_pose.core.pose.search import FINAL_SCALE_M, SearchResult
 from object_pose.core.results.pose import ImageOffset
 
-_BIAS = -5.8
+_BIAS = -5.6
 _DETECTOR = 0.9
 _CLOSENESS = 8.3
-_VIOLATED = -12.6
+_VIOLATED = -12.8
 _OCCLUDED = -3.6
-_HOLES = -4.5
-_BOUNDARY_CONTRAST_DEFICIT = -10.9
-_BOX_COVERAGE_DEFICIT = -6.6
+_HOLES = -4.6
+_BOUNDARY_CONTRAST_DEFICIT = -4.3
+# Places side by side say the same: a neighbour that touches, or smoothed depth, lets depth go on beside many of them.
+_CONTRAST_SCALE = 4.0
+_BOX_COVERAGE_DEFICIT = -6.7
 _KEYPOINT_COST = -2.0
 _KEYPOINT_SPREAD = -1.8
 # A greater mean square, in sigmas, says no more: misaligned depth is off from all keypoints (see contradiction.py).
@@ -158,7 +160,8 @@ def log_odds_with_depth(scores: Array, evidence: Evidence, keypoint_cost: Array,
     """
     by_depth = _CLOSENESS * evidence.closeness + _VIOLATED * evidence.violated
     by_depth += _OCCLUDED * evidence.occluded + _HOLES * evidence.holes
-    by_silhouette = _BOUNDARY_CONTRAST_DEFICIT * evidence.boundary_contrast_deficit
+    goes_on = np.log1p(_CONTRAST_SCALE * evidence.boundary_contrast_deficit)
+    by_silhouette = _BOUNDARY_CONTRAST_DEFICIT * goes_on
     by_silhouette += _BOX_COVERAGE_DEFICIT * evidence.box_coverage_deficit
     doubt = np.log(np.clip(keypoint_spread, _LEAST_SPREAD, _MOST_SPREAD))
     by_keypoints = _KEYPOINT_COST * np.minimum(keypoint_cost, _MOST_KEYPOINT_COST) + _KEYPOINT_SPREAD * doubt

@@ -12,7 +12,7 @@ import numpy as np
 from object_pose.core.arrays import Array
 from object_pose.core.errors import DataError
 from object_pose.core.geometry.se3 import rotation_error
-from object_pose.io.bop import MM, SceneFiles, camera_files, is_bop_scene, read_models_info, scene_files
+from object_pose.io.bop import MM, SceneFiles, bop_scenes, read_models_info, scene_files
 from object_pose.io.datasets.image_files import ImageHeader, headers
 from object_pose.io.datasets.located_json import LocatedJson, read_located_json
 from object_pose.io.datasets.samples import Fault
@@ -31,20 +31,6 @@ class BopSummary:
     images: int
     objects: int
     faults: tuple[Fault, ...]
-
-
-def bop_scenes(root: str | Path) -> list[Path]:
-    """Return the scene folders of a BOP scene, split or data set, sorted; empty where there are none.
-
-    Of a scene of several sensors the camera file of each takes the place of its folder.
-    """
-    place = Path(root)
-    if is_bop_scene(place):
-        folders = {place}
-    else:
-        folders = {path.parent for below in ("*", "*/*") for path in place.glob(f"{below}/scene_camera*.json")}
-    found = [(folder, camera_files(folder)) for folder in folders]
-    return sorted(scene for folder, files in found for scene in (files if len(files) > 1 else [folder]))
 
 
 def check_bop(root: str | Path, thorough: bool = False) -> BopSummary:

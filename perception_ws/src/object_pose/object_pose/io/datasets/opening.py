@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from object_pose.core.errors import DataError
-from object_pose.io.datasets.bop_checks import bop_scenes
+from object_pose.io.bop import bop_scenes, is_bop_scene
 from object_pose.io.datasets.boxes import YAML_SUFFIXES, visible_files
 from object_pose.io.datasets.class_folders import list_class_folders, read_class_folders
 from object_pose.io.datasets.coco import read_coco
@@ -67,9 +67,12 @@ def _layout_of_file(file: Path) -> Layout:
         if not splits:
             raise DataError(f"{file} names no YOLO folders that exist", "expected train, val or test in it")
         return Layout("yolo", splits, named_classes(file))
+    if is_bop_scene(file):
+        return Layout("bop", {"": file})
     if coco_file(file) is None:
         raise DataError(
-            f"{file} is no COCO file", "name a folder, a JSON file of images and annotations, or a data.yaml"
+            f"{file} is no COCO file",
+            "name a folder, a JSON file of images and annotations, a data.yaml, or a BOP scene_camera_SENSOR.json",
         )
     return Layout("coco", {"": file})
 

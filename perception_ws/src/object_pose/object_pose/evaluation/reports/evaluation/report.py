@@ -61,7 +61,7 @@ class FrameKeeper:
     def gallery(self, cases: list[FrameCase]) -> list[tuple[str, str]]:
         """Return frames as pictures for a page, each with its caption."""
         return [
-            (picture_url(case.picture()), f"frame {case.item.image_id}: {case.errors} wrong, {case.targets} targets")
+            (picture_url(case.picture()), f"frame {case.item.name}: {case.errors} wrong, {case.targets} targets")
             for case in cases
         ]
 
@@ -105,7 +105,7 @@ def write_pose_report(
     urls = _write_plots({}, output, run_dir)
     write_json(output / "summary.json", evaluation.to_json())
     for case in keeper.worst:
-        name = f"worst_{case.errors:02d}_errors_{case.item.scene_id:06d}_{case.item.image_id:06d}.png"
+        name = f"worst_{case.errors:02d}_errors_{case.item.name}.png"
         write_image(output / name, case.picture())
     recall = bop_figure(bop) if bop and bop.total.targets else None
     if recall:
