@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,3 +44,14 @@ def test_views_are_drawn_once(
         for views in of_model:
             for name, value in dataclasses.asdict(views).items():
                 assert np.array_equal(value, drawn[name]), name
+
+
+def test_views_that_were_not_used_for_months_are_forgotten(tmp_path: Path) -> None:
+    cached_search_views(MODELS[:2], tmp_path)
+    files = sorted(tmp_path.glob("*.npz"))
+    for file in files:
+        os.utime(file, (time.time() - 100 * 24 * 3600.0,) * 2)
+    cached_search_views(MODELS[:1], tmp_path)  # used again
+    cached_search_views(MODELS[2:3], tmp_path)
+    left = sorted(tmp_path.glob("*.npz"))
+    assert len(left) == 2 and len(set(files) & set(left)) == 1

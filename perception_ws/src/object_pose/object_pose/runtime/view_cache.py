@@ -10,6 +10,7 @@ import time
 import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -25,6 +26,8 @@ from object_pose.runtime.cpus import available_cores
 from object_pose.runtime.engine_choice import default_cache
 
 logger = logging.getLogger(__name__)
+
+_KEPT_S = 60 * 24 * 3600.0  # that views are kept without being used: of objects and versions that are gone
 
 ViewsT = TypeVar("ViewsT", ViewModel, ModelViews)
 
@@ -64,6 +67,7 @@ def _cached(
             drawn = dict(zip(missing, pool.map(draw, [objects[row] for row in missing])))
         for row, views in drawn.items():
             _keep(views, files[row], objects[row].name)
+        _forget_unused(folder)
         logger.info("drew them in %.1f s", time.perf_counter() - start)
         known = [drawn.get(row, views) for row, views in enumerate(known)]
     return [views for views in known if views is not None]
@@ -73,7 +77,10 @@ def _read(file: Path, model: ObjectModel, read: Callable[[dict[str, Any], Object
     """Return the views in a file, None where there are none or they are spoilt."""
     try:
         with np.load(file) as kept:
-            return read({name: kept[name] for name in kept.files}, model)
+            views = read({name: kept[name] for name in kept.files}, model)
+        with suppress(OSError):  # a cache that cannot be written can be read
+            os.utime(file)
+        return views
     except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
@@ -88,6 +95,13 @@ def _keep(views: ViewModel | ModelViews, file: Path, name: str) -> None:
         temporary.replace(file)
     except OSError as error:
         logger.warning("the views of %s are drawn again next time: %s", name, error)
+
+
+def _forget_unused(folder: Path) -> None:
+    for file in folder.glob("*.npz"):
+        with suppress(OSError):  # another process may have removed it
+            if time.time() - file.stat().st_mtime > _KEPT_S:
+                file.unlink()
 
 
 def _key(model: ObjectModel, drawn_by: ModuleType) -> str:
