@@ -56,6 +56,9 @@ def test_scenes_of_several_sensors_are_evaluated_with_a_result_file_of_each(cli,
             else:
                 copied.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(place, copied)
+    for kind in ("camera", "gt", "gt_info"):  # the second sensor saw one frame
+        file = scene / f"scene_{kind}_cam2.json"
+        file.write_text(json.dumps({"1": json.loads(file.read_text())["1"]}))
     for folder in data.iterdir():
         if folder not in single.parents:
             (shutil.copytree if folder.is_dir() else shutil.copy)(folder, tmp_path / "set" / folder.name)
@@ -70,11 +73,18 @@ def test_scenes_of_several_sensors_are_evaluated_with_a_result_file_of_each(cli,
     }
     assert all(outcome.code == 0 for outcome in outcomes.values()), [outcome.err for outcome in outcomes.values()]
     targets = {name: json.loads(outcome.out)["bop_targets"] for name, outcome in outcomes.items()}
-    assert targets["set"] == targets["folder"] == 2 * targets["cam2"] == 2 * targets["single"] > 0
-    rows = (tmp_path / "single" / "results.csv").read_text()
-    for name, sensors in {"set": ("cam1", "cam2"), "folder": ("cam1", "cam2"), "cam2": ("cam2",)}.items():
-        written = {file.name: file.read_text() for file in (tmp_path / name).glob("results*.csv")}
-        assert written == {f"results_{sensor}.csv": rows for sensor in sensors}
+    assert targets["set"] == targets["folder"] == targets["single"] + targets["cam2"]
+    assert targets["single"] > targets["cam2"] > 0
+    header, *rows = (tmp_path / "single" / "results.csv").read_text().splitlines(keepends=True)
+    second = [row for row in rows if row.split(",")[1] == "1"]
+    assert 0 < len(second) < len(rows)
+    of_sensors = {"results_cam1.csv": header + "".join(rows), "results_cam2.csv": header + "".join(second)}
+    for name in ("set", "folder"):
+        assert {file.name: file.read_text() for file in (tmp_path / name).glob("results*.csv")} == of_sensors
+    again = cli("evaluate", "pose", "--data", scene / "scene_camera_cam2.json", "--output", tmp_path / "set")
+    assert again.code == 0, again.err
+    assert [file.name for file in (tmp_path / "set").glob("results*.csv")] == ["results_cam2.csv"]
+    assert (tmp_path / "set" / "results_cam2.csv").read_text() == of_sensors["results_cam2.csv"]
     for place in (tmp_path / "set", scene / "scene_camera_cam1.json"):
         checked = cli("dataset", "check", place)
         assert checked.code == 0 and "BOP" in checked.out.upper(), checked.err

@@ -142,3 +142,12 @@ def test_a_request_with_too_few_labels_trains_nothing(registry, promoted, reques
     with pytest.raises(DataError, match="--truth"):
         retrain(registry, job, RetrainConfig(min_frames=6))
     assert len(open_requests(request_folder)) == 1
+
+
+def test_truth_without_a_scene_is_not_passed_over(registry, promoted, request_folder, tmp_path):
+    (request,) = open_requests(request_folder)
+    (tmp_path / "truth" / "000000").mkdir(parents=True)
+    job = RetrainJob(NAME, request, tmp_path / "retrained", truth=tmp_path / "truth", options=OPTIONS)
+    with pytest.raises(DataError, match="truth holds no BOP scene with a truth"):
+        retrain(registry, job)
+    assert not (tmp_path / "retrained" / "data").exists() and len(open_requests(request_folder)) == 1

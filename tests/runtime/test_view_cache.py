@@ -20,8 +20,23 @@ from object_pose.runtime.view_cache import cached_search_views, cached_view_mode
 from pose_scene import MODELS
 
 
+def _directory_field(data: bytes, offset: int, value: int) -> bytes:
+    """Return a zip file with another number in its directory's first entry."""
+    at = data.index(b"PK\x01\x02") + offset
+    return data[:at] + value.to_bytes(2, "little") + data[at + 2 :]
+
+
 @pytest.mark.parametrize(("cached", "draw"), [(cached_view_models, ViewModel.of), (cached_search_views, build_views)])
-@pytest.mark.parametrize("damage", [lambda data: b"spoilt", lambda data: data[:-100], lambda data: b""])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: b"spoilt",
+        lambda data: data[:-100],
+        lambda data: b"",
+        lambda data: _directory_field(data, 8, 1),  # encrypted
+        lambda data: _directory_field(data, 10, 99),  # compressed in an unknown way
+    ],
+)
 def test_views_are_drawn_once(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,

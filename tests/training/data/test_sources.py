@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import cv2
@@ -210,3 +211,16 @@ def test_frames_that_are_not_kept_in_memory_are_read_again_and_are_the_same(tmp_
             np.testing.assert_array_equal(one.keypoints, other.keypoints)
             assert one.depth is not None and other.depth is not None
             np.testing.assert_array_equal(one.depth.depth_m, other.depth.depth_m)
+
+
+def test_frames_of_scenes_of_several_sensors_are_learned_from_all_of_them(tmp_path: Path) -> None:
+    _write_scene(tmp_path, (96, 64), 3)
+    for place in sorted((tmp_path / "000000").iterdir()):
+        for sensor in ("cam1", "cam2"):
+            copied = place.with_name(f"{place.stem}_{sensor}{place.suffix}")
+            (shutil.copytree if place.is_dir() else shutil.copy)(place, copied)
+        shutil.rmtree(place) if place.is_dir() else place.unlink()
+    source = LabelledScenes(part_objects(), tmp_path, 1.0, lambda rng: iter(()))
+    samples = [sample for sample, _ in zip(source(np.random.default_rng(0)), range(6))]
+    levels = sorted(int(sample.image.min()) for sample in samples)
+    assert levels == [0, 0, 1, 1, 2, 2]  # each frame of each sensor once

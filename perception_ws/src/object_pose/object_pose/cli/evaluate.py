@@ -89,7 +89,7 @@ def _add_pose_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--times",
         action="store_true",
-        help="write the time of each image into results.csv, as submissions to BOP do",
+        help="write the time of each image into the result files, as submissions to BOP do",
     )
     add_estimator_options(parser)
 

@@ -18,7 +18,7 @@ from object_pose.core.object_model import ObjectModel
 from object_pose.core.pose.config import LIVE
 from object_pose.core.results.pose import ObjectTruth
 from object_pose.evaluation.bop_scorer import BopScore, BopScorer
-from object_pose.io.bop import bop_names, bop_scenes, read_bop_scene, scene_files
+from object_pose.io.bop import bop_names, bop_scenes, labelled_scenes, read_bop_scene, scene_files
 from object_pose.runtime.pose_estimator import FrameEstimate, PoseEstimator
 
 MIN_SCORE = LIVE.solver.acceptance.min_score
@@ -39,7 +39,7 @@ class LabelledFrame:
 
     @property
     def name(self) -> str:
-        """What tells the frame from all others of its data set."""
+        """What tells the frame from all others of its split."""
         return f"{self.scene_id:06d}_{self.image_id:06d}{self.sensor}"
 
 
@@ -125,15 +125,15 @@ def bop_frames(data: Path, labels: Sequence[str], with_depth: bool = True) -> It
 
     Depth is left out where it is not wanted. Raises ``DataError`` where there is none.
     """
-    found = {scene: scene_files(scene) for scene in bop_scenes(data)}
-    scenes = [scene for scene, files in found.items() if scene == data or files.json("scene_gt").exists()]
+    scenes = [data] if bop_scenes(data) == [data] else labelled_scenes(data)
     if not scenes:
         hint = (
             "name a folder with scene_camera.json and scene_gt.json, or of several sensors a scene_camera_SENSOR.json"
         )
-        raise DataError(f"{data} holds no BOP scene" + (" with a scene_gt.json" if found else ""), hint)
+        raise DataError(f"{data} holds no BOP scene" + (" with a scene_gt.json" if bop_scenes(data) else ""), hint)
     names = bop_names(labels)
     for scene in scenes:
+        sensor = scene_files(scene).sensor
         for item in read_bop_scene(scene, names):
             frame = item.frame if with_depth else dataclasses.replace(item.frame, depth_m=None)
-            yield LabelledFrame(item.scene_id, item.image_id, frame, item.truths, found[scene].sensor)
+            yield LabelledFrame(item.scene_id, item.image_id, frame, item.truths, sensor)

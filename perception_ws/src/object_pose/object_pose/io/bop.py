@@ -116,7 +116,7 @@ def is_bop_scene(path: Path) -> bool:
 
 
 def bop_scenes(root: str | Path) -> list[Path]:
-    """Return what ``read_bop_scene`` takes of a BOP scene, split, data set or folder of these, sorted.
+    """Return what ``read_bop_scene`` takes of a BOP scene, or of all scenes below a folder, sorted.
 
     Of a scene of several sensors that is the camera file of each. Empty where there is no scene.
     """
@@ -124,9 +124,15 @@ def bop_scenes(root: str | Path) -> list[Path]:
     if is_bop_scene(place):
         folders = {place}
     else:
-        folders = {path.parent for below in ("*", "*/*", "*/*/*") for path in place.glob(f"{below}/scene_camera*.json")}
+        # Links to scenes and splits are followed, too, which ** does not do.
+        folders = {path.parent for below in ("*", "*/*", "**") for path in place.glob(f"{below}/scene_camera*.json")}
     found = [(folder, camera_files(folder)) for folder in folders]
     return sorted(scene for folder, files in found for scene in (files if len(files) > 1 else [folder]))
+
+
+def labelled_scenes(root: str | Path) -> list[Path]:
+    """Return those of ``bop_scenes`` that have a truth."""
+    return [scene for scene in bop_scenes(root) if scene_files(scene).json("scene_gt").exists()]
 
 
 def scene_files(path: str | Path) -> SceneFiles:

@@ -10,7 +10,7 @@ from typing import Any
 
 from object_pose.core.errors import ConfigError, DataError
 from object_pose.core.params import parameter
-from object_pose.io.bop import bop_names, read_bop_scene
+from object_pose.io.bop import bop_names, bop_scenes, labelled_scenes, read_bop_scene, scene_files
 from object_pose.io.datasets.content_hash import data_version, write_dvc_file
 from object_pose.io.datasets.opening import open_dataset
 from object_pose.io.datasets.samples import BoxDataset, LabelledBoxes
@@ -153,11 +153,13 @@ def _collected(collect: _Collect, job: RetrainJob, labels: tuple[str, ...], min_
 
 
 def _collect_scenes(request: RetrainingRequest, truth: Path | None, folder: Path, labels: tuple[str, ...]) -> int:
-    scenes = [] if truth is None else sorted(path.parent for path in truth.rglob("scene_gt.json"))
+    scenes = [] if truth is None else sorted({scene_files(scene).folder for scene in labelled_scenes(truth)})
+    if truth is not None and not scenes:
+        raise DataError(f"{truth} holds no BOP scene with a truth", "name a folder of scenes with a scene_gt.json")
     for number, scene in enumerate((request.data, *scenes)):
         shutil.copytree(scene, folder / f"{number:06d}")
     names = bop_names(labels)
-    return sum(bool(item.truths) for scene in folder.iterdir() for item in read_bop_scene(scene, names))
+    return sum(bool(item.truths) for scene in bop_scenes(folder) for item in read_bop_scene(scene, names))
 
 
 def _collect_boxes(request: RetrainingRequest, truth: Path | None, folder: Path, labels: tuple[str, ...]) -> int:

@@ -7,16 +7,16 @@ import hashlib
 import logging
 import os
 import time
-import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeVar
 
 import numpy as np
 
+from object_pose.core.geometry import se3
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.pose import candidates
 from object_pose.core.pose.candidates import ModelViews, build_views
@@ -41,23 +41,23 @@ def cached_view_models(objects: Sequence[ObjectModel], folder: Path | None = Non
     def read(arrays: dict[str, Any], model: ObjectModel) -> ViewModel:
         return ViewModel(**arrays, name=model.name, diameter=model.diameter)
 
-    return _cached(objects, view_model, ViewModel.of, read, folder)
+    return _cached(objects, "tracking", ViewModel.of, read, folder)
 
 
 def cached_search_views(objects: Sequence[ObjectModel], folder: Path | None = None) -> list[ModelViews]:
     """Return the views by which poses of each object are searched, as ``cached_view_models`` does."""
-    return _cached(objects, candidates, build_views, lambda arrays, _: ModelViews(**arrays), folder)
+    return _cached(objects, "search", build_views, lambda arrays, _: ModelViews(**arrays), folder)
 
 
 def _cached(
     objects: Sequence[ObjectModel],
-    drawn_by: ModuleType,
+    kind: str,
     draw: Callable[[ObjectModel], ViewsT],
     read: Callable[[dict[str, Any], ObjectModel], ViewsT],
     folder: Path | None,
 ) -> list[ViewsT]:
     folder = folder or default_cache().parent / "views"
-    files = [folder / f"{_key(model, drawn_by)}.npz" for model in objects]
+    files = [folder / f"{kind}_{_key(model)}.npz" for model in objects]
     known = [_read(file, model, read) for model, file in zip(objects, files)]
     missing = [row for row, views in enumerate(known) if views is None]
     if missing:
@@ -81,7 +81,7 @@ def _read(file: Path, model: ObjectModel, read: Callable[[dict[str, Any], Object
         with suppress(OSError):  # a cache that cannot be written can be read
             os.utime(file)
         return views
-    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile):
+    except Exception:  # what is spoilt stops NumPy and zip in many ways, and is drawn again
         return None
 
 
@@ -98,15 +98,21 @@ def _keep(views: ViewModel | ModelViews, file: Path, name: str) -> None:
 
 
 def _forget_unused(folder: Path) -> None:
-    for file in folder.glob("*.npz"):
-        with suppress(OSError):  # another process may have removed it
+    with suppress(OSError):  # another process may have removed one
+        for file in folder.glob("*"):
             if time.time() - file.stat().st_mtime > _KEPT_S:
                 file.unlink()
 
 
-def _key(model: ObjectModel, drawn_by: ModuleType) -> str:
+@cache
+def _drawing() -> bytes:
+    """Return the sources of what draws views."""
+    return b"".join(Path(str(module.__file__)).read_bytes() for module in (view_model, candidates, se3))
+
+
+def _key(model: ObjectModel) -> str:
     """Return what the views depend on, as one word: the geometry, and how they are drawn."""
-    digest = hashlib.sha256(Path(str(drawn_by.__file__)).read_bytes())
+    digest = hashlib.sha256(_drawing())
     for values in (model.points_object, model.normals_object, model.surface_object, model.box_center):
         digest.update(np.ascontiguousarray(values).tobytes())
     digest.update(f"{model.diameter} {model.symmetry.axis} {model.symmetry.offset}".encode())

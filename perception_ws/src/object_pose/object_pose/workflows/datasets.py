@@ -93,8 +93,9 @@ class GenerateConfig:
 
 def check_dataset(config: DatasetConfig, thorough: bool = False) -> DatasetCheck:
     """Find every fault; ``thorough`` decodes every image. Raises ``DataError`` for what is no data set."""
-    if find_layout(config.path).kind == "bop":
-        summary = check_bop(config.path, thorough)
+    layout = find_layout(config.path)
+    if layout.kind == "bop":
+        summary = check_bop(layout.splits[""], thorough)
         holds = f"{summary.scenes} scenes, {summary.images} images, {summary.objects} objects (bop)"
         return DatasetCheck(holds, tuple(summary.faults))
     opened = _open(config, thorough)

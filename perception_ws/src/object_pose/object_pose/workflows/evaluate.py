@@ -70,7 +70,7 @@ class EvaluateConfig:
 class PoseEvaluateConfig(EvaluateConfig):
     """The same for poses; ``objects`` are rendered, ``min_visibility`` is the least visible share of a target.
 
-    ``with_times`` writes how long each image took into results.csv; without it equal poses give equal files.
+    ``with_times`` writes how long each image took into the result files; without it equal poses give equal files.
     """
 
     objects: str = "parts"
@@ -129,13 +129,14 @@ def evaluate_poses(
 ) -> PoseEvaluation:
     """Estimate the poses of every frame and score them, as the BOP challenge does, too.
 
-    ``estimate`` does the first elsewhere. The report holds BOP's results.csv, of scenes of several sensors one of each
-    sensor, such as results_cam1.csv. Raises ``DataError`` for faulty data.
+    ``estimate`` does the first elsewhere. The report holds BOP's results.csv, of scenes whose files are named by sensor
+    one of each, such as results_cam1.csv. A scene and a sensor have tracks of their own. Raises ``DataError`` for
+    faulty data.
     """
     _check_run(config)
     labels = estimator.card.labels
     frames, total = _frames(labels, config)
-    estimate = estimate or partial(_answered, run_here, lambda item: estimator.estimate(item.frame))
+    estimate = estimate or partial(_answered, run_here, _in_sequence(estimator))
     estimated = reported(estimate(frames), progress, "evaluate", total)
     objects = estimator.card.objects
     scorer = BopScorer(objects, _meshes(labels, config))
@@ -157,8 +158,25 @@ def evaluate_poses(
             keeper(item, estimate, matches)
 
         evaluation = evaluate_estimates(objects, estimated, config.min_visibility, on_frame, scorer)
+    for file in config.output.glob("results*.csv"):  # of an evaluation before, of other sensors
+        if file.name not in {f"results{sensor}.csv" for sensor in writers}:
+            file.unlink()
     write_pose_report(evaluation, keeper, config.output, config.run_dir)
     return evaluation
+
+
+def _in_sequence(estimator: PoseEstimator) -> Callable[[LabelledFrame], FrameEstimate]:
+    """Return what estimates frames one after the other, with tracks that end with their scene and sensor."""
+    sequence: tuple[int, str] | None = None
+
+    def estimate(item: LabelledFrame) -> FrameEstimate:
+        nonlocal sequence
+        if sequence != (item.scene_id, item.sensor):
+            estimator.forget_tracks()
+            sequence = item.scene_id, item.sensor
+        return estimator.estimate(item.frame)
+
+    return estimate
 
 
 def _answered(

@@ -79,8 +79,10 @@ _LARGEST_WIDTH, _LARGEST_AREA = 640, 640 * 480
 _INPUT_WIDTH, _INPUT_AREA, _CROP_SHARES = 416, 416 * 320, (320 / 416, 0.8)
 # A part of fewer pixels in the detector's input is hardly found, one that fills more of the image hardly seen whole.
 _SMALLEST_PX, _LARGEST_SHARE = 20.0, 0.9
-# What the export, and a frame of the test, may take of the time, of which they get a third at most.
-_EXPORT_S, _TEST_FRAME_S, _REPORT_S, _LARGEST_TEST_SHARE = 15.0, 0.8, 12.0, 1.0 / 3.0
+# What export, a frame of the test and the report may take of the time, of which they get a third at most, the report a
+# twentieth.
+_EXPORT_S, _TEST_FRAME_S, _LARGEST_REPORT_S = 15.0, 0.8, 12.0
+_LARGEST_TEST_SHARE, _LARGEST_REPORT_SHARE = 1.0 / 3.0, 1.0 / 20.0
 _FEWEST_TEST_FRAMES = 20  # that are tested however late it is
 # The shares of the training's time, and how each stage learns where the user says nothing else.
 _SHARES = {"pose": 0.25, "roi_head": 0.75}
@@ -406,8 +408,12 @@ class _Work:
     @property
     def _test_s(self) -> float:
         """The seconds for export, test and report."""
-        wanted_s = _EXPORT_S + _TEST_FRAME_S * self.config.test_frames + _REPORT_S
+        wanted_s = _EXPORT_S + _TEST_FRAME_S * self.config.test_frames + self._report_s
         return min(wanted_s, _LARGEST_TEST_SHARE * 60.0 * self.config.minutes)
+
+    @property
+    def _report_s(self) -> float:
+        return min(_LARGEST_REPORT_S, _LARGEST_REPORT_SHARE * 60.0 * self.config.minutes)
 
     def export(self) -> None:
         """Write the model file."""
@@ -460,7 +466,7 @@ class _Work:
         of_test = {"lighting": "held_out", "marker_share": config.options.get("marker_share", 0.0)}
         scene = make_config(SceneConfig, {**self.plan.scene, **of_test})
         rendered = rendered_frames(objects, config.test_frames, _TEST_SEED, scene)
-        in_time = _until(rendered, lambda: self.seconds > self._ends_at_s - _REPORT_S, _FEWEST_TEST_FRAMES)
+        in_time = _until(rendered, lambda: self.seconds > self._ends_at_s - self._report_s, _FEWEST_TEST_FRAMES)
         shown = reported(in_time, self.progress, "test", config.test_frames)
 
         def on_frame(item: LabelledFrame, estimate: FrameEstimate, matches: FrameMatches) -> None:

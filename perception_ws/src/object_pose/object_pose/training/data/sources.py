@@ -20,7 +20,7 @@ from object_pose.core.geometry.camera import Camera
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.results.pose import ObjectTruth
 from object_pose.core.vision.image import Letterbox, letterbox, resampled
-from object_pose.io.bop import BopFrame, bop_frame_readers, bop_names
+from object_pose.io.bop import BopFrame, bop_frame_readers, bop_names, labelled_scenes
 from object_pose.io.datasets.samples import LabelledBoxes
 from object_pose.io.datasets.splitting import recording_of
 from object_pose.io.images import read_image
@@ -174,7 +174,7 @@ class LabelledScenes:
         frames: list[DetectionSample | Callable[[], BopFrame]] = []
         free = self.kept_pixels
         names = bop_names([item.model.name for item in self.objects])
-        scenes = sorted(path.parent for path in self.data.rglob("scene_gt.json"))
+        scenes = labelled_scenes(self.data)
         for read in itertools.chain.from_iterable(bop_frame_readers(scene, names) for scene in scenes):
             item = read()
             if not item.truths:
