@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -146,23 +146,36 @@ def evaluate_poses(
 
     keeper = FrameKeeper(_WORST_FRAMES)
     object_ids = {name: number for number, name in bop_names(labels).items()}
-    writers: dict[str, BopCsvWriter] = {}  # by sensor: a row says scene and image, which those of a scene share
-    with ExitStack() as files:
+    with _result_files(config.output, object_ids) as result_file:
 
         def on_frame(item: LabelledFrame, estimate: FrameEstimate, matches: FrameMatches) -> None:
             time_s = estimate.timings_ms["total"] / _MS_PER_S if config.with_times else _TIME_UNKNOWN
-            if item.sensor not in writers:
-                file = config.output / f"results{item.sensor}.csv"
-                writers[item.sensor] = files.enter_context(bop_csv(file, object_ids))
-            writers[item.sensor].write(item.scene_id, item.image_id, estimate.results.poses, time_s)
+            result_file(item.sensor).write(item.scene_id, item.image_id, estimate.results.poses, time_s)
             keeper(item, estimate, matches)
 
         evaluation = evaluate_estimates(objects, estimated, config.min_visibility, on_frame, scorer)
-    for file in config.output.glob("results*.csv"):  # of an evaluation before, of other sensors
-        if file.name not in {f"results{sensor}.csv" for sensor in writers}:
-            file.unlink()
     write_pose_report(evaluation, keeper, config.output, config.run_dir)
     return evaluation
+
+
+@contextmanager
+def _result_files(folder: Path, object_ids: Mapping[str, int]) -> Iterator[Callable[[str], BopCsvWriter]]:
+    """Yield what returns the result file of a sensor: a row says scene and image, which those of a scene share.
+
+    When the block ends well the files are there, and those of an evaluation before are not.
+    """
+    writers: dict[Path, BopCsvWriter] = {}
+    with ExitStack() as files:
+
+        def of_sensor(sensor: str) -> BopCsvWriter:
+            file = folder / f"results{sensor}.csv"
+            if file not in writers:
+                writers[file] = files.enter_context(bop_csv(file, object_ids))
+            return writers[file]
+
+        yield of_sensor
+    for file in set(folder.glob("results*.csv")) - set(writers):
+        file.unlink()
 
 
 def _in_sequence(estimator: PoseEstimator) -> Callable[[LabelledFrame], FrameEstimate]:
