@@ -283,3 +283,18 @@ def test_the_real_sets_are_sound():
     assert check_bop(real_data("lmo")).faults == ()
     assert len(require_usable(read_class_folders(real_data("magnetic_tiles"))).samples) == 949
     assert len(require_usable(read_mask_pairs(real_data("footprints"))).samples) == 56
+
+
+def test_a_bop_scene_far_below_does_not_make_a_data_set_bop(tmp_path):
+    def write_scene(folder):
+        folder.mkdir(parents=True)
+        (folder / "scene_camera.json").write_text("{}")
+
+    write_noise(tmp_path / "boxes" / "images" / "0.png", 0)
+    (tmp_path / "boxes" / "labels").mkdir()
+    (tmp_path / "boxes" / "labels" / "0.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    write_scene(tmp_path / "boxes" / "raw" / "train" / "000000")
+    assert find_layout(tmp_path / "boxes").kind == "yolo"
+    for place in ("set/train/000000", "split/000000", "scene"):
+        write_scene(tmp_path / place)
+        assert find_layout(tmp_path / place.split("/")[0]).kind == "bop"

@@ -162,7 +162,7 @@ def evaluate_poses(
 def _result_files(folder: Path, object_ids: Mapping[str, int]) -> Iterator[Callable[[str], BopCsvWriter]]:
     """Yield what returns the result file of a sensor: a row says scene and image, which those of a scene share.
 
-    When the block ends well the files are there, and those of an evaluation before are not.
+    The files appear when the block ends well.
     """
     writers: dict[Path, BopCsvWriter] = {}
     with ExitStack() as files:
@@ -174,8 +174,6 @@ def _result_files(folder: Path, object_ids: Mapping[str, int]) -> Iterator[Calla
             return writers[file]
 
         yield of_sensor
-    for file in set(folder.glob("results*.csv")) - set(writers):
-        file.unlink()
 
 
 def _in_sequence(estimator: PoseEstimator) -> Callable[[LabelledFrame], FrameEstimate]:
