@@ -17,7 +17,7 @@ from object_pose.io.datasets.bop_checks import check_bop
 from object_pose.io.datasets.class_folders import read_class_folders
 from object_pose.io.datasets.coco import read_coco
 from object_pose.io.datasets.mask_pairs import read_mask, read_mask_pairs
-from object_pose.io.datasets.opening import read_boxes
+from object_pose.io.datasets.opening import find_layout, read_boxes
 from object_pose.io.datasets.samples import BoxDataset, LabelledBoxes, of_severity, require_usable
 from object_pose.io.datasets.writing import write_coco, write_yolo, write_yolo_names
 from object_pose.io.datasets.yolo import read_yolo
