@@ -182,8 +182,11 @@ def _spin(recorder: Recorder, seconds: float, interrupted: threading.Event) -> N
     executor = SingleThreadedExecutor()
     executor.add_node(recorder)
     end = time.monotonic() + seconds if seconds > 0.0 else float("inf")
-    while time.monotonic() < end and not interrupted.is_set():
-        executor.spin_once(timeout_sec=min(1.0, max(end - time.monotonic(), 0.0)))
+    try:
+        while time.monotonic() < end and not interrupted.is_set():
+            executor.spin_once(timeout_sec=min(1.0, max(end - time.monotonic(), 0.0)))
+    finally:
+        executor.shutdown()  # before ROS: what is left of one afterwards ends in a traceback
 
 
 def _written_once(write: Write) -> tuple[Write, Write]:
