@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -13,8 +14,10 @@ from typing import Protocol
 from object_pose.core.errors import ObjectPoseError
 from object_pose.runtime.processes import end_with_parent
 
+logger = logging.getLogger(__name__)
+
 Process = subprocess.Popen[str]
-_STOP_WITHIN_S = 15.0
+_STOP_WITHIN_S = 60.0  # a recorder on a busy machine has its bag to finish
 
 
 class Start(Protocol):
@@ -69,5 +72,6 @@ def _stop(processes: Iterable[Process]) -> None:
         try:
             process.wait(_STOP_WITHIN_S)
         except subprocess.TimeoutExpired:
+            logger.warning("process %d did not end within %.0f s and is killed", process.pid, _STOP_WITHIN_S)
             process.kill()
             process.wait()

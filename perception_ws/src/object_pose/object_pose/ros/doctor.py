@@ -10,7 +10,6 @@ from statistics import median
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from tf2_msgs.msg import TFMessage
 
@@ -19,6 +18,7 @@ from object_pose.core.frame import NS_PER_S
 from object_pose.core.geometry.transform_tree import TransformTree
 from object_pose.io.camera_info import info_from_message
 from object_pose.io.messages import depth_from_message, extrinsics_from_message, image_from_message, stamp_ns
+from object_pose.ros.nodes.spinning import executor_of
 from object_pose.ros.transport import qos, topics
 from object_pose.ros.transport.backlog import subscribe_to_all
 from object_pose.ros.transport.frame_inputs import CAMERA_INFO, COLOR, DEPTH, FrameInputsConfig, stream_source
@@ -74,13 +74,11 @@ class TopicExaminer(Node):
 
     def listen(self, seconds: float) -> None:
         """Collect for a while, in which latched messages of publishers that are found late come as well."""
-        executor = SingleThreadedExecutor()
-        executor.add_node(self)
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            executor.spin_once(timeout_sec=0.1)
-            self.streams[CAMERA_INFO].watched.explain_silence()
-        executor.shutdown()
+        with executor_of(self) as executor:
+            while time.monotonic() < deadline:
+                executor.spin_once(timeout_sec=0.1)
+                self.streams[CAMERA_INFO].watched.explain_silence()
 
     def findings(self, card: ModelCard | None = None, fixed_frame: str = "") -> Iterator[Finding]:
         """Yield what was found; ``card`` is the model that the camera is for."""

@@ -16,7 +16,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from object_pose_msgs.msg import KeypointDetectionArray, ObjectPoseArray, ObjectTruthArray
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import NotInitializedException
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
@@ -26,7 +26,7 @@ from vision_msgs.msg import Detection3DArray, VisionInfo
 from object_pose.core.errors import DataError
 from object_pose.core.frame import NS_PER_S
 from object_pose.io.bags import BagWriter, make_typestore, write_bag
-from object_pose.ros.nodes.spinning import prepare_process, sigint_left_to_ros
+from object_pose.ros.nodes.spinning import executor_of, prepare_process, sigint_left_to_ros
 from object_pose.ros.transport import qos, topics
 from object_pose.ros.transport.backlog import subscribe_to_all
 
@@ -179,14 +179,10 @@ def _recorded(bag: BagWriter, options: RecordingOptions, interrupted: threading.
 
 def _spin(recorder: Recorder, seconds: float, interrupted: threading.Event) -> None:
     """Record until the time is over or SIGINT came; rclpy takes no notice of one while it sets up its handler."""
-    executor = SingleThreadedExecutor()
-    executor.add_node(recorder)
     end = time.monotonic() + seconds if seconds > 0.0 else float("inf")
-    try:
+    with executor_of(recorder) as executor:
         while time.monotonic() < end and not interrupted.is_set():
             executor.spin_once(timeout_sec=min(1.0, max(end - time.monotonic(), 0.0)))
-    finally:
-        executor.shutdown()  # before ROS: what is left of one afterwards ends in a traceback
 
 
 def _written_once(write: Write) -> tuple[Write, Write]:

@@ -24,7 +24,7 @@ from object_pose.core.errors import DataError, ObjectPoseError
 from object_pose.core.frame import NS_PER_S
 from object_pose.io.messages import stamp_ns
 from object_pose.ros.demo.observations import Observations, summarize
-from object_pose.ros.nodes.spinning import prepare_process
+from object_pose.ros.nodes.spinning import executor_of, prepare_process
 from object_pose.ros.transport import qos, topics
 from object_pose.runtime.predictor import load_card
 from object_pose.runtime.resources import find_model
@@ -80,17 +80,16 @@ def observe(
     ``report`` gets a live view twice a second. The time begins with the first detections; raises ``DataError`` when
     none come.
     """
-    executor = SingleThreadedExecutor()
-    executor.add_node(probe)
     duration_ns = round(seconds * NS_PER_S)
-    _wait_for_detections(executor, probe, start_within_s, report)
-    give_up = time.monotonic() + seconds + _STRAGGLERS_S
-    next_report = time.monotonic()
-    while max(probe.seen.detections) < probe.seen.start_ns + duration_ns and time.monotonic() < give_up:
-        executor.spin_once(timeout_sec=0.1)
-        if time.monotonic() >= next_report:
-            next_report += _REPORT_EVERY_S
-            report(live_view(probe.seen))
+    with executor_of(probe) as executor:
+        _wait_for_detections(executor, probe, start_within_s, report)
+        give_up = time.monotonic() + seconds + _STRAGGLERS_S
+        next_report = time.monotonic()
+        while max(probe.seen.detections) < probe.seen.start_ns + duration_ns and time.monotonic() < give_up:
+            executor.spin_once(timeout_sec=0.1)
+            if time.monotonic() >= next_report:
+                next_report += _REPORT_EVERY_S
+                report(live_view(probe.seen))
     return probe.seen.between(probe.seen.start_ns, probe.seen.start_ns + duration_ns)
 
 

@@ -19,6 +19,7 @@ import cv2
 import rclpy
 from rclpy.exceptions import NotInitializedException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
 from rclpy.task import Future
 
 from object_pose.core.errors import ConfigError, ObjectPoseError
@@ -75,6 +76,17 @@ def transport_variables(processes: int, shared_memory: Path = SHARED_MEMORY) -> 
             *(shared_memory, free_mib, processes, processes * usual_mib, instead),
         )
     return variables
+
+
+@contextmanager
+def executor_of(node: Node) -> Iterator[SingleThreadedExecutor]:
+    """Return an executor of a node that ends with the block: what is left of one when ROS ends gives a traceback."""
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        yield executor
+    finally:
+        executor.shutdown()
 
 
 def spin(make_nodes: Iterable[Callable[[], PipelineNode]], ros_arguments: Sequence[str] | None = None) -> None:
