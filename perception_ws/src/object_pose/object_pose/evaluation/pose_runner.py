@@ -18,7 +18,7 @@ from object_pose.core.object_model import ObjectModel
 from object_pose.core.pose.config import LIVE
 from object_pose.core.results.pose import ObjectTruth
 from object_pose.evaluation.bop_scorer import BopScore, BopScorer
-from object_pose.io.bop import bop_names, bop_scenes, labelled_scenes, read_bop_scene, scene_files
+from object_pose.io.bop import bop_names, bop_scenes, has_truth, read_bop_scene, scene_files
 from object_pose.runtime.pose_estimator import FrameEstimate, PoseEstimator
 
 MIN_SCORE = LIVE.solver.acceptance.min_score
@@ -125,12 +125,13 @@ def bop_frames(data: Path, labels: Sequence[str], with_depth: bool = True) -> It
 
     Depth is left out where it is not wanted. Raises ``DataError`` where there is none.
     """
-    scenes = [data] if bop_scenes(data) == [data] else labelled_scenes(data)
+    found = bop_scenes(data)
+    scenes = [scene for scene in found if scene == data or has_truth(scene)]
     if not scenes:
         hint = (
             "name a folder with scene_camera.json and scene_gt.json, or of several sensors a scene_camera_SENSOR.json"
         )
-        raise DataError(f"{data} holds no BOP scene" + (" with a scene_gt.json" if bop_scenes(data) else ""), hint)
+        raise DataError(f"{data} holds no BOP scene" + (" with a scene_gt.json" if found else ""), hint)
     names = bop_names(labels)
     for scene in scenes:
         sensor = scene_files(scene).sensor

@@ -115,24 +115,31 @@ def is_bop_scene(path: Path) -> bool:
     return _is_camera_file(path) or bool(camera_files(path))
 
 
-def bop_scenes(root: str | Path) -> list[Path]:
+def bop_scenes(root: str | Path, far_below: bool = True) -> list[Path]:
     """Return what ``read_bop_scene`` takes of a BOP scene, or of all scenes below a folder, sorted.
 
-    Of a scene of several sensors that is the camera file of each. Empty where there is no scene.
+    Those ``far_below`` are more than the two folders down that a data set's are. Of a scene of several sensors that is
+    the camera file of each. Empty where there is no scene.
     """
     place = Path(root)
     if is_bop_scene(place):
         folders = {place}
     else:
         # Links to scenes and splits are followed, too, which ** does not do.
-        folders = {path.parent for below in ("*", "*/*", "**") for path in place.glob(f"{below}/scene_camera*.json")}
+        depths = ("*", "*/*", "**") if far_below else ("*", "*/*")
+        folders = {path.parent for below in depths for path in place.glob(f"{below}/scene_camera*.json")}
     found = [(folder, camera_files(folder)) for folder in folders]
     return sorted(scene for folder, files in found for scene in (files if len(files) > 1 else [folder]))
 
 
 def labelled_scenes(root: str | Path) -> list[Path]:
     """Return those of ``bop_scenes`` that have a truth."""
-    return [scene for scene in bop_scenes(root) if scene_files(scene).json("scene_gt").exists()]
+    return [scene for scene in bop_scenes(root) if has_truth(scene)]
+
+
+def has_truth(scene: Path) -> bool:
+    """Whether a scene, as ``bop_scenes`` returns it, has a truth."""
+    return scene_files(scene).json("scene_gt").exists()
 
 
 def scene_files(path: str | Path) -> SceneFiles:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from object_pose.core.errors import DataError
-from object_pose.io.bop import bop_scenes, is_bop_scene, scene_files
+from object_pose.io.bop import bop_scenes, is_bop_scene
 from object_pose.io.datasets.boxes import YAML_SUFFIXES, visible_files
 from object_pose.io.datasets.class_folders import list_class_folders, read_class_folders
 from object_pose.io.datasets.coco import read_coco
@@ -26,7 +26,6 @@ from object_pose.io.files import read_text
 BOX_KINDS = ("yolo", "coco", "voc", "cvat", "labelme")
 SPLIT_NAMES = ("train", "val", "valid", "validation", "test")
 _PEEK_BYTES = 1 << 16
-_BOP_DEPTH = 2  # of the scenes of a data set: in its splits
 
 
 @dataclass(frozen=True)
@@ -101,9 +100,8 @@ def _looks_like_coco(file: Path) -> bool:
 
 
 def _bop(root: Path) -> dict[str, Path]:
-    # Scenes further below belong to a data set beside others.
-    depths = (len(scene_files(scene).folder.relative_to(root).parts) for scene in bop_scenes(root))
-    return {"": root} if any(depth <= _BOP_DEPTH for depth in depths) else {}
+    # Scenes far below belong to a data set beside others, and looking for them would list all images.
+    return {"": root} if bop_scenes(root, far_below=False) else {}
 
 
 def _yolo(root: Path) -> dict[str, Path]:
