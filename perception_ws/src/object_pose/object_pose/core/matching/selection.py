@@ -54,7 +54,6 @@ _CONTOURS, _LEAST_CONTOURS, _HOPELESS = 60, 5, 30.0
 # Depth sensors differ in what they make of edges and gaps: log-odds by depth count up to the first against a pose and
 # up to the second for it. Contours count the third, and speak neither for nor against it where they agree by the last.
 _MOST_AGAINST, _MOST_FOR, _CONTOUR, _NEUTRAL_AGREEMENT = 3.0, 8.0, 9.0, 0.40
-_NEAR = np.diag(np.repeat([0.003, 0.03], 3) ** 2)
 # Other parts on the same surface, of which they share so much: how much less likely they are at most, what a pixel
 # tells, what log-odds of two parts differ by although it is either, and from which share on it may be the second.
 _SAME_SURFACE, _MOST_BEHIND, _PER_PIXEL, _BY_CHANCE, _UNDECIDED = 0.6, 6.0, 0.3, 3.0, 0.1
@@ -201,7 +200,7 @@ def _with_colour(
         rows = np.flatnonzero((candidates.class_ids == class_id) & (log_odds > -_HOPELESS))
         best = _apart(rows[np.argsort(-log_odds[rows], kind="stable")], cells)[:count]
         surface = ContourSurface.of(parts[class_id].model.surface_object)
-        return best, [contour_agreement(colour, surface, candidates.poses[row], _NEAR) for row in best]
+        return best, [contour_agreement(colour, surface, candidates.poses[row]) for row in best]
 
     # What is not compared counts as if its contour were not there.
     agreement = np.zeros(len(candidates))

@@ -46,6 +46,10 @@ _LEAST_DISTANCE_SIGMA, _MOST_DISTANCE_SIGMA = 0.0135, 2.0
 _CONTOUR_BIAS = -1.9
 _CONTOUR_BEFORE = 0.8
 _CONTOUR_AGREEMENT = 5.8
+# The same of poses that depth gives.
+_DEPTH_CONTOUR_BIAS = -1.6
+_DEPTH_CONTOUR_BEFORE = 0.77
+_DEPTH_CONTOUR_AGREEMENT = 4.0
 _SURE = 1e-3
 # Variance of an angle that may be anything: uniform over a full turn.
 FREE_ANGLE_VARIANCE = np.pi**2 / 3.0
@@ -182,6 +186,12 @@ def log_odds_of_keypoints(scores: Array, keypoint_cost: Array, distance_sigma: A
 def log_odds_of_contour(score: float, agreement: float) -> float:
     """Return the log-odds that a pose is right whose keypoints said ``score``, by how far its contour agrees."""
     return float(_CONTOUR_BIAS + _CONTOUR_BEFORE * log_odds_of(np.array(score)) + _CONTOUR_AGREEMENT * agreement)
+
+
+def log_odds_with_contour(score: float, agreement: float) -> float:
+    """Return the log-odds that a pose is right to which depth gave ``score``, by how far its contour agrees."""
+    before = _DEPTH_CONTOUR_BEFORE * log_odds_of(np.array(score))
+    return float(_DEPTH_CONTOUR_BIAS + before + _DEPTH_CONTOUR_AGREEMENT * agreement)
 
 
 def probability(log_odds: float) -> float:

@@ -71,6 +71,13 @@ class ContourConfig:
         minimum=1,
         maximum=MOST_STARTS,
     )
+    max_judged: int = parameter(
+        0,
+        "at most this many poses with depth, the most doubtful first, are judged by their contour, too: real, textured "
+        "objects are told from what lies near them; each takes half the time of the detector",
+        minimum=0,
+        maximum=1000,
+    )
     use_masks: bool = parameter(
         False,
         "use the RoI head's visible masks beside colour, which decoding.visible_masks predicts; masks learned from "
@@ -157,7 +164,7 @@ SINGLE_IMAGE = Profile(
         second_pass=True,
         support_plane=True,
         search=SearchConfig(max_searches=64),
-        contour=ContourConfig(max_poses=64, starts=MOST_STARTS),
+        contour=ContourConfig(max_poses=64, starts=MOST_STARTS, max_judged=64),
         acceptance=AcceptanceConfig(
             min_verification=0.0, min_visibility=0.0, min_score=0.0, max_translation_sigma_without_depth_m=10.0
         ),

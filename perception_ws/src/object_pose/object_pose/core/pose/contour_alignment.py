@@ -18,7 +18,7 @@ from scipy.ndimage import gaussian_filter
 from object_pose.core.arrays import Array, Image
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera, undistorted_image
-from object_pose.core.pose.confidence import PoseEstimate, log_odds_of_contour, probability
+from object_pose.core.pose.confidence import PoseEstimate, log_odds_of_contour, log_odds_with_contour, probability
 from object_pose.core.pose.contour import Contour, ContourSurface, draw_contour
 from object_pose.core.results.detections import VisibleMask
 
@@ -32,6 +32,8 @@ Colour = Image | Callable[[], Image | None] | None
 _NEAR: _Rounds = ((10, 3),)
 _FAR: _Rounds = ((22, 2), (10, 2))
 _LAST: _Rounds = ((7, 3), (5, 2), (4, 2))
+# Whether the contour of a pose that depth gave is there shows in fewer (docs/decisions/0027).
+_JUDGING: _Rounds = ((7, 2), (4, 2))
 # Start poses, as a share of the distance or in the detection's box, with their first rounds; the best one goes on.
 # Uncertain keypoints shrink towards their middle, which a box does not.
 _IN_BOX = 0.0
@@ -61,6 +63,9 @@ _EDGE_VARIANCE = 0.3  # of the sharpest edge, px^2
 _LEAST_CONTRAST = 4.0  # squared, in that of the colours to either side
 _MAX_TURN_RAD = 0.2
 _LEAST_INFORMATION = 1e-6 * np.eye(6)
+# How well a pose is known that depth gave: 3 mm and 0.03 rad. What differs by less has the same contour.
+_INFORMATION_BY_DEPTH = np.diag(np.repeat([0.003, 0.03], 3) ** -2.0)
+_SAME_SHIFT_M, _SAME_TURN = 0.002, 0.03
 
 
 def read_colour(rgb: Colour) -> Image | None:
@@ -73,7 +78,7 @@ class ColourView:
 
     def __init__(self, rgb: Image, camera: Camera) -> None:
         rgb = undistorted_image(rgb, camera)
-        level = rgb.astype(np.intp) * _LEVELS // 256
+        level = (rgb // (256 // _LEVELS)).astype(np.uint16)
         self.camera, self.rgb = camera, rgb
         self.codes = (level[..., 0] * _LEVELS + level[..., 1]) * _LEVELS + level[..., 2]
 
@@ -141,14 +146,39 @@ def align_contour(
     return _finished(view, surface, best.T_camera_object, prior, mask)
 
 
-def contour_agreement(view: ColourView, surface: ContourSurface, T_camera_object: Array, covariance: Array) -> float:
-    """Return the share of a pose's contour where colour changes, too, once it is moved a little to where most does.
+def contour_agreement(
+    view: ColourView, surface: ContourSurface, T_camera_object: Array, rounds: _Rounds = _LAST
+) -> float:
+    """Return the share of a depth pose's contour where colour changes, too, once it is moved to where most does.
 
-    The pose is known to ``covariance`` (6, 6). It is 0 where the contour cannot be drawn, or its inside has no colour.
+    It is moved no farther than depth errs, and 0 where the contour cannot be drawn, or its inside has no colour.
     """
-    prior = _Prior(T_camera_object, np.asarray(np.linalg.pinv(covariance, hermitian=True)))
-    fit = _aligned(view, surface, T_camera_object, prior, _LAST, None)
+    fit = _aligned(view, surface, T_camera_object, _Prior(T_camera_object, _INFORMATION_BY_DEPTH), rounds, None)
     return fit.agreement if fit else 0.0
+
+
+class ContourWitness:
+    """What the contours of one image say of poses that depth gave; such as are nearly the same are looked at once."""
+
+    def __init__(self, view: ColourView) -> None:
+        self._view = view
+        self._seen: list[tuple[ContourSurface, Array, float]] = []
+
+    def judged(self, estimate: PoseEstimate, surface: ContourSurface) -> PoseEstimate:
+        """Return the estimate with the score that it has with its contour, too."""
+        pose = estimate.T_camera_object
+        agreement = self._known(surface, pose)
+        if agreement is None:
+            agreement = contour_agreement(self._view, surface, pose, _JUDGING)
+            self._seen.append((surface, pose, agreement))
+        return replace(estimate, score=probability(log_odds_with_contour(estimate.score, agreement)))
+
+    def _known(self, surface: ContourSurface, pose: Array) -> float | None:
+        for of, other, agreement in self._seen:
+            turn, shift = pose[:3, :3] - other[:3, :3], pose[:3, 3] - other[:3, 3]
+            if of is surface and np.linalg.norm(turn) < _SAME_TURN and np.linalg.norm(shift) < _SAME_SHIFT_M:
+                return agreement
+        return None
 
 
 def from_contour(estimate: PoseEstimate, fit: ContourFit) -> PoseEstimate:
@@ -280,7 +310,9 @@ def _follow(view: ColourView, contour: Contour, reach: int, mask: VisibleMask | 
     return _Lines(distance, variance, information, known)
 
 
-def _probability_inside(codes: NDArray[np.intp], covered: NDArray[np.bool_], reach: int) -> NDArray[np.float32] | None:
+def _probability_inside(
+    codes: NDArray[np.uint16], covered: NDArray[np.bool_], reach: int
+) -> NDArray[np.float32] | None:
     """Return how likely each pixel's colour (h, w) is the object's, by the colours inside and around it."""
     mask = covered.astype(np.uint8)
     inner = cv2.erode(mask, np.ones((3, 3), np.uint8)) > 0
@@ -302,7 +334,7 @@ def _agreed(by_colour: NDArray[np.float32], by_mask: NDArray[np.float32]) -> NDA
     return np.asarray(both / (both + (1.0 - colour) * (1.0 - mask)), dtype=np.float32)
 
 
-def _histogram(codes: NDArray[np.intp]) -> Array:
+def _histogram(codes: NDArray[np.uint16]) -> Array:
     counts = np.bincount(codes, minlength=_LEVELS**3).reshape((_LEVELS,) * 3)
     return np.asarray(gaussian_filter(counts / len(codes), _BLUR)).reshape(-1)
 

@@ -22,6 +22,7 @@ from object_pose.core.pose.contour_alignment import (
     Colour,
     ColourView,
     ContourFit,
+    ContourWitness,
     align_contour,
     from_contour,
     read_colour,
@@ -37,6 +38,9 @@ from object_pose.core.results.detections import Detections, VisibleMasks
 from object_pose.core.results.pose import ImageOffset, ObjectPose, PoseResults
 
 Rows = NDArray[np.intp]
+
+# From this score by depth on a pose is not judged by its contour, nor where it is as far from being right.
+_SURE = 0.99
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,8 @@ class PoseSolver:
             doubt_misaligned(estimate, misalignment, camera, diameter) if estimate.depth_used else estimate
             for estimate, diameter in zip(estimates, diameters)
         ]
+        if depth is not None and misalignment is None:
+            self._judge_by_contours(problem, estimates, rgb, camera)
         self._align_with_contours(problem, estimates, rgb, camera, depth is not None)
         results = accept_estimates(
             estimates,
@@ -194,6 +200,19 @@ class PoseSolver:
             for row, behind in align(covered, depth.without(occluders)).items():
                 if behind.score > estimates[row].score:
                     estimates[row] = behind
+
+    def _judge_by_contours(self, problem: _Problem, estimates: list[PoseEstimate], rgb: Colour, camera: Camera) -> None:
+        """Give the estimates that depth leaves in doubt the score that they have with their contour."""
+        rows = [row for row in problem.solved if estimates[row].depth_used and len(problem.surfaces[row].points)]
+        doubts = {row: abs(estimates[row].score - 0.5) for row in rows}
+        rows = sorted((row for row in rows if doubts[row] < _SURE - 0.5), key=doubts.__getitem__)
+        rows = rows[: self._config.contour.max_judged]
+        image = read_colour(rgb) if rows else None
+        if image is None:
+            return
+        witness = ContourWitness(ColourView(image, camera))
+        for row in rows:
+            estimates[row] = witness.judged(estimates[row], problem.surfaces[row])
 
     def _align_with_contours(
         self, problem: _Problem, estimates: list[PoseEstimate], rgb: Colour, camera: Camera, has_depth: bool
