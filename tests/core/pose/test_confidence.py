@@ -118,3 +118,14 @@ def test_a_few_points_of_a_hidden_surface_do_not_make_a_pose_likely(confirmed: f
 def test_keypoints_that_are_all_off_say_no_more_the_farther_they_are(cost: float) -> None:
     evidence = evidence_of(1.0, 0.0, 0.0, 0.9)
     assert log_odds(evidence, cost=cost) == log_odds(evidence, cost=confidence._MOST_KEYPOINT_COST)
+
+
+@given(st.floats(0.01, 0.99), st.floats(0.01, 0.99), shares, shares)
+def test_contours_are_weighed_with_depth(before: float, other: float, agreement: float, less: float) -> None:
+    agreement, less = max(agreement, less), min(agreement, less)
+    before, other = max(before, other), min(before, other)
+    assert confidence.log_odds_with_contour(before, agreement) >= confidence.log_odds_with_contour(before, less)
+    assert confidence.log_odds_with_contour(before, agreement) >= confidence.log_odds_with_contour(other, agreement)
+    # None of it there is evidence against, all of it for a pose that depth leaves open.
+    assert confidence.log_odds_with_contour(before, 0.0) < confidence.log_odds_of(np.array(before)) + 0.1
+    assert confidence.log_odds_with_contour(0.5, 0.0) < 0.0 < confidence.log_odds_with_contour(0.5, 1.0)

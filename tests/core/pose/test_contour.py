@@ -18,6 +18,7 @@ from object_pose.core.geometry.stable_poses import StablePoses, support
 from object_pose.core.pose.config import AcceptanceConfig, ContourConfig, PoseSolverConfig
 from object_pose.core.pose.contour import ContourSurface, draw_contour, even_sample
 from object_pose.core.pose.contour_alignment import MOST_STARTS, ColourView, align_contour
+from object_pose.core.pose.misalignment import Cause, Misalignment
 from object_pose.core.pose.solver import PoseSolver
 from object_pose.core.results.detections import (
     Detections,
@@ -262,6 +263,50 @@ def test_the_solver_aligns_what_lacks_depth() -> None:
         PoseSolver([older], PoseSolverConfig(acceptance=_LENIENT)).solve(found, _CAMERA, rgb=picture(_TRUTH)).poses
     )
     np.testing.assert_allclose(as_before.T_camera_object, by_keypoints.T_camera_object)
+
+
+def in_doubt(off: tuple[float, ...] = (0.0,) * 6) -> tuple[Detections, NDArray[np.float32]]:
+    """Return a detection of little score, and depth, as both are of the bracket moved by ``off``."""
+    pose = moved(_TRUTH, off)
+    pixels = _CAMERA.project(se3.apply(pose, _MODEL.keypoints_object))[None]
+    box = np.concatenate([pixels.min(axis=1), pixels.max(axis=1)], axis=1)
+    found = Detections(box, np.array([0.05]), np.array([0]), pixels, np.full((1, 8), 3.0))
+    return found, render_depth([(BRACKET, pose)], _CAMERA, background_m=0.7)
+
+
+def judged(found: Detections, depth_m: NDArray[np.float32], rgb: Image | None, max_judged: int = 1) -> float:
+    """Return the score of the only pose."""
+    acceptance = dataclasses.replace(_LENIENT, min_score=0.0)
+    config = PoseSolverConfig(acceptance=acceptance, contour=ContourConfig(max_judged=max_judged))
+    (pose,) = PoseSolver([_MODEL], config).solve(found, _CAMERA, depth_m, rgb=rgb).poses
+    assert pose.depth_used
+    return pose.score
+
+
+@pytest.mark.parametrize("turn_deg", [0, 1, 2])
+def test_what_depth_leaves_in_doubt_is_decided_by_the_contour(turn_deg: int) -> None:
+    found, depth_m = in_doubt((0.001, 0.0, 0.0, 0.0, 0.0, np.radians(turn_deg)))
+    by_depth = judged(found, depth_m, None)
+    assert 0.01 < by_depth < 0.99
+    assert judged(found, depth_m, picture(_TRUTH)) > by_depth > judged(found, depth_m, mottled_grey())
+
+
+def test_no_contour_is_looked_at_where_none_is_asked_for() -> None:
+    found, depth_m = in_doubt()
+    assert judged(found, depth_m, mottled_grey(), max_judged=0) == judged(found, depth_m, None)
+    assert PoseSolverConfig().contour.max_judged == 0
+
+
+def test_contours_say_nothing_where_image_and_depth_are_known_to_be_apart() -> None:
+    found, depth_m = in_doubt()
+    misalignment = Misalignment(Cause.SHIFT, np.array([9.0, 0.0]), np.eye(2), objects=1)
+    acceptance = dataclasses.replace(_LENIENT, min_score=0.0)
+    solver = PoseSolver([_MODEL], PoseSolverConfig(acceptance=acceptance, contour=ContourConfig(max_judged=1)))
+    scores = [
+        solver.solve(found, _CAMERA, depth_m, rgb=rgb, misalignment=misalignment).poses[0].score
+        for rgb in (None, mottled_grey())
+    ]
+    assert scores[0] == scores[1]
 
 
 def test_the_solver_knows_that_objects_stand_on_one_plane() -> None:

@@ -341,7 +341,8 @@ class PoseEstimator:
 
 def needs_color(config: PoseSolverConfig) -> bool:
     """Return whether poses of given detections may need the colour image: for contours, or for the second pass."""
-    return config.contour.max_poses > 0 or (config.second_pass and config.use_depth)
+    with_depth = config.second_pass or config.contour.max_judged > 0
+    return config.contour.max_poses > 0 or (with_depth and config.use_depth)
 
 
 def _find_profile(name: str) -> Profile:

@@ -2,7 +2,8 @@
 
 The contour of a pose separates the colours of the object from those around it, as does a network's mask of the object.
 Lines across the contour measure where the sides change, and the pose moves there, with the keypoints' pose as its prior
-(after RBOT, Tjaden et al. 2019, and SRT3D, Stoiber et al. 2022; docs/decisions/0007 and 0009).
+(after RBOT, Tjaden et al. 2019, and SRT3D, Stoiber et al. 2022; docs/decisions/0007 and 0009). Of poses that depth gave
+contours say how likely they are (0027).
 """
 
 from __future__ import annotations
@@ -157,7 +158,7 @@ def contour_agreement(
     return fit.agreement if fit else 0.0
 
 
-class ContourWitness:
+class ContourJudge:
     """What the contours of one image say of poses that depth gave; such as are nearly the same are looked at once."""
 
     def __init__(self, view: ColourView) -> None:

@@ -22,7 +22,7 @@ from object_pose.core.pose.contour_alignment import (
     Colour,
     ColourView,
     ContourFit,
-    ContourWitness,
+    ContourJudge,
     align_contour,
     from_contour,
     read_colour,
@@ -210,9 +210,9 @@ class PoseSolver:
         image = read_colour(rgb) if rows else None
         if image is None:
             return
-        witness = ContourWitness(ColourView(image, camera))
+        judge = ContourJudge(ColourView(image, camera))
         for row in rows:
-            estimates[row] = witness.judged(estimates[row], problem.surfaces[row])
+            estimates[row] = judge.judged(estimates[row], problem.surfaces[row])
 
     def _align_with_contours(
         self, problem: _Problem, estimates: list[PoseEstimate], rgb: Colour, camera: Camera, has_depth: bool
