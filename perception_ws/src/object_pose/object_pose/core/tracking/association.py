@@ -25,17 +25,17 @@ _NO_MATCH = 1e9
 class Track:
     """One object through time: filtered ``state`` and latest ``measured`` one in the fixed frame, and its ``pose``.
 
-    ``registered`` is its last pose which was not tracked but found anew. One that ``is_lost`` is remembered but not
-    reported, for it is not where it was; one that was missed so often that it ``is_missed`` is not followed until it is
-    found anew, and one that ``is_tentative`` is not reported before it is found twice. ``doubts`` are late poses in a
-    row that contradict it, and ``correction`` (4, 4), in the object's frame, is what they ask for.
+    ``registered_score`` is that of its last pose which was not tracked but found anew. One that ``is_lost`` is
+    remembered but not reported, for it is not where it was; one that was missed so often that it ``is_missed`` is not
+    followed until it is found anew, and one that ``is_tentative`` is not reported before it is found twice. ``doubts``
+    are late poses in a row that contradict it, and ``correction`` (4, 4), in the object's frame, is what they ask for.
     """
 
     track_id: int
     state: PoseState
     measured: PoseState
     pose: ObjectPose
-    registered: ObjectPose
+    registered_score: float
     seen_ns: int
     age: int = 1
     frames_unseen: int = 0

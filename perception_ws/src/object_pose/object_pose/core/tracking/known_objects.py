@@ -29,8 +29,7 @@ _SURE_SHARE, _WORTHLESS_SHARE = 0.85, 0.45
 # The same of contour and texture that colour confirms, where depth does not measure the object.
 _SURE_AGREEMENT, _WORTHLESS_AGREEMENT = 0.6, 0.3
 _LEAST_COLOUR_SCORE = 0.15  # of what colour alone confirms
-# The same of all surface that the camera should see, hidden or not: what hides may be what the pose is stuck in. Where
-# more was hidden when it was found, its score knows of that.
+# The same of all surface that the camera should see, hidden or not: what hides may be what the pose is stuck in.
 _SURE_VISIBILITY, _WORTHLESS_VISIBILITY = 0.65, 0.1
 # How far contours are too large or too small as a whole: that of the model, and as a camera shows it. The other errors
 # of lines and patches are alike over much of an object, too.
@@ -81,8 +80,8 @@ class KnownObjects:
     def align(self, frame: CameraFrame, expected: Sequence[ObjectPose]) -> PoseResults:
         """Return ``expected`` poses where they are found in a frame, with their ids, and a rejection of each other one.
 
-        Their covariance says how far they may have moved. Score and visibility of an expected pose are those that it
-        was registered with; the score of the result is less where depth contradicts it, or less of it is seen.
+        Their covariance says how far they may have moved. The score of an expected pose is the one that it was
+        registered with; that of the result is less where depth contradicts it.
         """
         if not expected:
             return PoseResults((), ())
@@ -130,9 +129,7 @@ class KnownObjects:
             visibility, rms_m = float(aligned.depth.confirmed[row]), float(aligned.depth.rms_m[row])
             share = visibility / max(visibility + float(aligned.depth.seen_through[row]), 1e-9)
             confidence = _between(share, _WORTHLESS_SHARE, _SURE_SHARE)
-            sure_visibility = max(float(np.fmin(pose.visibility, _SURE_VISIBILITY)), _WORTHLESS_VISIBILITY)
-            seen = visibility / sure_visibility * _SURE_VISIBILITY
-            confidence *= _between(seen, _WORTHLESS_VISIBILITY, _SURE_VISIBILITY)
+            confidence *= _between(visibility, _WORTHLESS_VISIBILITY, _SURE_VISIBILITY)
             covariance = add_systematic(covariance, transform[:3, 3], self._config.depth.scale_sigma)
         else:
             confidence = _colour_confidence(aligned, row)

@@ -67,7 +67,7 @@ class LateMatcher:
             if partner is None or partner.is_lost or partner.track_id not in then:
                 found.append(matched[-1])
                 if partner is not None:
-                    partner.registered, partner.is_tentative = pose, False
+                    partner.registered_score, partner.is_tentative = pose.score, False
             else:
                 self._confirm(partner, then[track_id], pose, state)
         return LateMatches(tuple(matched), tuple(found))
@@ -108,13 +108,13 @@ class LateMatcher:
         slack = np.repeat([_SLACK_DIAMETERS * diameter, _SLACK_RAD], 3) ** 2
         covariance = track.measured.covariance + measured.covariance + np.diag(slack)
         if squared_distance(covariance, difference) <= NIS_LIMIT:
-            track.doubts, track.correction, track.registered = 0, None, pose
+            track.doubts, track.correction, track.registered_score = 0, None, pose.score
             track.is_tentative = False
             return
         # Both were measured in one frame; the one that explains it better is right.
         track.doubts = track.doubts + 1 if pose.score >= track.pose.score else 0
         if track.doubts >= self._change_patience:
-            track.registered = pose
+            track.registered_score = pose.score
             track.correction = se3.inverse(T_fixed_object) @ measured.transform
 
     def end_missed(self, tracks: Sequence[Track], moment: Moment, seen_ids: Collection[int]) -> list[PoseRejection]:

@@ -174,7 +174,7 @@ class Tracker:
         poses, rejections = [], []
         for pose in results.poses:
             track = lost.get(pose.track_id)
-            if track is None or _is_found_again(pose, track.registered.score):
+            if track is None or _is_found_again(pose, track.registered_score):
                 poses.append(pose)
             else:
                 of_pose = pose.class_id, pose.class_name, pose.score, pose.box_xyxy
@@ -193,7 +193,7 @@ class Tracker:
         )
 
     def predicted(self, stamp_ns: int, T_world_camera: Array | None = None) -> tuple[ObjectPose, ...]:
-        """Return where tracks are expected at a stamp, with ids, and score and visibility as found, to be followed.
+        """Return where tracks are expected at a stamp, with their ids and registered scores, for a solver to follow.
 
         Where the latest measurement contradicts the filter the object moves, and goes on as it did. Late poses that
         contradict a track for long enough have corrected it. The covariance is how far each may be from there.
@@ -219,8 +219,7 @@ class Tracker:
                     track.pose,
                     T_camera_object=T_camera_fixed @ T_fixed_object,
                     track_id=track.track_id,
-                    score=track.registered.score,
-                    visibility=track.registered.visibility,
+                    score=track.registered_score,
                     covariance=self._spread(track, seconds, T_camera_fixed @ T_fixed_object),
                 )
             )
@@ -286,11 +285,11 @@ class Tracker:
                 continue
             if track is None:
                 is_tentative = pose.score < self._config.min_sure_score
-                track = Track(pose.track_id, state, state, pose, pose, stamp_ns, is_tentative=is_tentative)
+                track = Track(pose.track_id, state, state, pose, pose.score, stamp_ns, is_tentative=is_tentative)
                 self._tracks.append(track)
             elif track.is_lost or track.seen_ns < stamp_ns:
                 track.state, track.measured, track.pose = state, state, pose
-                track.registered, track.seen_ns = pose, stamp_ns
+                track.registered_score, track.seen_ns = pose.score, stamp_ns
                 track.is_lost = track.is_missed = False
                 track.velocity, track.contradictions, track.frames_unseen = Velocity.zero(), 0, 0
 
@@ -389,7 +388,7 @@ class Tracker:
         return measured.at(symmetry.closest(measured.transform, track.state.transform))
 
     def _start(self, pose: ObjectPose, state: PoseState, stamp_ns: int) -> None:
-        self._tracks.append(Track(next(self._track_ids), state, state, pose, pose, stamp_ns))
+        self._tracks.append(Track(next(self._track_ids), state, state, pose, pose.score, stamp_ns))
 
     def _renew(self, track: Track, pose: ObjectPose, measured: PoseState, stamp_ns: int) -> None:
         measured = self._symmetric_to(track, measured)
@@ -411,7 +410,7 @@ class Tracker:
         track.measured, track.pose, track.seen_ns, track.age = measured, pose, stamp_ns, track.age + 1
         track.is_lost, track.is_missed, track.frames_unseen = False, False, 0
         if pose.track_id < 0:
-            track.registered = pose
+            track.registered_score = pose.score
 
     def _report(self, stamp_ns: int, T_camera_world: Array | None) -> list[ObjectPose]:
         """Return the tracks seen now, then those worth bridging where nothing else stands."""
