@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import cv2
 import numpy as np
@@ -25,6 +26,7 @@ from object_pose.core.results.detections import (
     VisibleMask,
     VisibleMasks,
 )
+from object_pose.core.tracking.view_model import ViewModel, draw_view_models
 from object_pose.core.vision.roi import RoiWindow
 from raycast import BRACKET, model_of, render_depth
 
@@ -274,11 +276,21 @@ def in_doubt(off: tuple[float, ...] = (0.0,) * 6) -> tuple[Detections, NDArray[n
     return found, render_depth([(BRACKET, pose)], _CAMERA, background_m=0.7)
 
 
-def judged(found: Detections, depth_m: NDArray[np.float32], rgb: Image | None, max_judged: int = 1) -> float:
-    """Return the score of the only pose."""
+@functools.cache
+def drawn() -> list[ViewModel]:
+    return draw_view_models([_MODEL])
+
+
+def judging(max_judged: int = 1) -> PoseSolver:
+    """Return a solver that gives every pose, and looks at the contours of some."""
     acceptance = dataclasses.replace(_LENIENT, min_score=0.0)
     config = PoseSolverConfig(acceptance=acceptance, contour=ContourConfig(max_judged=max_judged))
-    (pose,) = PoseSolver([_MODEL], config).solve(found, _CAMERA, depth_m, rgb=rgb).poses
+    return PoseSolver([_MODEL], config, draw=lambda _: drawn())
+
+
+def judged(found: Detections, depth_m: NDArray[np.float32], rgb: Image | None, max_judged: int = 1) -> float:
+    """Return the score of the only pose."""
+    (pose,) = judging(max_judged).solve(found, _CAMERA, depth_m, rgb=rgb).poses
     assert pose.depth_used
     return pose.score
 
@@ -300,10 +312,8 @@ def test_no_contour_is_looked_at_where_none_is_asked_for() -> None:
 def test_contours_say_nothing_where_image_and_depth_are_known_to_be_apart() -> None:
     found, depth_m = in_doubt()
     misalignment = Misalignment(Cause.SHIFT, np.array([9.0, 0.0]), np.eye(2), objects=1)
-    acceptance = dataclasses.replace(_LENIENT, min_score=0.0)
-    solver = PoseSolver([_MODEL], PoseSolverConfig(acceptance=acceptance, contour=ContourConfig(max_judged=1)))
     scores = [
-        solver.solve(found, _CAMERA, depth_m, rgb=rgb, misalignment=misalignment).poses[0].score
+        judging().solve(found, _CAMERA, depth_m, rgb=rgb, misalignment=misalignment).poses[0].score
         for rgb in (None, mottled_grey())
     ]
     assert scores[0] == scores[1]

@@ -21,7 +21,7 @@ from object_pose.core.vision.roi import not_measured, painted_over
 from object_pose.runtime.card import ModelCard
 from object_pose.runtime.predictor import Predictor, PredictorConfig
 from object_pose.runtime.timing import StageClock
-from object_pose.runtime.view_cache import cached_search_views
+from object_pose.runtime.view_cache import cached_search_views, cached_view_models
 
 
 class Registration(Protocol):
@@ -72,7 +72,7 @@ class KeypointRegistration:
         self._is_given = self._detector is not None
         self._default_decoding = decoding
         self._detector_config, self._solver_config = detector_config, solver_config
-        self._solver = PoseSolver(card.objects, solver_config, cached_search_views)
+        self._solver = PoseSolver(card.objects, solver_config, cached_search_views, cached_view_models)
 
     @property
     def detector(self) -> Predictor:

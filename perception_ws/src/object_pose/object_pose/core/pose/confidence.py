@@ -47,9 +47,9 @@ _CONTOUR_BIAS = -1.9
 _CONTOUR_BEFORE = 0.8
 _CONTOUR_AGREEMENT = 5.8
 # The same of poses that depth gives.
-_DEPTH_CONTOUR_BIAS = -1.6
-_DEPTH_CONTOUR_BEFORE = 0.77
-_DEPTH_CONTOUR_AGREEMENT = 4.0
+_DEPTH_CONTOUR_BIAS = -3.7
+_DEPTH_CONTOUR_BEFORE = 0.7
+_DEPTH_CONTOUR_AGREEMENT = 6.6
 _SURE = 1e-3
 # Variance of an angle that may be anything: uniform over a full turn.
 FREE_ANGLE_VARIANCE = np.pi**2 / 3.0

@@ -2,8 +2,7 @@
 
 The contour of a pose separates the colours of the object from those around it, as does a network's mask of the object.
 Lines across the contour measure where the sides change, and the pose moves there, with the keypoints' pose as its prior
-(after RBOT, Tjaden et al. 2019, and SRT3D, Stoiber et al. 2022; docs/decisions/0007 and 0009). Of poses that depth gave
-contours say how likely they are (0027).
+(after RBOT, Tjaden et al. 2019, and SRT3D, Stoiber et al. 2022; docs/decisions/0007 and 0009).
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from scipy.ndimage import gaussian_filter
 from object_pose.core.arrays import Array, Image
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera, undistorted_image
-from object_pose.core.pose.confidence import PoseEstimate, log_odds_of_contour, log_odds_with_contour, probability
+from object_pose.core.pose.confidence import PoseEstimate, log_odds_of_contour, probability
 from object_pose.core.pose.contour import Contour, ContourSurface, draw_contour
 from object_pose.core.results.detections import VisibleMask
 
@@ -33,8 +32,6 @@ Colour = Image | Callable[[], Image | None] | None
 _NEAR: _Rounds = ((10, 3),)
 _FAR: _Rounds = ((22, 2), (10, 2))
 _LAST: _Rounds = ((7, 3), (5, 2), (4, 2))
-# Whether the contour of a pose that depth gave is there shows in fewer (docs/decisions/0027).
-_JUDGING: _Rounds = ((7, 2), (4, 2))
 # Start poses, as a share of the distance or in the detection's box, with their first rounds; the best one goes on.
 # Uncertain keypoints shrink towards their middle, which a box does not.
 _IN_BOX = 0.0
@@ -64,9 +61,8 @@ _EDGE_VARIANCE = 0.3  # of the sharpest edge, px^2
 _LEAST_CONTRAST = 4.0  # squared, in that of the colours to either side
 _MAX_TURN_RAD = 0.2
 _LEAST_INFORMATION = 1e-6 * np.eye(6)
-# How well a pose is known that depth gave: 3 mm and 0.03 rad. What differs by less has the same contour.
+# How well a pose is known that depth gave: 3 mm and 0.03 rad.
 _INFORMATION_BY_DEPTH = np.diag(np.repeat([0.003, 0.03], 3) ** -2.0)
-_SAME_SHIFT_M, _SAME_TURN = 0.002, 0.03
 
 
 def read_colour(rgb: Colour) -> Image | None:
@@ -147,39 +143,13 @@ def align_contour(
     return _finished(view, surface, best.T_camera_object, prior, mask)
 
 
-def contour_agreement(
-    view: ColourView, surface: ContourSurface, T_camera_object: Array, rounds: _Rounds = _LAST
-) -> float:
+def contour_agreement(view: ColourView, surface: ContourSurface, T_camera_object: Array) -> float:
     """Return the share of a depth pose's contour where colour changes, too, once it is moved to where most does.
 
     It is moved no farther than depth errs, and 0 where the contour cannot be drawn, or its inside has no colour.
     """
-    fit = _aligned(view, surface, T_camera_object, _Prior(T_camera_object, _INFORMATION_BY_DEPTH), rounds, None)
+    fit = _aligned(view, surface, T_camera_object, _Prior(T_camera_object, _INFORMATION_BY_DEPTH), _LAST, None)
     return fit.agreement if fit else 0.0
-
-
-class ContourJudge:
-    """What the contours of one image say of poses that depth gave; such as are nearly the same are looked at once."""
-
-    def __init__(self, view: ColourView) -> None:
-        self._view = view
-        self._seen: list[tuple[ContourSurface, Array, float]] = []
-
-    def judged(self, estimate: PoseEstimate, surface: ContourSurface) -> PoseEstimate:
-        """Return the estimate with the score that it has with its contour, too."""
-        pose = estimate.T_camera_object
-        agreement = self._known(surface, pose)
-        if agreement is None:
-            agreement = contour_agreement(self._view, surface, pose, _JUDGING)
-            self._seen.append((surface, pose, agreement))
-        return replace(estimate, score=probability(log_odds_with_contour(estimate.score, agreement)))
-
-    def _known(self, surface: ContourSurface, pose: Array) -> float | None:
-        for of, other, agreement in self._seen:
-            turn, shift = pose[:3, :3] - other[:3, :3], pose[:3, 3] - other[:3, 3]
-            if of is surface and np.linalg.norm(turn) < _SAME_TURN and np.linalg.norm(shift) < _SAME_SHIFT_M:
-                return agreement
-        return None
 
 
 def from_contour(estimate: PoseEstimate, fit: ContourFit) -> PoseEstimate:

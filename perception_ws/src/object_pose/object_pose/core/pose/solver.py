@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -10,23 +10,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from object_pose.core.arrays import Array, DepthImage, Mask
+from object_pose.core.frame import Frame
 from object_pose.core.geometry.camera import Camera, distorted_mask
 from object_pose.core.geometry.stable_poses import StablePoses
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.pose.acceptance import accept_estimates, check_detections, check_objects, split_duplicates
 from object_pose.core.pose.candidates import BuildViews, build_views_of_all
-from object_pose.core.pose.confidence import PoseEstimate, from_depth, from_keypoints
+from object_pose.core.pose.confidence import (
+    PoseEstimate,
+    from_depth,
+    from_keypoints,
+    log_odds_with_contour,
+    probability,
+)
 from object_pose.core.pose.config import PoseSolverConfig
 from object_pose.core.pose.contour import ContourSurface
 from object_pose.core.pose.contour_alignment import (
     Colour,
     ColourView,
     ContourFit,
-    ContourJudge,
     align_contour,
     from_contour,
     read_colour,
 )
+from object_pose.core.pose.contour_judge import ContourJudge
 from object_pose.core.pose.contradiction import add_image_offsets, doubt_misaligned
 from object_pose.core.pose.depth_evidence import MIN_MEASURED, DepthNoise, DepthView, make_depth_view
 from object_pose.core.pose.misalignment import Misalignment, are_at_some_of, find_misalignment
@@ -36,6 +43,7 @@ from object_pose.core.pose.search import PoseSearch
 from object_pose.core.pose.support_plane import align_on_plane, bodies_of
 from object_pose.core.results.detections import Detections, VisibleMasks
 from object_pose.core.results.pose import ImageOffset, ObjectPose, PoseResults
+from object_pose.core.tracking.view_model import ViewModel, draw_view_models
 
 Rows = NDArray[np.intp]
 
@@ -58,8 +66,8 @@ class _Problem:
 class PoseSolver:
     """Estimates the poses of known objects; ``Detections.class_ids`` index ``objects``.
 
-    ``build`` returns the views of the objects, which takes a fraction of a second each where it keeps none. Raises
-    ``ModelError`` for objects it cannot work with.
+    ``build`` returns the views of the objects, which takes a fraction of a second each where it keeps none, and
+    ``draw`` those by which contours are judged, a second each. Raises ``ModelError`` for objects it cannot work with.
     """
 
     def __init__(
@@ -67,8 +75,9 @@ class PoseSolver:
         objects: Sequence[ObjectModel],
         config: PoseSolverConfig | None = None,
         build: BuildViews = build_views_of_all,
+        draw: Callable[[Sequence[ObjectModel]], Sequence[ViewModel]] = draw_view_models,
     ) -> None:
-        self._objects, self._build = tuple(objects), build
+        self._objects, self._build, self._draw = tuple(objects), build, draw
         self._diameters = np.array([model.diameter for model in self._objects])
         # Older models have but the surface that depth is compared with.
         samples = (item.surface_object if len(item.surface_object) else item.points_object for item in self._objects)
@@ -115,7 +124,7 @@ class PoseSolver:
             for estimate, diameter in zip(estimates, diameters)
         ]
         if depth is not None and misalignment is None:
-            self._judge_by_contours(problem, estimates, rgb, camera)
+            self._judge_by_contours(problem, estimates, rgb, camera, depth_m)
         self._align_with_contours(problem, estimates, rgb, camera, depth is not None)
         results = accept_estimates(
             estimates,
@@ -146,6 +155,10 @@ class PoseSolver:
     @cached_property
     def _search(self) -> PoseSearch:
         return PoseSearch(self._objects, self._build(self._objects))
+
+    @cached_property
+    def _judge(self) -> ContourJudge:
+        return ContourJudge(self._draw(self._objects))
 
     @cached_property
     def _shapes(self) -> list[StablePoses]:
@@ -201,18 +214,27 @@ class PoseSolver:
                 if behind.score > estimates[row].score:
                     estimates[row] = behind
 
-    def _judge_by_contours(self, problem: _Problem, estimates: list[PoseEstimate], rgb: Colour, camera: Camera) -> None:
+    def _judge_by_contours(
+        self,
+        problem: _Problem,
+        estimates: list[PoseEstimate],
+        rgb: Colour,
+        camera: Camera,
+        depth_m: DepthImage | None,
+    ) -> None:
         """Give the estimates that depth leaves in doubt the score that they have with their contour."""
-        rows = [row for row in problem.solved if estimates[row].depth_used and len(problem.surfaces[row].points)]
-        doubts = {row: abs(estimates[row].score - 0.5) for row in rows}
-        rows = sorted((row for row in rows if doubts[row] < _SURE - 0.5), key=doubts.__getitem__)
+        doubts = {row: abs(estimates[row].score - 0.5) for row in problem.solved if estimates[row].depth_used}
+        rows = sorted((row for row in doubts if doubts[row] < _SURE - 0.5), key=doubts.__getitem__)
         rows = rows[: self._config.contour.max_judged]
         image = read_colour(rgb) if rows else None
         if image is None:
             return
-        judge = ContourJudge(ColourView(image, camera))
-        for row in rows:
-            estimates[row] = judge.judged(estimates[row], problem.surfaces[row])
+        poses = np.stack([estimates[row].T_camera_object for row in rows])
+        class_ids = problem.detections.class_ids[rows].astype(np.intp)
+        shares = self._judge.agreement(Frame(image, camera, depth_m), class_ids, poses)
+        for row, share in zip(rows, shares):
+            log_odds = log_odds_with_contour(estimates[row].score, float(share))
+            estimates[row] = replace(estimates[row], score=probability(log_odds))
 
     def _align_with_contours(
         self, problem: _Problem, estimates: list[PoseEstimate], rgb: Colour, camera: Camera, has_depth: bool

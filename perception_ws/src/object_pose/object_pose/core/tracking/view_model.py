@@ -102,6 +102,11 @@ class ViewModel:
         )
 
 
+def draw_view_models(objects: Sequence[ObjectModel]) -> list[ViewModel]:
+    """Draw objects one after the other, a second each."""
+    return [ViewModel.of(model) for model in objects]
+
+
 @dataclass(frozen=True)
 class ViewTables:
     """The views of K classes, contiguous: the arrays of ``ViewModel`` with a first axis (K, ...)."""
