@@ -81,7 +81,7 @@ _INPUT_WIDTH, _INPUT_AREA, _CROP_SHARES = 416, 416 * 320, (320 / 416, 0.8)
 _SMALLEST_PX, _LARGEST_SHARE = 20.0, 0.9
 # What export, a frame of the test and the report may take of the time, of which they get a third at most, the report a
 # twentieth.
-_EXPORT_S, _TEST_FRAME_S, _LARGEST_REPORT_S = 15.0, 1.2, 12.0
+_EXPORT_S, _TEST_FRAME_S, _LARGEST_REPORT_S = 15.0, 0.8, 12.0
 _LARGEST_TEST_SHARE, _LARGEST_REPORT_SHARE = 1.0 / 3.0, 1.0 / 20.0
 _FEWEST_TEST_FRAMES = 20  # that are tested however late it is
 # The shares of the training's time, and how each stage learns where the user says nothing else.

@@ -74,7 +74,7 @@ class ContourConfig:
     max_judged: int = parameter(
         0,
         "at most this many poses with depth, the most doubtful first, are judged by their contour, too: real, textured "
-        "objects are told from what lies near them; each takes half the time of the detector",
+        "objects are told from what lies near them; each takes one or two milliseconds",
         minimum=0,
         maximum=1000,
     )
