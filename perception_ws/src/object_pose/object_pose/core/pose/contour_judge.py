@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from object_pose.core.arrays import Array
 from object_pose.core.frame import Frame
 from object_pose.core.geometry import se3
-from object_pose.core.geometry.lens import lens_of
+from object_pose.core.pose.contour_alignment import INFORMATION_BY_DEPTH
 from object_pose.core.tracking.colour_frame import ColourFrame
 from object_pose.core.tracking.modality import STAGES, Objects, Systems
 from object_pose.core.tracking.occluders import Occluders
@@ -23,8 +23,6 @@ from object_pose.core.tracking.view_model import ViewModel, ViewTables
 
 # How finely contours are followed in each step; in the last stage they are judged.
 _STEPS = (3, 3, 4, 4)
-# How well a pose is known that depth gave: 3 mm and 0.03 rad.
-_BY_DEPTH = np.diag(np.repeat([0.003, 0.03], 3) ** -2.0)
 # So many lines that do not agree are added: a few that are seen prove little.
 _FEW_LINES = 15.0
 
@@ -55,7 +53,7 @@ class ContourJudge:
         )
         seen = ColourFrame(frame)
         # Poses that compete for one place do not hide each other.
-        others = Occluders.nothing(lens_of(frame.camera))
+        others = Occluders.none(seen.lens)
         region.start(objects)
         systems = Systems.zeros(count)
         for stage in (*_STEPS, STAGES - 1):
@@ -73,10 +71,9 @@ class ContourJudge:
 
 def _step(objects: Objects, systems: Systems, rotation: Array, translation: Array) -> None:
     """Move objects by one Gauss-Newton step, held back at ``rotation`` (N, 3, 3) and ``translation`` (N, 3)."""
-    upper = np.triu(systems.information)
-    information = upper + np.swapaxes(np.triu(upper, 1), 1, 2) + _BY_DEPTH
+    information = systems.symmetric + INFORMATION_BY_DEPTH
     turns = [se3.log_so3(now @ before.T) for now, before in zip(objects.rotation, rotation)]
     moved = np.concatenate([objects.translation - translation, np.stack(turns)], axis=1)
-    steps = np.linalg.solve(information, (systems.gradient - moved @ _BY_DEPTH)[..., None])[..., 0]
+    steps = np.linalg.solve(information, (systems.gradient - moved @ INFORMATION_BY_DEPTH)[..., None])[..., 0]
     objects.translation += steps[:, :3]
     objects.rotation[:] = [se3.exp_so3(step[3:]) @ now for step, now in zip(steps, objects.rotation)]

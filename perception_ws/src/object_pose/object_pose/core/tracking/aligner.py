@@ -353,10 +353,8 @@ class _Descent:
     @property
     def information(self) -> Array:
         """The information (N, 6, 6) of the poses that were measured last, the prior's included."""
-        upper = np.triu(self._systems.information)
-        measured = upper + np.swapaxes(np.triu(upper, 1), 1, 2)
         weighted = self._prior_weights[:, None, None] * self.prior
-        return np.asarray(measured + weighted + _LEAST_INFORMATION * np.eye(6))
+        return np.asarray(self._systems.symmetric + weighted + _LEAST_INFORMATION * np.eye(6))
 
     def run(self, rounds: int, which: Mask | None = None) -> None:
         """Take at most so many steps with the active objects, then measure ``which`` (N,), or all, where they are."""

@@ -52,6 +52,12 @@ class Systems:
         """Return systems of ``count`` objects that nothing was added to."""
         return cls(np.zeros((count, 6, 6)), np.zeros((count, 6)))
 
+    @property
+    def symmetric(self) -> Array:
+        """The information (N, 6, 6) with its lower triangles, which need not be filled."""
+        upper = np.triu(self.information)
+        return np.asarray(upper + np.swapaxes(np.triu(upper, 1), 1, 2))
+
     def clear(self) -> None:
         """Forget what was added."""
         self.information[:] = 0.0

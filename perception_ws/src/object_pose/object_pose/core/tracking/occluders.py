@@ -29,12 +29,7 @@ class Occluders:
     depth: Floats
 
     @classmethod
-    def none(cls) -> Occluders:
-        """Return what hides nothing, of an image without pixels."""
-        return cls(np.zeros((0, 0), dtype=np.int32), np.zeros((0, 0), dtype=np.float32))
-
-    @classmethod
-    def nothing(cls, lens: Array) -> Occluders:
+    def none(cls, lens: Array) -> Occluders:
         """Return an image, as ``lens`` sees it, in which no object hides another."""
         shape = int(lens[HEIGHT]) // _CELL_PX + 1, int(lens[WIDTH]) // _CELL_PX + 1
         return cls(np.full(shape, -1, dtype=np.int32), np.full(shape, _FAR_M, dtype=np.float32))
@@ -42,7 +37,7 @@ class Occluders:
     @classmethod
     def of(cls, tables: ViewTables, objects: Objects, lens: Array) -> Occluders:
         """Draw objects at their present poses as ``lens`` sees them."""
-        drawn = cls.nothing(lens)
+        drawn = cls.none(lens)
         if len(objects) > 1:
             _draw(
                 lens,
