@@ -1,6 +1,8 @@
 """The worker takes the newest, counts the rest, and survives whatever its work raises."""
 
+import queue
 import threading
+import time
 
 import pytest
 
@@ -80,3 +82,57 @@ def test_an_idle_worker_loses_none_of_two_that_come_at_once(attempt):
     worker.stop()
     assert handled == [(attempt, "first"), (attempt, "second")]
     assert worker.dropped == 0
+
+
+@pytest.mark.parametrize(("waiting", "kept"), [(1, [4]), (3, [2, 3, 4]), (9, [1, 2, 3, 4])])
+def test_after_a_delay_a_worker_catches_up_with_as_many_as_may_wait(waiting, kept):
+    started, go_on, done = threading.Event(), threading.Event(), threading.Event()
+    handled = []
+
+    def handle(item):
+        handled.append(item)
+        started.set()
+        assert go_on.wait(LIMIT_S)
+        if item == 4:
+            done.set()
+
+    worker = NewestWorker("test", handle, lambda error: None, waiting)
+    worker.offer(0)
+    assert started.wait(LIMIT_S)
+    for item in (1, 2, 3, 4):
+        worker.offer(item)
+    go_on.set()
+    assert done.wait(LIMIT_S)
+    worker.stop()
+    assert handled == [0, *kept]
+    assert worker.dropped == 4 - len(kept)
+
+
+def test_a_worker_that_is_too_slow_keeps_only_the_newest_until_it_was_idle():
+    time_s, begun, go_on = [0.0], queue.SimpleQueue(), threading.Semaphore(0)
+
+    def handle(item):
+        begun.put(item)
+        assert go_on.acquire(timeout=LIMIT_S)
+
+    worker = NewestWorker("test", handle, lambda error: None, waiting=3, now=lambda: time_s[0])
+
+    def begun_of_four(busy_s):
+        worker.offer(0)
+        items = [begun.get(timeout=LIMIT_S)]
+        time_s[0] += busy_s
+        for item in (1, 2, 3):
+            worker.offer(item)
+        go_on.release()
+        while items[-1] != 3:
+            items.append(begun.get(timeout=LIMIT_S))
+            go_on.release()
+        return items
+
+    assert begun_of_four(busy_s=0.0) == [0, 1, 2, 3]
+    assert begun_of_four(busy_s=60.0) == [0, 3]
+    deadline = time.monotonic() + LIMIT_S
+    while begun_of_four(busy_s=0.0) != [0, 1, 2, 3]:
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.01)  # it may have had no time to be idle
+    worker.stop()

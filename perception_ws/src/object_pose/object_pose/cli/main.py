@@ -18,7 +18,7 @@ from object_pose import __version__
 from object_pose.core.errors import CancelledError, ObjectPoseError
 from object_pose.core.params import nearest_name
 from object_pose.runtime.cpus import leave_cores_to_others
-from object_pose.runtime.processes import INTERRUPTED, interrupted_at_once
+from object_pose.runtime.processes import INTERRUPTED, interrupted_at_once, reuse_freed_memory
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     verb = arguments[0] if arguments else ""
     leave_cores_to_others()
+    reuse_freed_memory()
 
     def call() -> int:
         options = make_parser(verb).parse_args(arguments)

@@ -66,7 +66,7 @@ class Recorder(Node):
     """Writes serialized messages as they come, and counts them by topic."""
 
     def __init__(self, bag: BagWriter, options: RecordingOptions) -> None:
-        super().__init__("recorder")
+        super().__init__("recorder", start_parameter_services=False)
         self.counts: Counter[str] = Counter()
         self._bag = bag
         for topic, (message_type, profile) in _RESULTS.items():

@@ -31,7 +31,7 @@ from object_pose.runtime.timing import StageClock
 from object_pose.runtime.view_cache import cached_view_models
 
 _SAME_BOX, _NEAR_BOX = 0.6, 0.3  # overlap of a detection with a track that it confirms, and with one that it may show
-_CARRIED_FRAMES = 4  # through which a late pose is carried to the newest
+_CARRIED_FRAMES, _LAST_FRAMES = 4, 1  # through which a late pose is carried to the newest, and by which it is reached
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,7 @@ class PoseEstimator:
     def prepare(self) -> None:
         """Open now what the first frame would need."""
         if self._tracker:
+            self._tracker.prepare()
             self._aligners[0].prepare()
         self.registration.prepare()
 
@@ -301,25 +302,34 @@ class PoseEstimator:
         tracker = self._known_tracker()
         if found:
             self._aligners[1].learn(frame, found)
+        here = RecentFrame(frame, T_world_camera)
         while found:
             with self._lock:
                 if not is_current():
                     return
-                newest_ns = self._recent.newest_ns
-                if newest_ns is None or newest_ns <= frame.stamp_ns:
-                    tracker.begin(found, frame.stamp_ns, T_world_camera)
-                    self._aligners[0].learn(frame, found)
+                found = tracker.not_followed(found, here.frame.stamp_ns)
+                newer = self._recent.after(here.frame.stamp_ns, _CARRIED_FRAMES)
+                if len(newer) <= _LAST_FRAMES:  # tracking waits for these, or they might never be the last
+                    found, here = self._carried(found, here, newer)
+                    tracker.begin(found, here.frame.stamp_ns, here.T_world_camera)
+                    self._aligners[0].learn(here.frame, found)
                     return
-                frames = self._recent.after(frame.stamp_ns, _CARRIED_FRAMES)
-            for recent in frames:
-                moved = _seen_from(found, T_world_camera, recent.T_world_camera)
-                results = self._aligners[1].align(recent.frame, moved)
-                lost = {item.track_id for item in results.rejections if item.reason in CONTRADICTING}
-                now = {pose.track_id: pose for pose in results.poses}
-                kept = [pose for pose in moved if pose.track_id not in lost]
-                # The score stays the one that they were found with.
-                found = [replace(now.get(pose.track_id, pose), score=pose.score) for pose in kept]
-                frame, T_world_camera = recent.frame, recent.T_world_camera
+            found, here = self._carried(found, here, newer)
+
+    def _carried(
+        self, found: Sequence[ObjectPose], here: RecentFrame, newer: Sequence[RecentFrame]
+    ) -> tuple[Sequence[ObjectPose], RecentFrame]:
+        """Return where poses found ``here`` are in the last of newer frames, without those that are lost, and it."""
+        for recent in newer:
+            moved = _seen_from(found, here.T_world_camera, recent.T_world_camera)
+            results = self._aligners[1].align(recent.frame, moved)
+            lost = {item.track_id for item in results.rejections if item.reason in CONTRADICTING}
+            now = {pose.track_id: pose for pose in results.poses}
+            kept = [pose for pose in moved if pose.track_id not in lost]
+            # The score stays the one that they were found with.
+            found = [replace(now.get(pose.track_id, pose), score=pose.score) for pose in kept]
+            here = recent
+        return found, here
 
     def _known_tracker(self) -> Tracker:
         if self._tracker is None:

@@ -61,13 +61,16 @@ class KnownObjects:
         self._aligner = FrameAligner(self._views, self._aligner_config)
 
     def prepare(self) -> None:
-        """Compile, or load, what the first frame would need: an object before a wall."""
+        """Compile, or load, what the first frame would need: an object before a wall, and one behind it."""
         camera = Camera(160, 120, 150.0, 150.0, 79.5, 59.5)
         aligner = FrameAligner(self._views, self._aligner_config)
-        transform, information = se3.make_transform(translation=(0.0, 0.0, 0.6))[None], np.eye(6)[None]
+        transforms = np.stack([se3.make_transform(translation=(0.0, 0.0, z)) for z in (0.6, 0.7)])
+        information = np.stack([np.eye(6)] * 2)
         frame = Frame(np.zeros((120, 160, 3), np.uint8), camera, np.full((120, 160), 0.6, np.float32))
+        class_ids, track_ids = np.zeros(2, np.intp), np.arange(2)
         for _ in range(2):  # what it learns of the first frame is used in the second
-            aligner.align(frame, np.zeros(1, np.intp), transform, information, np.zeros(1, np.intp))
+            aligner.align(frame, class_ids, transforms, information, track_ids)
+            aligner.learn(frame, class_ids, transforms, track_ids)
 
     def learn(self, frame: CameraFrame, found: Sequence[ObjectPose]) -> None:
         """Take the looks of tracks from a frame in which they were found anew; bridged poses tell nothing."""

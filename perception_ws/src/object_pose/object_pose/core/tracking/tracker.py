@@ -130,6 +130,11 @@ class Tracker:
         self._association = Association(self._objects, config.gate_sigmas, config.max_speed_m_s, config.max_dropout_s)
         self._late = LateMatcher(self._association, config.change_patience, config.miss_patience, config.min_sure_score)
 
+    def prepare(self) -> None:
+        """Compile, or load, what the first updates would need."""
+        state = PoseState.measured(np.eye(4), 1e-6 * np.eye(6), self.scale_sigma)
+        state.updated(state, follow=state.nis_ratio(state) > 1.0)
+
     def update(
         self,
         results: PoseResults,
@@ -269,6 +274,11 @@ class Tracker:
         seen = {*seen_ids, *(pose.track_id for pose in matches.poses)}
         self._ended += self._late.end_missed(tracks, moment, seen)
         return matches
+
+    def not_followed(self, poses: Sequence[ObjectPose], stamp_ns: int) -> list[ObjectPose]:
+        """Return those of poses with ids whose tracks were not seen at a stamp or later, or are not there."""
+        followed = {item.track_id for item in self._tracks if item.seen_ns >= stamp_ns and not item.is_lost}
+        return [pose for pose in poses if pose.track_id not in followed]
 
     def begin(self, poses: Sequence[ObjectPose], stamp_ns: int, T_world_camera: Array | None = None) -> None:
         """Start tracks of poses that have their ids, or find again those which are known under them.

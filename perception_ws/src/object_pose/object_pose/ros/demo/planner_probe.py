@@ -18,6 +18,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from object_pose_msgs.msg import KeypointDetectionArray, ObjectPoseArray, ObjectTruthArray
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.serialization import deserialize_message
 from vision_msgs.msg import Detection3DArray
 
 from object_pose.core.errors import DataError, ObjectPoseError
@@ -38,17 +39,30 @@ Report = Callable[[dict[str, Any]], None]
 
 
 class PlannerProbe(Node):
-    """Subscribes like a planner; notes the time of receipt first, and keeps everything else for later."""
+    """Reads detections as a planner does, with the time of receipt, and keeps what no planner reads for later."""
 
     def __init__(self) -> None:
-        super().__init__("planner_probe")
+        super().__init__("planner_probe", start_parameter_services=False)
         self.seen = Observations()
         self.trouble: dict[str, str] = {}
+        self._unread: list[tuple[Callable[[Any], None], type, bytes]] = []
         self.create_subscription(Detection3DArray, topics.DETECTIONS_3D, self._on_detections, qos.RESULT)
-        self.create_subscription(ObjectTruthArray, topics.GROUND_TRUTH, self._on_truth, qos.RESULT)
-        self.create_subscription(KeypointDetectionArray, topics.KEYPOINTS, self._on_keypoints, qos.RESULT)
-        self.create_subscription(ObjectPoseArray, topics.OBJECT_POSES, self._on_poses, qos.RESULT)
         self.create_subscription(DiagnosticArray, topics.DIAGNOSTICS, self._on_diagnostics, qos.RESULT)
+        self._keep(ObjectTruthArray, topics.GROUND_TRUTH, self._on_truth)
+        self._keep(KeypointDetectionArray, topics.KEYPOINTS, self._on_keypoints)
+        self._keep(ObjectPoseArray, topics.OBJECT_POSES, self._on_poses)
+
+    def read_kept(self) -> None:
+        """Read what was kept: while the pipeline runs that would take its time."""
+        for read, message_type, data in self._unread:
+            read(deserialize_message(data, message_type))
+        self._unread.clear()
+
+    def _keep(self, message_type: type, topic: str, read: Callable[[Any], None]) -> None:
+        def keep(data: bytes) -> None:
+            self._unread.append((read, message_type, data))
+
+        self.create_subscription(message_type, topic, keep, qos.RESULT, raw=True)
 
     def _on_detections(self, message: Detection3DArray) -> None:
         received_ns = self.get_clock().now().nanoseconds
@@ -87,9 +101,12 @@ def observe(
         next_report = time.monotonic()
         while max(probe.seen.detections) < probe.seen.start_ns + duration_ns and time.monotonic() < give_up:
             executor.spin_once(timeout_sec=0.1)
+            if not probe.seen.truths:
+                probe.read_kept()  # the time begins with the first truth, where there is any
             if time.monotonic() >= next_report:
                 next_report += _REPORT_EVERY_S
                 report(live_view(probe.seen))
+    probe.read_kept()
     return probe.seen.between(probe.seen.start_ns, probe.seen.start_ns + duration_ns)
 
 

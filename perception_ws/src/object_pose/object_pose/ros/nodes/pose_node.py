@@ -69,6 +69,8 @@ _LEFT_KEPT = 512
 _HANDLED_WITHIN_S = 1.0
 _CONNECTED_WITHIN_S = 1.0
 _FRAME_WITHIN_S = 0.1
+# Tracking a frame takes less than a period of the camera: after a delay it catches up, and answers every frame.
+_FRAMES_WAITING = 3
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ class PoseNode(PipelineNode):
         self._frames, self._frame_came = StampedBuffer(), threading.Condition()
         if self._is_tracking:
             self._registering = NewestWorker("registration", self._register_late, self.frame_failed)
-            self._inputs = FrameInputs(self, config, COLOR, [DEPTH], self._track, needs_camera=True, keep=self._keep)
+            self._inputs = FrameInputs(self, config, COLOR, [DEPTH], self._track, True, self._keep, _FRAMES_WAITING)
             message_type, topic, profile = stream_source(DETECTIONS, config)
             self.watch(message_type, topic, self._registering.offer, profile)
         else:

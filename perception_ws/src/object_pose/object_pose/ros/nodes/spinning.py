@@ -24,7 +24,7 @@ from rclpy.task import Future
 
 from object_pose.core.errors import ConfigError, ObjectPoseError
 from object_pose.ros.nodes.pipeline_node import PipelineNode, RosoutHandler
-from object_pose.runtime.processes import SHARED_MEMORY, free_mebibytes
+from object_pose.runtime.processes import SHARED_MEMORY, free_mebibytes, reuse_freed_memory
 from object_pose.runtime.resources import find
 
 _NODE_PARAMETER = re.compile(r"(\w+):([\w./]+):=(.*)")
@@ -49,6 +49,7 @@ def prepare_process(processes: int = 1) -> None:
         raise ConfigError("neither HOME nor ROS_LOG_DIR is set, and ROS 2 writes its logs there", "export HOME")
     if _PROFILE_VARIABLE not in os.environ and _TRANSPORT_VARIABLE not in os.environ:
         os.environ |= transport_variables(processes + 1)  # a driver or a planner may use the profile as well
+    reuse_freed_memory()
     # The cores are shared by camera, network and pose solver; OpenCV's threads would only get in their way.
     cv2.setNumThreads(1)
     # A thread that tracks waits at most so long for one that registers: Python's 5 ms are a sixth of a frame.

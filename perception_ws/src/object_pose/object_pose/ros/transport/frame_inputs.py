@@ -98,12 +98,13 @@ class NewestImage:
 
 
 class FrameInputs:
-    """Watches streams for a node, and calls ``handle`` in its own thread with the newest set that belongs together.
+    """Watches streams for a node, and calls ``handle`` in its own thread with the newest sets that belong together.
 
     The ``anchor`` begins a set, ``partners`` are waited for while they come. However far the executor is behind, what
     has come of all others is taken before an anchor is, so that no set lacks what is there. camera_info is no such
-    stream: it holds until the next one, and is handed over as the ``CameraInfo`` that is valid. ``keep`` gets every
-    set, also of those that are dropped for newer ones, in the thread of the executor.
+    stream: it holds until the next one, and is handed over as the ``CameraInfo`` that is valid. While ``handle`` is busy
+    the newest ``waiting`` sets wait. ``keep`` gets every set, also of those that are dropped for newer ones, in the
+    thread of the executor.
     """
 
     def __init__(
@@ -115,13 +116,14 @@ class FrameInputs:
         handle: Callable[[PairedSet], None],
         needs_camera: bool,
         keep: Callable[[PairedSet], None] = lambda paired: None,
+        waiting: int = 1,
     ) -> None:
         self._node = node
         self._config = config
         self._pairer = FramePairer(anchor, partners, config.pair_tolerance_ns)
         self._handle = handle
         self._flow = FrameFlow()
-        self._worker = NewestWorker(node.get_name(), self._handle_and_time, node.frame_failed)
+        self._worker = NewestWorker(node.get_name(), self._handle_and_time, node.frame_failed, waiting)
         node.add_check(self._report_mismatches)
         self._needs_camera = needs_camera
         self._keep = keep

@@ -1,28 +1,43 @@
-"""One thread that always works on the newest item and counts the ones it skipped."""
+"""One thread that works on the newest items and counts the ones it skipped."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
 ItemT = TypeVar("ItemT")
 
+_BEHIND_AFTER_S = 0.5
+
 
 class NewestWorker(Generic[ItemT]):
-    """Calls ``handle`` in its own thread with the newest offered item; what ``handle`` raises goes to ``on_error``.
+    """Calls ``handle`` in its own thread with the newest offered items; what ``handle`` raises goes to ``on_error``.
 
-    Of a burst an idle worker takes two: the one that it begins with, and the newest. ``dropped`` counts the items that
-    a newer one replaced before their turn.
+    While it is busy the newest ``waiting`` items wait, oldest first, so that it catches up after a delay. One that was
+    not idle for half a second is too slow for what comes: then only the newest waits. Of a burst an idle worker takes
+    one more, which it begins with. ``dropped`` counts the items that newer ones replaced before their turn. ``now``
+    returns seconds of a clock that never jumps.
     """
 
-    def __init__(self, name: str, handle: Callable[[ItemT], None], on_error: Callable[[Exception], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        handle: Callable[[ItemT], None],
+        on_error: Callable[[Exception], None],
+        waiting: int = 1,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._handle = handle
         self._on_error = on_error
+        self._waiting = waiting
+        self._now = now
         self._condition = threading.Condition()
         self._pending: deque[ItemT] = deque()
         self._is_busy = False
+        self._busy_since_s = now()
         self._stopped = False
         self._dropped = 0
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -34,10 +49,10 @@ class NewestWorker(Generic[ItemT]):
         return self._dropped
 
     def offer(self, item: ItemT) -> None:
-        """Hand over an item; what still waits is dropped for it, but for one that an idle worker has yet to begin."""
+        """Hand over an item; the oldest that wait are dropped where there are too many."""
         with self._condition:
             self._pending.append(item)
-            while len(self._pending) > (1 if self._is_busy else 2):
+            while len(self._pending) > self._most_waiting():
                 self._pending.popleft()
                 self._dropped += 1
             self._condition.notify()
@@ -57,9 +72,15 @@ class NewestWorker(Generic[ItemT]):
             except Exception as error:  # whatever one frame did, the next one is worth trying
                 self._on_error(error)
 
+    def _most_waiting(self) -> int:
+        if not self._is_busy:
+            return self._waiting + 1
+        return self._waiting if self._now() - self._busy_since_s < _BEHIND_AFTER_S else 1
+
     def _next(self) -> ItemT | None:
         with self._condition:
-            self._is_busy = False
-            self._condition.wait_for(lambda: self._pending or self._stopped)
-            self._is_busy = True
+            if not self._pending:
+                self._is_busy = False
+                self._condition.wait_for(lambda: self._pending or self._stopped)
+                self._is_busy, self._busy_since_s = True, self._now()
             return None if self._stopped else self._pending.popleft()
