@@ -25,6 +25,15 @@ def test_a_model_runs_and_tells_its_shapes(mean_colour_model):
     assert engine.metadata["made_by"] == "test"
 
 
+@pytest.mark.parametrize(
+    ("cores", "named", "alone", "beside"), [(1, 0, 1, 1), (2, 0, 2, 1), (4, 0, 4, 3), (32, 0, 4, 4), (4, 4, 4, 4)]
+)
+def test_a_network_takes_the_cores_there_are_or_leaves_one(monkeypatch, cores, named, alone, beside):
+    monkeypatch.setattr("object_pose.runtime.engine.available_cores", lambda: cores)
+    config = EngineConfig(threads=named)
+    assert (config.thread_count, config.leaving_a_core().thread_count) == (alone, beside)
+
+
 def test_openvino_gives_the_same(mean_colour_model):
     pytest.importorskip("openvino", reason="the extra 'openvino' is not installed")
     batch = np.random.default_rng(0).random((1, 3, 8, 8), dtype=np.float32)

@@ -7,10 +7,10 @@ import importlib
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata, util
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ ENGINES = ("onnxruntime", "openvino")  # the published figures are of the first
 SIZE_INPUT = "orig_target_sizes"  # of DETR exports: width and height that their boxes are scaled to
 _MOST_CHANNELS = 16
 _MAX_THREADS = 4
+ConfigT = TypeVar("ConfigT", bound="EngineConfig")
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 
@@ -49,13 +50,21 @@ class EngineConfig:
         "auto", "where the network runs; auto takes a GPU that works", choices=("auto", "cpu", "cuda"), read_only=True
     )
     threads: int = parameter(
-        0, "threads of the network; 0 takes the cores there are, at most 4", minimum=0, maximum=256, read_only=True
+        0,
+        "threads of the network; 0 takes the cores there are, but for one where objects are tracked beside, at most 4",
+        minimum=0,
+        maximum=256,
+        read_only=True,
     )
 
     @property
     def thread_count(self) -> int:
         """Threads to use."""
         return self.threads or min(available_cores(), _MAX_THREADS)
+
+    def leaving_a_core(self: ConfigT) -> ConfigT:
+        """Return the configuration whose threads, where the user names none, leave a core to other work."""
+        return replace(self, threads=self.threads or max(1, min(available_cores() - 1, _MAX_THREADS)))
 
 
 class Engine(Protocol):

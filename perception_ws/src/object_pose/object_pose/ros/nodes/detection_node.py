@@ -259,10 +259,17 @@ class DetectionNode(PipelineNode):
         return detector.reads_depth and self.config(DetectionNodeConfig).use_depth
 
     def _open(self, model: Path) -> Predictor:
-        config = with_fastest_engine(model, self.config(PredictorConfig))
-        detector = Predictor(model, config, tasks=("detect", "pose"))
+        """Open a model; beside one of objects with poses these are tracked in every frame, on a core of their own."""
+        config = self.config(PredictorConfig)
+        beside = config.leaving_a_core()
+        detector = self._opened(model, beside)
+        if not detector.card.objects and beside.thread_count < config.thread_count:
+            detector = self._opened(model, config)
         self.diagnostics.gauge("engine", detector.engine)
         return detector
+
+    def _opened(self, model: Path, config: PredictorConfig) -> Predictor:
+        return Predictor(model, with_fastest_engine(model, config), tasks=("detect", "pose"))
 
     def _follow_streams(self) -> None:
         """Listen to depth and its camera if the model reads them, and to colour alone otherwise."""

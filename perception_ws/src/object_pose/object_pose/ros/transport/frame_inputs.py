@@ -102,7 +102,7 @@ class FrameInputs:
 
     The ``anchor`` begins a set, ``partners`` are waited for while they come. However far the executor is behind, what
     has come of all others is taken before an anchor is, so that no set lacks what is there. camera_info is no such
-    stream: it holds until the next one, and is handed over as the ``CameraInfo`` that is valid. While ``handle`` is busy
+    stream: it holds until the next one, and is handed over as the ``CameraInfo`` that is valid. While ``handle`` works
     the newest ``waiting`` sets wait. ``keep`` gets every set, also of those that are dropped for newer ones, in the
     thread of the executor.
     """
