@@ -15,17 +15,14 @@ from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
 from statistics import median
-from typing import TypeVar
 
 import numpy as np
 
 from object_pose.core.errors import ObjectPoseError
 from object_pose.runtime.digests import file_sha256
-from object_pose.runtime.engine import ENGINES, Batch, Engine, EngineConfig, check_model_file, load_engine
+from object_pose.runtime.engine import ENGINES, Batch, ConfigT, Engine, EngineConfig, check_model_file, load_engine
 
 logger = logging.getLogger(__name__)
-
-ConfigT = TypeVar("ConfigT", bound=EngineConfig)
 
 CACHE_VARIABLE = "OBJECT_POSE_CACHE"
 _ROUNDS = 9

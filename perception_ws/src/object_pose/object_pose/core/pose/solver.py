@@ -94,9 +94,9 @@ class PoseSolver:
 
     def prepare(self) -> None:
         """Compile, or load, what the first image would need: several objects at a wall."""
-        if not self._config.use_depth:
-            return
         model, distance_m = self._objects[0], 4.0 * self._diameters[0]
+        if not self._config.use_depth or not len(model.keypoints_object):
+            return
         camera = Camera(160, 120, 150.0, 150.0, 79.5, 59.5)
         middles = np.array([[45.0, 40.0], [115.0, 40.0], [45.0, 80.0], [115.0, 80.0]])
         places = camera.backproject(middles, np.full(len(middles), distance_m))
