@@ -146,3 +146,40 @@ def test_nothing_is_detected_in_a_frame_without_detections(stream: Stream) -> No
         stream.see([(BRACKET_ID, BRACKET_POSE)], found=[])
     frame, _ = stream.taken[0]
     assert stream.estimator.register_late(frame, detections=Detections.empty(8)).results.poses == ()
+
+
+def test_what_is_followed_is_not_carried_again(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(LATE + 1):
+        stream.see([(BRACKET_ID, BRACKET_POSE)])  # of the first of these frames a track began
+    carrying = stream.estimator._aligners[1]
+    monkeypatch.setattr(carrying, "align", lambda *_: pytest.fail("the track is there"))
+    for _ in range(LATE):  # the frames from before the track
+        (pose,) = stream.see([(BRACKET_ID, BRACKET_POSE)])
+    assert pose.track_id == 0
+
+
+def test_a_track_begins_however_fast_frames_come(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    estimator, carrying = stream.estimator, stream.estimator._aligners[1]
+    align, steps, count = carrying.align, [], LATE
+
+    def frame_at(index: int) -> Frame:
+        depth_m = render_depth([(SOLIDS[BRACKET_ID], BRACKET_POSE)], CAMERA, WALL_M)
+        return Frame(np.zeros((CAMERA.height, CAMERA.width, 3), np.uint8), CAMERA, depth_m, index * PERIOD_NS)
+
+    def align_slowly(frame: Frame, expected: list[ObjectPose]) -> object:
+        """Carry poses through a frame, while two more come unless tracking has to wait."""
+        nonlocal count
+        steps.append(frame.stamp_ns)
+        for _ in range(2):
+            if len(steps) < 30 and not estimator._lock.locked():
+                estimator.track(frame_at(count))
+                count += 1
+        return align(frame, expected)
+
+    monkeypatch.setattr(carrying, "align", align_slowly)
+    for index in range(LATE):
+        estimator.track(frame_at(index))
+    estimator.register_late(frame_at(0), detections=detect([(BRACKET_ID, BRACKET_POSE)]))
+    assert len(steps) < 10
+    (pose,) = estimator.track(frame_at(count)).results.poses
+    np.testing.assert_allclose(pose.T_camera_object[:3, 3], BRACKET_POSE[:3, 3], atol=0.004)

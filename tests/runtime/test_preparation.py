@@ -28,7 +28,7 @@ with open(sys.argv[2], "rb") as file:
 estimator = PoseEstimator(sys.argv[1], tracker_config=TrackerConfig())
 def loaded():
     kernels = [item for item in gc.get_objects() if isinstance(item, Dispatcher)]
-    return {f"{item.__module__}.{item.__name__}" for item in kernels for _ in item.overloads if item.overloads}
+    return {f"{item.__module__}.{item.__name__}{item.signatures}".replace(" ", "") for item in kernels}
 def follow():
     for frame in frames:
         found = estimator.track(frame).results.poses

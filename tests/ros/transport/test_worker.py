@@ -96,7 +96,7 @@ def test_after_a_delay_a_worker_catches_up_with_as_many_as_may_wait(waiting, kep
         if item == 4:
             done.set()
 
-    worker = NewestWorker("test", handle, lambda error: None, waiting)
+    worker = NewestWorker("test", handle, lambda error: None, waiting, now=lambda: 0.0)
     worker.offer(0)
     assert started.wait(LIMIT_S)
     for item in (1, 2, 3, 4):
@@ -117,22 +117,23 @@ def test_a_worker_that_is_too_slow_keeps_only_the_newest_until_it_was_idle():
 
     worker = NewestWorker("test", handle, lambda error: None, waiting=3, now=lambda: time_s[0])
 
-    def begun_of_four(busy_s):
+    def begun_of_five(busy_s):
         worker.offer(0)
         items = [begun.get(timeout=LIMIT_S)]
-        time_s[0] += busy_s
         for item in (1, 2, 3):
             worker.offer(item)
+        time_s[0] += busy_s
+        worker.offer(4)
         go_on.release()
-        while items[-1] != 3:
+        while items[-1] != 4:
             items.append(begun.get(timeout=LIMIT_S))
             go_on.release()
         return items
 
-    assert begun_of_four(busy_s=0.0) == [0, 1, 2, 3]
-    assert begun_of_four(busy_s=60.0) == [0, 3]
+    assert begun_of_five(busy_s=0.0) == [0, 2, 3, 4]
+    assert begun_of_five(busy_s=60.0) == [0, 4]
     deadline = time.monotonic() + LIMIT_S
-    while begun_of_four(busy_s=0.0) != [0, 1, 2, 3]:
+    while begun_of_five(busy_s=0.0) != [0, 2, 3, 4]:
         assert time.monotonic() < deadline
         threading.Event().wait(0.01)  # it may have had no time to be idle
     worker.stop()

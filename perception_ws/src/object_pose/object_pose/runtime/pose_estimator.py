@@ -20,6 +20,7 @@ from object_pose.core.pose.misalignment import Misalignment, MisalignmentMonitor
 from object_pose.core.results.detections import Detections
 from object_pose.core.results.pose import CONTRADICTING, ObjectPose, PoseResults
 from object_pose.core.tracking.known_objects import KnownObjects
+from object_pose.core.tracking.precompile import compile_pose_kernels
 from object_pose.core.tracking.tracker import Tracker, TrackerConfig
 from object_pose.core.vision.boxes import box_iou
 from object_pose.runtime.part_registration import PartRegistration
@@ -31,7 +32,8 @@ from object_pose.runtime.timing import StageClock
 from object_pose.runtime.view_cache import cached_view_models
 
 _SAME_BOX, _NEAR_BOX = 0.6, 0.3  # overlap of a detection with a track that it confirms, and with one that it may show
-_CARRIED_FRAMES, _LAST_FRAMES = 4, 1  # through which a late pose is carried to the newest, and by which it is reached
+# Frames through which a late pose is carried beside tracking, and then, while that waits, to the newest.
+_CARRIED_FRAMES, _LAST_FRAMES = 4, 2
 
 
 @dataclass(frozen=True)
@@ -106,10 +108,9 @@ class PoseEstimator:
         return first, second
 
     def prepare(self) -> None:
-        """Open now what the first frame would need."""
-        if self._tracker:
-            self._tracker.prepare()
-            self._aligners[0].prepare()
+        """Open and load now what the first frame would need."""
+        compile_pose_kernels()
+        _ = self._aligners if self._tracker else None
         self.registration.prepare()
 
     def forget_tracks(self) -> None:
@@ -300,21 +301,20 @@ class PoseEstimator:
     ) -> None:
         """Carry new poses from their frame to the newest, and begin their tracks there; what is lost has none."""
         tracker = self._known_tracker()
-        if found:
-            self._aligners[1].learn(frame, found)
-        here = RecentFrame(frame, T_world_camera)
-        while found:
-            with self._lock:
-                if not is_current():
-                    return
-                found = tracker.not_followed(found, here.frame.stamp_ns)
-                newer = self._recent.after(here.frame.stamp_ns, _CARRIED_FRAMES)
-                if len(newer) <= _LAST_FRAMES:  # tracking waits for these, or they might never be the last
-                    found, here = self._carried(found, here, newer)
-                    tracker.begin(found, here.frame.stamp_ns, here.T_world_camera)
-                    self._aligners[0].learn(here.frame, found)
-                    return
-            found, here = self._carried(found, here, newer)
+        with self._lock:
+            found = tracker.not_followed(found, frame.stamp_ns)
+            newer = self._recent.after(frame.stamp_ns, _CARRIED_FRAMES)
+        if not found:
+            return
+        self._aligners[1].learn(frame, found)
+        found, here = self._carried(found, RecentFrame(frame, T_world_camera), newer)
+        with self._lock:
+            if not is_current():
+                return
+            # On a slow machine there would be a newer frame each time.
+            found, here = self._carried(found, here, self._recent.after(here.frame.stamp_ns, _LAST_FRAMES))
+            tracker.begin(found, here.frame.stamp_ns, here.T_world_camera)
+            self._aligners[0].learn(here.frame, found)
 
     def _carried(
         self, found: Sequence[ObjectPose], here: RecentFrame, newer: Sequence[RecentFrame]

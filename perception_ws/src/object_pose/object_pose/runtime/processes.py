@@ -16,9 +16,10 @@ from types import FrameType
 SHARED_MEMORY = Path("/dev/shm")
 INTERRUPTED = 130  # the exit code of a program that SIGINT ended
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
-# malloc.h; the first two in bytes: more than an image, and than all images that are in use at a time.
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
-_LARGEST_REUSED, _MOST_KEPT, _FETCHED_AT_ONCE = 32 << 20, 256 << 20, 64 << 20
+# By number in malloc.h, in bytes: up to which size memory is used again (glibc allows no more), how much of it is kept
+# in each arena, and how much is fetched at a time.
+_MALLOC_OPTIONS = {-3: 32 << 20, -1: 256 << 20, -2: 16 << 20}
+_MALLOC_VARIABLES = "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_"
 
 
 def reuse_freed_memory() -> None:
@@ -27,15 +28,14 @@ def reuse_freed_memory() -> None:
     Every 4 KiB that come back cost a page fault: 0.8 ms for each image that is received or published. What the user
     tells glibc in the environment holds; other C libraries are left as they are.
     """
-    if "GLIBC_TUNABLES" in os.environ or any(name.startswith("MALLOC_") for name in os.environ):
+    if "glibc.malloc." in os.environ.get("GLIBC_TUNABLES", "") or any(name in os.environ for name in _MALLOC_VARIABLES):
         return
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # of musl, of macOS, of Windows
         return
-    mallopt(_M_MMAP_THRESHOLD, _LARGEST_REUSED)
-    mallopt(_M_TRIM_THRESHOLD, _MOST_KEPT)
-    mallopt(_M_TOP_PAD, _FETCHED_AT_ONCE)
+    for option, size in _MALLOC_OPTIONS.items():
+        mallopt(option, size)
 
 
 def free_mebibytes(folder: Path = SHARED_MEMORY) -> float:

@@ -82,8 +82,7 @@ class KeypointRegistration:
         return self._detector
 
     def prepare(self) -> None:
-        """Prepare the solver, and open the network where a second pass will run it."""
-        self._solver.prepare()
+        """Open the network where a second pass will run it."""
         if self._solver_config.second_pass:
             _ = self.detector
 

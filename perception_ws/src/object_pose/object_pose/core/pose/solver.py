@@ -92,24 +92,6 @@ class PoseSolver:
         # What takes long is made now rather than with the first image.
         _ = self._search if config.use_depth else None, self._shapes if config.support_plane else None
 
-    def prepare(self) -> None:
-        """Compile, or load, what the first image would need: several objects at a wall."""
-        model, distance_m = self._objects[0], 4.0 * self._diameters[0]
-        if not self._config.use_depth or not len(model.keypoints_object):
-            return
-        camera = Camera(160, 120, 150.0, 150.0, 79.5, 59.5)
-        middles = np.array([[45.0, 40.0], [115.0, 40.0], [45.0, 80.0], [115.0, 80.0]])
-        places = camera.backproject(middles, np.full(len(middles), distance_m))
-        keypoints = np.stack([camera.project(model.keypoints_object + place) for place in places])
-        detections = Detections(
-            boxes_xyxy=np.concatenate([keypoints.min(axis=1), keypoints.max(axis=1)], axis=1),
-            class_ids=np.zeros(len(places), dtype=np.int64),
-            scores=np.ones(len(places)),
-            keypoints=keypoints,
-            keypoint_sigmas=np.ones(keypoints.shape[:2]),
-        )
-        self.solve(detections, camera, np.full((120, 160), distance_m, np.float32))
-
     def solve(
         self,
         detections: Detections,

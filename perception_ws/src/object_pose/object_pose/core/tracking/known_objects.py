@@ -10,9 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from object_pose.core.arrays import Array
-from object_pose.core.frame import AlignedDepth, CameraFrame, Frame
-from object_pose.core.geometry import se3
-from object_pose.core.geometry.camera import Camera
+from object_pose.core.frame import AlignedDepth, CameraFrame
 from object_pose.core.metrics.pose import ADD_SHARE
 from object_pose.core.object_model import ObjectModel
 from object_pose.core.pose.acceptance import repeated_pose, split_duplicates
@@ -59,18 +57,6 @@ class KnownObjects:
         self._config = config
         self._aligner_config = AlignerConfig(use_depth=config.use_depth, depth=config.depth, open_direction_m=_OPEN_M)
         self._aligner = FrameAligner(self._views, self._aligner_config)
-
-    def prepare(self) -> None:
-        """Compile, or load, what the first frame would need: an object before a wall, and one behind it."""
-        camera = Camera(160, 120, 150.0, 150.0, 79.5, 59.5)
-        aligner = FrameAligner(self._views, self._aligner_config)
-        transforms = np.stack([se3.make_transform(translation=(0.0, 0.0, z)) for z in (0.6, 0.7)])
-        information = np.stack([np.eye(6)] * 2)
-        frame = Frame(np.zeros((120, 160, 3), np.uint8), camera, np.full((120, 160), 0.6, np.float32))
-        class_ids, track_ids = np.zeros(2, np.intp), np.arange(2)
-        for _ in range(2):  # what it learns of the first frame is used in the second
-            aligner.align(frame, class_ids, transforms, information, track_ids)
-            aligner.learn(frame, class_ids, transforms, track_ids)
 
     def learn(self, frame: CameraFrame, found: Sequence[ObjectPose]) -> None:
         """Take the looks of tracks from a frame in which they were found anew; bridged poses tell nothing."""

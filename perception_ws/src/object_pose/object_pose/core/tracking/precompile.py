@@ -27,6 +27,11 @@ _CAMERA = Camera(160, 120, 150.0, 150.0, 79.5, 59.5)
 def compile_kernels() -> None:
     """Compile what no earlier call has left on disk, which takes a minute; later processes only load it."""
     _preprocess()
+    compile_pose_kernels()
+
+
+def compile_pose_kernels() -> None:
+    """Compile, or load, what poses and tracks of given detections need."""
     model = _cube()
     _solve(model)
     _align(model)

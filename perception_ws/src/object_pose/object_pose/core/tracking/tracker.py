@@ -130,11 +130,6 @@ class Tracker:
         self._association = Association(self._objects, config.gate_sigmas, config.max_speed_m_s, config.max_dropout_s)
         self._late = LateMatcher(self._association, config.change_patience, config.miss_patience, config.min_sure_score)
 
-    def prepare(self) -> None:
-        """Compile, or load, what the first updates would need."""
-        state = PoseState.measured(np.eye(4), 1e-6 * np.eye(6), self.scale_sigma)
-        state.updated(state, follow=state.nis_ratio(state) > 1.0)
-
     def update(
         self,
         results: PoseResults,

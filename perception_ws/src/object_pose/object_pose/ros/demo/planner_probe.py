@@ -33,6 +33,7 @@ from object_pose.runtime.resources import find_model
 _NS_PER_MS = 1_000_000
 _REPORT_EVERY_S = 0.5
 _STRAGGLERS_S = 1.0
+_MOST_KEPT = 5000  # messages, of more than a minute
 
 
 Report = Callable[[dict[str, Any]], None]
@@ -61,6 +62,8 @@ class PlannerProbe(Node):
     def _keep(self, message_type: type, topic: str, read: Callable[[Any], None]) -> None:
         def keep(data: bytes) -> None:
             self._unread.append((read, message_type, data))
+            if len(self._unread) > _MOST_KEPT:
+                self.read_kept()
 
         self.create_subscription(message_type, topic, keep, qos.RESULT, raw=True)
 
@@ -116,6 +119,7 @@ def _wait_for_detections(
     start = next_report = time.monotonic()
     while not probe.seen.detections:
         executor.spin_once(timeout_sec=0.1)
+        probe.read_kept()
         now = time.monotonic()
         reason = "; ".join(probe.trouble.values())
         if now - start > start_within_s:

@@ -26,8 +26,8 @@ def _profile(reliability: ReliabilityPolicy, durability: DurabilityPolicy, depth
 
 
 # What we read from sensors: any publisher matches. What comes while the executor is held up waits here, a third of a
-# second at 30 Hz: a full queue loses other frames of colour than of depth. What comes while a worker is busy is dropped
-# there for the newest.
+# second at 30 Hz: a full queue loses other frames of colour than of depth. What comes while a worker is busy waits
+# there, or is dropped for what is newer.
 SENSOR_INPUT = _profile(ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE, 10)
 # What a camera driver offers: any subscriber matches.
 DRIVER_OUTPUT = _profile(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE, 4)

@@ -16,10 +16,10 @@ _BEHIND_AFTER_S = 0.5
 class NewestWorker(Generic[ItemT]):
     """Calls ``handle`` in its own thread with the newest offered items; what ``handle`` raises goes to ``on_error``.
 
-    While it is busy the newest ``waiting`` items wait, oldest first, so that it catches up after a delay. One that was
-    not idle for half a second is too slow for what comes: then only the newest waits. Of a burst an idle worker takes
-    one more, which it begins with. ``dropped`` counts the items that newer ones replaced before their turn. ``now``
-    returns seconds of a clock that never jumps.
+    While it is busy the newest ``waiting`` items wait, oldest first, so that it catches up after a delay. Where so many
+    have waited for half a second it is too slow for what comes: until it is idle only the newest waits then. Of a burst
+    an idle worker takes one more, which it begins with. ``dropped`` counts the items that newer ones replaced before
+    their turn. ``now`` returns seconds of a clock that never jumps.
     """
 
     def __init__(
@@ -37,7 +37,8 @@ class NewestWorker(Generic[ItemT]):
         self._condition = threading.Condition()
         self._pending: deque[ItemT] = deque()
         self._is_busy = False
-        self._busy_since_s = now()
+        self._full_since_s: float | None = None
+        self._is_behind = False
         self._stopped = False
         self._dropped = 0
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -52,13 +53,14 @@ class NewestWorker(Generic[ItemT]):
         """Hand over an item; the oldest that wait are dropped where there are too many."""
         with self._condition:
             self._pending.append(item)
-            while len(self._pending) > self._most_waiting():
+            most = self._most_waiting()
+            while len(self._pending) > most:
                 self._pending.popleft()
                 self._dropped += 1
             self._condition.notify()
 
     def stop(self) -> None:
-        """Finish the item in hand, forget the waiting one, and end the thread."""
+        """Finish the item in hand, forget the waiting ones, and end the thread."""
         with self._condition:
             self._stopped = True
             self._condition.notify()
@@ -75,12 +77,18 @@ class NewestWorker(Generic[ItemT]):
     def _most_waiting(self) -> int:
         if not self._is_busy:
             return self._waiting + 1
-        return self._waiting if self._now() - self._busy_since_s < _BEHIND_AFTER_S else 1
+        if len(self._pending) < self._waiting:
+            self._full_since_s = None
+        elif self._full_since_s is None:
+            self._full_since_s = self._now()
+        elif self._now() - self._full_since_s >= _BEHIND_AFTER_S:
+            self._is_behind = True
+        return 1 if self._is_behind else self._waiting
 
     def _next(self) -> ItemT | None:
         with self._condition:
             if not self._pending:
                 self._is_busy = False
                 self._condition.wait_for(lambda: self._pending or self._stopped)
-                self._is_busy, self._busy_since_s = True, self._now()
+                self._is_busy, self._is_behind, self._full_since_s = True, False, None
             return None if self._stopped else self._pending.popleft()
