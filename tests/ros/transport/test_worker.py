@@ -11,29 +11,6 @@ from object_pose.ros.transport.worker import NewestWorker
 LIMIT_S = 10.0
 
 
-def test_the_newest_item_wins_and_the_others_are_counted():
-    started, go_on, done = threading.Event(), threading.Event(), threading.Event()
-    handled = []
-
-    def handle(item):
-        handled.append(item)
-        started.set()
-        assert go_on.wait(LIMIT_S)
-        if item == 4:
-            done.set()
-
-    worker = NewestWorker("test", handle, lambda error: None)
-    worker.offer(0)
-    assert started.wait(LIMIT_S)
-    for item in (1, 2, 3, 4):
-        worker.offer(item)
-    go_on.set()
-    assert done.wait(LIMIT_S)
-    worker.stop()
-    assert handled == [0, 4]
-    assert worker.dropped == 3
-
-
 def test_an_error_is_handed_over_and_the_next_item_is_tried():
     errors, done = [], threading.Event()
 
@@ -84,8 +61,8 @@ def test_an_idle_worker_loses_none_of_two_that_come_at_once(attempt):
     assert worker.dropped == 0
 
 
-@pytest.mark.parametrize(("waiting", "kept"), [(1, [4]), (3, [2, 3, 4]), (9, [1, 2, 3, 4])])
-def test_after_a_delay_a_worker_catches_up_with_as_many_as_may_wait(waiting, kept):
+@pytest.mark.parametrize(("waiting", "kept"), [({}, [4]), ({"waiting": 3}, [2, 3, 4]), ({"waiting": 9}, [1, 2, 3, 4])])
+def test_after_a_delay_the_newest_that_may_wait_win_and_the_others_are_counted(waiting, kept):
     started, go_on, done = threading.Event(), threading.Event(), threading.Event()
     handled = []
 
@@ -96,7 +73,7 @@ def test_after_a_delay_a_worker_catches_up_with_as_many_as_may_wait(waiting, kep
         if item == 4:
             done.set()
 
-    worker = NewestWorker("test", handle, lambda error: None, waiting, now=lambda: 0.0)
+    worker = NewestWorker("test", handle, lambda error: None, now=lambda: 0.0, **waiting)
     worker.offer(0)
     assert started.wait(LIMIT_S)
     for item in (1, 2, 3, 4):

@@ -25,8 +25,8 @@ _MALLOC_VARIABLES = "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_
 def reuse_freed_memory() -> None:
     """Let this process use the memory of freed images again, which glibc hands back to the kernel by itself.
 
-    Every 4 KiB that come back cost a page fault: 0.8 ms for each image that is received or published. What the user
-    tells glibc in the environment holds; other C libraries are left as they are.
+    Every 4 KiB that come back cost a page fault: a millisecond for each image that is received or published. What the
+    user tells glibc in the environment holds; other C libraries are left as they are.
     """
     if "glibc.malloc." in os.environ.get("GLIBC_TUNABLES", "") or any(name in os.environ for name in _MALLOC_VARIABLES):
         return

@@ -160,7 +160,16 @@ class PoseNode(PipelineNode):
         self._frames, self._frame_came = StampedBuffer(), threading.Condition()
         if self._is_tracking:
             self._registering = NewestWorker("registration", self._register_late, self.frame_failed)
-            self._inputs = FrameInputs(self, config, COLOR, [DEPTH], self._track, True, self._keep, _FRAMES_WAITING)
+            self._inputs = FrameInputs(
+                self,
+                config,
+                COLOR,
+                [DEPTH],
+                self._track,
+                needs_camera=True,
+                keep=self._keep,
+                waiting=_FRAMES_WAITING,
+            )
             message_type, topic, profile = stream_source(DETECTIONS, config)
             self.watch(message_type, topic, self._registering.offer, profile)
         else:
