@@ -6,14 +6,14 @@ import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 
 from object_pose.core.arrays import Array
 from object_pose.core.errors import DataError
-from object_pose.core.frame import AlignedDepth, CameraFrame
+from object_pose.core.frame import AlignedDepth, CameraFrame, Frame
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
 from object_pose.core.matching.matcher import Candidates, MatchScene, PartMatcher
@@ -23,7 +23,7 @@ from object_pose.core.matching.selection import Selection, select
 from object_pose.core.pose.acceptance import find_doubt, make_pose, split_duplicates
 from object_pose.core.pose.confidence import PoseEstimate, add_systematic
 from object_pose.core.pose.config import PoseSolverConfig
-from object_pose.core.pose.contour_alignment import ColourView, read_colour
+from object_pose.core.pose.contour_judge import ContourJudge
 from object_pose.core.pose.depth_evidence import DepthNoise, make_depth_view
 from object_pose.core.pose.misalignment import Misalignment
 from object_pose.core.results.detections import Detections
@@ -68,6 +68,7 @@ class PartRegistration:
         self._pool = ThreadPoolExecutor(min(available_cores(), _MOST_THREADS), "match")
         self._unit_checks = dict.fromkeys(range(len(self.parts)), _UNIT_CHECKS)  # left, of parts never found
         self._matcher = PartMatcher(self.parts, config.depth)
+        self._judge = ContourJudge(views)
 
     @cached_property
     def detector(self) -> Predictor:
@@ -105,15 +106,14 @@ class PartRegistration:
         scene = self._matcher.prepare(view)
         candidates = self._matcher.propose(scene, expected, self._pool)
         least_score = max(_DOUBTFUL_SHARE * config.acceptance.min_score, _LEAST_SCORE)
-        image = read_colour(lambda: frame.rgb)
-        colour = ColourView(image, frame.camera) if image is not None else None
-        selection = select(self.parts, candidates, scene, least_score, colour, self._pool)
+        rgb = frame.rgb
+        colour = Frame(rgb, frame.camera, frame.depth_m) if rgb is not None else None
+        contours = partial(self._judge.agreement, colour) if colour else None
+        selection = select(self.parts, candidates, scene, least_score, contours, self._pool)
         results = self._results(candidates, selection, frame.camera)
         return replace(results, rejections=(*results.rejections, *self._check_units(results, scene, colour)))
 
-    def _check_units(
-        self, results: PoseResults, scene: MatchScene, colour: ColourView | None
-    ) -> Iterator[PoseRejection]:
+    def _check_units(self, results: PoseResults, scene: MatchScene, colour: Frame | None) -> Iterator[PoseRejection]:
         """Look for a part that was never found, one a frame, in other sizes; say where its file's unit is wrong."""
         for pose in results.poses:
             if pose.score >= _FOUND:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from object_pose.core.arrays import Array
+from object_pose.core.frame import Frame
 from object_pose.core.geometry.symmetry import Symmetry
 from object_pose.core.matching.matcher import MatchScene, PartMatcher
 from object_pose.core.matching.part_model import PartModel
 from object_pose.core.matching.selection import select
 from object_pose.core.object_model import ObjectModel, TriangleMesh
 from object_pose.core.pose.config import DepthConfig
-from object_pose.core.pose.contour_alignment import ColourView
+from object_pose.core.pose.contour_judge import ContourJudge
 from object_pose.core.tracking.view_model import BACKGROUND_RUN, FOREGROUND_RUN, ViewModel
 
 _SMALLEST, _LARGEST = 0.5, 1.1  # sides of a segment that may be a part, in its diameters
@@ -36,12 +38,13 @@ def find_scale(
     part: PartModel,
     factors: Sequence[float],
     scene: MatchScene,
-    colour: ColourView | None = None,
+    colour: Frame | None = None,
     depth: DepthConfig | None = None,
 ) -> OtherScale | None:
     """Return the one of some ``factors`` by which the part has to grow to be in the scene, None where it is not.
 
-    Only those are tried that make it as large as a segment of the scene, so that most cost nothing.
+    Only those are tried that make it as large as a segment of the scene, so that most cost nothing. ``colour`` is the
+    frame where it has some.
     """
     found = []
     for factor in factors:
@@ -51,7 +54,8 @@ def find_scale(
         matcher = PartMatcher([scaled], depth)
         again = matcher.prepare(scene.oriented.view)
         candidates = matcher.propose(again)
-        selection = select([scaled], candidates, again, _LEAST_SCORE, colour)
+        contours = partial(ContourJudge([scaled.views]).agreement, colour) if colour else None
+        selection = select([scaled], candidates, again, _LEAST_SCORE, contours)
         for row in selection.chosen[:1]:
             found.append(OtherScale(factor, scaled, candidates.poses[row], float(selection.scores[row])))
     return max(found, key=lambda other: other.score, default=None)

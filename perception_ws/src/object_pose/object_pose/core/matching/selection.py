@@ -5,7 +5,7 @@ The weights are a logistic regression on candidates in simulated scenes (docs/de
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -20,8 +20,6 @@ from object_pose.core.matching.matcher import Candidates, MatchScene
 from object_pose.core.matching.part_model import PartModel
 from object_pose.core.matching.verification import verify
 from object_pose.core.pose.confidence import probability
-from object_pose.core.pose.contour import ContourSurface
-from object_pose.core.pose.contour_alignment import ColourView, contour_agreement
 from object_pose.core.pose.depth_evidence import DepthView
 
 BIAS = -0.45
@@ -53,12 +51,16 @@ _NEVER = 50.0  # log-odds against
 _CONTOURS, _LEAST_CONTOURS, _HOPELESS = 60, 5, 30.0
 # Depth sensors differ in what they make of edges and gaps: log-odds by depth count up to the first against a pose and
 # up to the second for it. Contours count the third, and speak neither for nor against it where they agree by the last.
-_MOST_AGAINST, _MOST_FOR, _CONTOUR, _NEUTRAL_AGREEMENT = 3.0, 8.0, 9.0, 0.40
+_MOST_AGAINST, _MOST_FOR, _CONTOUR, _NEUTRAL_AGREEMENT = 3.0, 8.0, 11.0, 0.53
 # Other parts on the same surface, of which they share so much: how much less likely they are at most, what a pixel
 # tells, what log-odds of two parts differ by although it is either, and from which share on it may be the second.
 _SAME_SURFACE, _MOST_BEHIND, _PER_PIXEL, _BY_CHANCE, _UNDECIDED = 0.6, 6.0, 0.3, 3.0, 0.1
 # A mirror image of the part: the samples by which it fits better, and what is left of the score then.
 _LEAST_DIFFERENCE, _MIRRORED = 12, 0.1
+
+
+# Says how much of the contours of classes (N,) at poses (N, 4, 4) colour shows, shares (N,); see ``ContourJudge``.
+ContourAgreement = Callable[[NDArray[np.intp], Array], Array]
 
 
 @dataclass(frozen=True)
@@ -85,20 +87,20 @@ def select(
     candidates: Candidates,
     scene: MatchScene,
     least_score: float,
-    colour: ColourView | None = None,
+    contour_agreement: ContourAgreement | None = None,
     pool: ThreadPoolExecutor | None = None,
 ) -> Selection:
     """Choose candidates of at least ``least_score``, the best first, each on surface that no better one shows.
 
-    Where there is ``colour``, the best candidates of each part are those whose contour it shows, too. Parts are looked
-    at in the threads of a pool.
+    Where there is colour, ``contour_agreement`` says how much of a contour it shows, of the best candidates of each
+    part. Depth is looked at in the threads of a pool.
     """
     counts, cells = _verified(parts, candidates, scene, pool)
     agreement = np.array([part.agreement for part in parts])[candidates.class_ids]
     log_odds = BIAS + evidence_of(counts, _sunk(parts, candidates, scene), agreement) @ np.array(list(WEIGHTS.values()))
     log_odds[counts[:, counted.CONFIRMED] < _LEAST_PIXELS] = -_NEVER
-    if colour is not None:
-        log_odds = _with_colour(parts, candidates, cells, log_odds, colour, pool)
+    if contour_agreement is not None:
+        log_odds = _with_contours(len(parts), candidates, cells, log_odds, contour_agreement)
     scores = np.array([probability(value) for value in log_odds])
     rows = np.argsort(-scores, kind="stable")
     chosen = _apart(rows[scores[rows] >= least_score], cells)
@@ -185,27 +187,23 @@ def _rivals(row: int, candidates: Candidates, cells: Sequence[Sequence[int]], lo
     return list(rivals.values())
 
 
-def _with_colour(
-    parts: Sequence[PartModel],
+def _with_contours(
+    part_count: int,
     candidates: Candidates,
     cells: Sequence[Sequence[int]],
     log_odds: Array,
-    colour: ColourView,
-    pool: ThreadPoolExecutor | None,
+    contour_agreement: ContourAgreement,
 ) -> Array:
     """Return the log-odds (N,) by depth and, of the best candidates of each part, by contour."""
-    count = max(_LEAST_CONTOURS, _CONTOURS // len(parts))
-
-    def compared(class_id: int) -> tuple[list[int], list[float]]:
+    most = max(_LEAST_CONTOURS, _CONTOURS // part_count)
+    compared = list[int]()
+    for class_id in range(part_count):
         rows = np.flatnonzero((candidates.class_ids == class_id) & (log_odds > -_HOPELESS))
-        best = _apart(rows[np.argsort(-log_odds[rows], kind="stable")], cells)[:count]
-        surface = ContourSurface.of(parts[class_id].model.surface_object)
-        return best, [contour_agreement(colour, surface, candidates.poses[row]) for row in best]
-
+        compared += _apart(rows[np.argsort(-log_odds[rows], kind="stable")], cells)[:most]
     # What is not compared counts as if its contour were not there.
     agreement = np.zeros(len(candidates))
-    for best, shares in pool.map(compared, range(len(parts))) if pool else map(compared, range(len(parts))):
-        agreement[best] = shares
+    if compared:
+        agreement[compared] = contour_agreement(candidates.class_ids[compared], candidates.poses[compared])
     both = np.clip(log_odds, -_MOST_AGAINST, _MOST_FOR) + _CONTOUR * (agreement - _NEUTRAL_AGREEMENT)
     return np.where(log_odds > -_HOPELESS, both, -_NEVER)
 

@@ -61,8 +61,6 @@ _EDGE_VARIANCE = 0.3  # of the sharpest edge, px^2
 _LEAST_CONTRAST = 4.0  # squared, in that of the colours to either side
 _MAX_TURN_RAD = 0.2
 _LEAST_INFORMATION = 1e-6 * np.eye(6)
-# How well a pose is known that depth gave: 3 mm and 0.03 rad.
-INFORMATION_BY_DEPTH = np.diag(np.repeat([0.003, 0.03], 3) ** -2.0)
 
 
 def read_colour(rgb: Colour) -> Image | None:
@@ -141,15 +139,6 @@ def align_contour(
         return None
     best = max(fits, key=lambda fit: fit.agreement)
     return _finished(view, surface, best.T_camera_object, prior, mask)
-
-
-def contour_agreement(view: ColourView, surface: ContourSurface, T_camera_object: Array) -> float:
-    """Return the share of a depth pose's contour where colour changes, too, once it is moved to where most does.
-
-    It is moved no farther than depth errs, and 0 where the contour cannot be drawn, or its inside has no colour.
-    """
-    fit = _aligned(view, surface, T_camera_object, _Prior(T_camera_object, INFORMATION_BY_DEPTH), _LAST, None)
-    return fit.agreement if fit else 0.0
 
 
 def from_contour(estimate: PoseEstimate, fit: ContourFit) -> PoseEstimate:
