@@ -18,7 +18,7 @@ from object_pose import __version__
 from object_pose.core.errors import CancelledError, ObjectPoseError
 from object_pose.core.params import nearest_name
 from object_pose.runtime.cpus import leave_cores_to_others
-from object_pose.runtime.processes import INTERRUPTED, interrupted_at_once, reuse_freed_memory
+from object_pose.runtime.processes import INTERRUPTED, interrupted_at_once, interruptions_kept, reuse_freed_memory
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def exit_code(program: str, call: Callable[[], int]) -> int:
     """Return what ``call`` returns; a user's mistake is one line on standard error and 2, an interruption 130."""
     try:
-        return call()
+        with interruptions_kept():
+            return call()
     except CancelledError as error:
         return _fail(program, str(error), INTERRUPTED)
     except ObjectPoseError as error:

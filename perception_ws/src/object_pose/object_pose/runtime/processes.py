@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import fcntl
 import os
@@ -16,6 +17,7 @@ from types import FrameType
 SHARED_MEMORY = Path("/dev/shm")
 INTERRUPTED = 130  # the exit code of a program that SIGINT ended
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_RAISED_AFTER_S = 0.05
 # By number in malloc.h, in bytes: up to which size memory is used again (glibc allows no more), how much of it is kept
 # in each arena, and how much is fetched at a time.
 _MALLOC_OPTIONS = {-3: 32 << 20, -1: 256 << 20, -2: 16 << 20}
@@ -94,3 +96,33 @@ def interrupted_at_once(program: str) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, usual)
+
+
+@contextmanager
+def interruptions_kept() -> Iterator[None]:
+    """Raise ``KeyboardInterrupt`` again where a finalizer or callback was at work, whose errors Python only reports."""
+    usual, lost = sys.unraisablehook, threading.Event()
+
+    def raise_again() -> None:
+        if lost.is_set():
+            lost.clear()
+            _thread.interrupt_main()
+
+    def reported(unraisable: sys.UnraisableHookArgs) -> None:
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            usual(unraisable)
+            return
+        lost.set()
+        # Raised in here it would be lost again, so it waits until this function and the finalizer have ended.
+        timer = threading.Timer(_RAISED_AFTER_S, raise_again)
+        timer.daemon = True
+        timer.start()
+
+    sys.unraisablehook = reported
+    try:
+        yield
+    finally:
+        sys.unraisablehook = usual
+    if lost.is_set():
+        lost.clear()
+        raise KeyboardInterrupt
