@@ -87,6 +87,23 @@ def test_scenes_of_several_sensors_are_evaluated_with_a_result_file_of_each(cli,
         assert checked.code == 0 and "BOP" in checked.out.upper(), checked.err
 
 
+def test_splits_whose_scenes_have_equal_numbers_share_no_file_and_no_track(cli, data, tmp_path):
+    (scene,) = {file.parent for file in data.rglob("scene_camera.json")}
+    for split in ("train", "test"):
+        shutil.copytree(scene, tmp_path / "set" / split / scene.name)
+    shutil.copytree(data / "models", tmp_path / "set" / "models")
+    outcomes = {
+        name: cli("evaluate", "pose", "--data", place, "--track", "--json", "--output", tmp_path / name)
+        for name, place in {"single": data, "both": tmp_path / "set"}.items()
+    }
+    assert all(outcome.code == 0 for outcome in outcomes.values()), [outcome.err for outcome in outcomes.values()]
+    alone = (tmp_path / "single" / "results.csv").read_text()
+    written = {file.name: file.read_text() for file in (tmp_path / "both").glob("results*.csv")}
+    assert written == {"results_train.csv": alone, "results_test.csv": alone}
+    pictures = [len(list((tmp_path / name).glob("worst_*.png"))) for name in ("single", "both")]
+    assert 0 < 2 * pictures[0] == pictures[1]
+
+
 def test_a_set_without_truth_is_refused(cli, data, tmp_path):
     shutil.copytree(data, tmp_path / "set")
     for file in (tmp_path / "set").rglob("scene_gt.json"):

@@ -28,7 +28,8 @@ MIN_SCORE = LIVE.solver.acceptance.min_score
 class LabelledFrame:
     """A frame, its true objects, and BOP's scene and image number (or a running number).
 
-    ``sensor`` is which of a scene's several sensors took it, such as '_cam1'.
+    ``split`` is the scene's folder in data of several, whose scenes may have equal numbers, such as 'train';
+    ``sensor`` is which of a scene's several sensors took the frame, such as '_cam1'.
     """
 
     scene_id: int
@@ -36,11 +37,18 @@ class LabelledFrame:
     frame: Frame
     truths: tuple[ObjectTruth, ...]
     sensor: str = ""
+    split: str = ""
 
     @property
     def name(self) -> str:
-        """What tells the frame from all others of its split."""
-        return f"{self.scene_id:06d}_{self.image_id:06d}{self.sensor}"
+        """What tells the frame from all others of its data."""
+        number = f"{self.scene_id:06d}_{self.image_id:06d}{self.sensor}"
+        return f"{self.split}_{number}" if self.split else number
+
+    @property
+    def source(self) -> str:
+        """What frames may share whose numbers tell them apart, as the end of a file's name, such as '_train_cam1'."""
+        return f"_{self.split}{self.sensor}" if self.split else self.sensor
 
 
 @dataclass(frozen=True)
@@ -133,8 +141,10 @@ def bop_frames(data: Path, labels: Sequence[str], with_depth: bool = True) -> It
         )
         raise DataError(f"{data} holds no BOP scene" + (" with a scene_gt.json" if found else ""), hint)
     names = bop_names(labels)
-    for scene in scenes:
-        sensor = scene_files(scene).sensor
+    places = [scene_files(scene) for scene in scenes]
+    has_splits = len({place.folder.parent for place in places}) > 1
+    for scene, place in zip(scenes, places):
+        split = "_".join(place.folder.parent.relative_to(data).parts) if has_splits else ""
         for item in read_bop_scene(scene, names):
             frame = item.frame if with_depth else dataclasses.replace(item.frame, depth_m=None)
-            yield LabelledFrame(item.scene_id, item.image_id, frame, item.truths, sensor)
+            yield LabelledFrame(item.scene_id, item.image_id, frame, item.truths, place.sensor, split)

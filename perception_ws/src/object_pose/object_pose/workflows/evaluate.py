@@ -129,9 +129,9 @@ def evaluate_poses(
 ) -> PoseEvaluation:
     """Estimate the poses of every frame and score them, as the BOP challenge does, too.
 
-    ``estimate`` does the first elsewhere. The report holds BOP's results.csv, of scenes whose files are named by sensor
-    one of each, such as results_cam1.csv. A scene and a sensor have tracks of their own. Raises ``DataError`` for
-    faulty data.
+    ``estimate`` does the first elsewhere. The report holds BOP's results.csv, one of each split and sensor where there
+    are several, such as results_train_cam1.csv. A scene and a sensor have tracks of their own. Raises ``DataError``
+    for faulty data.
     """
     _check_run(config)
     labels = estimator.card.labels
@@ -150,7 +150,7 @@ def evaluate_poses(
 
         def on_frame(item: LabelledFrame, estimate: FrameEstimate, matches: FrameMatches) -> None:
             time_s = estimate.timings_ms["total"] / _MS_PER_S if config.with_times else _TIME_UNKNOWN
-            result_file(item.sensor).write(item.scene_id, item.image_id, estimate.results.poses, time_s)
+            result_file(item.source).write(item.scene_id, item.image_id, estimate.results.poses, time_s)
             keeper(item, estimate, matches)
 
         evaluation = evaluate_estimates(objects, estimated, config.min_visibility, on_frame, scorer)
@@ -160,31 +160,31 @@ def evaluate_poses(
 
 @contextmanager
 def _result_files(folder: Path, object_ids: Mapping[str, int]) -> Iterator[Callable[[str], BopCsvWriter]]:
-    """Yield what returns the result file of a sensor: a row says scene and image, which those of a scene share.
+    """Yield what returns the result file of a source of frames: a row says scene and image, which others may share.
 
     The files appear when the block ends well.
     """
     writers: dict[Path, BopCsvWriter] = {}
     with ExitStack() as files:
 
-        def of_sensor(sensor: str) -> BopCsvWriter:
-            file = folder / f"results{sensor}.csv"
+        def of_source(source: str) -> BopCsvWriter:
+            file = folder / f"results{source}.csv"
             if file not in writers:
                 writers[file] = files.enter_context(bop_csv(file, object_ids))
             return writers[file]
 
-        yield of_sensor
+        yield of_source
 
 
 def _in_sequence(estimator: PoseEstimator) -> Callable[[LabelledFrame], FrameEstimate]:
     """Return what estimates frames one after the other, with tracks that end with their scene and sensor."""
-    sequence: tuple[int, str] | None = None
+    sequence: tuple[int, str] | None = None  # scene and source
 
     def estimate(item: LabelledFrame) -> FrameEstimate:
         nonlocal sequence
-        if sequence != (item.scene_id, item.sensor):
+        if sequence != (item.scene_id, item.source):
             estimator.forget_tracks()
-            sequence = item.scene_id, item.sensor
+            sequence = item.scene_id, item.source
         return estimator.estimate(item.frame)
 
     return estimate
