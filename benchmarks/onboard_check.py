@@ -20,7 +20,8 @@ from object_pose.cli.progress_bar import ProgressBar
 from object_pose.evaluation.criteria import Criterion
 from object_pose.runtime.pose_estimator import PoseEstimator
 from object_pose.runtime.resources import find_data
-from object_pose.workflows.onboard import OnboardConfig, onboard
+from object_pose.workflows.onboard import onboard
+from object_pose.workflows.onboard_plan import OnboardConfig
 
 CRITERIA = (
     Criterion("trained.rendered_recall", 0.90),

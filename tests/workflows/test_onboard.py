@@ -15,7 +15,8 @@ from object_pose.io.camera_info import write_camera
 from object_pose.io.run_folder import RunFolder
 from object_pose.simulation.scenes.scene import SceneConfig
 from object_pose.training.tasks.pose import PoseTrainingConfig
-from object_pose.workflows.onboard import OnboardConfig, _network_sizes, onboard, plan_onboarding
+from object_pose.workflows.onboard import onboard
+from object_pose.workflows.onboard_plan import OnboardConfig, network_sizes, plan_onboarding
 from small_training import NETWORK, RUN, SCENE
 
 SMALL = {**SCENE, **NETWORK, **RUN, "max_objects": 2, "validation_frames": 1}
@@ -143,7 +144,7 @@ def test_pictures_of_any_shape_cost_about_as_much(tmp_path, size, rendered, netw
     scene = make_config(SceneConfig, dict(plan_onboarding(config).scene))
     assert (scene.width, scene.height) == rendered
     assert scene.focal_px == pytest.approx(900.0 * rendered[0] / size[0], rel=2e-3)
-    sizes = _network_sizes(scene, {})
+    sizes = network_sizes(scene, {})
     assert (sizes["input_width"], sizes["input_height"]) == network
 
 
@@ -182,11 +183,11 @@ def test_materials_are_chosen_part_by_part_unless_a_share_for_all_is_given(tmp_p
 def test_a_wider_input_is_higher_too_and_learned_from_larger_crops(tmp_path):
     usual = PoseTrainingConfig()
     sizes = {name: getattr(usual, name) for name in ("input_width", "input_height", "crop_width", "crop_height")}
-    assert _network_sizes(SceneConfig(), {}) == sizes
+    assert network_sizes(SceneConfig(), {}) == sizes
     wide = {"input_width": 640, "input_height": 480, "crop_width": 512, "crop_height": 384}
-    assert _network_sizes(SceneConfig(), {"input_width": 640}) == wide
-    assert _network_sizes(SceneConfig(), {"input_height": 480}) == wide
-    assert _network_sizes(SceneConfig(), {"input_width": 640, "crop_height": 256}) == wide | {"crop_height": 256}
+    assert network_sizes(SceneConfig(), {"input_width": 640}) == wide
+    assert network_sizes(SceneConfig(), {"input_height": 480}) == wide
+    assert network_sizes(SceneConfig(), {"input_width": 640, "crop_height": 256}) == wide | {"crop_height": 256}
 
     far = OnboardConfig((save_part(tmp_path, "bracket"),), tmp_path / "out", distance_m=(1.0, 4.8))
     pixels = {}

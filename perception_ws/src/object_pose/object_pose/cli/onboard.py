@@ -19,14 +19,13 @@ from object_pose.io.bag_frames import RecordingConfig
 from object_pose.simulation.parts.cad import UNITS
 from object_pose.simulation.parts.symmetry import EXACT_TOLERANCE, GRAMMAR, ROUND_TOLERANCE, describe_symmetry
 from object_pose.training.config import TrainConfig
-from object_pose.workflows.onboard import (
+from object_pose.workflows.onboard import onboard, steps_in_words
+from object_pose.workflows.onboard_plan import (
     OPTION_CLASSES,
     RESERVED_OPTIONS,
     OnboardConfig,
     PlannedPart,
-    onboard,
     plan_onboarding,
-    steps_in_words,
 )
 from object_pose.workflows.refine import RefineConfig, refine
 from object_pose.workflows.teaching_frames import TeachingConfig

@@ -16,12 +16,12 @@ from object_pose.training.tasks.registry import TASKS
 from object_pose.web.jobs.kinds.kind import CAMERA, MODEL, Inputs, Kind, file_option, file_stem, number, path_of
 from object_pose.web.jobs.options import KindDescription, Option, from_parameters, text
 from object_pose.workflows.export import export_run
-from object_pose.workflows.onboard import (
+from object_pose.workflows.onboard import onboard
+from object_pose.workflows.onboard_plan import (
     OPTION_CLASSES,
     RESERVED_OPTIONS,
     OnboardConfig,
     PlannedPart,
-    onboard,
     plan_onboarding,
 )
 from object_pose.workflows.progress import ProgressCallback
