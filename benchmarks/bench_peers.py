@@ -52,6 +52,7 @@ _SURFACE_MATCHING = "opencv_surface_matching"
 # OpenCV's own example: sampling and distance steps relative to the diameter, angles, share of reference points.
 _PPF_STEP, _PPF_ANGLES, _PPF_REFERENCES, _PPF_DISTANCE = 0.05, 30, 1.0 / 5.0, 0.03
 _PPF_REFINED = 20
+_PPF_UNIT = 1e3  # it finds more in millimetres (docs/decisions/0023-parts-without-training.md)
 _ICP = (100, 0.005, 2.5, 4)  # iterations, tolerance, rejection scale and levels
 _LEAST_FITNESS, _LEAST_POINTS = 0.1, 25
 _AROUND = 0.7  # of a tracked part, in diameters, that a peer's ICP gets
@@ -102,14 +103,16 @@ class SurfaceMatching:
         self._detectors: dict[int, Any] = {}
 
     def register(self, class_id: int, points: Array, normals: Array) -> list[Array]:
-        """Return poses (4, 4), the best first."""
-        scene = np.ascontiguousarray(np.concatenate([points, normals], axis=1), dtype=np.float32)
+        """Return poses (4, 4), those with most votes first, as in OpenCV's example."""
+        scene = np.ascontiguousarray(np.concatenate([points * _PPF_UNIT, normals], axis=1), dtype=np.float32)
+        model = self._models[class_id] * np.repeat([_PPF_UNIT, 1.0], 3).astype(np.float32)
         if class_id not in self._detectors:
             self._detectors[class_id] = self._ppf.PPF3DDetector(_PPF_STEP, _PPF_STEP, _PPF_ANGLES)
-            self._detectors[class_id].trainModel(self._models[class_id])
+            self._detectors[class_id].trainModel(model)
         found = self._detectors[class_id].match(scene, _PPF_REFERENCES, _PPF_DISTANCE)[:_PPF_REFINED]
-        self._ppf.ICP(*_ICP).registerModelToScene(self._models[class_id], scene, found)
-        return [np.asarray(item.pose) for item in sorted(found, key=lambda item: item.residual)]
+        self._ppf.ICP(*_ICP).registerModelToScene(model, scene, found)
+        poses = [np.asarray(item.pose) for item in found]
+        return [se3.make_transform(pose[:3, :3], pose[:3, 3] / _PPF_UNIT) for pose in poses]
 
     def align(self, class_id: int, points: Array, start: Array) -> Array:
         """Return a pose (4, 4) aligned with points (N, 3) from a start near it."""
