@@ -82,7 +82,8 @@ class KeypointRegistration:
         return self._detector
 
     def prepare(self) -> None:
-        """Open the network where a second pass will run it."""
+        """Make what solving needs, and open the network where a second pass will run it."""
+        self._solver.prepare()
         if self._solver_config.second_pass:
             _ = self.detector
 

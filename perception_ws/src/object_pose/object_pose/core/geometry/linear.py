@@ -68,6 +68,34 @@ def rotation_of(x: float, y: float, z: float, rotation: Array) -> None:
 
 
 @kernel
+def step_beside_prior(
+    information: Array, gradient: Array, prior: Array, weight: float, offset: Array, step: Array, scratch: Array
+) -> None:
+    """Write the Gauss-Newton ``step`` (6,) of a pose's least squares and its prior, from ``offset`` (6,) off the prior.
+
+    Of ``information`` (6, 6) the upper triangle counts, of ``prior`` (6, 6) a ``weight``; ``scratch`` (6, 6) is spoilt.
+    """
+    for row in range(6):
+        step[row] = gradient[row]
+        for column in range(6):
+            of_prior = weight * prior[row, column]
+            scratch[row, column] = information[min(row, column), max(row, column)] + of_prior
+            step[row] -= of_prior * offset[column]
+    factorise(scratch)
+    substitute_forward(scratch, step)
+    substitute_backward(scratch, step)
+
+
+@kernel
+def move_by(step: Array, rotation: Array, translation: Array, scratch: Array) -> None:
+    """Move a pose by a left perturbation ``step`` (6,) of (dt, dr) in place; ``scratch`` (3, 3) is spoilt."""
+    rotation_of(step[3], step[4], step[5], scratch)
+    turned = scratch @ rotation
+    rotation[:] = turned
+    translation += step[:3]
+
+
+@kernel
 def turn_between(before: Array, after: Array, turn: Array) -> None:
     """Write the rotation vector into ``turn[3:6]`` that leads from one rotation to another (each (3, 3) or (4, 4))."""
     trace, w, x, y, z = 0.0, 0.0, 0.0, 0.0, 0.0

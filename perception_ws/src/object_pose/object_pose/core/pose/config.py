@@ -72,9 +72,9 @@ class ContourConfig:
         maximum=MOST_STARTS,
     )
     max_judged: int = parameter(
-        0,
+        1,
         "at most this many poses with depth, the most doubtful first, are judged by their contour, too: real, textured "
-        "objects are told from what lies near them; each takes one or two milliseconds",
+        "objects are told from what lies near them; each takes half a millisecond",
         minimum=0,
         maximum=1000,
     )

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from object_pose.core.arrays import Array
 from object_pose.core.frame import Frame
-from object_pose.core.geometry import se3
+from object_pose.core.geometry.linear import move_by, step_beside_prior, turn_between
+from object_pose.core.kernels import kernel
 from object_pose.core.tracking.colour_frame import ColourFrame
 from object_pose.core.tracking.modality import STAGES, Objects, Systems
 from object_pose.core.tracking.occluders import Occluders
@@ -42,6 +43,7 @@ class ContourJudge:
         """
         count, tables, region = len(class_ids), self._tables, self._region
         rotation, translation = T_camera_object[:, :3, :3].copy(), T_camera_object[:, :3, 3].copy()
+        by_depth = _INFORMATION_BY_DEPTH, rotation, translation
         every, rates = np.ones(count, dtype=np.bool_), np.ones(count)
         objects = Objects(
             class_ids=np.array(class_ids, dtype=np.intp),
@@ -64,17 +66,28 @@ class ContourJudge:
             systems.clear()
             region.add(objects, systems, seen, others)
             if stage < STAGES - 1:
-                _step(objects, systems, rotation, translation)
+                _step(systems.information, systems.gradient, *by_depth, objects.rotation, objects.translation)
                 objects.views[:] = tables.nearest(objects.class_ids, objects.rotation, objects.translation)
         evidence = region.evidence()
         return np.asarray(evidence.agreeing * evidence.lines / (evidence.lines + _FEW_LINES))
 
 
-def _step(objects: Objects, systems: Systems, rotation: Array, translation: Array) -> None:
-    """Move objects by one Gauss-Newton step, held back at ``rotation`` (N, 3, 3) and ``translation`` (N, 3)."""
-    information = systems.symmetric + _INFORMATION_BY_DEPTH
-    turns = [se3.log_so3(now @ before.T) for now, before in zip(objects.rotation, rotation)]
-    moved = np.concatenate([objects.translation - translation, np.stack(turns)], axis=1)
-    steps = np.linalg.solve(information, (systems.gradient - moved @ _INFORMATION_BY_DEPTH)[..., None])[..., 0]
-    objects.translation += steps[:, :3]
-    objects.rotation[:] = [se3.exp_so3(step[3:]) @ now for step, now in zip(steps, objects.rotation)]
+@kernel
+def _step(
+    information: Array,
+    gradient: Array,
+    prior: Array,
+    prior_rotations: Array,
+    prior_translations: Array,
+    rotations: Array,
+    translations: Array,
+) -> None:
+    """Move N poses by one Gauss-Newton step each, held back at those of a prior (6, 6)."""
+    offset, step, system, turn = np.empty(6), np.empty(6), np.empty((6, 6)), np.empty((3, 3))
+    for i in range(len(rotations)):
+        r, t = rotations[i], translations[i]
+        for axis in range(3):
+            offset[axis] = t[axis] - prior_translations[i, axis]
+        turn_between(prior_rotations[i], r, offset)
+        step_beside_prior(information[i], gradient[i], prior, 1.0, offset, step, system)
+        move_by(step, r, t, turn)

@@ -92,6 +92,10 @@ class PoseSolver:
         # What takes long is made now rather than with the first image.
         _ = self._search if config.use_depth else None, self._shapes if config.support_plane else None
 
+    def prepare(self) -> None:
+        """Make now what the first image would need."""
+        _ = self._judge if self._config.use_depth and self._config.contour.max_judged else None
+
     def solve(
         self,
         detections: Detections,

@@ -19,13 +19,7 @@ from numpy.typing import NDArray
 from object_pose.core.arrays import Array, Mask, expect_shape
 from object_pose.core.frame import CameraFrame
 from object_pose.core.geometry.lens import rotated
-from object_pose.core.geometry.linear import (
-    factorise,
-    rotation_of,
-    substitute_backward,
-    substitute_forward,
-    turn_between,
-)
+from object_pose.core.geometry.linear import move_by, step_beside_prior, turn_between
 from object_pose.core.kernels import kernel
 from object_pose.core.params import parameter
 from object_pose.core.pose.config import DepthConfig
@@ -425,19 +419,8 @@ def _step(
                 surprise += offset[row] * prior[i, row, column] * offset[column]
         weight = 1.0 / (1.0 + surprise / _PRIOR_SCALE)
         prior_weights[i] = weight
-        for row in range(6):
-            step[row] = gradient[i, row]
-            for column in range(6):
-                of_prior = weight * prior[i, row, column]
-                a[row, column] = information[i, min(row, column), max(row, column)] + of_prior
-                step[row] -= of_prior * offset[column]
-        factorise(a)
-        substitute_forward(a, step)
-        substitute_backward(a, step)
-        rotation_of(step[3], step[4], step[5], turn)
-        turned = turn @ r
-        r[:] = turned
-        t += step[:3]
+        step_beside_prior(information[i], gradient[i], prior[i], weight, offset, step, a)
+        move_by(step, r, t, turn)
         moved = math.sqrt(step[0] ** 2 + step[1] ** 2 + step[2] ** 2)
         turned_by = math.sqrt(step[3] ** 2 + step[4] ** 2 + step[5] ** 2)
         has_arrived = moved < _STILL_M and turned_by < _STILL_RAD

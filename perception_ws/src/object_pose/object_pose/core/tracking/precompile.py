@@ -10,6 +10,7 @@ from object_pose.core.frame import AlignedDepth, Frame
 from object_pose.core.geometry import se3
 from object_pose.core.geometry.camera import Camera
 from object_pose.core.object_model import ObjectModel
+from object_pose.core.pose.contour_judge import ContourJudge
 from object_pose.core.pose.solver import PoseSolver
 from object_pose.core.results.detections import Detections
 from object_pose.core.results.pose import ObjectPose, PoseResults
@@ -34,6 +35,7 @@ def compile_pose_kernels() -> None:
     """Compile, or load, what poses and tracks of given detections need."""
     model = _cube()
     _solve(model)
+    _judge(model)
     _align(model)
     _compare(model)
     _track(model)
@@ -71,6 +73,15 @@ def _solve(model: ObjectModel) -> None:
         for x0, y0, x1, y1 in np.rint(boxes).astype(int):
             depth[y0 : y1 + 1, x0 : x1 + 1] = distance_m
         solver.solve(found, _CAMERA, depth)
+
+
+def _judge(model: ObjectModel) -> None:
+    """Judge a cube by its contour, with depth and without it."""
+    judge = ContourJudge([ViewModel.of(model, view_count=20)])
+    rgb, depth_m = np.zeros((120, 160, 3), dtype=np.uint8), np.full((120, 160), 0.27, dtype=np.float32)
+    for depth in (depth_m, None):
+        frame, pose = Frame(rgb, _CAMERA, depth), se3.make_transform(translation=(0.0, 0.0, 0.3))
+        judge.agreement(frame, np.zeros(1, dtype=np.intp), pose[None])
 
 
 def _align(model: ObjectModel) -> None:
