@@ -306,6 +306,7 @@ def test_what_depth_leaves_in_doubt_is_decided_by_the_contour(turn_deg: int) -> 
 def test_no_contour_is_looked_at_where_none_is_asked_for() -> None:
     found, depth_m = in_doubt()
     assert judged(found, depth_m, mottled_grey(), max_judged=0) == judged(found, depth_m, None)
+    assert PoseSolverConfig().contour.max_judged == 0
 
 
 def test_contours_say_nothing_where_image_and_depth_are_known_to_be_apart() -> None:

@@ -72,7 +72,7 @@ class ContourConfig:
         maximum=MOST_STARTS,
     )
     max_judged: int = parameter(
-        1,
+        0,
         "at most this many poses with depth, the most doubtful first, are judged by their contour, too: real, textured "
         "objects are told from what lies near them; each takes half a millisecond",
         minimum=0,
