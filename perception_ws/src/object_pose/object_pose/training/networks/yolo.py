@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from object_pose.core.errors import ConfigError
 from object_pose.core.vision.image import COARSEST_STRIDE
 from object_pose.training.networks.blocks import ConvUnit, CrossStage, PyramidPooling, initialise
-from object_pose.training.networks.mobilenet import MobileNetV2, fold_batch_norms, pretrained_mobilenet
+from object_pose.training.networks.mobilenet import MobileNetV2, fold_batch_norms
+from object_pose.training.networks.pretrained import pretrained_mobilenet
 
 STRIDES = (8, 16, COARSEST_STRIDE)
 _PRIOR = 0.01
@@ -65,8 +66,8 @@ class Backbone(nn.Module):
 class MobileNetBackbone(nn.Module):
     """The encoder's maps at strides 8, 16 and 32, brought to the neck's widths.
 
-    The stem and the first ``frozen_blocks`` blocks never learn, and the encoder's batch norms keep ImageNet's
-    statistics: small batches would only blur them.
+    The stem and the first ``frozen_blocks`` blocks never learn, and the encoder's batch norms keep the
+    statistics they came with: small batches would only blur them.
     """
 
     def __init__(self, encoder: MobileNetV2, frozen_blocks: int) -> None:
@@ -223,12 +224,12 @@ class NanoYolo(Yolo):
         super().__init__(backbone, widths[2:], class_count, keypoint_count, head_width)
 
 
-def mobilenet_yolo(class_count: int, frozen_blocks: int, pretrained: bool = False) -> Yolo:
+def mobilenet_yolo(class_count: int, frozen_blocks: int, pretrained: str | None = None) -> Yolo:
     """Return the YOLO of ``class_count`` classes on MobileNetV2; 1.9 million parameters.
 
-    ``pretrained`` starts the encoder from ImageNet; raises ``ConfigError`` when the package of its weights is missing.
+    ``pretrained`` names what the encoder's weights know; raises ``ConfigError`` when the package of them is missing.
     """
-    encoder = pretrained_mobilenet() if pretrained else MobileNetV2()
+    encoder = pretrained_mobilenet(pretrained) if pretrained else MobileNetV2()
     return Yolo(MobileNetBackbone(encoder, frozen_blocks), _MOBILENET_WIDTHS, class_count)
 
 

