@@ -50,7 +50,7 @@ def _published_spaceships(predictor: Predictor) -> dict[str, float]:
 def _elsewhere(predictor: Predictor) -> dict[str, float]:
     """Return the figures on real tiles of other places, together and by place; the model has learned from none.
 
-    The criteria are the figures of the first model that was measured on them.
+    The criteria are what the shipped model reaches; 0.69, 0.80 and 0.80 are wanted (docs/decisions/0019).
     """
     data = find_data("footprints_elsewhere")
     samples: dict[str, list[Sample]] = {}
@@ -94,9 +94,9 @@ SPLITS: dict[str, Split] = {
         Criterion("precision", 0.95),
         Criterion("recall", 0.95),
         Criterion("iou", 0.85),
-        Criterion("elsewhere_iou", 0.57),
-        Criterion("elsewhere_precision", 0.77),
-        Criterion("elsewhere_recall", 0.68),
+        Criterion("elsewhere_iou", 0.62),
+        Criterion("elsewhere_precision", 0.80),
+        Criterion("elsewhere_recall", 0.72),
         more=_elsewhere,
     ),
 }
