@@ -91,6 +91,16 @@ def test_slow_work_is_done_when_nothing_else_waits(make_queue):
     assert asyncio.run(slow_then_two())
 
 
+def test_who_has_an_answer_may_ask_again_at_once(make_queue):
+    """The thread that answered may not be back at the queue yet."""
+    queue = make_queue(answer_within_s=0.0)
+
+    async def one_after_the_other():
+        return [await queue.run("slow", lambda: True) for _ in range(300)]
+
+    assert asyncio.run(one_after_the_other()) == [True] * 300
+
+
 def test_what_nobody_waits_for_any_more_is_left_out(make_queue):
     queue, go_on, done = make_queue(), threading.Event(), []
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from starlette.requests import Request
@@ -144,20 +145,22 @@ class PredictionQueue:
         while (job := self._jobs.get()) is not None:
             began = time.monotonic()
             job.began.append(began)
-            if job.future.set_running_or_notify_cancel():
-                self._metrics.began(began - job.since)
-                if self._do(job):
-                    self._measured(job.kind, time.monotonic() - began)
-            self._leave(job)
+            if not job.future.set_running_or_notify_cancel():
+                self._leave(job)
+                continue
+            self._metrics.began(began - job.since)
+            answer = self._worked(job, began)
+            self._leave(job)  # first, as who has the answer may ask again at once
+            answer()
 
-    def _do(self, job: _Job) -> bool:
-        """Do a piece of work; return whether it succeeded, so that refusals do not make it look quick."""
+    def _worked(self, job: _Job, began: float) -> Callable[[], None]:
+        """Do a piece of work and return what gives its answer; only success is measured: refusals would look quick."""
         try:
-            job.future.set_result(job.work())
+            result = job.work()
         except BaseException as error:
-            job.future.set_exception(error)
-            return False
-        return True
+            return partial(job.future.set_exception, error)
+        self._measured(job.kind, time.monotonic() - began)
+        return partial(job.future.set_result, result)
 
     def _measured(self, kind: str, seconds: float) -> None:
         with self._lock:
