@@ -14,6 +14,7 @@ from torch import nn
 from object_pose.core.errors import ConfigError
 from object_pose.training.networks.mobilenet import MobileNetV2
 from object_pose.training.networks.pretrained import STARTS, open_images_archive, pretrained_mobilenet
+from object_pose.training.tasks.segment import SegmentRecipe, SegmentTrainingConfig
 
 ARCHIVE = open_images_archive()
 HAS = {
@@ -43,6 +44,17 @@ def test_every_weight_comes_from_the_package(start: str):
         assert torch.equal(values, second[name]), name
         if values.ndim > 1:
             assert not torch.equal(values, random[name]), name
+
+
+@each_start
+@pytest.mark.usefixtures("users_cache")
+@torch.no_grad()
+def test_a_network_of_masks_sees_with_the_encoder_that_was_asked_for(start: str):
+    config = SegmentTrainingConfig(pretrained=start)
+    network = SegmentRecipe(config, lambda rng: iter([]), list).network()
+    images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    for found, expected in zip(network.encoder(images), pretrained_mobilenet(start).eval()(images)):
+        torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
 
 
 @each_start

@@ -17,7 +17,7 @@ from object_pose.simulation.generators.aerial.lookalikes import (
     draw_lookalike,
 )
 from object_pose.simulation.generators.aerial.places import PLACE_SIZE, ring_of_wings, sample_place
-from object_pose.simulation.generators.aerial.roofs import Building, View, Wing
+from object_pose.simulation.generators.aerial.roofs import Building, View, Wing, random_wings
 from object_pose.simulation.generators.aerial.rooftops import SHELL, draw_house
 
 SIZE = 400
@@ -46,7 +46,7 @@ def test_tiles_are_of_many_resolutions_and_covers() -> None:
     covers = [float((tile.mask > 0).mean()) for tile in tiles]
     resolutions = [tile.metres_per_pixel for tile in tiles]
     assert min(covers) < 0.05 and max(covers) > 0.45 and 0.15 < np.mean(covers) < 0.5
-    assert 0.05 <= min(resolutions) < 0.08 and 0.2 < max(resolutions) <= 0.35
+    assert 0.05 <= min(resolutions) < 0.08 and 0.2 < max(resolutions) <= 0.4
 
 
 @pytest.mark.parametrize("metres_per_pixel", [0.06, 0.12, 0.3])
@@ -99,6 +99,18 @@ def test_houses_round_a_courtyard_leave_it_open() -> None:
     draw_house(canvas, Building((200.0, 200.0), 0.0, wings, "hip", 0.4, 50.0, "tile"), ABOVE, rng)
     assert not canvas.roof[190:210, 190:210].any()
     assert canvas.roof[110, 90:310].all()
+
+
+@pytest.mark.parametrize("scale", [0.2, 0.5, 2.0])
+def test_houses_have_the_same_outlines_at_any_resolution(scale: float) -> None:
+    shapes = (0.1, 0.4, 0.3, 0.2)
+    for seed in range(20):
+        fine = random_wings(np.random.default_rng(seed), 90.0, 60.0, shapes)
+        other = random_wings(np.random.default_rng(seed), 90.0 * scale, 60.0 * scale, shapes, scale)
+        assert len(fine) == len(other)
+        for first, second in zip(fine, other):
+            np.testing.assert_allclose(second.middle, np.asarray(first.middle) * scale, atol=1e-9)
+            np.testing.assert_allclose(second.half, np.asarray(first.half) * scale, atol=1e-9)
 
 
 def test_land_is_split_without_gaps_or_overlaps() -> None:

@@ -204,10 +204,12 @@ def draw_tree(
     sun_xy: Array,
     rng: np.random.Generator,
     hides: bool = True,
+    palms: float = 0.25,
 ) -> None:
     """Draw a crown of leaf clumps; ``lushness`` 0 is autumn or drought, 1 deep green; ``sun_xy`` says its lit side.
 
-    A roof under it is no longer one in the mask where the crown ``hides`` it.
+    With the probability ``palms`` it has leaves like a palm's. A roof under it is no longer one in the mask where the
+    crown ``hides`` it.
     """
     window = canvas.window(middle - 1.5 * radius, middle + 1.5 * radius)
     if window is None:
@@ -217,7 +219,7 @@ def draw_tree(
     shape = (y.shape[0], x.shape[1])
     rim = noise(rng, shape, 16) * np.float32(0.16) + noise(rng, shape, 4) * np.float32(rng.uniform(0.04, 0.12))
     depth = 1 - np.sqrt(x * x + y * y) / np.float32(radius) + rim
-    if rng.random() < 0.25:
+    if rng.random() < palms:
         depth = depth + _fronds(x, y, rng)
     clumps = noise(rng, shape, 8) * np.float32(0.6) + noise(rng, shape, 4) * np.float32(0.5)
     clumps = clumps + noise(rng, shape, 2) * np.float32(0.5)

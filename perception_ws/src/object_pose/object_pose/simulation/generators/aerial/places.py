@@ -1,8 +1,8 @@
 """Rendered aerial tiles of many kinds of place and ground resolution, with their building masks.
 
-Towns of slabs, villas, terraces round courtyards, blocks of flats, works, villages, and land without a building; drawn
-at 0.05 to 0.35 m a pixel. Beside buildings lie things that look like some: courts, aprons, lorries, containers, pools,
-fields. Shells without a roof are buildings. Lengths here are metres, on the canvas pixels.
+Towns of slabs, villas, leafy suburbs, terraces round courtyards, blocks of flats, works, villages, and land without a
+building; drawn at 0.05 to 0.4 m a pixel. Beside buildings lie things that look like some: courts, aprons, lorries,
+containers, pools, fields. Shells without a roof are buildings. Lengths here are metres, on the canvas pixels.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ from object_pose.simulation.generators.aerial.land import Lot
 from object_pose.simulation.generators.aerial.light import expose, photograph, random_weather, shadow_of
 from object_pose.simulation.generators.aerial.lookalikes import draw_container, draw_lookalike
 from object_pose.simulation.generators.aerial.roofs import (
+    PLAIN_SHAPES,
     Building,
+    Shapes,
     View,
     Wing,
     random_kind,
@@ -45,7 +47,7 @@ from object_pose.simulation.generators.aerial.rooftops import SHELL, draw_house
 PLACE_SIZE = 384
 _MARGIN = 40
 _SIZE = PLACE_SIZE + 2 * _MARGIN
-_RESOLUTIONS = (0.05, 0.35)
+_RESOLUTIONS = (0.05, 0.4)
 # Below this, a crown hides what is under it; people who draw on coarser pictures complete the roof.
 _CROWNS_HIDE_BELOW = 0.1
 Span = tuple[float, float]
@@ -56,8 +58,9 @@ class Place:
     """A kind of place; lengths in metres, ``trees``, ``cars`` and ``clutter`` counts on 1000 square metres.
 
     Land is split into blocks with streets between, blocks into lots. ``materials`` are the probabilities of
-    ``ALL_MATERIALS``, ``courtyards`` and ``shells`` those of a building, ``lookalikes`` that of a lot without one;
-    metres a pixel are at most ``largest_m``.
+    ``ALL_MATERIALS``, ``courtyards`` and ``shells`` those of a building, ``lookalikes`` that of a lot without one,
+    ``driveways`` that of a house, ``palms`` that of a tree; ``shapes`` those of a house's outlines. ``crowns`` are the
+    radii of trees, which stand ``clearance`` of a radius or more from roofs; metres a pixel are at most ``largest_m``.
     """
 
     block: Span
@@ -76,9 +79,15 @@ class Place:
     courtyards: float = 0.0
     shells: float = 0.02
     lookalikes: float = 0.2
+    driveways: float = 0.0
+    shapes: Shapes = PLAIN_SHAPES
+    crowns: Span = (0.8, 5.0)
+    clearance: Span = (0.35, 1.0)
+    palms: float = 0.25
     largest_m: float = _RESOLUTIONS[1]
 
 
+_WINGED: Shapes = (0.25, 0.35, 0.25, 0.15)
 # Probabilities of the materials: metal, painted, tile, concrete, tarpaulin, plain, membrane, shingle.
 PLACES: dict[str, Place] = {
     "huts": Place(
@@ -91,7 +100,12 @@ PLACES: dict[str, Place] = {
     ),
     "villas": Place(
         (60, 160), (7, 14), (15, 32), (2, 7), (0.6, 0.97), (2.6, 7), 5.0, 0.8, 0.5, (0.4, 1.0),
-        (0.05, 0.06, 0.28, 0.03, 0, 0.1, 0.06, 0.42), walls=0.3, lookalikes=0.15,
+        (0.05, 0.06, 0.28, 0.03, 0, 0.1, 0.06, 0.42), walls=0.3, lookalikes=0.15, driveways=0.4,
+    ),
+    "leafy": Place(
+        (60, 130), (8, 13), (16, 30), (1.5, 6), (0.75, 0.98), (2.6, 6), 9.0, 1.0, 0.3, (0.5, 1.0),
+        (0.04, 0.02, 0.1, 0.0, 0, 0.07, 0.05, 0.72), walls=0.15, lookalikes=0.15, driveways=0.75,
+        shapes=_WINGED, crowns=(1.5, 8.0), clearance=(0.0, 0.8), palms=0.03,
     ),
     "suburb": Place(
         (50, 120), (4, 10), (11, 24), (0.5, 4), (0.5, 0.95), (3, 9), 3.0, 0.7, 3, (0.1, 0.8),
@@ -122,7 +136,8 @@ PLACES: dict[str, Place] = {
         (0.2, 0.1, 0.2, 0.1, 0.02, 0.2, 0.1, 0.08), lookalikes=0.6,
     ),
 }  # fmt: skip
-_PLACE_PROBABILITIES = (0.09, 0.2, 0.13, 0.12, 0.1, 0.07, 0.08, 0.1, 0.05, 0.06)
+_DRIVES = (*PALE, *STREETS)
+_PLACE_PROBABILITIES = (0.08, 0.2, 0.08, 0.12, 0.11, 0.1, 0.07, 0.08, 0.08, 0.04, 0.04)
 
 
 @dataclass(frozen=True)
@@ -229,6 +244,8 @@ class _Scene:
         elif draw < 0.4:
             draw_patch(canvas, lot.corners(), GROUND, rng)
         house = self._house(lot) if rng.random() < built else None
+        if house is not None and rng.random() < place.driveways:
+            self._draw_driveway(lot)
         if house is None:
             if rng.random() < place.lookalikes:
                 draw_lookalike(canvas, lot, rng)
@@ -239,6 +256,15 @@ class _Scene:
             corners = np.roll(lot.corners(), int(rng.integers(4)), axis=0)
             draw_wall(canvas, corners[: int(rng.integers(2, 5))], rng)
         return [] if house is None else [house, *self._annexes(house)]
+
+    def _draw_driveway(self, lot: Lot) -> None:
+        """Pave a way from one side of a lot to its middle."""
+        rng = self.rng
+        half = np.array([rng.uniform(1.4, 3.5) * self.ppm, lot.half[1] / 2])
+        beside = rng.uniform(-1, 1) * max(0.0, float(lot.half[0] - half[0]))
+        place = np.array([beside, float(rng.choice([-1.0, 1.0])) * half[1]])
+        axes = np.array([[np.cos(lot.angle), np.sin(lot.angle)], [-np.sin(lot.angle), np.cos(lot.angle)]])
+        draw_patch(self.canvas, replace(lot, middle=lot.middle + place @ axes, half=half).corners(), _DRIVES, rng)
 
     def _house(self, lot: Lot) -> Building | None:
         rng, place = self.rng, self.place
@@ -258,7 +284,7 @@ class _Scene:
         wings: tuple[Wing, ...] = ()
         if rng.random() < place.courtyards:
             wings = ring_of_wings(rng, half, rng.uniform(4, 8) * self.ppm)
-        wings = wings or random_wings(rng, float(half[0]), float(half[1]))
+        wings = wings or random_wings(rng, float(half[0]), float(half[1]), place.shapes, self.canvas.scale)
         if rng.random() < place.shells:
             kind = SHELL
         tint = None
@@ -299,9 +325,9 @@ class _Scene:
                     draw_car(canvas, spot, turn, rng)
         for _ in range(min(150, int(rng.poisson(place.trees * self.area * rng.uniform(0.1, 1.6))))):
             spot = rng.uniform(0, _SIZE, 2)
-            radius = float(np.exp(rng.uniform(np.log(0.8), np.log(5.0)))) * self.ppm
-            if radius > 1.5 and not self._has_roof_near(spot, radius * rng.uniform(0.35, 1.0) / self.ppm):
-                draw_tree(canvas, spot, radius, self.lushness, self.weather.sun[:2], rng, self.hides)
+            radius = float(np.exp(rng.uniform(*np.log(place.crowns)))) * self.ppm
+            if radius > 1.5 and not self._has_roof_near(spot, radius * rng.uniform(*place.clearance) / self.ppm):
+                draw_tree(canvas, spot, radius, self.lushness, self.weather.sun[:2], rng, self.hides, place.palms)
 
     def _has_roof_near(self, spot: Array, reach_m: float) -> bool:
         return self.canvas.has_roof_near(spot, max(1, int(reach_m * self.ppm)))

@@ -26,6 +26,9 @@ from object_pose.simulation.generators.aerial.canvas import (
 from object_pose.simulation.generators.aerial.coverings import COVERINGS, Surface
 
 _KINDS = ("gable", "hip", "shed", "flat")
+# Probabilities of a rectangle, and of L, T and U shapes.
+Shapes = tuple[float, float, float, float]
+PLAIN_SHAPES: Shapes = (0.62, 0.2, 0.1, 0.08)
 
 
 @dataclass(frozen=True)
@@ -81,17 +84,22 @@ class View:
     storey: float = 0.0
 
 
-def random_wings(rng: np.random.Generator, half_p: float, half_q: float) -> tuple[Wing, ...]:
-    """Return wings that fill a box of these half sides: a rectangle, or an L, T, U shape where there is room."""
-    shape = rng.choice(["rectangle", "l", "t", "u"], p=[0.62, 0.2, 0.1, 0.08])
-    if shape == "rectangle" or half_q < 18 or half_p < 24:
+def random_wings(
+    rng: np.random.Generator, half_p: float, half_q: float, shapes: Shapes = PLAIN_SHAPES, scale: float = 1.0
+) -> tuple[Wing, ...]:
+    """Return wings that fill a box of these half sides: a rectangle, or an L, T, U shape where there is room.
+
+    ``shapes`` are their probabilities, ``scale`` how many times smaller pixels are than 0.075 m.
+    """
+    shape = rng.choice(["rectangle", "l", "t", "u"], p=shapes)
+    if shape == "rectangle" or half_q < 18 * scale or half_p < 24 * scale:
         return (Wing((0.0, 0.0), (half_p, half_q)),)
     side = 1.0 if rng.random() < 0.5 else -1.0
     main_half = half_q * rng.uniform(0.45, 0.65)
     main = Wing((0.0, side * (half_q - main_half)), (half_p, main_half))
     # A side wing reaches under the ridge of the main one, so that their roofs meet in a valley.
     reach = half_q - main_half / 2
-    side_half = float(np.clip(half_p * rng.uniform(0.22, 0.42), 8.0, half_p / 2))
+    side_half = float(np.clip(half_p * rng.uniform(0.22, 0.42), 8.0 * scale, half_p / 2))
     places = {"l": [rng.choice([-1.0, 1.0])], "t": [rng.uniform(-0.4, 0.4)], "u": [-1.0, 1.0]}[str(shape)]
     across = -side * (half_q - reach)
     wings = [Wing((float(place) * (half_p - side_half), across), (side_half, reach), False) for place in places]
