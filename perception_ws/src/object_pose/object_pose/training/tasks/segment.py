@@ -55,7 +55,7 @@ class SegmentTrainingConfig:
     rendered_share: float = parameter(0.3, "share of rendered tiles beside those of 'data'", minimum=0.0, maximum=1.0)
     places_share: float = parameter(
         0.0,
-        "share of the rendered tiles that show many kinds of place at 0.05 to 0.35 m a pixel; the others have 0.075 m",
+        "share of the rendered tiles that show many kinds of place at 0.05 to 0.4 m a pixel; the others have 0.075 m",
         minimum=0.0,
         maximum=1.0,
     )
