@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from object_pose.training.networks.blocks import StyleMixing
 from object_pose.training.networks.detection_loss import DetectionTargets, complete_iou, detection_loss
 from object_pose.training.networks.yolo import ExportedYolo, NanoYolo, Scale, YoloOutput
 from object_pose.training.tasks.oriented import OrientedNetwork
@@ -109,18 +108,3 @@ def test_complete_iou_is_one_for_equal_boxes_and_negative_far_apart() -> None:
     boxes = torch.tensor([[0.0, 0.0, 10.0, 10.0]])
     assert float(complete_iou(boxes, boxes)) == pytest.approx(1.0, abs=1e-5)
     assert float(complete_iou(boxes, boxes + 100.0)) < -0.5
-
-
-def test_mixed_styles_keep_what_maps_show_and_take_how_others_look() -> None:
-    torch.manual_seed(0)
-    looks = torch.tensor([[1.0, 0.0], [4.0, 9.0], [0.5, -3.0]])  # spread and mean of each image
-    maps = torch.randn(3, 5, 16, 16) * looks[:, 0, None, None, None] + looks[:, 1, None, None, None]
-    mixing = StyleMixing(1.0)
-    for _ in range(10):
-        mixed = mixing(maps)
-        for before, after in zip(maps.flatten(0, 1), mixed.flatten(0, 1)):
-            normalised = [(item - item.mean()) / item.std() for item in (before, after)]
-            torch.testing.assert_close(*normalised, atol=1e-3, rtol=1e-3)
-        assert (mixed.mean(dim=(1, 2, 3)) > -3.5).all() and (mixed.mean(dim=(1, 2, 3)) < 9.5).all()
-    assert not torch.equal(mixed, maps)
-    assert torch.equal(StyleMixing(0.0)(maps), maps) and torch.equal(mixing.eval()(maps), maps)

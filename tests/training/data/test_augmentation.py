@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from object_pose.core.vision.image import PADDING_VALUE
-from object_pose.training.data.augmentation import DetectionSample, _blur, random_crop, randomly_filtered, reused
+from object_pose.training.data.augmentation import DetectionSample, _blur, random_crop, reused
 
 _SPOT = np.array([151.3, 117.8])  # of the middle of a soft spot, pixels
 _SUB_PIXEL = 0.1  # to which the resampling keeps a place
@@ -58,23 +58,3 @@ def test_samples_are_reused_as_often_as_asked_for_but_the_first_ones_less():
     assert np.all(np.diff(between) >= 0)
     assert np.all(between[4 * uses :] == uses)
     assert sorted(np.array(drawn)[is_new]) == list(range(len(firsts)))
-
-
-def test_a_random_filter_changes_colours_and_leaves_edges_and_brightness():
-    image = np.full((64, 96, 3), (40, 90, 60), dtype=np.uint8)
-    image[:, 40:] = (150, 110, 120)
-    hues = set()
-    for seed in range(30):
-        made = randomly_filtered(image, np.random.default_rng(seed))
-        assert made.shape == image.shape and made.dtype == np.uint8
-        assert made.mean() == pytest.approx(image.mean(), abs=8.0)
-        steps = np.abs(np.diff(made.astype(float), axis=1)).sum(axis=(0, 2))
-        assert 37 <= int(steps.argmax()) <= 41 and steps[:36].max() == steps[44:].max() == 0.0
-        hues.add(tuple(made[32, 10]))
-    assert len(hues) > 25
-
-
-def test_a_random_filter_of_one_colour_gives_one_colour():
-    image = np.full((32, 32, 3), (10, 200, 90), dtype=np.uint8)
-    made = randomly_filtered(image, np.random.default_rng(3))
-    assert (made == made[0, 0]).all()

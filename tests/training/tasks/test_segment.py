@@ -133,18 +133,6 @@ def test_a_start_from_a_model_without_a_view_of_the_whole_gives_what_that_one_ga
     assert (network(image)[0] - before).abs().max() > 1e-3
 
 
-def test_looks_are_mixed_only_while_the_network_learns() -> None:
-    torch.manual_seed(0)
-    network, images = (
-        UNet(style_mixing=1.0),
-        torch.rand(4, 3, 64, 64) * torch.tensor([0.2, 0.5, 0.8, 1.0]).view(4, 1, 1, 1),
-    )
-    taps = [network.train().encoder(images) for _ in range(2)]
-    assert all(not torch.equal(first, second) for first, second in zip(*taps))
-    first, second = (network.eval()(images)[0] for _ in range(2))
-    assert torch.equal(first, second)
-
-
 def test_a_zoomed_tile_has_another_resolution() -> None:
     tile = MaskSample(*aerial_sample(2), metres_per_pixel=0.1)
     config = SegmentTrainingConfig(input_size=64, smallest_zoom=0.5, largest_zoom=2.0, photometric=0.0)

@@ -15,7 +15,6 @@ from object_pose.core.frame import AlignedDepth
 from object_pose.core.vision.image import PADDING_VALUE
 from object_pose.core.vision.roi import not_measured, painted_over
 
-_FILTER_SIDES = (1, 1, 3, 5)  # pixels
 _ERASED_BORDER_PX = 2  # greatest width of what is erased around an object
 
 SampleT = TypeVar("SampleT")
@@ -200,31 +199,6 @@ def photometric(image: Image, rng: np.random.Generator, strength: float = 1.0) -
         compressed = cv2.imencode(".jpg", result, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
         result = np.asarray(cv2.imdecode(compressed, cv2.IMREAD_COLOR), dtype=np.uint8)
     return result
-
-
-def randomly_filtered(image: Image, rng: np.random.Generator) -> Image:
-    """Mix a picture with what a random filter from colours to colours makes of it (RandConv, Xu 2021).
-
-    Shapes stay; colours, contrasts and textures are none that were ever seen. Brightness and contrast stay as a whole.
-    """
-    side = int(rng.choice(_FILTER_SIDES))
-    kernels = rng.standard_normal((3, 3, side, side)).astype(np.float32)
-    pixels = image.astype(np.float32)
-    mean, spread = float(pixels.mean()), float(pixels.std())
-    channels = [np.ascontiguousarray(pixels[..., channel]) - np.float32(mean) for channel in range(3)]
-    made = np.stack(
-        [
-            sum(
-                cv2.filter2D(source, -1, kernel, borderType=cv2.BORDER_REFLECT_101)
-                for source, kernel in zip(channels, row)
-            )
-            for row in kernels
-        ],
-        axis=-1,
-    )
-    made = (made - made.mean()) * (spread / max(float(made.std()), 1e-3)) + mean
-    own = np.float32(rng.uniform())
-    return np.clip(own * pixels + (1 - own) * made, 0, 255).astype(np.uint8)
 
 
 def uneven_light(image: Image, rng: np.random.Generator, strength: float = 1.0) -> Image:

@@ -9,9 +9,6 @@ from torch import Tensor, nn
 
 # The mirrorings of an image whose up and left mean nothing, as the axes that are flipped.
 MIRRORINGS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3))
-# As published: mostly one image's style or the other's, seldom the mean of both.
-_MIXING_CONCENTRATION = 0.1
-_LEAST_SPREAD = 1e-3
 
 
 class ConvUnit(nn.Sequential):
@@ -98,32 +95,6 @@ class PyramidPooling(nn.Module):
             parts.append(self.pool(parts[-1]))
         mixed: Tensor = self.leave(torch.cat(parts, dim=1))
         return mixed
-
-
-class StyleMixing(nn.Module):
-    """Mixes each channel's mean and spread with those of another image of the batch (MixStyle, Zhou 2021).
-
-    Only while training, in ``share`` of the images: what they show stays, how it looks changes.
-    """
-
-    def __init__(self, share: float) -> None:
-        super().__init__()
-        self.share = share
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to the same shape."""
-        if not self.training or self.share <= 0.0:
-            return x
-        count = len(x)
-        spread, mean = torch.std_mean(x.detach(), dim=(2, 3), keepdim=True)
-        spread = spread + _LEAST_SPREAD
-        concentration = torch.full((count, 1, 1, 1), _MIXING_CONCENTRATION)
-        own = torch.distributions.Beta(concentration, concentration).sample().to(x)
-        own = torch.where(torch.rand_like(own) < self.share, own, torch.ones_like(own))
-        other = torch.randperm(count, device=x.device)
-        target_spread = own * spread + (1 - own) * spread[other]
-        target_mean = own * mean + (1 - own) * mean[other]
-        return (x - mean) * (target_spread / spread) + target_mean
 
 
 def mirrored(maps: Tensor, axes: tuple[int, ...]) -> Tensor:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 # (expansion, channels, blocks, stride) of each stage, as published.
 _STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 1, 2))
-# Textures and colours, which renders have least in common with photographs, are told by the first taps.
-_DISTURBED_TAPS = 2
 
 
 class _Pad(nn.Module):
@@ -40,7 +36,6 @@ class InvertedResidual(nn.Module):
         self.expand = _unit(channels_in, hidden, 1, 1, 1, True) if expansion > 1 else nn.Identity()
         self.depthwise = _unit(hidden, hidden, 3, stride, hidden, True)
         self.project = _unit(hidden, channels_out, 1, 1, 1, False)
-        self.stride = stride
         self.residual = stride == 1 and channels_in == channels_out
 
     def forward(self, x: Tensor) -> Tensor:
@@ -64,17 +59,16 @@ class MobileNetV2(nn.Module):
                 blocks.append(InvertedResidual(channels, width, stride if index == 0 else 1, expansion))
                 channels = width
         self.blocks = nn.ModuleList(blocks)
-        self._starts_stage = [block.stride > 1 for block in blocks]
 
-    def forward(self, images: Tensor, disturb: Callable[[Tensor], Tensor] | None = None) -> list[Tensor]:
-        """Map (B, 3, H, W) RGB in [0, 1] to the five taps, finest first; ``disturb`` changes the first two."""
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Map (B, 3, H, W) RGB in [0, 1] to the five taps, finest first."""
         x = self.stem(images * 2.0 - 1.0)
         taps: list[Tensor] = []
-        for block, starts_stage in zip(self.blocks, self._starts_stage):
-            if starts_stage:
-                x = disturb(x) if disturb and len(taps) < _DISTURBED_TAPS else x
+        for block in self.blocks:
+            y = block(x)
+            if y.shape[2] != x.shape[2]:
                 taps.append(x)
-            x = block(x)
+            x = y
         return [*taps, x]
 
 

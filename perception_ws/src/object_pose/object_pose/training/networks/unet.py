@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from object_pose.training.networks.blocks import ConvUnit, PyramidPooling, StyleMixing, initialise
+from object_pose.training.networks.blocks import ConvUnit, PyramidPooling, initialise
 from object_pose.training.networks.mobilenet import MobileNetV2, fold_batch_norms
 from object_pose.training.networks.pretrained import pretrained_mobilenet
 
@@ -17,10 +17,9 @@ _CONTEXT = 128
 class FrozenEncoder(nn.Module):
     """MobileNetV2 whose batch norms are folded into its convolutions; nothing in it ever learns."""
 
-    def __init__(self, pretrained: str | None, style_mixing: float) -> None:
+    def __init__(self, pretrained: str | None) -> None:
         super().__init__()
         self.body = pretrained_mobilenet(pretrained) if pretrained else MobileNetV2()
-        self.mix = StyleMixing(style_mixing)
         self.body.eval()
         fold_batch_norms(self.body)
         self.requires_grad_(False)
@@ -28,7 +27,7 @@ class FrozenEncoder(nn.Module):
     @torch.no_grad()
     def forward(self, images: Tensor) -> list[Tensor]:
         """Map (B, 3, H, W) in [0, 1] to features at strides 2, 4, 8, 16 and 32."""
-        taps: list[Tensor] = self.body(images, self.mix)
+        taps: list[Tensor] = self.body(images)
         return taps
 
 
@@ -39,9 +38,9 @@ class UNet(nn.Module):
     which costs a quarter of a stage over all pixels.
     """
 
-    def __init__(self, pretrained: str | None = None, style_mixing: float = 0.0) -> None:
+    def __init__(self, pretrained: str | None = None) -> None:
         super().__init__()
-        self.encoder = FrozenEncoder(pretrained, style_mixing)
+        self.encoder = FrozenEncoder(pretrained)
         at_2, at_4, at_8, at_16, at_32 = MobileNetV2.tap_channels
         half, quarter, eighth, sixteenth = _WIDTHS
         self.context = nn.Sequential(PyramidPooling(at_32), ConvUnit(at_32, _CONTEXT))

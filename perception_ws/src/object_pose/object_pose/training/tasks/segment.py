@@ -31,7 +31,7 @@ from object_pose.simulation.generators.aerial.tile import sample as aerial_sampl
 from object_pose.simulation.seeds import TRAINING, VALIDATION
 from object_pose.tasks.segment import LAYOUT, RESOLUTION_UNIT_M, SEGMENT
 from object_pose.training.checkpoint import load_average
-from object_pose.training.data.augmentation import photometric, randomly_filtered, reused
+from object_pose.training.data.augmentation import photometric, reused
 from object_pose.training.networks.pretrained import STARTS
 from object_pose.training.networks.unet import STRIDE, ExportedUNet, UNet
 from object_pose.training.onnx.export import Exportable
@@ -68,12 +68,6 @@ class SegmentTrainingConfig:
     smallest_zoom: float = parameter(0.7, "least size of things, of theirs in the data", minimum=0.1, maximum=1.0)
     largest_zoom: float = parameter(1.4, "greatest size of things, likewise", minimum=1.0, maximum=8.0)
     photometric: float = parameter(0.4, "strength of colour, blur and noise augmentation", minimum=0.0, maximum=2.0)
-    random_filters: float = parameter(
-        0.0, "share of the windows whose colours and textures a random filter changes", minimum=0.0, maximum=1.0
-    )
-    style_mixing: float = parameter(
-        0.0, "share of the windows whose look is mixed with another's inside the network", minimum=0.0, maximum=1.0
-    )
     pretrained: str = parameter("imagenet", "what taught the encoder, which never learns", choices=STARTS)
     reuse: int = parameter(3, "times that a rendered tile is used", minimum=1, maximum=1000)
     buffer: int = parameter(300, "rendered tiles kept for reuse", minimum=1, maximum=100_000)
@@ -186,16 +180,12 @@ def augmented(sample: MaskSample, config: SegmentTrainingConfig, rng: np.random.
     matrix = np.column_stack([linear, target - linear @ middle])
     border = cv2.BORDER_REFLECT_101
     source = cv2.GaussianBlur(sample.image, (0, 0), 0.4 / zoom) if zoom < _BLURRED_BELOW else sample.image
-    image = np.asarray(
-        cv2.warpAffine(source, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=border), np.uint8
-    )
+    image = cv2.warpAffine(source, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=border)
     mask = cv2.warpAffine(sample.mask, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=border)
     mask = np.where(mask >= 128, np.uint8(255), np.uint8(0))
-    if rng.random() < config.random_filters:
-        image = randomly_filtered(image, rng)
     if config.photometric > 0:
-        image = photometric(image, rng, config.photometric)
-    return MaskSample(image, mask, sample.metres_per_pixel / zoom)
+        image = photometric(np.asarray(image, dtype=np.uint8), rng, config.photometric)
+    return MaskSample(np.asarray(image, dtype=np.uint8), mask, sample.metres_per_pixel / zoom)
 
 
 @dataclass(frozen=True)
@@ -208,7 +198,7 @@ class SegmentRecipe:
 
     def network(self) -> nn.Module:
         """Return the network before training, its encoder pretrained."""
-        return UNet(self.config.pretrained, self.config.style_mixing)
+        return UNet(self.config.pretrained)
 
     def samples(self, rng: np.random.Generator) -> Iterator[MaskSample]:
         """Yield augmented samples for ever."""
