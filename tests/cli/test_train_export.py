@@ -10,6 +10,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from mask_models import save_mask_model
 from object_pose.io.camera_info import write_camera
 from object_pose.io.images import write_image
 from object_pose.runtime.predictor import Predictor
@@ -104,6 +105,23 @@ def test_the_heads_inside_are_averaged_too(cli, tmp_path):
         np.testing.assert_allclose(
             numpy_helper.to_array(found), numpy_helper.to_array(own) + more, rtol=1e-4, atol=1e-6
         )
+
+
+def test_mask_models_are_put_together_and_predict(cli, tmp_path):
+    models = [save_mask_model(tmp_path / f"{name}.onnx", seed) for seed, name in enumerate(("first", "second"))]
+    together = tmp_path / "together.onnx"
+    outcome = cli("export", "--ensemble", *models, "--output", together, "--licence", "Apache-2.0")
+    assert outcome.code == 0, outcome.err
+    assert "2 models together" in outcome.out
+    card = json.loads(cli("models", "show", together, "--json").out)
+    assert (card["labels"], card["licence"]) == (["building"], "Apache-2.0")
+    write_image(tmp_path / "tile.png", np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8))
+    (record,) = map(json.loads, cli("predict", tmp_path / "tile.png", "--model", together, "--json").out.splitlines())
+    assert record["name"] == "tile"
+
+    outcome = cli("export", "--ensemble", models[0], find_model("oriented.onnx"), "--output", tmp_path / "none.onnx")
+    assert "only answers of mask models can be averaged" in outcome.problem
+    assert not (tmp_path / "none.onnx").exists()
 
 
 def _head(path):

@@ -52,6 +52,35 @@ def test_masks_of_two_sizes_are_refused() -> None:
         Segmentation(np.full((2, 2), 1.5, np.float32))
 
 
+def _expected_iou(probability: np.ndarray, mask: np.ndarray) -> float:
+    right = probability[mask].sum()
+    return float(right / max(mask.sum() + probability.sum() - right, 1e-9))
+
+
+@given(arrays.arrays(np.float32, (8, 9), elements=st.floats(0, 1, width=32)), st.floats(0.35, 0.5))
+def test_no_other_threshold_promises_a_greater_iou(probability: np.ndarray, other: float) -> None:
+    chosen = Segmentation(probability).threshold
+    assert 0.35 <= chosen <= 0.5
+    promised, of_other = (_expected_iou(probability, probability >= limit) for limit in (chosen, other))
+    assert promised >= of_other - 1e-3
+
+
+def test_what_a_model_is_sure_of_is_cut_at_a_half_and_what_it_doubts_below() -> None:
+    sure = np.where(np.arange(100) < 40, 0.99, 0.01).astype(np.float32)[None].repeat(20, axis=0)
+    doubted = np.where(np.arange(100) < 40, 0.65, 0.2).astype(np.float32)[None].repeat(20, axis=0)
+    assert Segmentation(sure).threshold > 0.48
+    assert 0.35 <= Segmentation(doubted).threshold < 0.4
+    assert Segmentation(np.full((5, 5), 0.3, np.float32)).cover == 0.0
+
+
+def test_a_region_needs_a_pixel_that_the_model_is_sure_of() -> None:
+    probability = np.zeros((20, 40), np.float32)
+    probability[5:15, 2:12] = probability[5:15, 20:30] = 0.55
+    probability[8, 5] = 0.9
+    mask = Segmentation(probability).mask
+    assert mask[5:15, 2:12].all() and mask.sum() == 100
+
+
 @given(st.integers(20, 150), st.integers(20, 150), st.sampled_from([(64, 64), (96, 64), (64, 128)]), st.floats(0, 6.28))
 def test_a_mask_comes_back_from_the_network_where_it_was(
     width: int, height: int, input_wh: tuple[int, int], turn: float

@@ -8,7 +8,14 @@ from pathlib import Path
 from object_pose.cli.options import model_file
 from object_pose.core.errors import ConfigError
 from object_pose.training.tasks.registry import TASKS
-from object_pose.workflows.export import CardText, ExportedModel, export_average, export_run, export_with_roi_head
+from object_pose.workflows.export import (
+    CardText,
+    ExportedModel,
+    export_average,
+    export_ensemble,
+    export_run,
+    export_with_roi_head,
+)
 
 EXAMPLES = """examples:
   object-pose export --run runs/parts --roi-head runs/parts_head --output models/parts.onnx
@@ -16,6 +23,7 @@ EXAMPLES = """examples:
   object-pose export --run runs/parts --output models/parts.onnx --metric "recall 0.95" --licence Apache-2.0
   object-pose export --detector models/parts.onnx --roi-head runs/parts_head --output models/parts.onnx
   object-pose export --average first.onnx second.onnx --output models/inspection.onnx
+  object-pose export --ensemble imagenet.onnx open_images.onnx --output models/buildings.onnx
 """
 
 
@@ -27,6 +35,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--detector", type=model_file, help="exported detector that gets the RoI head; its card stays")
     source.add_argument(
         "--average", type=model_file, nargs="+", metavar="MODEL", help="exported models, one trained on from another"
+    )
+    source.add_argument(
+        "--ensemble",
+        type=model_file,
+        nargs="+",
+        metavar="MODEL",
+        help="exported mask models that learned apart; all of them run, and their answers are averaged",
     )
     parser.add_argument("--output", type=Path, required=True, help="ONNX file to write")
     parser.add_argument(
@@ -43,8 +58,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Export, check torch against ONNX Runtime, print the file's digest."""
     model = _export(options)
-    if model.difference is None:
+    if options.average:
         check = f"mean of {len(options.average)} models"
+    elif options.ensemble:
+        check = f"{len(options.ensemble)} models together"
     else:
         check = f"torch/ONNX difference {model.difference:.1e}"
     print(f"{model.path}: {model.size_bytes / 1e6:.1f} MB, {check}, sha256 {model.sha256}")
@@ -55,6 +72,8 @@ def _export(options: argparse.Namespace) -> ExportedModel:
     text = CardText(options.version, options.data, options.metric, options.licence)
     if options.average:
         return export_average(options.average, options.output, text=text)
+    if options.ensemble:
+        return export_ensemble(options.ensemble, options.output, text=text)
     if options.run_dir:
         return export_run(
             options.run_dir, options.output, roi_head=options.roi_head, task=options.task or "", text=text

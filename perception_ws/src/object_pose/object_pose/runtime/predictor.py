@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,11 @@ from object_pose.tasks.registry import task_of_card
 from object_pose.tasks.task import GroundResolution, Interface, Prepared, Task
 
 _SCALE_STEP = 0.75  # of the size, each further scale
-# An aerial image as a whole is seen at this share of the usual size, in these mirrorings (axes that are flipped).
+# An aerial image as a whole is seen at this share of the usual size. It is seen so, and at its own size, in these
+# mirrorings (axes that are flipped).
 _WHOLE_SCALE = 0.5
-_MIRRORINGS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3))
+_OF_WHOLE: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3))
+_OF_OWN_SIZE: tuple[tuple[int, ...], ...] = ((), (2, 3))
 
 
 @dataclass(frozen=True)
@@ -135,22 +137,25 @@ class Predictor:
         with clock.stage("preprocess"):
             whole = self.task.prepare(image, smaller_wh(self.card.input_wh, _WHOLE_SCALE))
         with clock.stage("inference"):
-            mirrored = self._mirrored_outputs(whole)
-            metres_per_pixel = self._metres_per_pixel or resolution.estimate(mirrored[0], whole)
+            views = [(whole, self._mirrored_outputs(whole, _OF_WHOLE))]
+            metres_per_pixel = self._metres_per_pixel or resolution.estimate(views[0][1][0], whole)
             scale = min(1.0, metres_per_pixel / resolution.finest_m) if metres_per_pixel else 1.0
             width, height = (round(side * self.decoding.input_scale) for side in self.card.input_wh)
-            wh = scaled_wh(whole.box.image_wh, scale, (width, height))
-            own = self.task.prepare(image, wh) if max(wh) > max(whole.box.canvas_wh) else None
-            outputs = self._engine.run(own.batch) if own else []
+            own = self.task.prepare(image, scaled_wh(whole.box.image_wh, scale, (width, height)))
+            if max(own.box.canvas_wh) > max(whole.box.canvas_wh):
+                views.append((own, self._mirrored_outputs(own, _OF_OWN_SIZE)))
         with clock.stage("decode"):
             labels, options = self.card.labels, self._candidate_options
-            result = resolution.merge([self.task.decode(found, whole, labels, options) for found in mirrored])
-            return resolution.merge([result, self.task.decode(outputs, own, labels, options)]) if own else result
+            sizes = [[self.task.decode(outputs, view, labels, options) for outputs in found] for view, found in views]
+            result = resolution.merge([resolution.merge(results) for results in sizes])
+            return resolution.refine(result, to_rgb(image), metres_per_pixel) if metres_per_pixel else result
 
-    def _mirrored_outputs(self, prepared: Prepared) -> list[list[NDArray[np.float32]]]:
+    def _mirrored_outputs(
+        self, prepared: Prepared, mirrorings: Sequence[tuple[int, ...]]
+    ) -> list[list[NDArray[np.float32]]]:
         """Return what the network says of each mirroring of a canvas, maps mirrored back."""
         found = []
-        for axes in _MIRRORINGS:
+        for axes in mirrorings:
             outputs = self._engine.run(np.ascontiguousarray(np.flip(prepared.batch, axes)))
             found.append([np.flip(output, axes) if output.ndim == 4 else output for output in outputs])
         return found

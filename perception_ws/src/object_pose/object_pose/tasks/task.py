@@ -50,12 +50,14 @@ class GroundResolution(Generic[ResultT]):
     """How images are read by their ground resolution.
 
     ``estimate`` tells an image's metres a pixel from a network's outputs, None where they do not tell; an image of
-    pixels finer than ``finest_m`` is read at that; ``merge`` makes one result of those at several sizes.
+    pixels finer than ``finest_m`` is read at that; ``merge`` makes one result of those at several sizes; ``refine``
+    improves one by its RGB image, whose pixels are so many metres.
     """
 
     finest_m: float
     estimate: Callable[[Sequence[Array32], Prepared], float | None]
     merge: Callable[[Sequence[ResultT]], ResultT]
+    refine: Callable[[ResultT, Image, float], ResultT]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Training runs to ONNX models with their cards: a detector, its RoI head inside, or the mean of several models."""
+"""Training runs to ONNX models with their cards: a detector, its RoI head inside, or several models made one."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from object_pose.runtime.card import ModelCard
 from object_pose.runtime.digests import file_sha256
 from object_pose.runtime.predictor import load_card
 from object_pose.simulation.parts.objects import load_objects
+from object_pose.training.onnx.ensemble import write_ensemble
 from object_pose.training.onnx.export import (
     Exportable,
     average_models,
@@ -49,7 +50,7 @@ class CardText:
 class ExportedModel:
     """A model file; ``difference`` is the largest between torch and ONNX Runtime, relative to the output's range.
 
-    It is None where nothing was compared: for a mean of models, or a file that was there already.
+    It is None where nothing was compared: for what was made of models, or a file that was there already.
     """
 
     path: Path
@@ -116,6 +117,24 @@ def export_average(models: list[Path], output: Path, *, text: CardText = CardTex
     with replacing(output) as temporary:
         average_models(models, temporary)
         replace_card(temporary, text.on(cards[0]))
+    return describe_file(output, None)
+
+
+def export_ensemble(models: list[Path], output: Path, *, text: CardText = CardText()) -> ExportedModel:
+    """Write exported mask models as one that answers with the mean of their answers, with the card of the first.
+
+    Raises ``ConfigError`` where they are of another task, of different classes, or do not read and give the same.
+    """
+    cards = [load_card(path) for path in models]
+    for path, card in zip(models, cards):
+        if card.task != "segment":
+            raise ConfigError(f"{path} is of the task {card.task}", "only answers of mask models can be averaged")
+        if card.labels != cards[0].labels:
+            raise ConfigError(f"{path} and {models[0]} know other classes", "name models of the same classes")
+    with replacing(output) as temporary:
+        write_ensemble(models, temporary)
+        parameters = sum(card.parameters for card in cards)
+        replace_card(temporary, text.on(dataclasses.replace(cards[0], name=output.stem, parameters=parameters)))
     return describe_file(output, None)
 
 

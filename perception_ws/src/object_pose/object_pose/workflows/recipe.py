@@ -13,7 +13,9 @@ A recipe is a YAML file with a list of ``stages``, each with a ``name`` and one 
       roi_head: head
       card: {licence: Apache-2.0}
     - name: mean
-      average: [parts, others]    # stages that export
+      average: [parts, others]    # stages that export; their weights' mean
+    - name: together
+      ensemble: [first, second]   # likewise, of masks; both run, and their answers' mean counts
 
 In options ``./PATH`` is relative to the recipe, ``data:PATH`` lies in the data folder (``runtime.resources.find_data``)
 and ``stage:NAME`` is what an earlier stage made. The last stage's model is what the recipe makes.
@@ -35,14 +37,22 @@ from object_pose.io.run_folder import RunFolder
 from object_pose.io.writers import write_json
 from object_pose.runtime.resources import find, find_data
 from object_pose.training.callbacks import TrainingCallback
-from object_pose.workflows.export import CardText, ExportedModel, describe_file, export_average, export_run
+from object_pose.workflows.export import (
+    CardText,
+    ExportedModel,
+    describe_file,
+    export_average,
+    export_ensemble,
+    export_run,
+)
 from object_pose.workflows.progress import Progress, ProgressCallback, ignore_progress
 from object_pose.workflows.train import TrainingJob, make_job, train
 
 # Options that depend on the machine: a recipe may be run, and resumed, with others.
 MACHINE_OPTIONS = ("threads", "workers", "device")
 _NOTED = "recipe.json"
-_KINDS = ("train", "export", "average")
+_JOINING = {"average": export_average, "ensemble": export_ensemble}
+_KINDS = ("train", "export", *_JOINING)
 _TYPE_NAMES: dict[type, str] = {str: "text", dict: "mapping", list: "list"}
 
 EntryT = TypeVar("EntryT", str, dict[str, Any], list[Any])
@@ -68,15 +78,16 @@ class ExportStage:
 
 
 @dataclass(frozen=True)
-class AverageStage:
-    """Writes the mean of the models of earlier stages."""
+class JoiningStage:
+    """Makes one model of those of earlier stages, as ``kind`` says: one of ``_JOINING``."""
 
     name: str
+    kind: str
     models: tuple[str, ...]
     card: CardText
 
 
-Stage: TypeAlias = TrainStage | ExportStage | AverageStage
+Stage: TypeAlias = TrainStage | ExportStage | JoiningStage
 
 
 @dataclass(frozen=True)
@@ -185,7 +196,7 @@ def _stage(item: Any, number: int, path: Path) -> Stage:
     text = CardText(**{key: str(value) for key, value in card.items()})
     if kinds[0] == "export":
         return ExportStage(name, _entry(item, "export", str, where), _entry(item, "roi_head", str, where), text)
-    return AverageStage(name, tuple(map(str, _entry(item, "average", list, where))), text)
+    return JoiningStage(name, kinds[0], tuple(map(str, _entry(item, kinds[0], list, where))), text)
 
 
 def _entry(item: Mapping[str, Any], key: str, kind: type[EntryT], where: str) -> EntryT:
@@ -229,7 +240,7 @@ def _references(stage: Stage) -> Iterable[tuple[str, tuple[type, ...]]]:
     if isinstance(stage, TrainStage):
         for value in stage.options.values():
             if isinstance(value, str) and value.startswith("stage:"):
-                yield value.removeprefix("stage:"), (TrainStage, ExportStage, AverageStage)
+                yield value.removeprefix("stage:"), (TrainStage, ExportStage, JoiningStage)
     elif isinstance(stage, ExportStage):
         yield from ((name, (TrainStage,)) for name in (stage.run, stage.roi_head) if name)
     else:
@@ -276,17 +287,17 @@ def _noted(stage: Stage) -> dict[str, Any]:
     noted = dataclasses.asdict(stage)
     if isinstance(stage, TrainStage):
         noted["options"] = {name: value for name, value in stage.options.items() if name not in MACHINE_OPTIONS}
-    elif isinstance(stage, AverageStage):
+    elif isinstance(stage, JoiningStage):
         noted["models"] = list(stage.models)
     return noted
 
 
-def _exported(stage: ExportStage | AverageStage, output: Path) -> ExportedModel:
+def _exported(stage: ExportStage | JoiningStage, output: Path) -> ExportedModel:
     """Return the stage's model, made anew where it is not there or older than what it is made of."""
     path = _model_path(output, stage.name)
-    if isinstance(stage, AverageStage):
+    if isinstance(stage, JoiningStage):
         models = [_model_path(output, name) for name in stage.models]
-        return describe_file(path) if _is_newer(path, models) else export_average(models, path, text=stage.card)
+        return describe_file(path) if _is_newer(path, models) else _JOINING[stage.kind](models, path, text=stage.card)
     run_dir, roi_head = output / stage.run, output / stage.roi_head if stage.roi_head else None
     checkpoints = [RunFolder(folder).checkpoint for folder in (run_dir, roi_head) if folder]
     if _is_newer(path, checkpoints):

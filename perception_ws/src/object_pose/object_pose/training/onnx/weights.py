@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from object_pose.core.errors import ConfigError, ModelError
 from object_pose.runtime.roi_head import ROI_HEAD_KEY, STAGE_KEYS, unpacked
 from object_pose.training.networks.blocks import SeparableUnit, separated
+from object_pose.training.onnx.ensemble import members
 
 _LAYERS = ("Conv", "Gemm")
 # A layer of which an export takes some rows only; its weight keeps its name.
@@ -43,8 +44,9 @@ class _Layer:
 def load_onnx(path: Path, network: nn.Module, leave_out: Sequence[str] = ()) -> int:
     """Copy an exported model's weights into ``network`` and return how many of its layers were found.
 
-    Those that ``leave_out`` names stay as they are. A file may hold two networks, a detector and its RoI head: the one
-    that shares more layers is taken. Raises ``ConfigError`` where it cannot be read or shares no layer.
+    Those that ``leave_out`` names stay as they are. A file may hold several networks, a detector and its RoI head or
+    the members of an ensemble: the first of those that share the most layers is taken. Raises ``ConfigError`` where it
+    cannot be read or shares no layer.
     """
     matches = [(graphs, _match(graphs, network)) for graphs in _networks(path)]
     graphs, found = max(matches, key=lambda match: len(match[1]))
@@ -128,7 +130,8 @@ def _networks(path: Path) -> list[list[onnx.GraphProto]]:
     try:
         model = onnx.load(str(path))
         networks = [model, *_inside(model, (ROI_HEAD_KEY,))]
-        return [[item.graph, *(stage.graph for stage in _inside(item, STAGE_KEYS))] for item in networks]
+        stages = [[stage.graph for stage in _inside(item, STAGE_KEYS)] for item in networks]
+        return [[graph, *further] for item, further in zip(networks, stages) for graph in members(item)]
     except (OSError, DecodeError, ModelError) as error:
         raise ConfigError(f"the model {path} cannot be read", "name a file that 'export' wrote, or a run") from error
 
