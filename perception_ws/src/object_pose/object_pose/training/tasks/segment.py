@@ -32,7 +32,7 @@ from object_pose.simulation.seeds import TRAINING, VALIDATION
 from object_pose.tasks.segment import LAYOUT, RESOLUTION_UNIT_M, SEGMENT
 from object_pose.training.checkpoint import load_average
 from object_pose.training.data.augmentation import photometric, reused
-from object_pose.training.networks.pretrained import STARTS
+from object_pose.training.networks.pretrained import ENCODERS, pretrained_encoder, untrained_encoder
 from object_pose.training.networks.unet import STRIDE, ExportedUNet, UNet
 from object_pose.training.onnx.export import Exportable
 
@@ -68,7 +68,7 @@ class SegmentTrainingConfig:
     smallest_zoom: float = parameter(0.7, "least size of things, of theirs in the data", minimum=0.1, maximum=1.0)
     largest_zoom: float = parameter(1.4, "greatest size of things, likewise", minimum=1.0, maximum=8.0)
     photometric: float = parameter(0.4, "strength of colour, blur and noise augmentation", minimum=0.0, maximum=2.0)
-    pretrained: str = parameter("imagenet", "what taught the encoder, which never learns", choices=STARTS)
+    pretrained: str = parameter("imagenet", "the encoder and what taught it; it never learns", choices=ENCODERS)
     reuse: int = parameter(3, "times that a rendered tile is used", minimum=1, maximum=1000)
     buffer: int = parameter(300, "rendered tiles kept for reuse", minimum=1, maximum=100_000)
     validation_tiles: int = parameter(100, "rendered tiles for validation", minimum=4, maximum=100_000)
@@ -198,7 +198,7 @@ class SegmentRecipe:
 
     def network(self) -> nn.Module:
         """Return the network before training, its encoder pretrained."""
-        return UNet(self.config.pretrained)
+        return UNet(pretrained_encoder(self.config.pretrained))
 
     def samples(self, rng: np.random.Generator) -> Iterator[MaskSample]:
         """Yield augmented samples for ever."""
@@ -305,7 +305,7 @@ def _read_all(dataset: MaskDataset) -> list[MaskSample]:
 
 def exportable_segment(run_dir: Path, config: SegmentTrainingConfig) -> Exportable:
     """Return a run's averaged network, ready to export: images may be twice as large as the training's windows."""
-    exported = ExportedUNet(load_average(run_dir, UNet()))
+    exported = ExportedUNet(load_average(run_dir, UNet(untrained_encoder(config.pretrained))))
     width, height = config.input_wh
     card = ModelCard("segment", LAYOUT, labels=LABELS, input_wh=(2 * width, 2 * height))
     axes: tuple[dict[int, str], ...] = ({2: "height", 3: "width"}, {})
