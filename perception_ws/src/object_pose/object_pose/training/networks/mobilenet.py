@@ -107,7 +107,7 @@ class MobileNetV2(Encoder):
 
 
 class EfficientNetLite0(Encoder):
-    """EfficientNet-Lite0 up to block 14."""
+    """EfficientNet-Lite0 up to block 12."""
 
     stages = (
         _Stage(1, 16, 1, 1),
@@ -115,7 +115,7 @@ class EfficientNetLite0(Encoder):
         _Stage(6, 40, 2, 2, 5),
         _Stage(6, 80, 3, 2),
         _Stage(6, 112, 3, 1, 5),
-        _Stage(6, 192, 4, 2, 5),
+        _Stage(6, 192, 2, 2, 5),
     )
     tap_channels = (16, 24, 40, 112, 192)
 
