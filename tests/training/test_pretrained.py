@@ -12,7 +12,12 @@ import torch
 from torch import nn
 
 from object_pose.core.errors import ConfigError
-from object_pose.training.networks.pretrained import ENCODERS, open_images_archive, pretrained_encoder, untrained_encoder
+from object_pose.training.networks.pretrained import (
+    ENCODERS,
+    open_images_archive,
+    pretrained_encoder,
+    untrained_encoder,
+)
 from object_pose.training.tasks.segment import SegmentRecipe, SegmentTrainingConfig
 
 ARCHIVE = open_images_archive()

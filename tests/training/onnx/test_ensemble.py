@@ -65,9 +65,13 @@ def test_its_members_come_back_as_they_were(models: list[Path], ensemble: Path) 
         assert members(onnx.load(str(path))) == [own]
 
 
-def test_training_goes_on_from_its_first_member(models: list[Path], ensemble: Path) -> None:
-    started, expected = UNet(), UNet()
-    assert load_onnx(ensemble, started) == load_onnx(models[0], expected) > 50
+@pytest.mark.parametrize("index", [0, 1])
+def test_training_goes_on_from_the_member_on_the_same_encoder(models: list[Path], ensemble: Path, index: int) -> None:
+    torch.manual_seed(index)
+    started = UNet()  # a frozen encoder as that member has it, and an untrained decoder
+    torch.nn.init.zeros_(started.mask.weight)
+    expected = UNet()
+    assert load_onnx(ensemble, started) == load_onnx(models[index], expected) > 50
     for name, value in expected.state_dict().items():
         torch.testing.assert_close(started.state_dict()[name], value)
 
@@ -80,6 +84,8 @@ def test_what_does_not_answer_the_same_question_is_refused(models: list[Path], e
         export_ensemble([models[0], save_mask_model(tmp_path / "other.onnx", 0, "road")], output)
     with pytest.raises(ConfigError, match=r"is an ensemble already.*name the models that it was made of"):
         export_ensemble([models[0], ensemble], output)
+    with pytest.raises(ConfigError, match="one model is no ensemble"):
+        export_ensemble(models[:1], output)
     assert not output.exists()
 
 

@@ -123,8 +123,11 @@ def export_average(models: list[Path], output: Path, *, text: CardText = CardTex
 def export_ensemble(models: list[Path], output: Path, *, text: CardText = CardText()) -> ExportedModel:
     """Write exported mask models as one that answers with the mean of their answers, with the card of the first.
 
-    Raises ``ConfigError`` where they are of another task, of different classes, or do not read and give the same.
+    Raises ``ConfigError`` where they are fewer than two, of another task, of different classes, or do not read and
+    give the same.
     """
+    if len(models) < 2:
+        raise ConfigError("one model is no ensemble", "name two or more")
     cards = [load_card(path) for path in models]
     for path, card in zip(models, cards):
         if card.task != "segment":

@@ -45,11 +45,11 @@ def load_onnx(path: Path, network: nn.Module, leave_out: Sequence[str] = ()) -> 
     """Copy an exported model's weights into ``network`` and return how many of its layers were found.
 
     Those that ``leave_out`` names stay as they are. A file may hold several networks, a detector and its RoI head or
-    the members of an ensemble: the first of those that share the most layers is taken. Raises ``ConfigError`` where it
-    cannot be read or shares no layer.
+    the members of an ensemble: that one is taken that shares the most layers, and of members on several encoders the
+    one on this network's. Raises ``ConfigError`` where the file cannot be read or shares no layer.
     """
     matches = [(graphs, _match(graphs, network)) for graphs in _networks(path)]
-    graphs, found = max(matches, key=lambda match: len(match[1]))
+    graphs, found = max(matches, key=lambda match: (len(match[1]), _known(match[1], network)))
     if not found:
         raise ConfigError(f"the model {path} shares no layer with this network", "name a model of the same task")
     for name in leave_out:
@@ -163,6 +163,15 @@ def _match(graphs: Sequence[onnx.GraphProto], network: nn.Module) -> dict[str, _
             found[name] = layer
             del free[name]
     return found
+
+
+def _known(found: Mapping[str, _Layer], network: nn.Module) -> int:
+    """Return how many of the layers have the network's own weights already, as a frozen encoder's do."""
+    own = ((network.get_submodule(name).weight, layer.weight) for name, layer in found.items())
+    return sum(
+        isinstance(weight, Tensor) and weight.shape == other.shape and torch.allclose(weight, other, 1e-3, 1e-6)
+        for weight, other in own
+    )
 
 
 def _in_parts(layer: _Layer, units: Mapping[str, SeparableUnit]) -> Iterator[_Layer]:
