@@ -103,6 +103,8 @@ def spin(make_nodes: Iterable[Callable[[], PipelineNode]], ros_arguments: Sequen
         _initialize(ros_arguments)
         if interrupted.is_set():
             rclpy.try_shutdown()
+        if not rclpy.ok():  # without ROS nothing can be made, not even an executor
+            return
         with _end_in_time(asked), ExitStack() as signals:
             _serve(make_nodes, asked, signals, interrupted)
 
@@ -115,8 +117,9 @@ def _serve(
 ) -> None:
     nodes: list[PipelineNode] = []
     # Callbacks only hand frames to workers; rclpy's multi-threaded executor took twice the time of a core for that.
-    executor = SingleThreadedExecutor()
+    executor: SingleThreadedExecutor | None = None
     try:
+        executor = SingleThreadedExecutor()
         for make_node in make_nodes:
             nodes.append(make_node())
             executor.add_node(nodes[-1])
@@ -253,7 +256,7 @@ def _bridge_logging(node: PipelineNode) -> None:
     logger.propagate = False
 
 
-def _close(nodes: Sequence[PipelineNode], executor: SingleThreadedExecutor) -> None:
+def _close(nodes: Sequence[PipelineNode], executor: SingleThreadedExecutor | None) -> None:
     """End the threads of the nodes first, then ROS; one that cannot stop keeps no other from it."""
     for node in reversed(nodes):
         try:
@@ -261,7 +264,8 @@ def _close(nodes: Sequence[PipelineNode], executor: SingleThreadedExecutor) -> N
         except Exception:
             if rclpy.ok():  # otherwise nothing can be published any more
                 node.get_logger().error(traceback.format_exc())
-    executor.shutdown()
+    if executor is not None:
+        executor.shutdown()
     for node in nodes:
         node.destroy_node()
     rclpy.try_shutdown()
